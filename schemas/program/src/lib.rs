@@ -1,0 +1,12 @@
+//! What the three programs share as programs: how settings are read, how log lines look, which
+//! signals end a run, and which exit code says what.
+//!
+//! It knows nothing of records, hubs or agents.
+
+pub mod logging;
+pub mod outcome;
+pub mod settings;
+pub mod signals;
+
+pub use outcome::Failure;
+pub use settings::{Settings, SettingsError};

@@ -1,0 +1,52 @@
+//! Exit codes: 0 done, 1 failed while running, 2 usage or configuration.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// Why a program ends other than by being asked to.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line, the configuration, or a place it names cannot be used: exit code 2.
+    Usage(String),
+    /// It worked for a while, or would have, and then could not: exit code 1.
+    Run(String),
+}
+
+impl Failure {
+    pub fn usage(error: impl Display) -> Self {
+        Self::Usage(one_line(error))
+    }
+
+    pub fn run(error: impl Display) -> Self {
+        Self::Run(one_line(error))
+    }
+
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Run(message) => message,
+        }
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Run(_) => 1,
+        }
+    }
+}
+
+/// Prints a failure as one line on standard error and answers the exit code for it.
+pub fn report(program: &str, result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{program}: {}", failure.message());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Folds a message of several lines (TOML's errors draw a picture) into one.
+pub fn one_line(error: impl Display) -> String {
+    error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
