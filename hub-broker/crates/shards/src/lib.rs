@@ -1,1 +1,22 @@
+//! The hub's shards: raft groups that own partitions, on executor threads that share one write-ahead log.
+//!
+//! A request goes through an executor's inbox into its shard's queue, is packed with its neighbours into one
+//! entry, becomes durable in the WAL, is committed, applied to the partition logs and answered. Nothing waits on
+//! a timer: what arrives while entries are being written is packed into the next.
+//!
+//! Invariants, said as absences: apply reads no clock, no metadata and no configuration; no client thread ever
+//! waits for a shard; no segment holds anything that is not committed; nothing here knows Kafka's or MQTT's wire.
 
+mod config;
+mod error;
+mod handle;
+pub mod limits;
+mod machine;
+mod request;
+
+pub use config::Config;
+pub use error::{AppendError, CommandError, DataDirError, ProposeError, StartError};
+pub use handle::{AppendDone, Shards, Stats};
+pub use machine::{AppliedAt, RestoreError, StateMachine, UnknownCommand};
+pub use partition_log::{LogOptions, Origin, PartitionReader, SequenceError};
+pub use request::{Append, Appended, PartitionCommand, Retention};

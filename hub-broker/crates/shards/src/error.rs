@@ -1,0 +1,98 @@
+//! One error per operation; each says by its variant whether trying again can help.
+
+use std::path::PathBuf;
+
+use partition_log::SequenceError;
+use schemas::NodeId;
+
+/// Why an append was not stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the shard has no such partition")]
+    UnknownPartition,
+    /// Try again at the leader. The batch may still be committed by it.
+    #[error("this hub does not lead the shard")]
+    NotLeader { leader: Option<NodeId> },
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    /// Try again when there is room.
+    #[error("the disk is full")]
+    NoSpace,
+    /// Try again later: the hub holds as much unanswered work as it may.
+    #[error("the hub holds as many unanswered appends as it may")]
+    Overloaded,
+    /// The hub is stopping. The batch may have been stored.
+    #[error("the hub is stopping")]
+    Stopping,
+    #[error("the batch has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    /// The shard met an entry that this version cannot apply and stands still.
+    #[error("the shard is stopped by an entry of an unknown version")]
+    Stopped,
+}
+
+/// Why a partition command did not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("the shard has no such partition")]
+    UnknownPartition,
+    #[error("this hub does not lead the shard")]
+    NotLeader { leader: Option<NodeId> },
+    #[error("the disk is full")]
+    NoSpace,
+    #[error("the hub holds as many unanswered requests as it may")]
+    Overloaded,
+    #[error("the hub is stopping")]
+    Stopping,
+    #[error("the shard is stopped by an entry of an unknown version")]
+    Stopped,
+}
+
+/// Why a metadata command did not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    #[error("this hub does not lead the metadata")]
+    NotLeader { leader: Option<NodeId> },
+    #[error("the disk is full")]
+    NoSpace,
+    #[error("the hub holds as many unanswered requests as it may")]
+    Overloaded,
+    #[error("the hub is stopping")]
+    Stopping,
+    #[error("the command has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("the metadata is stopped by an entry of an unknown version")]
+    Stopped,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("data directory {path}: a file is in its place", path = .0.display())]
+    NotADirectory(PathBuf),
+    #[error("data directory {path}: cannot be written: {source}", path = .path.display())]
+    NotWritable { path: PathBuf, source: std::io::Error },
+    #[error("data directory {path}: another hub is running in it", path = .0.display())]
+    InUse(PathBuf),
+    #[error("{path}: not a headwater data directory, but not empty either", path = .0.display())]
+    Foreign(PathBuf),
+    #[error("{path}: format version {found}, this hub reads {supported}", path = .path.display())]
+    Version { path: PathBuf, found: u32, supported: u32 },
+    #[error("{path}: damaged: {what}", path = .path.display())]
+    Damaged { path: PathBuf, what: &'static str },
+    #[error("{path}: belongs to node {found}, not to node {configured}", path = .path.display())]
+    OtherNode { path: PathBuf, found: u32, configured: u32 },
+    #[error("{path}: has {found} shards, not {configured}", path = .path.display())]
+    OtherShardCount { path: PathBuf, found: u16, configured: u16 },
+    #[error("{path}: {source}", path = .path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+/// Why the shards did not start. None of these goes away by trying again alone.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("configuration: {0}")]
+    Config(&'static str),
+}
