@@ -1,1 +1,9 @@
+//! Checkpoints of one replicated group: a manifest and the opaque states that it names, of which the last two are kept.
+//!
+//! It knows positions in a log and named blobs; it knows no consensus protocol and no record format.
 
+mod error;
+mod store;
+
+pub use error::{Damage, DamageKind, OpenError, WriteError};
+pub use store::{Checkpoint, Key, Loaded, Position, State, Store, Written};

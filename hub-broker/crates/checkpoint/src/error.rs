@@ -1,0 +1,56 @@
+//! What can go wrong, per operation.
+
+use crate::store::Key;
+use std::{fmt, io, path::PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot {operation} {}: {error}", file.display())]
+    Io { operation: &'static str, file: PathBuf, error: io::Error },
+    #[error("{} has format version {version}, which this release does not know", file.display())]
+    Version { file: PathBuf, version: u16 },
+    /// There are manifests, and none of them can be used.
+    #[error("no usable checkpoint in {}: {}", dir.display(), damage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Damaged { dir: PathBuf, damage: Vec<Damage> },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The disk is full; nothing has changed, and a later attempt can succeed.
+    #[error("no room for the checkpoint in {}", dir.display())]
+    NoSpace { dir: PathBuf },
+    /// The disk failed. The earlier checkpoints stand.
+    #[error("cannot {operation} {}: {error}", file.display())]
+    Io { operation: &'static str, file: PathBuf, error: io::Error },
+    /// `State::Unchanged` for a key that the last checkpoint does not hold.
+    #[error("the last checkpoint holds no state for key {0}")]
+    UnknownKey(Key),
+    #[error("{what} of {bytes} bytes; at most {max} are possible")]
+    TooLarge { what: &'static str, bytes: usize, max: usize },
+}
+
+/// A file that could not be used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub file: PathBuf,
+    pub position: u64,
+    pub kind: DamageKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DamageKind {
+    #[error("the file is missing")]
+    Missing,
+    #[error("it is cut short")]
+    Truncated,
+    #[error("its checksum is wrong")]
+    Checksum,
+    #[error("it is not of this format")]
+    Format,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at {}: {}", self.file.display(), self.position, self.kind)
+    }
+}

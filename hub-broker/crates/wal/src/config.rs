@@ -1,0 +1,50 @@
+//! How a log is opened.
+
+use crate::{
+    fail::Fail,
+    frame::GroupId,
+    limits::{FILE_BYTES_DEFAULT, IDLE_COMMIT_DEFAULT, ROOM_RETRY_DEFAULT},
+};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// Whether written frames are synced before they are acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// `fdatasync` before every acknowledgement.
+    #[default]
+    Full,
+    /// Never sync. Breaks the promise of the log: only for the control runs of power-cut tests.
+    Off,
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The directory of the log's files; made if it is missing. Nothing else may write into it.
+    pub dir: PathBuf,
+    /// Size of each new file in bytes, 16 KiB to 4 GiB; 64 MiB unless told.
+    pub file_bytes: u64,
+    pub sync: SyncMode,
+    /// Pause without writes after which a commit frame covers the last group commit; 100 ms unless told.
+    pub idle_commit: Duration,
+    /// Pause between attempts to make a file while the disk is full; 250 ms unless told.
+    pub room_retry: Duration,
+    /// Per group, the index that its loaded checkpoint holds: entries up to it are not returned by recovery.
+    /// They stay in the log until they are released.
+    pub replay_after: BTreeMap<GroupId, u64>,
+    /// What to do after a failed write or sync; aborts the process unless told.
+    pub fail: Fail,
+}
+
+impl Config {
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Config {
+            dir: dir.into(),
+            file_bytes: FILE_BYTES_DEFAULT,
+            sync: SyncMode::default(),
+            idle_commit: IDLE_COMMIT_DEFAULT,
+            room_retry: ROOM_RETRY_DEFAULT,
+            replay_after: BTreeMap::new(),
+            fail: Fail::default(),
+        }
+    }
+}
