@@ -1,0 +1,144 @@
+//! Open files: a bounded cache of read handles, and the lists that a checkpoint works through.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::limits::OPEN_FILES_DEFAULT;
+
+/// Read handles of segment and index files, shared by all partitions of a hub. The one longest unused is
+/// closed when there are too many; whoever is just reading from it keeps it open until done.
+#[derive(Debug, Clone)]
+pub struct FileCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    capacity: usize,
+    uses: AtomicU64,
+    open: Mutex<HashMap<FileKey, Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    last_use: u64,
+}
+
+/// Names one file for as long as the process lives, so that a name used again never meets an old handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileKey(u64);
+
+impl FileKey {
+    pub fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for FileCache {
+    fn default() -> Self {
+        Self::new(OPEN_FILES_DEFAULT)
+    }
+}
+
+impl FileCache {
+    /// `capacity`: files kept open, at least 1.
+    pub fn new(capacity: usize) -> Self {
+        let inner =
+            Inner { capacity: capacity.max(1), uses: AtomicU64::new(0), open: Mutex::new(HashMap::new()) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Files open now.
+    pub fn open_files(&self) -> usize {
+        self.inner.open.lock().len()
+    }
+
+    pub(crate) fn get(&self, key: FileKey, path: &Path) -> io::Result<Arc<File>> {
+        let now = self.inner.uses.fetch_add(1, Ordering::Relaxed);
+        if let Some(open) = self.inner.open.lock().get_mut(&key) {
+            open.last_use = now;
+            return Ok(open.file.clone());
+        }
+        // Opened outside the lock; two that open the same file at once only waste one handle.
+        let file = Arc::new(File::open(path)?);
+        let mut open = self.inner.open.lock();
+        if open.len() >= self.inner.capacity {
+            let oldest = open.iter().min_by_key(|(_, open)| open.last_use).map(|(key, _)| *key);
+            oldest.and_then(|key| open.remove(&key));
+        }
+        open.insert(key, Open { file: file.clone(), last_use: now });
+        Ok(file)
+    }
+
+    pub(crate) fn forget(&self, key: FileKey) {
+        self.inner.open.lock().remove(&key);
+    }
+}
+
+/// A file or directory written to since the last checkpoint.
+#[derive(Debug)]
+pub struct DirtyFile {
+    file: Arc<File>,
+    path: PathBuf,
+    is_directory: bool,
+}
+
+impl DirtyFile {
+    pub(crate) fn file(file: Arc<File>, path: PathBuf) -> Self {
+        Self { file, path, is_directory: false }
+    }
+
+    pub(crate) fn directory(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: Arc::new(File::open(path)?), path: path.to_owned(), is_directory: true })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it durable. A failure must end the process: the kernel may have dropped the pages.
+    pub fn sync(&self) -> io::Result<()> {
+        if self.is_directory { self.file.sync_all() } else { self.file.sync_data() }
+    }
+}
+
+/// Files of a segment that the log needs no more. They may still be named by a manifest that a start could
+/// fall back to, so they are deleted by whoever knows which manifests are kept.
+#[derive(Debug)]
+#[must_use = "the files stay on disk until they are deleted"]
+pub struct ObsoleteFiles {
+    paths: Vec<PathBuf>,
+    held: Vec<(FileCache, FileKey)>,
+}
+
+impl ObsoleteFiles {
+    pub(crate) fn new(paths: Vec<PathBuf>, held: Vec<(FileCache, FileKey)>) -> Self {
+        Self { paths, held }
+    }
+
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// Deletes them; those that are gone already count as deleted. A read that is under way finishes.
+    pub fn delete(self) -> io::Result<()> {
+        for (cache, key) in &self.held {
+            cache.forget(*key);
+        }
+        for path in &self.paths {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
