@@ -1,0 +1,121 @@
+//! Why something was not stored: one enum for each door.
+
+use schemas::{BatchError, Sequence};
+use shards::{AppendError, SequenceError};
+
+use crate::authorize::Denied;
+
+/// Why a Kafka producer's batch was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ProduceError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    /// Above the topic's `max.message.bytes`.
+    #[error("the batch has {bytes} bytes, the topic takes {max}")]
+    TooLarge { bytes: usize, max: usize },
+    /// The batch breaks a rule of `design/batch.md`. Sending it again does not help.
+    #[error(transparent)]
+    Invalid(#[from] BatchError),
+    #[error("the produce request carries {0} batches for one partition, not one")]
+    BatchCount(usize),
+    /// A compacted topic needs a key in every record.
+    #[error("a compacted topic takes no record without a key")]
+    KeyMissing,
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Why an agent's batch was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    /// A topic that agents feed cannot be compacted: gaps and streams would not survive it.
+    #[error("the topic is compacted")]
+    Compacted,
+    #[error("the publish carries no batch")]
+    Empty,
+    #[error("the publish carries more than {0} batches")]
+    TooManyBatches(usize),
+    #[error("the batch has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("the publish carries batches of more than one stream")]
+    MixedStreams,
+    /// The batch breaks a rule of `design/batch.md`. Sending it again does not help.
+    #[error(transparent)]
+    Invalid(#[from] BatchError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// The first batch of a publish that was refused. What stands before it is stored.
+#[derive(Debug, thiserror::Error)]
+#[error("batch {batch}: {error}")]
+pub struct AgentRefusal {
+    /// Its index within the publish.
+    pub batch: usize,
+    #[source]
+    pub error: AgentError,
+}
+
+impl AgentRefusal {
+    /// The sequence that the hub expects instead, where the refusal is about sequences.
+    #[must_use]
+    pub fn expected(&self) -> Option<Sequence> {
+        let AgentError::Append(AppendError::Sequence(error)) = &self.error else { return None };
+        match *error {
+            SequenceError::OutOfOrder { expected } | SequenceError::Fork { expected } => Some(expected),
+            SequenceError::UnknownStream => Some(Sequence::ZERO),
+            SequenceError::ProducerFenced
+            | SequenceError::DuplicateButForgotten
+            | SequenceError::WrongProducerId => None,
+        }
+    }
+
+    /// Another batch is stored under the same sequences.
+    #[must_use]
+    pub fn is_fork(&self) -> bool {
+        matches!(&self.error, AgentError::Append(AppendError::Sequence(SequenceError::Fork { .. })))
+    }
+}
+
+/// Why the messages of one call of `plain` were not stored. Copied to every call that the batch served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlainError {
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    #[error("a message is larger than the topic takes")]
+    TooLarge,
+    /// Try again later.
+    #[error("the hub holds as much unanswered work as it may")]
+    Overloaded,
+    /// Try again when there is room.
+    #[error("the disk is full")]
+    NoSpace,
+    /// Try again; the messages may have been stored.
+    #[error("the shard could not take the batch now")]
+    Unavailable,
+    #[error("the hub is stopping")]
+    Stopping,
+}
+
+impl From<&AppendError> for PlainError {
+    fn from(error: &AppendError) -> Self {
+        match error {
+            AppendError::UnknownPartition => Self::UnknownPartition,
+            AppendError::NoSpace => Self::NoSpace,
+            AppendError::Overloaded => Self::Overloaded,
+            AppendError::TooLarge { .. } => Self::TooLarge,
+            AppendError::Stopping => Self::Stopping,
+            AppendError::NotLeader { .. } | AppendError::Sequence(_) | AppendError::Stopped => {
+                Self::Unavailable
+            }
+        }
+    }
+}
