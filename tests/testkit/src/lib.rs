@@ -1,1 +1,12 @@
+//! Starts the real programs, kills them, and reads what they stored with clients that are not ours.
 
+pub mod binaries;
+pub mod hub;
+pub mod kafka;
+pub mod ports;
+pub mod process;
+pub mod tools;
+pub mod wait;
+
+pub use hub::Hub;
+pub use process::Process;

@@ -1,0 +1,102 @@
+//! librdkafka, as a consumer that reads everything and as an idempotent producer.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A record as a consumer got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp_ms: Option<i64>,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A consumer that reads by assignment and belongs to no group's balance.
+pub fn consumer(brokers: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "testkit")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        .set("enable.partition.eof", "false")
+        .create()
+        .expect("a valid configuration")
+}
+
+/// The partitions of a topic with their first and next offsets.
+pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
+    let consumer = consumer(brokers);
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).expect("the hub answers Metadata");
+    let described = metadata.topics().first().expect("the topic is described");
+    let indexes = described.partitions().iter().map(rdkafka::metadata::MetadataPartition::id);
+    let bounds = |index| {
+        let (low, high) =
+            consumer.fetch_watermarks(topic, index, ANSWER_WITHIN).expect("ListOffsets is answered");
+        (index, low, high)
+    };
+    indexes.map(bounds).collect()
+}
+
+/// Every record of a topic from the first to what is its end now, partition by partition in offset order.
+///
+/// # Panics
+/// Where they do not all come within the deadline.
+pub fn read_all(brokers: &str, topic: &str, deadline: Duration) -> Vec<Message> {
+    let bounds = watermarks(brokers, topic);
+    let consumer = consumer(brokers);
+    let mut assignment = TopicPartitionList::new();
+    let mut ends = std::collections::HashMap::new();
+    for (index, low, high) in bounds.iter().filter(|(_, low, high)| high > low) {
+        assignment.add_partition_offset(topic, *index, Offset::Offset(*low)).expect("a valid offset");
+        ends.insert(*index, *high);
+    }
+    consumer.assign(&assignment).expect("a valid assignment");
+    let start = Instant::now();
+    let mut found = Vec::new();
+    while !ends.is_empty() {
+        assert!(
+            start.elapsed() < deadline,
+            "read only {} records in {deadline:?}; left: {ends:?}",
+            found.len()
+        );
+        if let Some(message) = consumer.poll(POLL) {
+            found.push(taken(&message.expect("a readable record")));
+        }
+        // A gap has no record at its last offset, so the consumer's position tells the end, not the records.
+        for element in consumer.position().expect("a consumer has positions").elements() {
+            if let Offset::Offset(next) = element.offset()
+                && ends.get(&element.partition()).is_some_and(|end| next >= *end)
+            {
+                ends.remove(&element.partition());
+            }
+        }
+    }
+    found.sort_by_key(|message| (message.partition, message.offset));
+    found
+}
+
+fn taken(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {
+    use rdkafka::message::Headers as _;
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|h| (h.key.to_owned(), h.value.unwrap_or_default().to_vec())).collect()
+    });
+    Message {
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().unwrap_or_default().to_vec(),
+        value: message.payload().unwrap_or_default().to_vec(),
+        headers: headers.unwrap_or_default(),
+    }
+}
