@@ -50,3 +50,24 @@ pub fn report(program: &str, result: Result<(), Failure>) -> ExitCode {
 pub fn one_line(error: impl Display) -> String {
     error.to_string().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
+
+/// Ends a program whose command line could not be understood: help and version go to standard output with
+/// exit code 0, anything else is one line on standard error with exit code 2.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{error}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            let text = error.to_string();
+            let what = text.lines().take_while(|line| !line.starts_with("Usage:"));
+            let what = one_line(what.collect::<Vec<_>>().join("\n"));
+            let what = what.trim_start_matches("error:").trim().replace(" tip:", "; tip:");
+            let more = text.lines().last().filter(|line| line.starts_with("For more"));
+            eprintln!("{}{}", what, more.map(|_| "; --help shows what there is").unwrap_or_default());
+            ExitCode::from(2)
+        }
+    }
+}

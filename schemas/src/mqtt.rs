@@ -1,0 +1,152 @@
+//! The agent's MQTT contract, shared by the agent and the hub's front end.
+//!
+//! ```text
+//! headwater/v1/{device}/batch/{log topic}/{partition}
+//! ```
+//!
+//! Everything below `headwater/` is reserved, so that a hub of this version refuses what a later agent sends
+//! there and never stores it as a plain message.
+
+use crate::ids::PartitionIndex;
+use crate::names::{DeviceId, DeviceIdError, TopicName, TopicNameError};
+
+/// Names of MQTT 5 user properties.
+pub mod property {
+    /// CONNECT: the device, on a listener that does not authenticate it.
+    pub const DEVICE: &str = "headwater-device";
+    /// CONNECT, once a topic: a log topic's name. CONNACK answers each with `{topic}={partition count}`.
+    pub const LOG_TOPIC: &str = "headwater-topic";
+    /// CONNACK: the hub's time in ms since 1970.
+    pub const TIME: &str = "headwater-time";
+    /// PUBACK with a refusal: the sequence that the hub expects.
+    pub const EXPECTED_SEQUENCE: &str = "expected-sequence";
+    /// PUBACK: how many of the publish's batches were stored before.
+    pub const DUPLICATE: &str = "duplicate";
+    /// PUBACK with a refusal: another batch is stored under these sequences.
+    pub const FORK: &str = "fork";
+    /// PUBACK with a refusal: the index of the refused batch within the publish.
+    pub const BATCH: &str = "batch";
+}
+
+const RESERVED: &str = "headwater";
+const VERSION: &str = "v1";
+const BATCH_LEVEL: &str = "batch";
+
+/// Where an agent's publish goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentTopic {
+    pub device: DeviceId,
+    pub topic: TopicName,
+    pub partition: PartitionIndex,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentTopicError {
+    #[error("topics below headwater/ are headwater/v1/DEVICE/batch/LOG-TOPIC/PARTITION")]
+    Shape,
+    #[error(transparent)]
+    Device(#[from] DeviceIdError),
+    #[error(transparent)]
+    Topic(#[from] TopicNameError),
+    #[error("the partition must be a number from 0 without leading zeros")]
+    Partition,
+}
+
+/// The MQTT topic of a device's batches.
+pub fn agent_topic(device: &DeviceId, topic: &TopicName, partition: PartitionIndex) -> String {
+    format!("{RESERVED}/{VERSION}/{device}/{BATCH_LEVEL}/{topic}/{partition}")
+}
+
+/// Reads an MQTT topic; `None` where it is not reserved for agents.
+pub fn parse_agent_topic(mqtt_topic: &str) -> Option<Result<AgentTopic, AgentTopicError>> {
+    let mut levels = mqtt_topic.split('/');
+    (levels.next() == Some(RESERVED)).then(|| {
+        let rest: [&str; 5] = levels.collect::<Vec<_>>().try_into().map_err(|_| AgentTopicError::Shape)?;
+        let [VERSION, device, BATCH_LEVEL, topic, partition] = rest else {
+            return Err(AgentTopicError::Shape);
+        };
+        Ok(AgentTopic {
+            device: device.try_into()?,
+            topic: topic.try_into()?,
+            partition: parse_partition(partition).ok_or(AgentTopicError::Partition)?,
+        })
+    })
+}
+
+/// The value of CONNACK's [`property::LOG_TOPIC`].
+pub fn log_topic_answer(topic: &TopicName, partition_count: i32) -> String {
+    format!("{topic}={partition_count}")
+}
+
+/// Reads what [`log_topic_answer`] wrote; `None` where it is malformed or the count is not positive.
+pub fn parse_log_topic_answer(value: &str) -> Option<(TopicName, i32)> {
+    let (topic, count) = value.split_once('=')?;
+    let count = count.parse().ok().filter(|count| *count > 0)?;
+    Some((topic.try_into().ok()?, count))
+}
+
+/// One spelling for each partition: "+1" and "01" are refused.
+fn parse_partition(text: &str) -> Option<PartitionIndex> {
+    let number = text.parse::<i32>().ok().filter(|number| *number >= 0)?;
+    (number.to_string() == text).then_some(PartitionIndex(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_topic_is_read_as_it_was_written() {
+        let wanted = AgentTopic {
+            device: "pump:7".try_into().unwrap(),
+            topic: "telemetry".try_into().unwrap(),
+            partition: PartitionIndex(3),
+        };
+        let text = agent_topic(&wanted.device, &wanted.topic, wanted.partition);
+        assert_eq!(text, "headwater/v1/pump:7/batch/telemetry/3");
+        assert_eq!(parse_agent_topic(&text), Some(Ok(wanted)));
+    }
+
+    #[test]
+    fn what_is_not_below_headwater_is_not_an_agents() {
+        for plain in ["", "a/b/c", "headwaters/v1/d/batch/t/0", "/headwater/v1/d/batch/t/0", "Headwater/v1"] {
+            assert_eq!(parse_agent_topic(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
+    fn what_is_below_headwater_is_right_or_refused() {
+        let shape = [
+            "headwater",
+            "headwater/v2/d/batch/t/0",
+            "headwater/v1/d/batch/t",
+            "headwater/v1/d/x/t/0",
+            "headwater/v1/d/batch/t/0/",
+            "headwater/v1/a/b/batch/t/0",
+        ];
+        for topic in shape {
+            assert_eq!(parse_agent_topic(topic), Some(Err(AgentTopicError::Shape)), "{topic}");
+        }
+        for partition in ["", "-1", "+1", "01", "x", "2147483648"] {
+            let topic = format!("headwater/v1/d/batch/t/{partition}");
+            assert_eq!(parse_agent_topic(&topic), Some(Err(AgentTopicError::Partition)), "{topic}");
+        }
+        assert_eq!(
+            parse_agent_topic("headwater/v1//batch/t/0"),
+            Some(Err(AgentTopicError::Device(DeviceIdError::Empty)))
+        );
+        assert_eq!(
+            parse_agent_topic("headwater/v1/d/batch/../0"),
+            Some(Err(AgentTopicError::Topic(TopicNameError::Dots)))
+        );
+    }
+
+    #[test]
+    fn a_partition_count_is_read_as_it_was_written() {
+        let topic = TopicName::try_from("telemetry").unwrap();
+        assert_eq!(parse_log_topic_answer(&log_topic_answer(&topic, 4)), Some((topic, 4)));
+        for bad in ["telemetry", "telemetry=0", "telemetry=-1", "telemetry=x", "=4", "a=b=4"] {
+            assert_eq!(parse_log_topic_answer(bad), None, "{bad}");
+        }
+    }
+}
