@@ -1,1 +1,48 @@
+//! What all hubs agree on: topics, where their partitions lie, hubs, producer ids, the feature level.
+//!
+//! ```text
+//!  create_topic ──> Command ──> group 0 (shards) ──> MetadataMachine::apply ──> Catalog ──> View (everyone reads)
+//!                                                                                             │ new version
+//!                                     open, configure, close on the data shards <── reconciler ┘
+//!                                     TopicSettled, TopicClosed ──> group 0
+//! ```
+//!
+//! A topic is visible as soon as its creation is committed; the reconciler then opens its partitions and says so
+//! with a command of its own. A crash in the middle leaves a topic that is not settled, and the next start goes on
+//! from there.
+//!
+//! Invariants, said as absences: the catalog knows no clock, no randomness and no defaults of this release; no
+//! shard looks into a view while applying; nobody but the reconciler opens or closes a partition.
 
+mod catalog;
+mod command;
+mod config;
+mod error;
+mod handle;
+pub mod limits;
+mod machine;
+mod principal;
+mod producer_ids;
+mod propose;
+mod reconcile;
+mod response;
+mod topic;
+mod topics;
+mod upkeep;
+mod view;
+mod wire;
+
+pub use command::{Command, Settings};
+pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
+pub use error::{
+    AdmitAgentsError, ConfigureTopicError, CreateTopicError, DeleteTopicError, EnsureTopicError,
+    ProducerIdError, RegisterHubError, StartError, Unavailable,
+};
+pub use handle::{Config, Metadata};
+pub use machine::MetadataMachine;
+pub use principal::Principal;
+pub use response::Refusal;
+pub use topic::{Hub, Listener, PartitionPlacement, PlacementStep, Topic};
+pub use topics::CreateTopic;
+pub use view::{View, ViewSource};
+pub use wire::DecodeError;

@@ -1,0 +1,90 @@
+//! The catalog as a checkpoint keeps it.
+//!
+//! ```text
+//! snapshot = version u8 (1) | metadata version u64
+//!   | formed option of (cluster id uuid, data shards u16)
+//!   | feature level u16 | next producer id i64
+//!   | hubs list of hub
+//!   | topics list of topic | deleted topics list of topic
+//! topic = name string | id uuid | settings list of (string, string) | agent fed u8
+//!   | changed at u64 | settled at u64
+//!   | partitions list of (list of (shard u16, from i64, epoch base i32), at least one)
+//! ```
+//! Primitives as in [`crate::wire`]; hub and settings as in [`crate::command`].
+
+use schemas::{LeaderEpoch, Offset, ShardId};
+
+use super::{Catalog, Formed};
+use crate::command::{read_hub, read_settings, write_hub, write_settings};
+use crate::config::TopicConfig;
+use crate::topic::{PartitionPlacement, PlacementStep, Topic};
+use crate::wire::{DecodeError, Reader, Writer};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "metadata snapshot";
+
+impl Catalog {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(VERSION).u64(self.version);
+        out.option(self.formed, |out, formed| {
+            out.uuid(formed.cluster_id).u16(formed.data_shards);
+        });
+        out.u16(self.feature_level).i64(self.next_producer_id);
+        out.list(self.hubs.values(), write_hub);
+        out.list(self.topics.values(), |out, topic| write_topic(out, topic));
+        out.list(self.closing.values(), |out, topic| write_topic(out, topic));
+        out.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new(WHAT, bytes);
+        input.version(VERSION)?;
+        let mut catalog = Self { version: input.u64()?, ..Self::default() };
+        catalog.formed =
+            input.option(|input| Ok(Formed { cluster_id: input.uuid()?, data_shards: input.u16()? }))?;
+        catalog.feature_level = input.u16()?;
+        catalog.next_producer_id = input.i64()?;
+        catalog.hubs = input.list(read_hub)?.into_iter().map(|hub| (hub.node, hub)).collect();
+        for deleted in [false, true] {
+            for topic in input.list(read_topic)? {
+                catalog.restore_topic(topic, deleted);
+            }
+        }
+        input.end()?;
+        Ok(catalog)
+    }
+}
+
+fn write_topic(out: &mut Writer, topic: &Topic) {
+    out.string(topic.name.as_str()).uuid(topic.id.0);
+    write_settings(out, topic.config.overrides());
+    out.u8(u8::from(topic.agent_fed)).u64(topic.changed_at).u64(topic.settled_at);
+    out.list(topic.partitions.iter(), |out, placement| {
+        let steps: Vec<_> = placement.steps().collect();
+        out.list(steps.into_iter(), |out, step| {
+            out.u16(step.shard.0).i64(step.from.0).i32(step.epoch_base.0);
+        });
+    });
+}
+
+fn read_topic(input: &mut Reader<'_>) -> Result<Topic, DecodeError> {
+    Ok(Topic {
+        name: input.topic_name()?,
+        id: input.topic_id()?,
+        config: TopicConfig::from_stored(&read_settings(input)?),
+        agent_fed: input.flag()?,
+        changed_at: input.u64()?,
+        settled_at: input.u64()?,
+        partitions: input.list(|input| {
+            let steps = input.list(|input| {
+                Ok(PlacementStep {
+                    shard: ShardId(input.u16()?),
+                    from: Offset(input.i64()?),
+                    epoch_base: LeaderEpoch(input.i32()?),
+                })
+            })?;
+            PartitionPlacement::from_steps(&steps).ok_or(DecodeError::Value { what: WHAT })
+        })?,
+    })
+}

@@ -1,0 +1,168 @@
+//! What the metadata group agrees on, and its encoding.
+//!
+//! ```text
+//! command = version u8 (1) | kind u8 | body
+//!   1 FormCluster          cluster id uuid | data shards u16
+//!   2 RegisterHub          hub
+//!   3 CreateTopic          name string | topic id uuid | partitions i32 | settings list of (string, string)
+//!   4 ConfigureTopic       topic id uuid | settings list of (string, string)
+//!   5 AdmitAgents          topic id uuid
+//!   6 DeleteTopic          topic id uuid
+//!   7 TopicSettled         topic id uuid | version u64
+//!   8 TopicClosed          topic id uuid
+//!   9 AllocateProducerIds  count i64
+//!  10 RaiseFeatureLevel    level u16
+//! hub = node u32 | incarnation uuid | rack option of string | listeners list of (name string, host string, port u16)
+//! ```
+//! Primitives as in [`crate::wire`]. Kinds are never reused; a changed body is a new version.
+
+use std::collections::BTreeMap;
+
+use schemas::{TopicId, TopicName};
+use uuid::Uuid;
+
+use crate::topic::{Hub, Listener};
+use crate::wire::{DecodeError, Reader, Writer};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "metadata command";
+
+/// A topic's own settings, as text: what they mean is the view's business, not the state's.
+pub type Settings = BTreeMap<String, String>;
+
+/// One command of the metadata group. Whatever is random in it was drawn by the proposer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Gives the cluster its identity. The first one counts.
+    FormCluster {
+        cluster_id: Uuid,
+        data_shards: u16,
+    },
+    /// A hub says where it can be reached.
+    RegisterHub(Hub),
+    /// Creates a topic and places its partitions where there are fewest.
+    CreateTopic {
+        name: TopicName,
+        id: TopicId,
+        partitions: i32,
+        settings: Settings,
+    },
+    /// Replaces a topic's settings.
+    ConfigureTopic {
+        id: TopicId,
+        settings: Settings,
+    },
+    /// Marks a topic as fed by agents, for good.
+    AdmitAgents {
+        id: TopicId,
+    },
+    /// Takes a topic out of sight; its partitions are still to be closed.
+    DeleteTopic {
+        id: TopicId,
+    },
+    /// The shards know the topic as it was at `version`.
+    TopicSettled {
+        id: TopicId,
+        version: u64,
+    },
+    /// The shards have forgotten a deleted topic.
+    TopicClosed {
+        id: TopicId,
+    },
+    AllocateProducerIds {
+        count: i64,
+    },
+    /// What may be written from now on; never falls.
+    RaiseFeatureLevel {
+        level: u16,
+    },
+}
+
+impl Command {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(VERSION);
+        match self {
+            Self::FormCluster { cluster_id, data_shards } => out.u8(1).uuid(*cluster_id).u16(*data_shards),
+            Self::RegisterHub(hub) => {
+                out.u8(2);
+                write_hub(&mut out, hub);
+                &mut out
+            }
+            Self::CreateTopic { name, id, partitions, settings } => {
+                out.u8(3).string(name.as_str()).uuid(id.0).i32(*partitions);
+                write_settings(&mut out, settings)
+            }
+            Self::ConfigureTopic { id, settings } => {
+                out.u8(4).uuid(id.0);
+                write_settings(&mut out, settings)
+            }
+            Self::AdmitAgents { id } => out.u8(5).uuid(id.0),
+            Self::DeleteTopic { id } => out.u8(6).uuid(id.0),
+            Self::TopicSettled { id, version } => out.u8(7).uuid(id.0).u64(*version),
+            Self::TopicClosed { id } => out.u8(8).uuid(id.0),
+            Self::AllocateProducerIds { count } => out.u8(9).i64(*count),
+            Self::RaiseFeatureLevel { level } => out.u8(10).u16(*level),
+        };
+        out.finish()
+    }
+
+    /// # Errors
+    /// Bytes that are no command of this version. The group that meets them stops.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new(WHAT, bytes);
+        input.version(VERSION)?;
+        let command = match input.u8()? {
+            1 => Self::FormCluster { cluster_id: input.uuid()?, data_shards: input.u16()? },
+            2 => Self::RegisterHub(read_hub(&mut input)?),
+            3 => Self::CreateTopic {
+                name: input.topic_name()?,
+                id: input.topic_id()?,
+                partitions: input.i32()?,
+                settings: read_settings(&mut input)?,
+            },
+            4 => Self::ConfigureTopic { id: input.topic_id()?, settings: read_settings(&mut input)? },
+            5 => Self::AdmitAgents { id: input.topic_id()? },
+            6 => Self::DeleteTopic { id: input.topic_id()? },
+            7 => Self::TopicSettled { id: input.topic_id()?, version: input.u64()? },
+            8 => Self::TopicClosed { id: input.topic_id()? },
+            9 => Self::AllocateProducerIds { count: input.i64()? },
+            10 => Self::RaiseFeatureLevel { level: input.u16()? },
+            kind => return Err(input.unknown_kind(kind)),
+        };
+        input.end()?;
+        Ok(command)
+    }
+}
+
+pub(crate) fn write_settings<'a>(out: &'a mut Writer, settings: &Settings) -> &'a mut Writer {
+    out.list(settings.iter(), |out, (key, value)| {
+        out.string(key).string(value);
+    })
+}
+
+pub(crate) fn read_settings(input: &mut Reader<'_>) -> Result<Settings, DecodeError> {
+    Ok(input.list(|input| Ok((input.string()?, input.string()?)))?.into_iter().collect())
+}
+
+pub(crate) fn write_hub(out: &mut Writer, hub: &Hub) {
+    out.u32(hub.node.0).uuid(hub.incarnation);
+    out.option(hub.rack.as_deref(), |out, rack| {
+        out.string(rack);
+    });
+    out.list(hub.listeners.iter(), |out, listener| {
+        out.string(&listener.name).string(&listener.host).u16(listener.port);
+    });
+}
+
+pub(crate) fn read_hub(input: &mut Reader<'_>) -> Result<Hub, DecodeError> {
+    Ok(Hub {
+        node: input.node()?,
+        incarnation: input.uuid()?,
+        rack: input.option(Reader::string)?,
+        listeners: input.list(|input| {
+            Ok(Listener { name: input.string()?, host: input.string()?, port: input.u16()? })
+        })?,
+    })
+}

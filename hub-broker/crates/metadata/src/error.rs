@@ -1,0 +1,115 @@
+//! One error per operation; each says by its variant whether trying again can help.
+
+use schemas::TopicName;
+use shards::ProposeError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::response::Refusal;
+use crate::wire::DecodeError;
+
+/// The metadata group did not take the command, or nobody knows whether it did. Trying again helps.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    #[error("the metadata did not take the command: {0}")]
+    Propose(#[from] ProposeError),
+    #[error("the metadata's answer cannot be read: {0}")]
+    Answer(#[from] DecodeError),
+    #[error("the metadata gave another answer than the command has")]
+    OtherAnswer,
+    /// The command is committed and will be carried out, but not within the time that one waits for it.
+    #[error("the topic's partitions are not open yet")]
+    NotSettled,
+}
+
+/// The metadata could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    #[error("the cluster could not be formed: {0}")]
+    Refused(#[from] Refusal),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CreateTopicError {
+    #[error("topic {0} exists")]
+    Exists(TopicName),
+    #[error("names that begin with __ are the hub's own: {0}")]
+    Internal(TopicName),
+    #[error("{given} partitions: a topic has 1 to {max}")]
+    InvalidPartitions { given: i32, max: i32 },
+    #[error("replication factor {given}: -1 or 1 to {hubs}, the number of hubs")]
+    InvalidReplicationFactor { given: i16, hubs: usize },
+    #[error(transparent)]
+    InvalidConfig(#[from] ConfigError),
+    /// The cluster holds as much as it may.
+    #[error("topic {name}: {reason}")]
+    Limit { name: TopicName, reason: Refusal },
+    /// Somebody deleted it again before it was ready.
+    #[error("topic {0} was deleted while it was being created")]
+    DeletedMeanwhile(TopicName),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EnsureTopicError {
+    /// It does not exist, and topics are not created by being named.
+    #[error("there is no topic {0}")]
+    Unknown(TopicName),
+    #[error(transparent)]
+    Create(#[from] CreateTopicError),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AdmitAgentsError {
+    #[error(transparent)]
+    Ensure(#[from] EnsureTopicError),
+    #[error("topic {0} is compacted: agents' gaps and streams cannot live there")]
+    Compacted(TopicName),
+    #[error("topic {0} was deleted meanwhile")]
+    DeletedMeanwhile(TopicName),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigureTopicError {
+    #[error("there is no topic {0}")]
+    Unknown(TopicName),
+    #[error("topic {0} is the hub's own")]
+    Internal(TopicName),
+    #[error(transparent)]
+    InvalidConfig(#[from] ConfigError),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DeleteTopicError {
+    #[error("there is no topic {0}")]
+    Unknown(TopicName),
+    #[error("topic {0} is the hub's own")]
+    Internal(TopicName),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ProducerIdError {
+    #[error("no producer ids are left")]
+    Exhausted,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RegisterHubError {
+    #[error("a name, host or rack of a hub has at most {max} bytes")]
+    TooLong { max: usize },
+    #[error("the cluster has as many hubs as it may have")]
+    TooManyHubs,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}

@@ -1,0 +1,185 @@
+//! The handle by which everyone reads and changes the metadata.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::{PartitionIndex, ProducerId, TopicName};
+use shards::{PartitionReader, Shards};
+use tokio::sync::watch;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use crate::command::Command;
+use crate::error::{ProducerIdError, RegisterHubError, StartError, Unavailable};
+use crate::limits::{HUB_TEXT_BYTES_MAX, PARTITIONS_DEFAULT, PRODUCER_ID_BLOCK};
+use crate::machine::MetadataMachine;
+use crate::producer_ids::ProducerIds;
+use crate::propose::propose;
+use crate::reconcile::Reconciler;
+use crate::response::{Outcome, Refusal, Response};
+use crate::topic::{Hub, Topic};
+use crate::upkeep::Upkeep;
+use crate::view::{View, ViewSource};
+
+/// How the metadata behaves on this hub.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether naming a topic creates it. Default: yes; a listener beyond loopback should turn it off.
+    pub auto_create: bool,
+    /// Partitions of a topic that is created without a number. Default 4.
+    pub partitions_default: i32,
+    /// How often retention is looked after. Default 30 s.
+    pub retention_interval: Duration,
+    /// How often compacted topics are looked after. Default 60 s.
+    pub compaction_interval: Duration,
+    /// A Kafka producer untouched for this long is forgotten (`producer.id.expiration.ms`). Default one day.
+    pub producer_expiration: Duration,
+    /// How long a create waits for its partitions to be open. Default 30 s.
+    pub settle_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            auto_create: true,
+            partitions_default: PARTITIONS_DEFAULT,
+            retention_interval: Duration::from_secs(30),
+            compaction_interval: Duration::from_secs(60),
+            producer_expiration: Duration::from_secs(24 * 60 * 60),
+            settle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A cheap handle. The background work ends with the last of them, or with [`Metadata::stop`].
+#[derive(Clone)]
+pub struct Metadata {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shards: Shards,
+    pub(crate) views: ViewSource,
+    pub(crate) config: Config,
+    producer_ids: ProducerIds,
+    background: DropGuard,
+}
+
+impl Metadata {
+    /// The state machine for `Shards::start`, and where its views appear for [`Metadata::start`].
+    #[must_use]
+    pub fn state_machine() -> (MetadataMachine, ViewSource) {
+        MetadataMachine::new()
+    }
+
+    /// Forms the cluster if that has not been done, and begins the background work: opening and closing
+    /// partitions, retention, compaction. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The metadata group does not take commands.
+    pub async fn start(shards: Shards, views: ViewSource, config: Config) -> Result<Self, StartError> {
+        if views.load().cluster_id.is_empty() {
+            let command =
+                Command::FormCluster { cluster_id: Uuid::new_v4(), data_shards: shards.shard_count() };
+            propose(&shards, &command).await??;
+        }
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Reconciler::new(&shards, &views).run()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Upkeep::new(&shards, &views, &config).run()));
+        let inner = Inner {
+            shards,
+            views,
+            config,
+            producer_ids: ProducerIds::default(),
+            background: stop.drop_guard(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Ends the background work. Reading and proposing go on for as long as the shards do.
+    pub fn stop(&self) {
+        self.inner.background.token().cancel();
+    }
+
+    /// The metadata as this hub knows it now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.inner.views.load()
+    }
+
+    /// Tells of every new version of the view.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.views.subscribe()
+    }
+
+    #[must_use]
+    pub fn shards(&self) -> &Shards {
+        &self.inner.shards
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    #[must_use]
+    pub fn topic(&self, name: &TopicName) -> Option<Arc<Topic>> {
+        self.view().topic(name).cloned()
+    }
+
+    /// A partition that is open on this hub.
+    #[must_use]
+    pub fn partition(
+        &self,
+        name: &TopicName,
+        index: PartitionIndex,
+    ) -> Option<(Arc<Topic>, PartitionReader)> {
+        let topic = self.topic(name)?;
+        topic.placement(index)?;
+        let reader = self.inner.shards.partition(topic.partition_id(index))?;
+        Some((topic, reader))
+    }
+
+    /// A producer id that nobody has had before, below those of agents' streams.
+    ///
+    /// # Errors
+    /// The metadata group does not take commands, or has no ids left.
+    pub async fn next_producer_id(&self) -> Result<ProducerId, ProducerIdError> {
+        loop {
+            if let Some(id) = self.inner.producer_ids.take() {
+                return Ok(id);
+            }
+            match self.propose(&Command::AllocateProducerIds { count: PRODUCER_ID_BLOCK }).await? {
+                Ok(Outcome::ProducerIds { first, count }) => {
+                    self.inner.producer_ids.add(first..first.saturating_add(count));
+                }
+                Err(Refusal::NoProducerIds) => return Err(ProducerIdError::Exhausted),
+                _ => return Err(Unavailable::OtherAnswer.into()),
+            }
+        }
+    }
+
+    /// Tells the cluster where this hub can be reached. Saying the same twice costs nothing.
+    ///
+    /// # Errors
+    /// A text that is too long, too many hubs, or the metadata group does not take commands.
+    pub async fn register_hub(&self, hub: Hub) -> Result<(), RegisterHubError> {
+        if self.view().hub(hub.node) == Some(&hub) {
+            return Ok(());
+        }
+        let texts = hub.listeners.iter().flat_map(|at| [&at.name, &at.host]).chain(&hub.rack);
+        if texts.into_iter().any(|text| text.len() > HUB_TEXT_BYTES_MAX) {
+            return Err(RegisterHubError::TooLong { max: HUB_TEXT_BYTES_MAX });
+        }
+        match self.propose(&Command::RegisterHub(hub)).await? {
+            Ok(_) => Ok(()),
+            Err(Refusal::TooManyHubs) => Err(RegisterHubError::TooManyHubs),
+            Err(_) => Err(Unavailable::OtherAnswer.into()),
+        }
+    }
+
+    pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Unavailable> {
+        propose(&self.inner.shards, command).await
+    }
+}

@@ -1,0 +1,94 @@
+//! What the metadata group answers to a command, and its encoding.
+//!
+//! ```text
+//! response = version u8 (1) | kind u8 | body
+//!   1 Done         metadata version u64
+//!   2 ProducerIds  first i64 | count i64
+//!  16 … refusals, without a body
+//! ```
+
+use thiserror::Error;
+
+use crate::wire::{DecodeError, Reader, Writer};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "metadata response";
+
+/// What a command led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The metadata is, at this version, as the command wanted it.
+    Done { version: u64 },
+    /// Ids that nobody else has been given.
+    ProducerIds { first: i64, count: i64 },
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("the cluster has not been formed yet")]
+    NotFormed,
+    #[error("a topic of that name exists")]
+    TopicExists,
+    #[error("there is no such topic")]
+    UnknownTopic,
+    #[error(
+        "a topic needs at least one partition and may have at most {}",
+        crate::limits::PARTITIONS_PER_TOPIC_MAX
+    )]
+    PartitionCount,
+    #[error("the cluster has as many topics as it may have")]
+    TooManyTopics,
+    #[error("the cluster has as many partitions as it may have")]
+    TooManyPartitions,
+    #[error("the cluster has as many hubs as it may have")]
+    TooManyHubs,
+    #[error("agents cannot feed a compacted topic, nor can one that they feed be compacted")]
+    AgentsAndCompaction,
+    #[error("no producer ids are left")]
+    NoProducerIds,
+}
+
+const REFUSALS: [(u8, Refusal); 9] = [
+    (16, Refusal::NotFormed),
+    (17, Refusal::TopicExists),
+    (18, Refusal::UnknownTopic),
+    (19, Refusal::PartitionCount),
+    (20, Refusal::TooManyTopics),
+    (21, Refusal::TooManyPartitions),
+    (22, Refusal::TooManyHubs),
+    (23, Refusal::AgentsAndCompaction),
+    (24, Refusal::NoProducerIds),
+];
+
+/// A command's result.
+pub type Response = Result<Outcome, Refusal>;
+
+pub(crate) fn encode(response: Response) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    match response {
+        Ok(Outcome::Done { version }) => out.u8(1).u64(version),
+        Ok(Outcome::ProducerIds { first, count }) => out.u8(2).i64(first).i64(count),
+        Err(refusal) => {
+            let known = REFUSALS.iter().find(|(_, known)| *known == refusal);
+            out.u8(known.expect("every refusal is in the table").0)
+        }
+    };
+    out.finish()
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Result<Response, DecodeError> {
+    let mut input = Reader::new(WHAT, bytes);
+    input.version(VERSION)?;
+    let response = match input.u8()? {
+        1 => Ok(Outcome::Done { version: input.u64()? }),
+        2 => Ok(Outcome::ProducerIds { first: input.i64()?, count: input.i64()? }),
+        kind => match REFUSALS.iter().find(|(known, _)| *known == kind) {
+            Some((_, refusal)) => Err(*refusal),
+            None => return Err(input.unknown_kind(kind)),
+        },
+    };
+    input.end()?;
+    Ok(response)
+}
