@@ -1,0 +1,92 @@
+//! The listener and its routes.
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metadata::Metadata;
+use metrics_exporter_prometheus::PrometheusHandle;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+use crate::topics;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+}
+
+/// The address cannot be listened on.
+#[derive(Debug, Error)]
+#[error("HTTP listener {listen}: {source}")]
+pub struct BindError {
+    pub listen: SocketAddr,
+    pub source: io::Error,
+}
+
+#[derive(Clone)]
+struct Shared {
+    metadata: Metadata,
+    readiness: Readiness,
+    prometheus: PrometheusHandle,
+}
+
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+impl Server {
+    /// # Errors
+    /// Where the address cannot be had.
+    pub async fn bind(
+        config: &Config,
+        metadata: Metadata,
+        readiness: Readiness,
+        prometheus: PrometheusHandle,
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError { listen: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(rendered))
+            .route(
+                "/api/v1/topics",
+                get(|State(shared): State<Shared>| async move { Json(topics::all(&shared.metadata)) }),
+            )
+            .with_state(Shared { metadata, readiness, prometheus });
+        Ok(Self { listener, address, router })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `shutdown`, then finishes the answers under way.
+    ///
+    /// # Errors
+    /// Where the listener breaks.
+    pub async fn run(self, shutdown: CancellationToken) -> io::Result<()> {
+        axum::serve(self.listener, self.router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    }
+}
+
+async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    match shared.readiness.check() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+async fn rendered(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.prometheus.render())
+}

@@ -1,0 +1,219 @@
+//! The hub's settings: raw as people write them, then validated as the node needs them.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use program::outcome::Failure;
+use program::settings::{Settings, load};
+use serde::Deserialize;
+
+use crate::args::ServeArguments;
+
+const DEFAULT_PARTITIONS: i32 = 4;
+const NODE_ID_MAX: u32 = i32::MAX as u32;
+
+/// The settings as they stand in a file, the environment or the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    /// Folder for everything that the hub keeps. Default: `headwater-data`.
+    data_dir: Option<PathBuf>,
+    /// `HOST:PORT`. Default: `127.0.0.1:1883`.
+    mqtt_listen: Option<String>,
+    /// `HOST:PORT`. Default: `127.0.0.1:9092`.
+    kafka_listen: Option<String>,
+    /// `HOST:PORT`. Default: `127.0.0.1:8080`.
+    http_listen: Option<String>,
+    /// `HOST:PORT` that Kafka clients are sent to. Default: the address listened on.
+    kafka_advertise: Option<String>,
+    /// 1 to 2^31 − 1. Default: 1.
+    node_id: Option<u32>,
+    /// Allow listeners beyond loopback without TLS and authentication. Default: false.
+    insecure: Option<bool>,
+    /// Create a topic when a client first names it. Default: true where the Kafka listener is on loopback.
+    auto_create_topics: Option<bool>,
+    /// Partitions of a topic created so. Default: 4.
+    default_partitions: Option<i32>,
+    /// Do not wait for the disk. For tests that show what is lost then.
+    unsafe_no_fsync: Option<bool>,
+    /// Size of a write-ahead log file in bytes. Default: 64 MiB.
+    wal_file_bytes: Option<u64>,
+    /// Where MQTT publishes that are not an agent's go. Default: everything into the log topic `mqtt`.
+    routes: Vec<RawRoute>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoute {
+    /// An MQTT topic filter, for instance `plant/+/temperature`.
+    filter: String,
+    /// The log topic.
+    topic: String,
+}
+
+impl Settings for Raw {
+    const KEYS: &'static [&'static str] = &[
+        "data_dir",
+        "mqtt_listen",
+        "kafka_listen",
+        "http_listen",
+        "kafka_advertise",
+        "node_id",
+        "insecure",
+        "auto_create_topics",
+        "default_partitions",
+        "unsafe_no_fsync",
+        "wal_file_bytes",
+        "routes",
+    ];
+}
+
+/// Settings that a node can be started with.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    pub data_dir: PathBuf,
+    pub mqtt_listen: SocketAddr,
+    pub kafka_listen: SocketAddr,
+    pub http_listen: SocketAddr,
+    pub kafka_advertise: Option<(String, u16)>,
+    pub node_id: u32,
+    pub auto_create_topics: bool,
+    pub default_partitions: i32,
+    pub no_fsync: bool,
+    pub wal_file_bytes: Option<u64>,
+    /// MQTT filter and log topic.
+    pub routes: Vec<(String, String)>,
+}
+
+/// Reads file, environment and flags.
+pub fn read(arguments: &ServeArguments) -> Result<NodeSettings, Failure> {
+    let flags = [
+        ("data_dir", arguments.data_dir.clone()),
+        ("mqtt_listen", arguments.mqtt_listen.clone()),
+        ("kafka_listen", arguments.kafka_listen.clone()),
+        ("http_listen", arguments.http_listen.clone()),
+        ("kafka_advertise", arguments.kafka_advertise.clone()),
+        ("node_id", arguments.node_id.clone()),
+        ("insecure", arguments.insecure.then(|| "true".to_owned())),
+    ];
+    let raw: Raw = load(arguments.config.as_deref(), std::env::vars(), &flags).map_err(Failure::usage)?;
+    validated(raw)
+}
+
+fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
+    let insecure = raw.insecure.unwrap_or(false);
+    let listen = |key: &str, value: Option<String>, default: &str| {
+        let address = socket_address(key, &value.unwrap_or_else(|| default.to_owned()))?;
+        refuse_open_door(key, address, insecure)?;
+        Ok::<_, Failure>(address)
+    };
+    let kafka_listen = listen("kafka_listen", raw.kafka_listen, "127.0.0.1:9092")?;
+    let kafka_advertise =
+        raw.kafka_advertise.as_deref().map(|value| host_and_port("kafka_advertise", value)).transpose()?;
+    if kafka_listen.ip().is_unspecified() && kafka_advertise.is_none() {
+        return Err(Failure::usage(format!(
+            "kafka_listen {kafka_listen} is every address of this machine: say with --kafka-advertise HOST:PORT which one Kafka clients shall connect to"
+        )));
+    }
+    let node_id = raw.node_id.unwrap_or(1);
+    if node_id == 0 || node_id > NODE_ID_MAX {
+        return Err(Failure::usage(format!("node_id {node_id} is not between 1 and {NODE_ID_MAX}")));
+    }
+    let default_partitions = raw.default_partitions.unwrap_or(DEFAULT_PARTITIONS);
+    if default_partitions < 1 {
+        return Err(Failure::usage(format!("default_partitions {default_partitions} is not at least 1")));
+    }
+    Ok(NodeSettings {
+        data_dir: raw.data_dir.unwrap_or_else(|| "headwater-data".into()),
+        mqtt_listen: listen("mqtt_listen", raw.mqtt_listen, "127.0.0.1:1883")?,
+        http_listen: listen("http_listen", raw.http_listen, "127.0.0.1:8080")?,
+        auto_create_topics: raw.auto_create_topics.unwrap_or(kafka_listen.ip().is_loopback()),
+        kafka_listen,
+        kafka_advertise,
+        node_id,
+        default_partitions,
+        no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
+        wal_file_bytes: raw.wal_file_bytes,
+        routes: raw.routes.into_iter().map(|route| (route.filter, route.topic)).collect(),
+    })
+}
+
+fn socket_address(key: &str, value: &str) -> Result<SocketAddr, Failure> {
+    let wrong = |why: String| Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:9092"));
+    let mut found = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
+    found.next().ok_or_else(|| wrong("the host has no address".to_owned()))
+}
+
+fn host_and_port(key: &str, value: &str) -> Result<(String, u16), Failure> {
+    let wrong = || Failure::usage(format!("{key} {value:?} is not HOST:PORT, like hub-1.example.org:9092"));
+    let (host, port) = value.rsplit_once(':').ok_or_else(wrong)?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), port.parse().map_err(|_| wrong())?))
+}
+
+fn refuse_open_door(key: &str, address: SocketAddr, insecure: bool) -> Result<(), Failure> {
+    if address.ip().is_loopback() || insecure {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{key} {address} can be reached from outside this machine without TLS or a password; listen on 127.0.0.1, or give --insecure to accept that anybody who reaches it can read and write"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(raw: Raw) -> String {
+        validated(raw).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn with_nothing_given_everything_is_on_loopback() {
+        let settings = validated(Raw::default()).unwrap();
+        assert_eq!(settings.mqtt_listen.to_string(), "127.0.0.1:1883");
+        assert_eq!(settings.kafka_listen.to_string(), "127.0.0.1:9092");
+        assert_eq!(settings.http_listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.data_dir, PathBuf::from("headwater-data"));
+        assert!(settings.auto_create_topics);
+    }
+
+    #[test]
+    fn a_door_to_the_outside_names_its_risk() {
+        let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), ..Raw::default() };
+        assert!(refused(raw).contains("--insecure"));
+        let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), insecure: Some(true), ..Raw::default() };
+        assert!(validated(raw).is_ok());
+    }
+
+    #[test]
+    fn a_wildcard_address_needs_one_to_advertise() {
+        let open = |advertise: Option<&str>| Raw {
+            kafka_listen: Some("0.0.0.0:9092".into()),
+            insecure: Some(true),
+            kafka_advertise: advertise.map(str::to_owned),
+            ..Raw::default()
+        };
+        assert!(refused(open(None)).contains("--kafka-advertise"));
+        let settings = validated(open(Some("hub.example.org:9092"))).unwrap();
+        assert_eq!(settings.kafka_advertise, Some(("hub.example.org".into(), 9092)));
+        assert!(!settings.auto_create_topics, "not on by itself where anybody may come");
+    }
+
+    #[test]
+    fn an_address_that_is_none_says_what_one_looks_like() {
+        let raw = Raw { http_listen: Some("8080".into()), ..Raw::default() };
+        assert!(refused(raw).contains("HOST:PORT"));
+        let raw = Raw { kafka_advertise: Some(":9092".into()), ..Raw::default() };
+        assert!(refused(raw).contains("HOST:PORT"));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused() {
+        assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
+        assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+    }
+}

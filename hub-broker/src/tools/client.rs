@@ -1,0 +1,119 @@
+//! A Kafka client of one connection and one request at a time: enough for tools.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::protocol::{
+    Decodable, Encodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
+};
+use thiserror::Error;
+
+/// A hub that says nothing for so long is taken for dead.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest answer that is read; a fetch asks for far less.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("cannot reach a hub at {hub}: {source}; is it running? (hub-broker serve)")]
+    Unreachable { hub: String, source: std::io::Error },
+    #[error("the connection to {hub} broke: {source}")]
+    Broken { hub: String, source: std::io::Error },
+    #[error("{hub} does not speak Kafka's protocol as expected: {what}")]
+    Garbled { hub: String, what: String },
+}
+
+/// What the hub answered with an error code.
+#[derive(Debug, Error)]
+#[error("{what}: {error}{}", detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+pub struct Refused {
+    pub what: String,
+    pub error: ResponseError,
+    pub detail: Option<String>,
+}
+
+/// Turns an error code into a `Refused`.
+pub fn check(what: &str, code: i16, detail: Option<&StrBytes>) -> Result<(), Refused> {
+    match ResponseError::try_from_code(code) {
+        None => Ok(()),
+        Some(error) => Err(Refused { what: what.to_owned(), error, detail: detail.map(ToString::to_string) }),
+    }
+}
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+pub struct Client {
+    hub: String,
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub fn connect(hub: &str) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(hub)
+            .and_then(|stream| {
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+                Ok(stream)
+            })
+            .map_err(|source| ClientError::Unreachable { hub: hub.to_owned(), source })?;
+        Ok(Self { hub: hub.to_owned(), stream, correlation_id: 0 })
+    }
+
+    /// Sends a request and waits for its answer.
+    pub fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, ClientError> {
+        self.correlation_id += 1;
+        let frame = self.encoded(request, version)?;
+        self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
+        let mut answer = self.read_frame()?;
+        let header = R::Response::header_version(version);
+        let garbled = |error: &dyn std::fmt::Display| ClientError::Garbled {
+            hub: self.hub.clone(),
+            what: format!("{:?}: {error}", ApiKey::try_from(R::KEY)),
+        };
+        let header = ResponseHeader::decode(&mut answer, header).map_err(|error| garbled(&error))?;
+        if header.correlation_id != self.correlation_id {
+            return Err(garbled(&"an answer to another request"));
+        }
+        R::Response::decode(&mut answer, version).map_err(|error| garbled(&error))
+    }
+
+    fn encoded<R: Request>(&self, request: &R, version: i16) -> Result<Vec<u8>, ClientError> {
+        let mut body = BytesMut::new();
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(self.correlation_id)
+            .with_client_id(Some(StrBytes::from_static_str("hub-broker-tools")));
+        encode_request_header_into_buffer(&mut body, &header)
+            .and_then(|()| request.encode(&mut body, version))
+            .map_err(|error| ClientError::Garbled { hub: self.hub.clone(), what: error.to_string() })?;
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let mut frame = length.to_be_bytes().to_vec();
+        frame.extend_from_slice(&body);
+        Ok(frame)
+    }
+
+    fn read_frame(&mut self) -> Result<Bytes, ClientError> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).map_err(|source| self.broken(source))?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > ANSWER_BYTES_MAX {
+            let what = format!("an answer of {length} bytes");
+            return Err(ClientError::Garbled { hub: self.hub.clone(), what });
+        }
+        let mut answer = vec![0; length];
+        self.stream.read_exact(&mut answer).map_err(|source| self.broken(source))?;
+        Ok(answer.into())
+    }
+
+    fn broken(&self, source: std::io::Error) -> ClientError {
+        ClientError::Broken { hub: self.hub.clone(), source }
+    }
+}

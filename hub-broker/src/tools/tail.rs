@@ -1,0 +1,133 @@
+//! `hub-broker tail`: a topic's records, decoded, as they arrive.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{BrokerId, FetchRequest};
+use program::outcome::Failure;
+use schemas::{Content, DecodedRecord, RawBatch, Value, decode_record};
+
+use super::client::{Client, check, topic_name};
+use super::topic;
+use crate::args::TailArguments;
+
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+const WAIT_MS: i32 = 500;
+const PARTITION_BYTES: i32 = 1 << 20;
+const ANSWER_BYTES: i32 = 8 << 20;
+
+pub fn run(arguments: &TailArguments) -> Result<(), Failure> {
+    let mut client = Client::connect(&arguments.hub.hub).map_err(Failure::run)?;
+    let partitions = topic::partitions(&mut client, &arguments.topic)?;
+    let from = if arguments.from_beginning { EARLIEST } else { LATEST };
+    let offsets = topic::offsets(&mut client, &arguments.topic, &partitions, from)?;
+    let mut tail = Tail {
+        topic: &arguments.topic,
+        next: partitions.into_iter().zip(offsets).collect(),
+        json: arguments.json,
+        left: arguments.count.unwrap_or(u64::MAX),
+    };
+    while tail.left > 0 {
+        tail.round(&mut client)?;
+    }
+    Ok(())
+}
+
+struct Tail<'a> {
+    topic: &'a str,
+    /// Partition and the next offset to read there.
+    next: Vec<(i32, i64)>,
+    json: bool,
+    left: u64,
+}
+
+impl Tail<'_> {
+    /// One fetch of all partitions.
+    fn round(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let answer = client.call(&self.request(), 11).map_err(Failure::run)?;
+        check(self.topic, answer.error_code, None).map_err(Failure::run)?;
+        for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+            let what = format!("{}, partition {}", self.topic, partition.partition_index);
+            check(&what, partition.error_code, None).map_err(Failure::run)?;
+            if let Some(records) = partition.records.clone() {
+                self.show(partition.partition_index, records, &what)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&self) -> FetchRequest {
+        let wanted = self.next.iter().map(|(partition, offset)| {
+            FetchPartition::default()
+                .with_partition(*partition)
+                .with_fetch_offset(*offset)
+                .with_partition_max_bytes(PARTITION_BYTES)
+        });
+        let wanted = FetchTopic::default().with_topic(topic_name(self.topic)).with_partitions(wanted.collect());
+        FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_max_wait_ms(WAIT_MS)
+            .with_min_bytes(1)
+            .with_max_bytes(ANSWER_BYTES)
+            .with_session_epoch(-1)
+            .with_topics(vec![wanted])
+    }
+
+    fn show(&mut self, partition: i32, mut records: Bytes, what: &str) -> Result<(), Failure> {
+        let garbled = |error: schemas::BatchError| Failure::run(format!("{what}: {error}"));
+        let Some(at) = self.next.iter().position(|(index, _)| *index == partition) else { return Ok(()) };
+        // An answer may end in the middle of a batch; the rest comes with the next one.
+        while let Ok(Some(batch)) = RawBatch::split_first(&mut records) {
+            batch.verify_crc().map_err(garbled)?;
+            let header = batch.header();
+            for record in batch.records().map_err(garbled)? {
+                let record = record.map_err(garbled)?;
+                let offset = header.base_offset + i64::from(record.offset_delta);
+                if offset >= self.next[at].1 && self.left > 0 {
+                    self.print(partition, offset, &decode_record(header, &record))?;
+                    self.left -= 1;
+                }
+            }
+            self.next[at].1 = self.next[at].1.max(header.last_offset() + 1);
+        }
+        Ok(())
+    }
+
+    fn print(&self, partition: i32, offset: i64, record: &DecodedRecord) -> Result<(), Failure> {
+        let line = if self.json { record.to_json().to_string() } else { for_people(partition, offset, record) };
+        // A reader that went away (head) ends the tail as it ends any other filter.
+        writeln!(std::io::stdout(), "{line}").map_err(Failure::run)
+    }
+}
+
+fn for_people(partition: i32, offset: i64, record: &DecodedRecord) -> String {
+    let time = record.to_json()["time"].as_str().unwrap_or("untimed").to_owned();
+    let device = record.device.as_deref().unwrap_or("-");
+    format!("{time}  {partition}/{offset}  {device}  {}", content(&record.content))
+}
+
+fn content(content: &Content) -> String {
+    match content {
+        Content::Measurements(measurements) => {
+            let one = |m: &schemas::Measurement| {
+                let unit = m.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+                format!("{}={}{unit}", m.name, value(&m.value))
+            };
+            measurements.iter().map(one).collect::<Vec<_>>().join("  ")
+        }
+        Content::Gap(gap) => format!("gap: {gap:?}"),
+        Content::Raw { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Float(number) => number.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
+    }
+}
