@@ -1,0 +1,90 @@
+//! The tail of one partition, for subscribers that take every committed batch as it comes.
+//!
+//! A follower pulls: it holds no task and no queue, only a position and a watch on the high watermark. Who
+//! does not call `next` costs nothing and loses nothing that retention keeps.
+
+use bytes::Bytes;
+use metadata::Principal;
+use partition_log::{PartitionReader, ReadError};
+use schemas::{Offset, PartitionId};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::Fetch;
+use crate::error::{FetchError, PartitionError};
+use crate::gather::{end_of, read_error};
+use crate::limits::FOLLOW_BYTES;
+use crate::locate::locate;
+
+/// Where a follower begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// With what is committed from now on.
+    End,
+    /// With the batch that holds this offset.
+    At(Offset),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FollowError {
+    /// Retention was faster than the follower. The next call goes on at `log_start`.
+    #[error("the records before offset {log_start} are no longer stored")]
+    Skipped { log_start: Offset },
+    /// The partition was closed. No call will succeed any more.
+    #[error("the partition was closed")]
+    Closed,
+    /// The position stays, so a retry may help, except for damage.
+    #[error(transparent)]
+    Read(#[from] FetchError),
+}
+
+pub struct Follow {
+    fetch: Fetch,
+    reader: PartitionReader,
+    high_watermark: watch::Receiver<Offset>,
+    next: Offset,
+}
+
+impl Fetch {
+    pub fn follow(
+        &self,
+        _principal: &Principal,
+        partition: PartitionId,
+        from: FollowFrom,
+    ) -> Result<Follow, PartitionError> {
+        let reader = locate(&self.inner.metadata, partition, None)?;
+        let high_watermark = reader.subscribe();
+        let next = match from {
+            FollowFrom::End => reader.high_watermark(),
+            FollowFrom::At(offset) => offset,
+        };
+        Ok(Follow { fetch: self.clone(), reader, high_watermark, next })
+    }
+}
+
+impl Follow {
+    /// The offset after the last batch that was given out.
+    pub fn position(&self) -> Offset {
+        self.next
+    }
+
+    /// The next committed batches, one or more, back to back. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Bytes, FollowError> {
+        while *self.high_watermark.borrow_and_update() <= self.next {
+            self.high_watermark.changed().await.map_err(|_| FollowError::Closed)?;
+        }
+        let (reader, from) = (self.reader.clone(), self.next);
+        let read = self.fetch.inner.tail.run(move || reader.read(from, FOLLOW_BYTES)).await;
+        match read.map_err(|_| FetchError::Stopped)? {
+            Ok(records) => {
+                self.next = end_of(&records)?;
+                Ok(records)
+            }
+            Err(ReadError::OutOfRange { start, .. }) => {
+                self.next = start;
+                Err(FollowError::Skipped { log_start: start })
+            }
+            Err(error) => Err(read_error(error).into()),
+        }
+    }
+}
