@@ -1,0 +1,121 @@
+//! The words that a group's log is spoken of in.
+
+use std::fmt;
+
+use bytes::Bytes;
+use raft::eraftpb;
+
+/// A replica of a group. Handed out once and never used again; 0 is no replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(pub u64);
+
+impl ReplicaId {
+    /// raft-rs says "nobody" with 0.
+    pub(crate) fn known(id: u64) -> Option<Self> {
+        (id != raft::INVALID_ID).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One entry of a group's log. `kind` 0 is an ordinary entry; an empty payload is a new leader's first entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    pub index: u64,
+    pub term: u64,
+    pub kind: u8,
+    pub payload: Bytes,
+}
+
+impl LogEntry {
+    pub(crate) fn from_raft(entry: &eraftpb::Entry) -> Self {
+        let kind = match entry.get_entry_type() {
+            eraftpb::EntryType::EntryNormal => KIND_NORMAL,
+            eraftpb::EntryType::EntryConfChange => 1,
+            eraftpb::EntryType::EntryConfChangeV2 => 2,
+        };
+        Self { index: entry.index, term: entry.term, kind, payload: entry.data.clone() }
+    }
+
+    pub(crate) fn into_raft(self) -> eraftpb::Entry {
+        eraftpb::Entry { index: self.index, term: self.term, data: self.payload, ..Default::default() }
+    }
+}
+
+/// The only kind of entry that this version writes; changes of membership will be the others.
+pub(crate) const KIND_NORMAL: u8 = 0;
+
+/// What a replica promised: it must survive everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HardState {
+    pub term: u64,
+    /// The replica voted for in this term, 0 for none.
+    pub vote: u64,
+    pub commit: u64,
+}
+
+impl From<&eraftpb::HardState> for HardState {
+    fn from(state: &eraftpb::HardState) -> Self {
+        Self { term: state.term, vote: state.vote, commit: state.commit }
+    }
+}
+
+/// Who belongs to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Membership {
+    pub voters: Vec<ReplicaId>,
+    pub learners: Vec<ReplicaId>,
+}
+
+/// What a replica was when it went down.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    pub hard_state: HardState,
+    /// Index and term of the last entry that the state machine's checkpoint contains.
+    pub applied: u64,
+    pub applied_term: u64,
+    /// The log after `applied`, without holes. It may begin earlier, for the sake of followers that are behind.
+    pub entries: Vec<LogEntry>,
+    pub membership: Membership,
+}
+
+/// Why a replica cannot go on from what was found: the log lost something that it had acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    #[error("the log should go on with entry {expected}, but has {found}")]
+    Hole { expected: u64, found: u64 },
+    #[error("the log ends with entry {last}, but entry {commit} was committed")]
+    TooShort { last: u64, commit: u64 },
+    #[error("entry {index} has term {term}, after term {previous}")]
+    TermWentBack { index: u64, term: u64, previous: u64 },
+    #[error("the log is at term {log}, the hard state only at {hard_state}")]
+    HardStateBehind { log: u64, hard_state: u64 },
+    #[error("entry {index} is of kind {kind}, which this version does not know")]
+    UnknownKind { index: u64, kind: u8 },
+    #[error("replica {0} does not belong to the group")]
+    NotAMember(ReplicaId),
+    #[error("configuration: {0}")]
+    Config(String),
+}
+
+/// What a replica is in its term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Follower,
+    Candidate,
+    Leader,
+}
+
+impl From<raft::StateRole> for Role {
+    fn from(role: raft::StateRole) -> Self {
+        match role {
+            raft::StateRole::Follower => Self::Follower,
+            raft::StateRole::Candidate | raft::StateRole::PreCandidate => Self::Candidate,
+            raft::StateRole::Leader => Self::Leader,
+        }
+    }
+}
