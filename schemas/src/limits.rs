@@ -25,8 +25,8 @@ pub const BATCH_RECORDS_MAX: usize = DECOMPRESSED_BYTES_MAX / 7;
 /// Sequences and offsets that one gap batch may use up (default of `gap_records_max`).
 pub const GAP_RECORDS_MAX: u32 = 16 * 1024 * 1024;
 
-/// The value of a gap record: a CBOR map of five members.
-pub const GAP_VALUE_BYTES_MAX: usize = 64;
+/// The value of a gap record: a CBOR map of five members takes 44, the rest is for later ones.
+pub const GAP_VALUE_BYTES_MAX: usize = 256;
 
 /// A stream ends before its 2³⁰th record, so half of the sequence space tells before from after.
 pub const STREAM_RECORDS_MAX: u32 = 1 << 30;

@@ -1,4 +1,21 @@
 //! SenML packs (RFC 8428) in CBOR: the value of a record.
+//!
+//! An array of one or more *resolved* records, each a map with integer labels (RFC 8428 §6):
+//!
+//! ```text
+//! 0 n   name, see `name`      2 v   number       4 vb  boolean
+//! 1 u   unit, optional        3 vs  text         8 vd  bytes
+//! ```
+//!
+//! One value each. There is no time inside: the record's timestamp is the time (RFC 8428 §4.5.3 reads small
+//! times as relative to now). Labels that we do not know are skipped as §4.4 asks; those that would change
+//! what a value means (base fields, time, sum) are refused.
+
+mod name;
+mod pack;
+
+pub use name::{decode_name, encode_name};
+pub use pack::{DecodePackError, EncodePackError, decode_pack, encode_pack};
 
 /// One sensor's value within a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,26 +70,4 @@ impl From<String> for Value {
     fn from(value: String) -> Value {
         Value::Text(value)
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EncodePackError {
-    #[error("a pack needs at least one measurement")]
-    Empty,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodePackError {
-    #[error("a pack needs at least one measurement")]
-    Empty,
-}
-
-/// Encodes a pack.
-pub fn encode_pack(_measurements: &[Measurement]) -> Result<Vec<u8>, EncodePackError> {
-    unimplemented!()
-}
-
-/// Decodes a pack.
-pub fn decode_pack(_pack: &[u8]) -> Result<Vec<Measurement>, DecodePackError> {
-    unimplemented!()
 }
