@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use metadata::{CleanupPolicy, Principal, Topic};
+use metadata::{Principal, Topic};
 use parking_lot::Mutex;
 use schemas::limits::AGENT_BATCH_BYTES_MAX;
-use schemas::{DeviceId, OriginRules, PartitionIndex, RawBatch, Rules, ShardId, validate};
+use schemas::{DeviceId, GatewayGrant, OriginRules, PartitionIndex, RawBatch, Rules, ShardId, validate};
 use shards::{Append, AppendError, Appended, Origin};
 
 use crate::error::{AgentError, AgentRefusal};
@@ -62,8 +62,8 @@ pub(crate) fn agent_batches(
 
 fn admit(principal: &Principal, topic: &Topic, partition: PartitionIndex) -> Result<ShardId, AgentError> {
     authorize::write(principal, &topic.name)?;
-    if topic.config.cleanup_policy == CleanupPolicy::Compact {
-        return Err(AgentError::Compacted);
+    if !topic.agent_fed {
+        return Err(AgentError::NotAdmitted);
     }
     Ok(topic.placement(partition).ok_or(AgentError::UnknownPartition)?.shard())
 }
@@ -75,10 +75,12 @@ fn split(
     topic: &Topic,
     mut payload: Bytes,
 ) -> (Vec<RawBatch>, Option<AgentRefusal>) {
+    let (grant, gap_records_max) = (&GatewayGrant::NONE, inner.config.gap_records_max);
     let rules = Rules {
-        origin: OriginRules::Agent { device, gap_records_max: inner.config.gap_records_max },
+        origin: OriginRules::Agent { device, grant, gap_records_max },
         max_batch_bytes: AGENT_BATCH_BYTES_MAX.min(topic.config.max_message_bytes),
         depth: inner.config.depth,
+        keys_required: true,
     };
     let mut good: Vec<RawBatch> = Vec::with_capacity(1);
     loop {
@@ -105,10 +107,6 @@ fn next(
     }
     if first.is_some_and(|first| first.header().producer_id != batch.header().producer_id) {
         return Err(AgentError::MixedStreams);
-    }
-    let (bytes, max) = (batch.bytes().len(), rules.max_batch_bytes);
-    if bytes > max {
-        return Err(AgentError::TooLarge { bytes, max });
     }
     validate(&batch, rules)?;
     Ok(Some(batch))

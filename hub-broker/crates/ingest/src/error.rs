@@ -12,17 +12,11 @@ pub enum ProduceError {
     Denied(#[from] Denied),
     #[error("the topic has no such partition")]
     UnknownPartition,
-    /// Above the topic's `max.message.bytes`.
-    #[error("the batch has {bytes} bytes, the topic takes {max}")]
-    TooLarge { bytes: usize, max: usize },
     /// The batch breaks a rule of `design/batch.md`. Sending it again does not help.
     #[error(transparent)]
     Invalid(#[from] BatchError),
-    #[error("the produce request carries {0} batches for one partition, not one")]
-    BatchCount(usize),
-    /// A compacted topic needs a key in every record.
-    #[error("a compacted topic takes no record without a key")]
-    KeyMissing,
+    #[error("the produce request carries {found} for a partition, not one batch")]
+    NotOneBatch { found: &'static str },
     #[error(transparent)]
     Append(#[from] AppendError),
 }
@@ -34,15 +28,14 @@ pub enum AgentError {
     Denied(#[from] Denied),
     #[error("the topic has no such partition")]
     UnknownPartition,
-    /// A topic that agents feed cannot be compacted: gaps and streams would not survive it.
-    #[error("the topic is compacted")]
-    Compacted,
+    /// Agents name their topics when they connect. One that agents feed cannot be compacted: gaps and streams
+    /// would not survive it.
+    #[error("the topic has not been opened to agents")]
+    NotAdmitted,
     #[error("the publish carries no batch")]
     Empty,
     #[error("the publish carries more than {0} batches")]
     TooManyBatches(usize),
-    #[error("the batch has {bytes} bytes, more than {max}")]
-    TooLarge { bytes: usize, max: usize },
     #[error("the publish carries batches of more than one stream")]
     MixedStreams,
     /// The batch breaks a rule of `design/batch.md`. Sending it again does not help.

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use metadata::{CleanupPolicy, Principal, TimestampType, Topic};
-use schemas::{OriginRules, PartitionIndex, RawBatch, Rules, patch_log_append_time, validate};
-use shards::{Append, Origin, ShardId};
+use schemas::{OriginRules, PartitionIndex, RawBatch, Rules, ShardId, patch_log_append_time, validate};
+use shards::{Append, Origin};
 
 use crate::error::ProduceError;
 use crate::{Inner, ProduceDone, authorize};
@@ -37,38 +37,21 @@ fn prepare(
     let shard = topic.placement(partition).ok_or(ProduceError::UnknownPartition)?.shard();
     let batch = match RawBatch::split_first(&mut records)? {
         Some(batch) if records.is_empty() => batch,
-        Some(_) => return Err(ProduceError::BatchCount(2)),
-        None => return Err(ProduceError::BatchCount(0)),
+        Some(_) => return Err(ProduceError::NotOneBatch { found: "several batches" }),
+        None => return Err(ProduceError::NotOneBatch { found: "nothing" }),
     };
-    let (bytes, max) = (batch.bytes().len(), topic.config.max_message_bytes);
-    if bytes > max {
-        return Err(ProduceError::TooLarge { bytes, max });
-    }
     let rules = Rules {
         origin: OriginRules::Kafka { allow_transactional: false },
-        max_batch_bytes: max,
+        max_batch_bytes: topic.config.max_message_bytes,
         depth: inner.config.depth,
+        keys_required: topic.config.cleanup_policy == CleanupPolicy::Compact,
     };
     validate(&batch, &rules)?;
-    check_keys(topic, &batch)?;
     let batch = match topic.config.timestamp_type {
         TimestampType::LogAppend => stamped(&batch, (inner.config.clock)()),
         TimestampType::Create => batch.bytes().clone(),
     };
     Ok((shard, Append { partition: topic.partition_id(partition), origin: Origin::Kafka, batch }))
-}
-
-/// KIP-458 and Kafka's own check: without a key a record of a compacted topic could never be superseded.
-fn check_keys(topic: &Topic, batch: &RawBatch) -> Result<(), ProduceError> {
-    if topic.config.cleanup_policy != CleanupPolicy::Compact {
-        return Ok(());
-    }
-    for record in batch.records()? {
-        if record?.key.is_none() {
-            return Err(ProduceError::KeyMissing);
-        }
-    }
-    Ok(())
 }
 
 /// LogAppendTime: the hub's time takes the place of the records' own, before the first acknowledgement.

@@ -106,7 +106,7 @@ impl Queue {
             self.close();
         }
         let open = self.open.get_or_insert_with(|| Open::new(stamp_ms));
-        let first = i64::from(open.builder.record_count());
+        let first = open.builder.record_count() as i64;
         for message in messages {
             let (key, value) = (Some(message.key), Some(message.value));
             if open.builder.push(message.timestamp_ms, key, value, message.headers).is_err() {
@@ -220,7 +220,7 @@ fn patched(batch: Bytes, patch: impl FnOnce(&mut [u8])) -> Bytes {
 
 fn records(batch: &Bytes) -> u32 {
     let header = BatchHeader::parse(batch).expect("the builder's batches parse");
-    u32::try_from(header.record_count).expect("a batch holds at least one record")
+    u32::try_from(header.record_count).expect("a batch that was built holds at least one record")
 }
 
 #[cfg(test)]
