@@ -22,14 +22,16 @@ mod compaction;
 mod epochs;
 mod error;
 mod files;
-
+mod index;
 mod limits;
 mod log;
 mod origin;
 mod reader;
-
+mod recovery;
+mod segment;
 mod sequence;
 mod state;
+mod view;
 
 pub use compaction::{CompactOptions, Compacted, Compaction};
 pub use epochs::EpochHistory;

@@ -17,10 +17,10 @@ pub struct Range {
 }
 
 impl Range {
-    pub fn of(header: &schemas::BatchHeader) -> Self {
-        let count =
-            u32::try_from(header.offset_span()).expect("a batch that was parsed spans 1 to 2³¹ offsets");
-        Self { base: Sequence(header.base_sequence), count }
+    /// `None` where the batch uses up no sequence at all, which no validated batch does.
+    pub fn of(header: &schemas::BatchHeader) -> Option<Self> {
+        let count = u32::try_from(header.offset_span()).ok().filter(|count| *count > 0)?;
+        Some(Self { base: Sequence(header.base_sequence), count })
     }
 
     /// The sequence that follows.
@@ -65,4 +65,7 @@ pub enum SequenceError {
     /// An agent's batch without a stream id, or another sender's with one.
     #[error("the producer id is not one for this kind of sender")]
     WrongProducerId,
+    /// The batch's last offset delta is negative.
+    #[error("the batch uses up no offsets")]
+    EmptyRange,
 }

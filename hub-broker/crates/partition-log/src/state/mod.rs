@@ -34,6 +34,24 @@ pub struct SegmentState {
     pub compacted: bool,
 }
 
+impl SegmentState {
+    pub(crate) fn empty(id: u64, base_offset: Offset) -> Self {
+        Self {
+            id,
+            base_offset,
+            end_offset: base_offset,
+            bytes: 0,
+            batches: 0,
+            checksum: 0,
+            first_stamp_ms: 0,
+            last_stamp_ms: 0,
+            max_timestamp: i64::MIN,
+            max_timestamp_at: base_offset,
+            compacted: false,
+        }
+    }
+}
+
 /// A partition at one applied index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {

@@ -1,0 +1,46 @@
+//! What readers see: a consistent picture, replaced as a whole whenever something is published.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use schemas::{Offset, PartitionId};
+use tokio::sync::watch;
+
+use crate::epochs::EpochHistory;
+use crate::segment::SegmentView;
+
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub log_start: Offset,
+    /// High watermark: the end of the last published batch.
+    pub end: Offset,
+    pub epochs: Arc<EpochHistory>,
+    pub closed: Arc<Vec<SegmentView>>,
+    pub active: SegmentView,
+}
+
+/// Between the owner and its readers.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub id: PartitionId,
+    pub dir: Arc<Path>,
+    pub view: ArcSwap<View>,
+    pub high_watermark: watch::Sender<Offset>,
+}
+
+impl View {
+    /// Segments in order from the one that holds `offset`.
+    pub fn segments_from(&self, offset: Offset) -> impl Iterator<Item = &SegmentView> {
+        let first = self.closed.partition_point(|segment| segment.state.end_offset <= offset);
+        self.closed[first..].iter().chain([&self.active])
+    }
+
+    pub fn has_segment(&self, id: u64) -> bool {
+        self.active.state.id == id || self.closed.iter().any(|segment| segment.state.id == id)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.segments_from(self.log_start).map(|segment| u64::from(segment.state.bytes)).sum()
+    }
+}
