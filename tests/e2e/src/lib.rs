@@ -1,1 +1,5 @@
+//! What the tests across the programs share: numbered records, and what must become of them.
 
+pub mod numbered;
+pub mod producer;
+pub mod seed;

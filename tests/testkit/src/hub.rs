@@ -18,6 +18,7 @@ pub struct Hub {
     data_dir: PathBuf,
     log: PathBuf,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     process: Option<Process>,
     pub mqtt: SocketAddr,
     pub kafka: SocketAddr,
@@ -31,6 +32,7 @@ impl Hub {
             data_dir: folder.join("hub"),
             log: folder.join("hub.log"),
             arguments: Vec::new(),
+            variables: Vec::new(),
             process: None,
             mqtt: ports::free(),
             kafka: ports::free(),
@@ -49,6 +51,13 @@ impl Hub {
     #[must_use]
     pub fn with_argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Sets an environment variable for every start from now on.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -87,7 +96,7 @@ impl Hub {
         {
             command.arg(flag).arg(address.to_string());
         }
-        command.args(&self.arguments);
+        command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("hub-broker", &mut command, &self.log));
     }
 

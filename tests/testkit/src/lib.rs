@@ -1,6 +1,8 @@
 //! Starts the real programs, kills them, and reads what they stored with clients that are not ours.
 
+pub mod agent;
 pub mod binaries;
+pub mod disk;
 pub mod hub;
 pub mod kafka;
 pub mod ports;
@@ -8,5 +10,6 @@ pub mod process;
 pub mod tools;
 pub mod wait;
 
+pub use agent::Agent;
 pub use hub::Hub;
 pub use process::Process;

@@ -35,3 +35,18 @@ pub fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}\n");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
+
+/// The path of a Python that can import this module; where there is none, says that the test is skipped.
+/// `HEADWATER_TEST_PYTHON` names one that is not on the path.
+pub fn python_with(module: &str, test: &str) -> Option<PathBuf> {
+    let python = match std::env::var_os("HEADWATER_TEST_PYTHON") {
+        Some(path) => PathBuf::from(path),
+        None => find("python3", test)?,
+    };
+    let import = std::process::Command::new(&python).args(["-c", &format!("import {module}")]).output();
+    if import.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    skip(test, &format!("{} cannot import {module}", python.display()));
+    None
+}

@@ -1,0 +1,73 @@
+//! A small disk of its own: a file system on a loop device that can lose its power, or one in memory that fills.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A mounted file system; unmounted when dropped.
+pub struct Disk {
+    mount: PathBuf,
+    image: Option<PathBuf>,
+}
+
+impl Disk {
+    /// An ext4 of so many MiB on a loop device below `folder`. Needs root.
+    ///
+    /// # Panics
+    /// Where it cannot be made.
+    pub fn ext4(folder: &Path, mebibytes: u64) -> Self {
+        let image = folder.join("disk.img");
+        let mount = folder.join("disk");
+        std::fs::create_dir_all(&mount).expect("a mount point");
+        let file = std::fs::File::create(&image).expect("an image file");
+        file.set_len(mebibytes << 20).expect("a sparse file");
+        run("mkfs.ext4", &["-q", "-F", &image.display().to_string()]);
+        let disk = Self { mount, image: Some(image) };
+        disk.mount_image();
+        disk
+    }
+
+    /// A file system in memory of so many MiB. Needs root.
+    ///
+    /// # Panics
+    /// Where it cannot be mounted.
+    pub fn memory(folder: &Path, mebibytes: u64) -> Self {
+        let mount = folder.join("disk");
+        std::fs::create_dir_all(&mount).expect("a mount point");
+        let size = format!("size={mebibytes}m");
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &mount.display().to_string()]);
+        Self { mount, image: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Cuts the power: what was not flushed is gone, the journal included, and every write fails from now on.
+    pub fn cut_power(&self) {
+        run("xfs_io", &["-x", "-c", "shutdown", &self.mount.display().to_string()]);
+    }
+
+    /// Takes what the disk still has, as after the power came back. Nothing may have files open on it.
+    pub fn restore_power(&self) {
+        run("umount", &[&self.mount.display().to_string()]);
+        self.mount_image();
+    }
+
+    fn mount_image(&self) {
+        let image = self.image.as_ref().expect("only a disk with an image is mounted again");
+        run("mount", &["-o", "loop", &image.display().to_string(), &self.mount.display().to_string()]);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily, so that a failed test with a program still on it leaves no mount behind.
+        let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
