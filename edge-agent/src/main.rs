@@ -1,1 +1,14 @@
-fn main() {}
+//! The command `edge-agent`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use edge_agent::commands::{self, Cli};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return program::outcome::usage(&error),
+    };
+    program::outcome::report("edge-agent", commands::execute(cli))
+}

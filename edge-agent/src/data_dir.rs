@@ -1,0 +1,152 @@
+//! The data directory: what lies in it, and who may open the buffer in it.
+//!
+//! ```text
+//! device-id        the device's name, fixed at first use
+//! lock             held exclusively by the process that has the buffer open
+//! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
+//! buffer/          the LMDB environment
+//! buffer.damaged/  an environment that was set aside
+//! quarantine/      batches that a hub refused as malformed
+//! agent.sock       where a running agent listens
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+#[error("{}: {source}", path.display())]
+pub struct DataDirError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    root: PathBuf,
+}
+
+/// Held for as long as the buffer is open; the kernel gives it back when the process ends.
+#[derive(Debug)]
+pub struct DataDirLock {
+    _file: File,
+}
+
+impl DataDir {
+    /// Creates the directory where it is not there yet.
+    pub fn create(root: &Path) -> Result<Self, DataDirError> {
+        fs::create_dir_all(root).map_err(at(root))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// A directory that an agent has used before.
+    pub fn existing(root: &Path) -> Result<Self, DataDirError> {
+        let dir = Self { root: root.to_owned() };
+        fs::metadata(dir.device_id()).map_err(at(root))?;
+        Ok(dir)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn device_id(&self) -> PathBuf {
+        self.root.join("device-id")
+    }
+
+    pub fn marker(&self) -> PathBuf {
+        self.root.join("marker")
+    }
+
+    pub fn buffer(&self) -> PathBuf {
+        self.root.join("buffer")
+    }
+
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("buffer.damaged")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.root.join("agent.sock")
+    }
+
+    /// The socket's path through an open directory: a Unix socket's path has 108 bytes at most, the
+    /// directory's may be longer. It is good for as long as the file lives.
+    pub fn short_socket(&self) -> io::Result<(File, PathBuf)> {
+        let dir = File::open(&self.root)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/agent.sock", dir.as_raw_fd()));
+        Ok((dir, path))
+    }
+
+    /// Takes the lock, or answers `None` where another process has it.
+    pub fn try_lock(&self) -> Result<Option<DataDirLock>, DataDirError> {
+        let path = self.root.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(DataDirLock { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(DataDirError { path, source: error.into() }),
+        }
+    }
+}
+
+/// Writes a small file so that after a power cut either the old or the new one is there, whole.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_dir(path.parent().unwrap_or(Path::new(".")))
+    };
+    write().map_err(at(path))
+}
+
+/// Makes a directory's entries durable.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(folder.path()).unwrap();
+        let lock = dir.try_lock().unwrap().unwrap();
+        assert!(dir.try_lock().unwrap().is_none());
+        drop(lock);
+        assert!(dir.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_file_where_the_directory_should_be_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let error = DataDir::create(&path).unwrap_err().to_string();
+        assert!(error.contains("/file: "), "{error}");
+    }
+
+    #[test]
+    fn a_directory_never_used_is_not_existing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(DataDir::existing(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,189 @@
+//! JSON lines: one object a line; its time by name, every other field a sensor, nested ones joined with `/`.
+
+use std::io::{self, BufRead, Read};
+
+use schemas::{Measurement, Value};
+use serde_json::{Map, Value as Json};
+
+use super::row::{BadRow, Row};
+use super::time_column::{is_time_name, parse_time, unix_time};
+use super::value::{float_value, integer_value};
+use crate::limits::LINE_BYTES_MAX;
+
+/// The rows of a source of JSON lines.
+pub struct JsonLines<R> {
+    source: R,
+    time_field: Option<String>,
+    line: u64,
+    text: Vec<u8>,
+}
+
+impl<R: BufRead> JsonLines<R> {
+    /// `time_field` names the field that is the time; without it, the first that is named like one.
+    pub fn new(source: R, time_field: Option<&str>) -> Self {
+        Self { source, time_field: time_field.map(str::to_owned), line: 0, text: Vec::new() }
+    }
+
+    /// Reads the next line; `Ok(false)` at the end.
+    fn read_line(&mut self) -> io::Result<bool> {
+        self.text.clear();
+        self.line += 1;
+        let bound = u64::try_from(LINE_BYTES_MAX).expect("a line's bound fits 64 bits") + 1;
+        Ok(self.source.by_ref().take(bound).read_until(b'\n', &mut self.text)? > 0)
+    }
+
+    /// Leaves the rest of a line that is too long.
+    fn skip_line(&mut self) -> io::Result<()> {
+        while !self.text.ends_with(b"\n") {
+            self.text.clear();
+            if self.source.by_ref().take(64 << 10).read_until(b'\n', &mut self.text)? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self) -> Result<Row, String> {
+        let Json::Object(mut fields) = serde_json::from_slice(&self.text).map_err(|error| error.to_string())?
+        else {
+            return Err("not an object".to_owned());
+        };
+        let time_ms = self.take_time(&mut fields)?;
+        let mut measurements = Vec::with_capacity(fields.len());
+        for (name, value) in fields {
+            flatten(name, value, &mut measurements)?;
+        }
+        if measurements.is_empty() {
+            return Err("no measurement in it".to_owned());
+        }
+        Ok(Row { time_ms, measurements })
+    }
+
+    fn take_time(&self, fields: &mut Map<String, Json>) -> Result<Option<i64>, String> {
+        let name = match &self.time_field {
+            Some(name) => Some(name.clone()),
+            None => fields.keys().find(|name| is_time_name(name)).cloned(),
+        };
+        let Some(name) = name else { return Ok(None) };
+        let value = fields.remove(&name).ok_or_else(|| format!("there is no field {name:?}"))?;
+        let time = match &value {
+            Json::String(text) => parse_time(text.trim()),
+            Json::Number(number) => number.as_f64().and_then(unix_time),
+            _ => None,
+        };
+        time.map(Some).ok_or_else(|| format!("{name}: {value} is no time"))
+    }
+}
+
+fn flatten(name: String, value: Json, found: &mut Vec<Measurement>) -> Result<(), String> {
+    let value = match value {
+        Json::Null => return Ok(()),
+        Json::Object(fields) => {
+            return fields.into_iter().try_for_each(|(inner, value)| flatten(format!("{name}/{inner}"), value, found));
+        }
+        Json::Array(items) => {
+            return items
+                .into_iter()
+                .enumerate()
+                .try_for_each(|(index, value)| flatten(format!("{name}/{index}"), value, found));
+        }
+        Json::Bool(value) => Value::Bool(value),
+        Json::String(text) => Value::Text(text),
+        Json::Number(number) => number_value(&number).map_err(|what| format!("{name}: {what}"))?,
+    };
+    if name.is_empty() {
+        return Err("a field has no name".to_owned());
+    }
+    found.push(Measurement { name, unit: None, value });
+    Ok(())
+}
+
+fn number_value(number: &serde_json::Number) -> Result<Value, &'static str> {
+    match (number.as_i64(), number.as_u64(), number.as_f64()) {
+        (Some(integer), _, _) => Ok(integer_value(integer)),
+        (None, Some(integer), _) => Ok(Value::Integer(integer.into())),
+        (None, None, Some(number)) => float_value(number),
+        (None, None, None) => Err("no number"),
+    }
+}
+
+impl<R: BufRead> Iterator for JsonLines<R> {
+    type Item = io::Result<Result<Row, BadRow>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.read_line() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            let line = self.line;
+            if self.text.len() > LINE_BYTES_MAX {
+                let what = format!("longer than {LINE_BYTES_MAX} bytes");
+                return Some(self.skip_line().map(|()| Err(BadRow { line, what })));
+            }
+            if self.text.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            return Some(Ok(self.row().map_err(|what| BadRow { line, what })));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str) -> Vec<Result<Row, BadRow>> {
+        JsonLines::new(text.as_bytes(), None).map(Result::unwrap).collect()
+    }
+
+    fn values(row: &Row) -> Vec<(&str, &Value)> {
+        row.measurements.iter().map(|m| (m.name.as_str(), &m.value)).collect()
+    }
+
+    #[test]
+    fn nested_objects_are_joined_with_a_slash() {
+        let rows = rows("{\"ts\": 1452533400, \"pump\": {\"on\": true, \"speed\": {\"rpm\": 90}}, \"mode\": \"eco\"}\n");
+        let row = rows[0].as_ref().unwrap();
+        assert_eq!(row.time_ms, Some(1_452_533_400_000));
+        assert_eq!(
+            values(row),
+            [
+                ("mode", &Value::Text("eco".into())),
+                ("pump/on", &Value::Bool(true)),
+                ("pump/speed/rpm", &Value::Float(90.0)),
+            ]
+        );
+    }
+
+    #[test]
+    fn integers_stay_exact_and_null_is_nothing() {
+        let rows = rows("{\"a\": 9007199254740993, \"b\": null, \"c\": 1.5, \"d\": 18446744073709551615}");
+        let row = rows[0].as_ref().unwrap();
+        assert_eq!(
+            values(row),
+            [
+                ("a", &Value::Integer(9_007_199_254_740_993)),
+                ("c", &Value::Float(1.5)),
+                ("d", &Value::Integer(18_446_744_073_709_551_615)),
+            ]
+        );
+        assert_eq!(row.time_ms, None);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_the_rest_goes_on() {
+        let rows = rows("{\"a\":1}\n\n[1]\n{\"a\":\n{\"time\":\"soon\",\"a\":1}\n{}\n{\"a\":2}\n");
+        let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(|bad| bad.line)).collect();
+        assert_eq!(lines, [None, Some(3), Some(4), Some(5), Some(6), None]);
+    }
+
+    #[test]
+    fn a_line_beyond_the_bound_is_skipped_whole() {
+        let long = format!("{{\"a\":\"{}\"}}\n{{\"b\":1}}\n", "x".repeat(LINE_BYTES_MAX));
+        let rows = rows(&long);
+        assert_eq!(rows.len(), 2);
+        assert!(rows[0].is_err() && rows[1].is_ok());
+    }
+}

@@ -1,0 +1,10 @@
+//! Inputs make rows: what a device measured at one instant. They know no batch and no buffer.
+
+pub mod csv;
+pub mod host;
+pub mod json_lines;
+mod row;
+mod time_column;
+mod value;
+
+pub use row::{BadRow, Row, Rows};

@@ -1,0 +1,70 @@
+//! Every bound of the agent, with the relations between them asserted at compile time.
+
+use std::time::Duration;
+
+use schemas::limits::{AGENT_BATCH_BYTES_MAX, AGENT_BATCH_BYTES_TARGET};
+
+/// The buffer's cap where nothing else is configured.
+pub const BUFFER_BYTES_DEFAULT: u64 = if cfg!(target_pointer_width = "32") { 256 << 20 } else { 1 << 30 };
+/// Below this a buffer has no room for its largest batch and the gaps beside it.
+pub const BUFFER_BYTES_MIN: u64 = 4 << 20;
+/// LMDB needs pages to delete: the cap is at most three quarters of the map.
+pub const MAP_BYTES_PER_CAP: (u64, u64) = (4, 3);
+/// What the map has beyond that for the tree itself and for pages that a commit has freed but not yet reused.
+pub const MAP_BYTES_EXTRA: u64 = 8 << 20;
+
+/// Commands that wait for the writer; senders wait beyond that.
+pub const WRITER_INBOX: usize = 64;
+/// What one transaction writes at most, so that its dirty pages stay a small share of the memory.
+pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Acknowledged batches are trimmed alone when no append has come along for this long.
+pub const TRIM_AFTER: Duration = Duration::from_secs(1);
+
+/// The uplink never sends an entry this far past the first that stands in the buffer: so what may have been
+/// sent is known after a restart without being written down.
+pub const SHIP_SPAN_ENTRIES: u64 = 1024;
+/// Acknowledged entries that make a trim worth its commit at once.
+pub const TRIM_ENTRIES: u64 = SHIP_SPAN_ENTRIES / 4;
+/// Publishes in flight, whatever the hub's Receive Maximum allows.
+pub const WINDOW_PUBLISHES_MAX: u16 = 32;
+/// Bytes in flight; one publish may always fly.
+pub const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// What neighbouring small batches are joined up to in one publish.
+pub const PUBLISH_BYTES_TARGET: usize = 128 << 10;
+/// Bytes of MQTT around a publish's payload: fixed header, topic, packet id, properties' length.
+pub const PUBLISH_OVERHEAD_BYTES: usize = 1024;
+
+/// Nothing received for this long while a publish or a ping is unanswered: the connection is dropped.
+pub const STALL_AFTER: Duration = Duration::from_secs(20);
+/// The keep-alive that the agent asks for.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// From TCP's first packet to CONNACK.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is unstamped this long after the connection came up is shipped with the arrival time.
+pub const UNTIMED_AFTER: Duration = Duration::from_secs(60);
+/// How long an agent that was asked to stop goes on shipping.
+pub const DRAIN_TIME: Duration = Duration::from_secs(3);
+
+/// One request on the agent's socket: a header line, then at most one batch.
+pub const CONTROL_LINE_BYTES_MAX: usize = 64 << 10;
+/// Appends that one client may have outstanding.
+pub const CONTROL_PIPELINE: usize = 32;
+/// Rows that wait between an input and the batcher.
+pub const ROW_INBOX: usize = 256;
+/// A line of JSON or CSV.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// Bad rows that `ingest` prints one by one.
+pub const BAD_ROWS_SHOWN: usize = 20;
+/// Batches that were refused as malformed are kept up to this many bytes.
+pub const QUARANTINE_BYTES_MAX: u64 = 16 << 20;
+
+const _: () = {
+    assert!(AGENT_BATCH_BYTES_TARGET <= AGENT_BATCH_BYTES_MAX);
+    assert!(BUFFER_BYTES_MIN as usize >= 4 * AGENT_BATCH_BYTES_MAX);
+    assert!(COMMIT_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
+    assert!(WINDOW_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
+    assert!(PUBLISH_BYTES_TARGET >= AGENT_BATCH_BYTES_TARGET);
+    assert!((WINDOW_PUBLISHES_MAX as u64) < SHIP_SPAN_ENTRIES);
+    assert!(TRIM_ENTRIES * 2 <= SHIP_SPAN_ENTRIES);
+    assert!(MAP_BYTES_PER_CAP.0 > MAP_BYTES_PER_CAP.1);
+};
