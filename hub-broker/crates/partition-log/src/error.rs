@@ -17,6 +17,13 @@ pub struct Damage {
     pub what: DamageKind,
 }
 
+impl Damage {
+    pub(crate) fn report(&self) {
+        metrics::counter!("headwater_log_damage_total").increment(1);
+        tracing::error!(file = %self.file.display(), position = self.position, "{}", self.what);
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DamageKind {
     /// The file is gone.
@@ -105,7 +112,7 @@ pub enum CompactError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A batch's records cannot be walked, so nothing can be said about their keys.
-    #[error("the batch at offset {at} cannot be read: {source}")]
+    #[error("the records of the batch at offset {at} cannot be walked: {source}")]
     Records { at: Offset, source: schemas::BatchError },
     #[error(transparent)]
     Write(#[from] LogError),

@@ -33,6 +33,11 @@ impl IndexTail {
         self.entries = Vec::new();
     }
 
+    /// `in_file` entries were written to the file directly.
+    pub fn skip_to(&mut self, in_file: u32) {
+        self.first = in_file;
+    }
+
     /// Up to `count` entries from `number` on, if they are here.
     pub fn get(&self, number: u32, count: u32) -> Option<&[IndexEntry]> {
         let skip = usize::try_from(number.checked_sub(self.first)?).expect("u32 fits usize");

@@ -2,6 +2,7 @@
 
 mod active;
 mod checkpoint;
+mod compact;
 mod retention;
 
 use std::path::Path;

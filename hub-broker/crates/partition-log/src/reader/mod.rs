@@ -10,7 +10,6 @@ use schemas::{LeaderEpoch, Offset, PartitionId};
 use tokio::sync::watch;
 
 use crate::error::{DamageKind, ReadError};
-use crate::segment::SegmentView;
 use crate::view::{Shared, View};
 
 pub use scrub::ScrubStep;
@@ -73,7 +72,8 @@ impl PartitionReader {
                 return Err(ReadError::OutOfRange { start: view.log_start, end: view.end });
             }
             for segment in view.segments_from(from) {
-                let bytes = with_index(view, segment, || segment.read(segment.find(from)?, max_bytes))?;
+                let bytes =
+                    segment.with_good_index(&view.epochs, || segment.read(segment.find(from)?, max_bytes))?;
                 if !bytes.is_empty() {
                     return Ok(bytes);
                 }
@@ -92,7 +92,7 @@ impl PartitionReader {
             };
             let replaced = damage.what == DamageKind::FileMissing && !self.still_has_segments_of(&view);
             if !replaced {
-                report(damage);
+                damage.report();
                 return result;
             }
         }
@@ -101,26 +101,5 @@ impl PartitionReader {
     fn still_has_segments_of(&self, view: &View) -> bool {
         let now = self.shared.view.load();
         view.segments_from(view.log_start).all(|segment| now.has_segment(segment.state.id))
-    }
-}
-
-fn report(damage: &crate::Damage) {
-    metrics::counter!("headwater_log_damage_total").increment(1);
-    tracing::error!(file = %damage.file.display(), position = damage.position, "{}", damage.what);
-}
-
-/// Runs `read`; if the index is what is damaged, makes it again from the segment and runs `read` once more.
-fn with_index<T>(
-    view: &View,
-    segment: &SegmentView,
-    read: impl Fn() -> Result<T, ReadError>,
-) -> Result<T, ReadError> {
-    match read() {
-        Err(ReadError::Damaged(damage)) if segment.is_index(&damage.file) => {
-            report(&damage);
-            segment.rebuild_index(&view.epochs)?;
-            read()
-        }
-        result => result,
     }
 }

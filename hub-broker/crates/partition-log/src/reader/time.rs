@@ -2,7 +2,7 @@
 
 use schemas::{Offset, RawBatch, TimestampType};
 
-use super::{PartitionReader, with_index};
+use super::PartitionReader;
 use crate::error::ReadError;
 use crate::segment::SegmentView;
 
@@ -14,7 +14,8 @@ impl PartitionReader {
                 if segment.state.max_timestamp < timestamp_ms {
                     continue;
                 }
-                let hit = with_index(view, segment, || first_at(segment, timestamp_ms, view.log_start))?;
+                let hit = segment
+                    .with_good_index(&view.epochs, || first_at(segment, timestamp_ms, view.log_start))?;
                 if hit.is_some() {
                     return Ok(hit);
                 }
@@ -33,7 +34,7 @@ impl PartitionReader {
                 {
                     continue;
                 }
-                let top = with_index(view, segment, || largest(segment, view.log_start))?;
+                let top = segment.with_good_index(&view.epochs, || largest(segment, view.log_start))?;
                 best = [best, top].into_iter().flatten().reduce(|a, b| if b.1 > a.1 { b } else { a });
             }
             Ok(best)

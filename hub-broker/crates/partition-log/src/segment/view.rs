@@ -39,7 +39,6 @@ pub(crate) fn check_batch(bytes: &[u8], entry: &IndexEntry) -> Result<BatchHeade
 }
 
 impl SegmentView {
-
     /// How many entries come before the first that does not satisfy `before`; entries must be ordered by it.
     pub fn bisect(&self, before: impl Fn(&IndexEntry) -> bool) -> Result<u32, ReadError> {
         let (mut low, mut high) = (0, self.state.batches);
@@ -158,5 +157,21 @@ impl SegmentView {
         let bytes = self.read(number, 0)?;
         let position = self.entry(number)?.position;
         RawBatch::parse(bytes).map_err(|_| self.bad_shape(position).into())
+    }
+
+    /// Runs `read`; if the index is what is damaged, makes it again from the segment and runs `read` once more.
+    pub fn with_good_index<T>(
+        &self,
+        epochs: &EpochHistory,
+        read: impl Fn() -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        match read() {
+            Err(ReadError::Damaged(damage)) if self.is_index(&damage.file) => {
+                damage.report();
+                self.rebuild_index(epochs)?;
+                read()
+            }
+            result => result,
+        }
     }
 }
