@@ -1,0 +1,87 @@
+//! The front ends of a hub.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+
+use program::outcome::Failure;
+use schemas::NodeId;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::start::Core;
+use crate::settings::NodeSettings;
+
+pub struct Listeners {
+    mqtt: mqtt_server::Server,
+    kafka: kafka_server::Server,
+    http: admin_server::Server,
+}
+
+impl Listeners {
+    /// Takes all addresses, or none.
+    pub async fn bind(settings: &NodeSettings, core: &Core) -> Result<Self, Failure> {
+        let mqtt = mqtt_server::Server::bind(
+            mqtt_config(settings)?,
+            core.ingest.clone(),
+            core.fetch.clone(),
+            core.metadata.clone(),
+        );
+        let mqtt = mqtt.await.map_err(|error| taken("mqtt_listen", settings.mqtt_listen, &error))?;
+        let kafka = kafka_server::Server::bind(
+            kafka_config(settings),
+            core.ingest.clone(),
+            core.fetch.clone(),
+            core.groups.clone(),
+            core.metadata.clone(),
+        );
+        let kafka = kafka.await.map_err(|error| taken("kafka_listen", settings.kafka_listen, &error))?;
+        let http = admin_server::Server::bind(
+            &admin_server::Config { listen: settings.http_listen },
+            core.metadata.clone(),
+            core.readiness.clone(),
+            core.prometheus.clone(),
+        );
+        let http = http.await.map_err(|error| taken("http_listen", settings.http_listen, &error))?;
+        Ok(Self { mqtt, kafka, http })
+    }
+
+    /// Serves until `shutdown`, each front end in a task of its own.
+    pub fn run(self, tasks: &mut JoinSet<Result<(), Failure>>, shutdown: &CancellationToken) {
+        info!(mqtt = %self.mqtt.local_addr(), kafka = %self.kafka.local_addr(), http = %self.http.local_addr(), "listening");
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            self.mqtt.run(stop).await;
+            Ok(())
+        });
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            self.kafka.run(stop).await;
+            Ok(())
+        });
+        let stop = shutdown.clone();
+        tasks.spawn(async move { self.http.run(stop).await.map_err(Failure::run) });
+    }
+}
+
+fn mqtt_config(settings: &NodeSettings) -> Result<mqtt_server::Config, Failure> {
+    let mut config = mqtt_server::Config::new(settings.mqtt_listen);
+    for (filter, topic) in &settings.routes {
+        config.routes.push(mqtt_server::Route::new(filter, topic).map_err(Failure::usage)?);
+    }
+    Ok(config)
+}
+
+fn kafka_config(settings: &NodeSettings) -> kafka_server::Config {
+    let mut config = kafka_server::Config::new(settings.kafka_listen);
+    config.node = NodeId(settings.node_id);
+    config.advertised =
+        settings.kafka_advertise.clone().map(|(host, port)| kafka_server::Advertised { host, port });
+    config
+}
+
+/// An address that cannot be listened on, with what to do about it.
+fn taken(key: &str, address: SocketAddr, error: &impl Display) -> Failure {
+    let flag = key.replace('_', "-");
+    Failure::usage(format!("{key} {address}: {error}; another program may be listening there, choose another address with --{flag}"))
+}

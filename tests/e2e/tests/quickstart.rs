@@ -1,0 +1,147 @@
+//! What a first user does: the quickstart, and the README's lines as they are printed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use testkit::process::Process;
+use testkit::{binaries, ports, tools, wait};
+
+const RECORDS_WITHIN: Duration = Duration::from_secs(10);
+const ENDED_WITHIN: Duration = Duration::from_secs(30);
+const VIEW_WITHIN: Duration = Duration::from_secs(30);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
+}
+
+/// The code block of the README that stands below `<!-- tested: NAME -->`.
+fn readme(name: &str) -> String {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, rest) = text.split_once(&format!("<!-- tested: {name} -->")).unwrap();
+    let (_, block) = rest.split_once("```").unwrap();
+    let (_, block) = block.split_once('\n').unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+struct Quickstart {
+    mqtt: String,
+    kafka: String,
+    http: String,
+    folder: tempfile::TempDir,
+    process: Option<Process>,
+}
+
+impl Quickstart {
+    fn new() -> Self {
+        let free = || ports::free().to_string();
+        Self { mqtt: free(), kafka: free(), http: free(), folder: tempfile::tempdir().unwrap(), process: None }
+    }
+
+    /// Starts it with the programs that were built with this test, and waits for a record.
+    fn start(&mut self) -> Duration {
+        let start = Instant::now();
+        let mut command = self.command();
+        let log = self.folder.path().join(format!("quickstart-{}.log", start.elapsed().as_nanos()));
+        let process = Process::start("quickstart", &mut command, &log);
+        wait::until("a decoded record on the screen", RECORDS_WITHIN, || {
+            process.printed().lines().any(|line| line.contains("load1=")).then_some(())
+        });
+        self.process = Some(process);
+        start.elapsed()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(root().join("deploy/quickstart"));
+        command
+            .arg("--data-dir")
+            .arg(self.folder.path().join("data"))
+            .env("HEADWATER_BIN_DIR", binaries::path("hub-broker").parent().unwrap())
+            .env("HEADWATER_MQTT_LISTEN", &self.mqtt)
+            .env("HEADWATER_KAFKA_LISTEN", &self.kafka)
+            .env("HEADWATER_HTTP_LISTEN", &self.http);
+        command
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&mut self) -> String {
+        let mut process = self.process.take().unwrap();
+        process.signal(Signal::INT);
+        let status = process.wait(ENDED_WITHIN);
+        assert!(status.success(), "{status}: {}", process.printed());
+        process.printed()
+    }
+
+    /// A line of the README with this quickstart's addresses.
+    fn adapted(&self, text: &str) -> String {
+        let (host, port) = self.mqtt.split_once(':').unwrap();
+        text.replace("127.0.0.1:9092", &self.kafka)
+            .replace("-h 127.0.0.1 -p 1883", &format!("-h {host} -p {port}"))
+            .replace("10_000", "3_000")
+    }
+
+    fn shell(&self, script: &str) -> String {
+        let output = Command::new("sh").arg("-c").arg(self.adapted(script)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+#[test]
+fn records_are_visible_soon_and_the_lines_of_the_readme_work_as_printed() {
+    let mut quickstart = Quickstart::new();
+    let took = quickstart.start();
+    println!("records visible after {took:?}");
+    if tools::find("mosquitto_pub", "the README's mosquitto_pub line").is_some() {
+        quickstart.shell(&readme("mosquitto"));
+    }
+    if tools::find("kcat", "the README's kcat line").is_some() {
+        let printed = wait::until("the JSON view", VIEW_WITHIN, || {
+            let printed = quickstart.shell(&readme("kcat"));
+            (!printed.is_empty()).then_some(printed)
+        });
+        let row: serde_json::Value = serde_json::from_str(printed.lines().next().unwrap()).unwrap();
+        assert!(row["device"].is_string() && row["time"].is_string() && row["values"].is_object(), "{row}");
+    }
+    if let Some(python) = tools::python_with("kafka", "the README's Python program") {
+        let program = quickstart.adapted(&readme("python"));
+        let output = Command::new(python).arg("-c").arg(program).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("load1"), "it printed the host's records");
+    }
+    let printed = quickstart.interrupt();
+    assert!(printed.contains("Stopped. Everything is kept"), "{printed}");
+
+    quickstart.start();
+    let topics = Command::new(binaries::path("hub-broker"))
+        .args(["topic", "describe", "telemetry", "--hub", &quickstart.kafka])
+        .output()
+        .unwrap();
+    let table = String::from_utf8_lossy(&topics.stdout).into_owned();
+    let stored: i64 =
+        table.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap().parse::<i64>().unwrap()).sum();
+    assert!(stored >= 2, "the second run goes on after the first's records: {table}");
+    quickstart.interrupt();
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let quickstart = Quickstart::new();
+    let _taken = std::net::TcpListener::bind(&quickstart.kafka).unwrap();
+    let output = quickstart.command().output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(said.contains(&quickstart.kafka) && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn missing_tools_are_named() {
+    let mut command = Command::new("/bin/bash");
+    let output = command.arg(root().join("deploy/quickstart")).env("PATH", "/nonexistent").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for tool in ["cargo", "cc", "c++", "make"] {
+        assert!(said.contains(tool), "{said}");
+    }
+}
