@@ -21,7 +21,7 @@ pub enum SyncMode {
 pub struct Config {
     /// The directory of the log's files; made if it is missing. Nothing else may write into it.
     pub dir: PathBuf,
-    /// Size of each new file in bytes, 16 KiB to 4 GiB; 64 MiB unless told.
+    /// Size of each new file in bytes, 16 KiB to 1 GiB; 64 MiB unless told.
     pub file_bytes: u64,
     pub sync: SyncMode,
     /// Pause without writes after which a commit frame covers the last group commit; 100 ms unless told.

@@ -1,19 +1,43 @@
-//! The handle of the log.
+//! The handle of the log, and how the log is opened.
 
 use crate::{
     config::Config,
+    disk::{Disk, RealDisk},
     error::OpenError,
+    file_header::is_unfinished_name,
     frame::{Frame, GroupId, Lsn},
+    gather::Gather,
+    keeper::{Keeper, make_file},
+    ledger::Ledger,
+    limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
     recovered::Recovered,
+    recovery::{Restored, recover},
+    shared::{Shared, Stop, Write},
+    writer::{Tail, Writer},
 };
-use std::time::Duration;
+use parking_lot::Mutex;
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-/// Called on the writer thread once its frames are durable, with the sequence number of the last of them.
+/// Called on the writer thread once its frames are durable, with the sequence number of the last of them. It must be
+/// short, and must not wait for the log.
 pub type Done = Box<dyn FnOnce(Lsn) + Send>;
 
-/// A handle to the log; clones share it.
+/// A handle to the log; clones share it. When the last one is dropped without `close`, what waits is still written.
 #[derive(Clone)]
-pub struct Wal;
+pub struct Wal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    payload_bytes_max: usize,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
 
 /// How full the log is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,45 +50,191 @@ pub struct Stats {
     pub pinned_by: Vec<GroupId>,
 }
 
-#[expect(clippy::unimplemented, clippy::needless_pass_by_value, reason = "signatures first")]
 impl Wal {
-    /// Recovers the log in `config.dir` and starts its writer thread.
+    /// Recovers the log in `config.dir`, makes durable what it returns, and starts the log's threads.
     pub fn open(config: Config) -> Result<(Wal, Recovered), OpenError> {
-        unimplemented!("{config:?}")
+        let dir = config.dir.clone();
+        let disk = RealDisk::open(&dir, config.sync).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.clone() },
+            _ => OpenError::Io { operation: "open", file: dir.clone(), error },
+        })?;
+        Wal::open_on(Arc::new(disk), config)
     }
 
-    /// Appends `frames`, in order, in one of the next group commits, then calls `done` on the writer thread.
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<(Wal, Recovered), OpenError> {
+        let file_bytes = config.file_bytes;
+        if !(FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&file_bytes) || !file_bytes.is_multiple_of(8) {
+            return Err(OpenError::FileBytes { file_bytes, min: FILE_BYTES_MIN, max: FILE_BYTES_MAX });
+        }
+        remove_unfinished(disk.as_ref())?;
+        let restored = match recover(disk.as_ref(), config.replay_after.clone())? {
+            Some(restored) => restored,
+            None => begin(disk.as_ref(), file_bytes)?,
+        };
+        if let Some(torn) = &restored.recovered.torn_tail {
+            tracing::warn!(file = %torn.file.display(), position = torn.position, lsn = torn.lsn.0, "cut unacknowledged frames off the write-ahead log");
+        }
+        start(disk, &config, restored)
+    }
+
+    /// Appends `frames`, in order, in one of the next group commits, then calls `done`. After `close` or a failure
+    /// nothing is written and `done` is dropped. Callers bound what they have in flight.
+    ///
+    /// # Panics
+    /// If a payload is larger than `payload_bytes_max`.
     pub fn write(&self, frames: Vec<Frame>, done: Done) {
-        done(Lsn(frames.len() as u64));
-        unimplemented!()
+        let max = self.inner.payload_bytes_max;
+        let fits = |frame: &Frame| !matches!(frame, Frame::Entry { payload, .. } if payload.len() > max);
+        assert!(frames.iter().all(fits), "an entry's payload is larger than {max} bytes");
+        let write = Write { frames, copies_of: None, done };
+        self.inner.shared.post(|inbox| {
+            if inbox.stop == Stop::No {
+                inbox.writes.push(write);
+            }
+        });
     }
 
-    /// Says that a durable checkpoint holds the group's entries up to `through_index`.
+    /// Says that durable checkpoints hold the group's entries up to `through_index`. A file whose entries are all
+    /// released is used again.
     pub fn release(&self, group: GroupId, through_index: u64) {
-        unimplemented!("{group} {through_index}")
+        self.inner.shared.post(|inbox| inbox.releases.push((group, through_index)));
     }
 
-    /// False while the disk has no room for the next file: the owner refuses proposals until it is true again.
+    /// False while the disk has no room for the next file: the owner refuses proposals until it is true again. What
+    /// is in flight then still fits into the current file, or waits for room.
     pub fn has_room(&self) -> bool {
-        unimplemented!()
+        self.inner.shared.has_room()
     }
 
-    /// How long the disk write that is under way has been so; zero when there is none.
+    /// How long the disk write that is under way has been so; zero when there is none. Waiting for room is none.
     pub fn write_stall(&self) -> Duration {
-        unimplemented!()
+        self.inner.shared.write_stall()
     }
 
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        self.inner.shared.stats.lock().clone()
     }
 
     /// The largest payload of one entry.
     pub fn payload_bytes_max(&self) -> usize {
-        unimplemented!()
+        self.inner.payload_bytes_max
     }
 
-    /// Writes what waits and one more commit frame, syncs, and ends the threads.
+    /// Writes what waits and one more commit frame, syncs, and ends the threads. Not from within a callback.
+    #[expect(clippy::needless_pass_by_value, reason = "this handle is of no use afterwards")]
     pub fn close(self) {
-        unimplemented!()
+        self.inner.stop(Stop::Close);
     }
+}
+
+impl Inner {
+    fn stop(&self, how: Stop) {
+        self.shared.post(|inbox| {
+            if inbox.stop == Stop::No {
+                inbox.stop = how;
+            }
+        });
+        let threads = std::mem::take(&mut *self.threads.lock());
+        // The last handle may be dropped by a callback, on a thread that cannot wait for itself.
+        if threads.iter().any(|thread| thread.thread().id() == std::thread::current().id()) {
+            return;
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the write-ahead log panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop(Stop::Abandon);
+    }
+}
+
+/// Files that were still being filled belong to nobody.
+fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
+    let failed = |name: &str, error| OpenError::Io { operation: "remove", file: disk.path(name), error };
+    let names = disk.list().map_err(|error| failed("", error))?;
+    names
+        .iter()
+        .filter(|name| is_unfinished_name(name))
+        .try_for_each(|name| disk.remove(name).map_err(|error| failed(name, error)))
+}
+
+/// The first file of a new log.
+fn begin(disk: &dyn Disk, file_bytes: u64) -> Result<Restored, OpenError> {
+    let current = make_file(disk, 1, file_bytes, &mut Vec::new(), &Shared::new(None))
+        .map_err(|error| OpenError::Io { operation: "prepare", file: disk.path(""), error })?;
+    let mut ledger = Ledger::default();
+    ledger.open_file(1, file_bytes, Lsn(1));
+    let recovered = Recovered::default();
+    Ok(Restored { recovered, ledger, current, position: FILE_HEADER_BYTES, spare: None, free: Vec::new() })
+}
+
+fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wal, Recovered), OpenError> {
+    let Restored { recovered, ledger, current, position, spare, mut free } = restored;
+    let next_id = current.header.id + 1;
+    let spare = spare.filter(|spare| {
+        let fits = spare.header.file_bytes == config.file_bytes;
+        if !fits {
+            free.push(crate::file_header::file_name(next_id));
+        }
+        fits
+    });
+    let wanted = spare.is_none().then_some(next_id);
+    let shared = Arc::new(Shared::new(spare));
+    let (own_jobs, jobs) = mpsc::channel();
+    let first = ledger.first_needed().map_or((next_id - 1, Lsn(1)), |file| (file.id, file.first_lsn));
+    let tail = Tail {
+        next_lsn: Lsn(recovered.last_lsn.0 + 1),
+        durable: recovered.last_lsn,
+        first,
+        advertised: ledger.oldest().unwrap_or(first.0),
+        owes_commit: true,
+        rewriting: None,
+    };
+    let mut writer = Writer {
+        shared: shared.clone(),
+        disk: disk.clone(),
+        keeper: own_jobs.clone(),
+        fail: config.fail.clone(),
+        idle_commit: config.idle_commit,
+        ledger,
+        current,
+        position,
+        tail,
+        gather: Gather::default(),
+        dones: Vec::new(),
+    };
+    writer.commit_opening().map_err(|failure| OpenError::Io {
+        operation: failure.operation,
+        file: failure.file,
+        error: failure.error,
+    })?;
+    let (fail, file_bytes, room_retry) = (config.fail.clone(), config.file_bytes, config.room_retry);
+    let keeper_shared = shared.clone();
+    let keeper = Keeper {
+        shared: keeper_shared,
+        disk,
+        fail,
+        file_bytes,
+        room_retry,
+        jobs,
+        own_jobs,
+        free,
+        wanted,
+        rewrite: None,
+    };
+    let threads =
+        vec![spawn("wal-writer", move || writer.run())?, spawn("wal-keeper", move || keeper.run())?];
+    let payload_bytes_max = payload_bytes_max(config.file_bytes);
+    let inner = Arc::new(Inner { shared, payload_bytes_max, threads: Mutex::new(threads) });
+    Ok((Wal { inner }, recovered))
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map_err(|error| OpenError::Io { operation: "start a thread for", file: name.into(), error })
 }

@@ -5,12 +5,26 @@
 
 mod codec;
 mod config;
+mod damage;
+mod disk;
 mod error;
 mod fail;
+mod file_header;
 mod frame;
+mod gather;
 mod handle;
+mod keeper;
+mod ledger;
 mod limits;
+mod observe;
+mod reader;
 mod recovered;
+mod recovery;
+mod rewrite;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 pub use config::{Config, SyncMode};
 pub use error::{Concerned, Corruption, OpenError};

@@ -9,7 +9,7 @@ pub const FILE_HEADER_BYTES: u64 = 4096;
 pub const FILE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Smallest and largest size of one file.
 pub const FILE_BYTES_MIN: u64 = 16 * 1024;
-pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// Largest payload of one frame. Above the largest message (16 MiB) plus what an entry wraps around it.
 pub const PAYLOAD_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Payloads up to this size are copied beside their header: cheaper than a slice of their own in the gathered write.
@@ -35,11 +35,14 @@ pub const ROOM_RETRY_DEFAULT: Duration = Duration::from_millis(250);
 
 /// Room that is always left for the commit frame that ends a file.
 pub const SEAL_BYTES: u64 = (FRAME_HEADER_BYTES + COMMIT_FIXED_BYTES) as u64;
+/// Room that group commits leave at the end of a file: for the frame that ends it, and for a few that name the first
+/// file, so that released files can be used again when the disk has no room for a new one.
+pub const TAIL_RESERVE_BYTES: u64 = 8 * SEAL_BYTES;
 /// The largest commit frame that names groups.
-const COMMIT_BYTES_MAX: u64 = SEAL_BYTES + 4 * COMMIT_GROUPS_MAX as u64;
+const COMMIT_BYTES_MAX: u64 = SEAL_BYTES + 8 * COMMIT_GROUPS_MAX as u64;
 
 const _: () = {
-    assert!(FILE_BYTES_MIN > FILE_HEADER_BYTES + COMMIT_BYTES_MAX + SEAL_BYTES);
+    assert!(FILE_BYTES_MIN > FILE_HEADER_BYTES + COMMIT_BYTES_MAX + TAIL_RESERVE_BYTES + 1024);
     assert!(FILE_BYTES_DEFAULT > 2 * PAYLOAD_BYTES_MAX as u64);
     assert!(PAYLOAD_BYTES_MAX < u32::MAX as usize);
     assert!(FILE_HEADER_BYTES.is_multiple_of(8) && SEAL_BYTES.is_multiple_of(8));
@@ -48,7 +51,8 @@ const _: () = {
 
 /// The largest payload that a file of `file_bytes` can hold beside its header and commit frames.
 pub fn payload_bytes_max(file_bytes: u64) -> usize {
-    let around = FILE_HEADER_BYTES + FRAME_HEADER_BYTES as u64 + COMMIT_BYTES_MAX + SEAL_BYTES + 8;
+    // A frame that is too large for what is left goes first into a file, alone in its group commit if need be.
+    let around = FILE_HEADER_BYTES + FRAME_HEADER_BYTES as u64 + SEAL_BYTES + 8 + TAIL_RESERVE_BYTES + 8;
     usize::try_from(file_bytes.saturating_sub(around))
         .map_or(PAYLOAD_BYTES_MAX, |room| room.min(PAYLOAD_BYTES_MAX))
 }

@@ -1,0 +1,197 @@
+//! Which files are still needed, and by whom. Pure bookkeeping: every frame that is written or recovered is noted
+//! here in order.
+//!
+//! A file keeps, per group, only the highest live index among its entries: entries are released from below and
+//! truncated from above, so that one number says whether any is left. It may be too high after a truncation, which
+//! keeps a file a little longer than needed and never shorter.
+
+use crate::{
+    codec::{FrameHeader, Kind},
+    frame::{Frame, GroupId, HardState, Lsn},
+    limits::{IDLE_FILES, REWRITE_FILES},
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileUse {
+    pub id: u64,
+    pub first_lsn: Lsn,
+    pub bytes: u64,
+    /// Per group with entries here, the highest index that was not truncated.
+    highest: BTreeMap<GroupId, u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct GroupUse {
+    released: u64,
+    /// The highest live index in any file.
+    last: u64,
+    hard_state: Option<(HardState, u64)>,
+    /// The newest file with an entry that is not a copy.
+    newest_file: u64,
+}
+
+/// What pins the oldest file and shall be written again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewritePlan {
+    pub file: u64,
+    pub hard_states: Vec<(GroupId, HardState)>,
+    /// Per group, the live range: above the first index, up to the second.
+    pub entries: BTreeMap<GroupId, (u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    files: VecDeque<FileUse>,
+    groups: HashMap<GroupId, GroupUse>,
+}
+
+impl Ledger {
+    /// The next file is the current one from now on.
+    pub fn open_file(&mut self, id: u64, bytes: u64, first_lsn: Lsn) {
+        self.files.push_back(FileUse { id, first_lsn, bytes, highest: BTreeMap::new() });
+    }
+
+    /// Notes a frame in the current file.
+    pub fn note(&mut self, header: &FrameHeader, hard_state: Option<HardState>) {
+        match header.kind {
+            Kind::Entry { copy, .. } => self.note_entry(header.group, header.index, copy),
+            Kind::Truncate => self.truncate(header.group, header.index),
+            Kind::HardState => self.note_hard_state(header.group, hard_state.unwrap_or_default()),
+            Kind::Commit => {}
+        }
+    }
+
+    fn note_entry(&mut self, group: GroupId, index: u64, copy: bool) {
+        if !copy {
+            self.truncate(group, index);
+        }
+        let Some(file) = self.files.back_mut() else { return };
+        let state = self.groups.entry(group).or_default();
+        if !copy {
+            state.newest_file = file.id;
+        }
+        state.last = state.last.max(index);
+        let highest = file.highest.entry(group).or_default();
+        *highest = index.max(*highest);
+    }
+
+    fn note_hard_state(&mut self, group: GroupId, hard_state: HardState) {
+        let Some(file) = self.files.back() else { return };
+        self.groups.entry(group).or_default().hard_state = Some((hard_state, file.id));
+    }
+
+    fn truncate(&mut self, group: GroupId, from_index: u64) {
+        let state = self.groups.entry(group).or_default();
+        if state.last < from_index {
+            return;
+        }
+        state.last = from_index.saturating_sub(1);
+        for file in &mut self.files {
+            if let Some(highest) = file.highest.get_mut(&group) {
+                *highest = state.last.min(*highest);
+            }
+        }
+    }
+
+    pub fn release(&mut self, group: GroupId, through_index: u64) {
+        let state = self.groups.entry(group).or_default();
+        state.released = state.released.max(through_index);
+    }
+
+    /// True while what `frame` says is live and lies in `file`.
+    pub fn holds(&self, file: u64, frame: &Frame) -> bool {
+        match frame {
+            Frame::Entry { group, index, .. } => {
+                let used = self.files.iter().find(|used| used.id == file);
+                let highest = used.and_then(|used| used.highest.get(group));
+                highest.is_some_and(|highest| index <= highest) && *index > self.released(*group)
+            }
+            Frame::HardState { group, .. } => {
+                let state = self.groups.get(group).and_then(|state| state.hard_state);
+                state.is_some_and(|(_, id)| id == file)
+            }
+            Frame::Truncate { .. } => false,
+        }
+    }
+
+    fn released(&self, group: GroupId) -> u64 {
+        self.groups.get(&group).map_or(0, |state| state.released)
+    }
+
+    fn live_groups<'a>(&'a self, file: &'a FileUse) -> impl Iterator<Item = GroupId> + 'a {
+        let live = file.highest.iter().filter(|&(&group, &highest)| highest > self.released(group));
+        live.map(|(&group, _)| group)
+    }
+
+    fn is_needed(&self, file: &FileUse) -> bool {
+        self.live_groups(file).next().is_some()
+            || self.groups.values().any(|state| state.hard_state.is_some_and(|(_, id)| id == file.id))
+    }
+
+    /// The first file that something needs; the current one always counts.
+    pub fn first_needed(&self) -> Option<&FileUse> {
+        let needed = self.files.iter().find(|file| self.is_needed(file));
+        needed.or(self.files.back())
+    }
+
+    /// The first file that there is.
+    pub fn oldest(&self) -> Option<u64> {
+        self.files.front().map(|file| file.id)
+    }
+
+    /// Forgets the files before `id` and returns their ids.
+    pub fn drop_before(&mut self, id: u64) -> Vec<FileUse> {
+        let count = self.files.iter().take_while(|file| file.id < id).count();
+        self.files.drain(..count).collect()
+    }
+
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The groups whose entries keep the oldest file.
+    pub fn pinned_by(&self) -> Vec<GroupId> {
+        let oldest = self.files.front().filter(|_| self.files.len() > 1);
+        oldest.map(|file| self.live_groups(file).collect()).unwrap_or_default()
+    }
+
+    /// What to write again so that the oldest file is free. Nothing while few files are in use, or while a busy group
+    /// needs it: its next checkpoint releases it.
+    pub fn rewrite_plan(&self) -> Option<RewritePlan> {
+        let oldest = self.first_needed()?;
+        let current = self.files.back()?;
+        let count = self.files.iter().filter(|file| file.id >= oldest.id).count();
+        if count <= REWRITE_FILES {
+            return None;
+        }
+        let mut plan = RewritePlan { file: oldest.id, hard_states: Vec::new(), entries: BTreeMap::new() };
+        for (&group, &highest) in &oldest.highest {
+            let state = self.groups.get(&group)?;
+            if highest > state.released {
+                if state.newest_file + IDLE_FILES > current.id {
+                    return None;
+                }
+                plan.entries.insert(group, (state.released, highest));
+            }
+        }
+        let pinned = self.groups.iter().filter_map(|(&group, state)| Some((group, state.hard_state?)));
+        plan.hard_states = pinned
+            .filter(|(_, (_, id))| *id == oldest.id)
+            .map(|(group, (state, _))| (group, state))
+            .collect();
+        plan.hard_states.sort_by_key(|(group, _)| *group);
+        Some(plan)
+    }
+
+    /// All live entries of `file` have been written again.
+    pub fn rewritten(&mut self, file: u64) {
+        if let Some(used) = self.files.iter_mut().find(|used| used.id == file) {
+            used.highest.clear();
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the handle, the writer thread and the keeper thread share.
+
+use crate::{
+    frame::{Frame, GroupId},
+    handle::{Done, Stats},
+    recovery::LogFile,
+};
+use parking_lot::{Condvar, Mutex};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Frames that wait for the next group commit.
+pub struct Write {
+    pub frames: Vec<Frame>,
+    /// Set when the frames are copies of what is live in that file.
+    pub copies_of: Option<u64>,
+    pub done: Done,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stop {
+    #[default]
+    No,
+    /// Write what waits, then one more commit frame.
+    Close,
+    /// Write what waits; every handle is gone.
+    Abandon,
+}
+
+/// The writer's mailbox. Bounded by the callers: each group has few entries in flight.
+#[derive(Default)]
+pub struct Inbox {
+    pub writes: Vec<Write>,
+    pub releases: Vec<(GroupId, u64)>,
+    /// The next file, ready for use.
+    pub spare: Option<LogFile>,
+    /// Files whose live entries have all been written again.
+    pub rewritten: Vec<u64>,
+    pub stop: Stop,
+}
+
+pub struct Shared {
+    pub inbox: Mutex<Inbox>,
+    pub arrived: Condvar,
+    pub stats: Mutex<Stats>,
+    room: AtomicBool,
+    stopping: AtomicBool,
+    opened: Instant,
+    /// Nanoseconds since `opened` at which the write that is under way began; 0 when there is none.
+    write_began: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(spare: Option<LogFile>) -> Self {
+        Shared {
+            inbox: Mutex::new(Inbox { spare, ..Inbox::default() }),
+            arrived: Condvar::new(),
+            stats: Mutex::default(),
+            room: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
+            opened: Instant::now(),
+            write_began: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the mailbox and wakes the writer.
+    pub fn post(&self, change: impl FnOnce(&mut Inbox)) {
+        change(&mut self.inbox.lock());
+        self.arrived.notify_one();
+    }
+
+    /// Nothing is written any more; what waits is dropped without its callbacks.
+    pub fn poison(&self) {
+        self.room.store(false, Ordering::Release);
+        self.post(|inbox| *inbox = Inbox { stop: Stop::Abandon, ..Inbox::default() });
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.room.load(Ordering::Acquire)
+    }
+
+    pub fn set_room(&self, room: bool) {
+        if self.room.swap(room, Ordering::AcqRel) != room {
+            if room {
+                tracing::info!("the disk has room for the next file of the write-ahead log again");
+            } else {
+                tracing::warn!("the disk has no room for the next file of the write-ahead log");
+            }
+        }
+        self.arrived.notify_one();
+    }
+
+    /// The writer is gone; the keeper leaves off what it does.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    pub fn write_begins(&self) {
+        self.write_began.store(self.now(), Ordering::Release);
+    }
+
+    /// Returns how long the write took.
+    pub fn write_ends(&self) -> Duration {
+        let began = self.write_began.swap(0, Ordering::AcqRel);
+        Duration::from_nanos(self.now().saturating_sub(began))
+    }
+
+    pub fn write_stall(&self) -> Duration {
+        match self.write_began.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            began => Duration::from_nanos(self.now().saturating_sub(began)),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! A disk in memory that forgets, at a crash, any part of what was not synced.
+
+use crate::disk::{Disk, DiskFile};
+use parking_lot::Mutex;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, IoSlice},
+    path::PathBuf,
+    sync::Arc,
+};
+
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Default)]
+struct Inode {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+}
+
+#[derive(Clone)]
+enum DirectoryChange {
+    Name(String, usize),
+    Unname(String),
+}
+
+struct State {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    changes: Vec<DirectoryChange>,
+    random: StdRng,
+    /// Operations until the machine stops.
+    operations_left: Option<u64>,
+    /// What new files may still take.
+    room: Option<u64>,
+    syncs: u64,
+}
+
+#[derive(Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    pub fn new(seed: u64) -> Self {
+        SimDisk(Arc::new(Mutex::new(State {
+            inodes: Vec::new(),
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            random: StdRng::seed_from_u64(seed),
+            operations_left: None,
+            room: None,
+            syncs: 0,
+        })))
+    }
+
+    /// The machine stops after so many more operations.
+    pub fn stop_after(&self, operations: u64) {
+        self.0.lock().operations_left = Some(operations);
+    }
+
+    pub fn set_room(&self, room: Option<u64>) {
+        self.0.lock().room = room;
+    }
+
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
+    }
+
+    /// What a machine finds on the disk after a power cut at this moment.
+    pub fn after_power_cut(&self, seed: u64) -> SimDisk {
+        let state = self.0.lock();
+        let mut random = StdRng::seed_from_u64(seed);
+        let inodes = state.inodes.iter().map(|inode| survive(inode, &mut random)).collect();
+        let mut names = state.durable_names.clone();
+        let kept = random.gen_range(0..=state.changes.len());
+        state.changes[..kept].iter().for_each(|change| change.apply(&mut names));
+        SimDisk(Arc::new(Mutex::new(State {
+            inodes,
+            names: names.clone(),
+            durable_names: names,
+            changes: Vec::new(),
+            random,
+            operations_left: None,
+            room: state.room,
+            syncs: 0,
+        })))
+    }
+
+    pub fn file_names(&self) -> Vec<String> {
+        self.0.lock().names.keys().cloned().collect()
+    }
+
+    /// The content of a file.
+    pub fn content(&self, name: &str) -> Vec<u8> {
+        let state = self.0.lock();
+        state.inodes[state.names[name]].now.clone()
+    }
+
+    /// Changes a file behind the log's back, durably.
+    pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.0.lock();
+        let at = state.names[name];
+        let inode = &mut state.inodes[at];
+        change(&mut inode.now);
+        inode.durable = inode.now.clone();
+        inode.dirty.clear();
+    }
+}
+
+impl DirectoryChange {
+    fn apply(&self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            DirectoryChange::Name(name, inode) => {
+                names.retain(|_, named| named != inode);
+                names.insert(name.clone(), *inode);
+            }
+            DirectoryChange::Unname(name) => drop(names.remove(name)),
+        }
+    }
+}
+
+impl State {
+    fn change(&mut self, change: DirectoryChange) {
+        change.apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    /// Counts an operation; fails once the machine has stopped.
+    fn operate(&mut self) -> io::Result<()> {
+        match &mut self.operations_left {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the machine has stopped")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Each unsynced sector is kept, lost or torn.
+fn survive(inode: &Inode, random: &mut StdRng) -> Inode {
+    let bytes = if random.gen_bool(0.5) { inode.now.len() } else { inode.durable.len() };
+    let mut content = inode.durable.clone();
+    content.resize(bytes, 0);
+    for &sector in &inode.dirty {
+        let start = sector * SECTOR_BYTES;
+        let end = (start + SECTOR_BYTES).min(bytes).min(inode.now.len());
+        if start >= end {
+            continue;
+        }
+        let cut = random.gen_range(start..=end);
+        match random.gen_range(0..4) {
+            0 => {}
+            1 => content[start..end].copy_from_slice(&inode.now[start..end]),
+            2 => content[start..cut].copy_from_slice(&inode.now[start..cut]),
+            _ => content[cut..end].copy_from_slice(&inode.now[cut..end]),
+        }
+    }
+    Inode { now: content.clone(), durable: content, dirty: BTreeSet::new() }
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Disk for SimDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.file_names())
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.0.lock();
+        state.operate()?;
+        let inode = state.inodes.len();
+        state.inodes.push(Inode::default());
+        state.change(DirectoryChange::Name(name.to_owned(), inode));
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let state = self.0.lock();
+        let inode = *state.names.get(name).ok_or_else(missing)?;
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.operate()?;
+        let inode = *state.names.get(from).ok_or_else(missing)?;
+        state.change(DirectoryChange::Name(to.to_owned(), inode));
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.operate()?;
+        let inode = *state.names.get(name).ok_or_else(missing)?;
+        let bytes = state.inodes[inode].now.len() as u64;
+        state.room = state.room.map(|room| room + bytes);
+        state.change(DirectoryChange::Unname(name.to_owned()));
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.operate()?;
+        state.durable_names = state.names.clone();
+        state.changes.clear();
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from("/sim").join(name)
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+}
+
+impl DiskFile for SimFile {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().inodes[self.inode].now.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let state = self.disk.0.lock();
+        let rest = state.inodes[self.inode].now.get(position as usize..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let mut state = self.disk.0.lock();
+        state.operate()?;
+        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        if bytes.len() > 1 && state.random.gen_bool(0.2) {
+            let short = state.random.gen_range(1..bytes.len());
+            bytes.truncate(short);
+        }
+        let inode = &mut state.inodes[self.inode];
+        let (start, end) = (position as usize, position as usize + bytes.len());
+        if inode.now.len() < end {
+            inode.now.resize(end, 0);
+        }
+        inode.now[start..end].copy_from_slice(&bytes);
+        inode.dirty.extend(start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+        Ok(bytes.len())
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        match state.room {
+            Some(room) if room < bytes => Err(io::ErrorKind::StorageFull.into()),
+            room => {
+                state.room = room.map(|room| room - bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        state.operate()?;
+        state.syncs += 1;
+        let inode = &mut state.inodes[self.inode];
+        inode.durable.resize(inode.now.len(), 0);
+        for sector in std::mem::take(&mut inode.dirty) {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(inode.now.len());
+            inode.durable[start..end].copy_from_slice(&inode.now[start..end]);
+        }
+        Ok(())
+    }
+}
