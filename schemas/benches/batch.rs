@@ -44,7 +44,7 @@ fn main() {
     println!("packs of 4 values");
     rate("  encode", || (0..RECORDS).for_each(|_| drop(black_box(encode_pack(black_box(&pack)).unwrap()))));
     rate("  decode", || {
-        (0..RECORDS).for_each(|_| drop(black_box(decode_pack(black_box(&encoded)).unwrap())))
+        (0..RECORDS).for_each(|_| drop(black_box(decode_pack(black_box(&encoded)).unwrap())));
     });
 }
 
