@@ -1,4 +1,5 @@
 //! Benchmarks: both sides in one run, in turns, and a ratio. A benchmark asserts nothing: it prints.
 
+pub mod apache_kafka;
 pub mod mqtt_load;
 pub mod report;
