@@ -70,21 +70,27 @@ impl Follow {
 
     /// The next committed batches, one or more, back to back. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, FollowError> {
-        while *self.high_watermark.borrow_and_update() <= self.next {
-            self.high_watermark.changed().await.map_err(|_| FollowError::Closed)?;
-        }
-        let (reader, from) = (self.reader.clone(), self.next);
-        let read = self.fetch.inner.tail.run(move || reader.read(from, FOLLOW_BYTES)).await;
-        match read.map_err(|_| FetchError::Stopped)? {
-            Ok(records) => {
-                self.next = end_of(&records)?;
-                Ok(records)
+        loop {
+            let end = *self.high_watermark.borrow_and_update();
+            if end <= self.next {
+                self.high_watermark.changed().await.map_err(|_| FollowError::Closed)?;
+                continue;
             }
-            Err(ReadError::OutOfRange { start, .. }) => {
-                self.next = start;
-                Err(FollowError::Skipped { log_start: start })
+            let (reader, from) = (self.reader.clone(), self.next);
+            let read = self.fetch.inner.tail.run(move || reader.read(from, FOLLOW_BYTES)).await;
+            match read.map_err(|_| FetchError::Stopped)? {
+                // Compaction has left nothing up to the end.
+                Ok(records) if records.is_empty() => self.next = end,
+                Ok(records) => {
+                    self.next = end_of(&records)?;
+                    return Ok(records);
+                }
+                Err(ReadError::OutOfRange { start, .. }) => {
+                    self.next = start;
+                    return Err(FollowError::Skipped { log_start: start });
+                }
+                Err(error) => return Err(read_error(error).into()),
             }
-            Err(error) => Err(read_error(error).into()),
         }
     }
 }

@@ -47,7 +47,8 @@ impl Gather {
                 source(&request).and_then(|reader| in_range(&reader, request.offset).map(|()| reader));
             Slot { source, next: request.offset, request, bytes: 0, chunks: Vec::new(), full: false }
         });
-        Self { slots: slots.collect(), bytes: 0, bytes_max }
+        // Whatever the limit, one batch is given.
+        Self { slots: slots.collect(), bytes: 0, bytes_max: bytes_max.max(1) }
     }
 
     pub(crate) fn readers(&self) -> impl Iterator<Item = (usize, &PartitionReader)> {
@@ -108,8 +109,10 @@ impl Gather {
         let slot = &mut self.slots[at];
         let Ok(reader) = &slot.source else { return };
         let wanted = share.min(slot.request.max_bytes.saturating_sub(slot.bytes));
+        let end = reader.high_watermark();
         match reader.read(slot.next, wanted) {
-            Ok(records) if records.is_empty() => slot.full = true,
+            // Compaction has left nothing up to the end.
+            Ok(records) if records.is_empty() => slot.next = slot.next.max(end),
             Ok(records) if !first && !fits(&records, slot, room) => slot.full = true,
             Ok(records) => match end_of(&records) {
                 Ok(next) => {
@@ -187,3 +190,6 @@ pub(crate) fn read_error(error: ReadError) -> FetchError {
         error => FetchError::Disk(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
