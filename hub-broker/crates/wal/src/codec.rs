@@ -14,7 +14,7 @@
 //! 24  u64  index (entry) · commit index (hard state) · first index removed (truncate) · 0 (commit)
 //! 32  u64  term (0 in a commit)
 //! 40  u32  CRC-32C over the file's generation (8 bytes) and bytes 0..40
-//! 44  u32  CRC-32C over the file's generation, bytes 0..44 and the payload
+//! 44  u32  CRC-32C over the file's generation, bytes 0..40 and the payload
 //! 48  …    payload, then zeros up to a multiple of 8
 //! ```
 //!
@@ -42,11 +42,23 @@ const FLAG_COPY: u8 = 1;
 
 /// The random number of one life of a file; it starts every checksum of the file's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation(pub u64);
+pub struct Generation {
+    number: u64,
+    /// The checksum of the number, so that it is not computed again for each frame.
+    seed: u32,
+}
 
 impl Generation {
+    pub fn new(number: u64) -> Self {
+        Generation { number, seed: crc32c_append(0, &number.to_le_bytes()) }
+    }
+
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
     fn checksum(self, bytes: &[u8]) -> u32 {
-        crc32c_append(crc32c_append(0, &self.0.to_le_bytes()), bytes)
+        crc32c_append(self.seed, bytes)
     }
 }
 
@@ -104,7 +116,7 @@ impl FrameHeader {
         bytes[32..40].copy_from_slice(&self.term.to_le_bytes());
         let header_crc = generation.checksum(&bytes[0..40]);
         bytes[40..44].copy_from_slice(&header_crc.to_le_bytes());
-        let crc = crc32c_append(crc32c_append(header_crc, &bytes[40..44]), payload);
+        let crc = crc32c_append(header_crc, payload);
         bytes[44..48].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -144,7 +156,7 @@ pub fn padding_bytes(payload_bytes: usize) -> usize {
 pub fn is_whole(generation: Generation, header: &FrameHeader, frame: &[u8]) -> bool {
     let payload_end = FRAME_HEADER_BYTES + header.payload_bytes as usize;
     let (Some(before), Some(payload), Some(padding)) =
-        (frame.get(0..44), frame.get(FRAME_HEADER_BYTES..payload_end), frame.get(payload_end..))
+        (frame.get(0..40), frame.get(FRAME_HEADER_BYTES..payload_end), frame.get(payload_end..))
     else {
         return false;
     };

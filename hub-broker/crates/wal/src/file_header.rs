@@ -43,7 +43,7 @@ impl FileHeader {
         bytes[0..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.id.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.generation.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.generation.number().to_le_bytes());
         bytes[32..40].copy_from_slice(&self.file_bytes.to_le_bytes());
         let crc = checksum(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -65,7 +65,7 @@ impl FileHeader {
         }
         Some(Head::Known(FileHeader {
             id: u64_at(bytes, 16)?,
-            generation: Generation(u64_at(bytes, 24)?),
+            generation: Generation::new(u64_at(bytes, 24)?),
             file_bytes: u64_at(bytes, 32)?,
         }))
     }

@@ -3,10 +3,12 @@
 use crate::{
     codec::{FRAME_HEADER_BYTES, FrameHeader, Generation, padding_bytes},
     frame::GroupId,
-    limits::PAYLOAD_INLINE_BYTES_MAX,
+    limits::{PAGE_BYTES, PAYLOAD_INLINE_BYTES_MAX},
 };
 use bytes::Bytes;
 use std::{collections::BTreeSet, io::IoSlice};
+
+static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
 
 /// Headers, padding and small payloads lie in one buffer; larger payloads are written from where they are.
 #[derive(Debug, Default)]
@@ -17,12 +19,16 @@ pub struct Gather {
     payload_bytes: usize,
     frames: u64,
     groups: BTreeSet<GroupId>,
+    last_group: Option<GroupId>,
 }
 
 impl Gather {
     /// Adds a frame of a group.
     pub fn push(&mut self, generation: Generation, header: &FrameHeader, payload: &Bytes) {
-        self.groups.insert(header.group);
+        if self.last_group != Some(header.group) {
+            self.last_group = Some(header.group);
+            self.groups.insert(header.group);
+        }
         self.append(generation, header, payload);
     }
 
@@ -59,8 +65,9 @@ impl Gather {
         &self.groups
     }
 
-    pub fn slices(&self) -> Vec<IoSlice<'_>> {
-        let mut slices = Vec::with_capacity(2 * self.payloads.len() + 1);
+    /// All bytes in order, and `fill` zeros behind them.
+    pub fn slices(&self, fill: usize) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(2 * self.payloads.len() + 2);
         let mut start = 0;
         for (end, payload) in &self.payloads {
             slices.push(IoSlice::new(&self.buffer[start..*end]));
@@ -68,6 +75,9 @@ impl Gather {
             start = *end;
         }
         slices.push(IoSlice::new(&self.buffer[start..]));
+        if fill > 0 {
+            slices.push(IoSlice::new(&ZEROS[..fill]));
+        }
         slices
     }
 
@@ -79,5 +89,6 @@ impl Gather {
         self.payload_bytes = 0;
         self.frames = 0;
         self.groups.clear();
+        self.last_group = None;
     }
 }

@@ -52,16 +52,17 @@ pub struct Stats {
 
 impl Wal {
     /// Recovers the log in `config.dir`, makes durable what it returns, and starts the log's threads.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is used once")]
     pub fn open(config: Config) -> Result<(Wal, Recovered), OpenError> {
         let dir = config.dir.clone();
         let disk = RealDisk::open(&dir, config.sync).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.clone() },
             _ => OpenError::Io { operation: "open", file: dir.clone(), error },
         })?;
-        Wal::open_on(Arc::new(disk), config)
+        Wal::open_on(Arc::new(disk), &config)
     }
 
-    pub(crate) fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<(Wal, Recovered), OpenError> {
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, config: &Config) -> Result<(Wal, Recovered), OpenError> {
         let file_bytes = config.file_bytes;
         if !(FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&file_bytes) || !file_bytes.is_multiple_of(8) {
             return Err(OpenError::FileBytes { file_bytes, min: FILE_BYTES_MIN, max: FILE_BYTES_MAX });
@@ -74,7 +75,7 @@ impl Wal {
         if let Some(torn) = &restored.recovered.torn_tail {
             tracing::warn!(file = %torn.file.display(), position = torn.position, lsn = torn.lsn.0, "cut unacknowledged frames off the write-ahead log");
         }
-        start(disk, &config, restored)
+        start(disk, config, restored)
     }
 
     /// Appends `frames`, in order, in one of the next group commits, then calls `done`. After `close` or a failure
@@ -121,7 +122,6 @@ impl Wal {
     }
 
     /// Writes what waits and one more commit frame, syncs, and ends the threads. Not from within a callback.
-    #[expect(clippy::needless_pass_by_value, reason = "this handle is of no use afterwards")]
     pub fn close(self) {
         self.inner.stop(Stop::Close);
     }

@@ -207,7 +207,7 @@ fn create(disk: &dyn Disk, id: u64, file_bytes: u64, shared: &Shared) -> io::Res
 }
 
 fn write_header(file: &dyn DiskFile, id: u64, file_bytes: u64) -> io::Result<FileHeader> {
-    let header = FileHeader { id, generation: Generation(rand::random()), file_bytes };
+    let header = FileHeader { id, generation: Generation::new(rand::random()), file_bytes };
     let mut page = vec![0; FILE_HEADER_BYTES as usize];
     let encoded = header.encode();
     page[..encoded.len()].copy_from_slice(&encoded);

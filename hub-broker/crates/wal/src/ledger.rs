@@ -63,15 +63,19 @@ impl Ledger {
     }
 
     fn note_entry(&mut self, group: GroupId, index: u64, copy: bool) {
+        let Some(current) = self.files.back().map(|file| file.id) else { return };
+        let state = self.groups.entry(group).or_default();
+        let replaces = !copy && state.last >= index;
         if !copy {
+            state.newest_file = current;
+        }
+        if replaces {
             self.truncate(group, index);
         }
-        let Some(file) = self.files.back_mut() else { return };
-        let state = self.groups.entry(group).or_default();
-        if !copy {
-            state.newest_file = file.id;
+        if let Some(state) = self.groups.get_mut(&group).filter(|state| state.last < index) {
+            state.last = index;
         }
-        state.last = state.last.max(index);
+        let Some(file) = self.files.back_mut() else { return };
         let highest = file.highest.entry(group).or_default();
         *highest = index.max(*highest);
     }

@@ -3,8 +3,11 @@
 use crate::codec::{COMMIT_FIXED_BYTES, FRAME_HEADER_BYTES};
 use std::time::Duration;
 
+/// Every write is filled up with zeros to the end of a page, so that the kernel never reads a page of a recycled file
+/// from the disk only to change a part of it.
+pub const PAGE_BYTES: u64 = 4096;
 /// Space in front of the first frame of a file: a page of its own, so that no frame's write can tear the header.
-pub const FILE_HEADER_BYTES: u64 = 4096;
+pub const FILE_HEADER_BYTES: u64 = PAGE_BYTES;
 /// Default size of one file.
 pub const FILE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// Smallest and largest size of one file.

@@ -11,7 +11,7 @@ use crate::{
     handle::{Done, Stats},
     keeper::Job,
     ledger::Ledger,
-    limits::{COMMIT_GROUPS_MAX, FILE_HEADER_BYTES, SEAL_BYTES, TAIL_RESERVE_BYTES},
+    limits::{COMMIT_GROUPS_MAX, FILE_HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, TAIL_RESERVE_BYTES},
     observe,
     recovery::LogFile,
     shared::{Inbox, Shared, Stop, Write},
@@ -290,8 +290,10 @@ impl Writer {
             Failure { operation, file, position: self.position, error }
         };
         let file = self.current.file.as_ref();
-        write_all_at(file, &mut self.gather.slices(), self.position)
-            .map_err(|error| failed("write", error))?;
+        let end = self.position + self.gather.bytes();
+        let page_end = end.next_multiple_of(PAGE_BYTES).min(self.current.header.file_bytes);
+        let mut slices = self.gather.slices((page_end - end) as usize);
+        write_all_at(file, &mut slices, self.position).map_err(|error| failed("write", error))?;
         file.sync_data().map_err(|error| failed("sync", error))
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 const GROUPS: u32 = 5;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Entries {
         group: u32,
@@ -255,9 +255,9 @@ impl Model {
         }
         let wal = self.wal.take().expect("open");
         if clean {
-            wal.close()
+            wal.close();
         } else {
-            drop(wal)
+            drop(wal);
         }
         self.reopen();
     }

@@ -56,9 +56,9 @@ fn two_commits(close: bool) -> SimDisk {
     write(&wal, vec![entry(1, 1, b"one"), entry(2, 1, b"two")]);
     write(&wal, vec![entry(3, 1, b"three"), hard_state(3, 1)]);
     if close {
-        wal.close()
+        wal.close();
     } else {
-        drop(wal)
+        drop(wal);
     }
     disk
 }
@@ -129,19 +129,24 @@ fn damage_in_the_last_group_commit_is_cut_and_never_comes_back() {
     }
 }
 
-/// A log whose current file has been used before, with frames of the same sizes.
+/// A log whose current file has been used before, with frames of the same sizes. The last write has reached a page
+/// that no write of this use had touched, and nothing behind its frames has reached the disk.
 fn recycled() -> (SimDisk, String, u64) {
     let disk = SimDisk::new(3);
     let (wal, _) = try_open(&disk, unhurried()).expect("opens");
-    let mut index = 0;
-    while wal.stats().files == 0 || frames_in_current(&disk).0 < 7 || frames_in_current(&disk).1 < 10 {
-        index += 1;
+    for index in 1.. {
+        let name = file_name(frames_in_current(&disk).0.max(1));
+        let before = disk.content(&name);
         write(&wal, vec![entry(1, index, &[1; 600])]);
         wal.release(GroupId(1), index - 1);
+        let end = frames(&disk, &name).last().expect("frames").end() as usize;
+        if name >= file_name(7) && crate::codec::u32_at(&before, end) == Some(crate::codec::FRAME_MAGIC) {
+            drop(wal);
+            disk.damage(&name, |content| content[end..].copy_from_slice(&before[end..]));
+            return (disk, name, index);
+        }
     }
-    drop(wal);
-    let current = frames_in_current(&disk).0;
-    (disk, file_name(current), index)
+    unreachable!("no file was used again")
 }
 
 fn frames_in_current(disk: &SimDisk) -> (u64, usize) {
@@ -160,15 +165,7 @@ fn head_matches(disk: &SimDisk, id: u64) -> usize {
 
 #[test]
 fn stale_frames_of_a_recycled_file_are_not_replayed() {
-    let (disk, name, index) = recycled();
-    let found = frames(&disk, &name);
-    let end = found.last().expect("frames").end();
-    let stale = &disk.content(&name)[end as usize..];
-    assert_eq!(
-        crate::codec::u32_at(stale, 0),
-        Some(crate::codec::FRAME_MAGIC),
-        "a stale frame stands at the end"
-    );
+    let (disk, _, index) = recycled();
     let (wal, recovered) = try_open(&disk, unhurried()).expect("opens");
     assert_eq!(recovered.torn_tail, None);
     assert_eq!(indexes(&recovered, 1).last(), Some(&index));

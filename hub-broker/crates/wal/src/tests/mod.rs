@@ -35,8 +35,9 @@ fn open(disk: &SimDisk) -> (Wal, Recovered) {
     try_open(disk, config()).expect("the log opens")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "shorter calls")]
 fn try_open(disk: &SimDisk, config: Config) -> Result<(Wal, Recovered), OpenError> {
-    Wal::open_on(Arc::new(disk.clone()), config)
+    Wal::open_on(Arc::new(disk.clone()), &config)
 }
 
 fn entry(group: u32, index: u64, payload: &[u8]) -> Frame {
