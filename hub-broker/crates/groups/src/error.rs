@@ -18,6 +18,9 @@ pub enum CoordinatorError {
     /// `INVALID_GROUP_ID`. Trying again does not help.
     #[error("a group id must not be empty and has at most {max} bytes")]
     InvalidGroupId { max: usize },
+    /// `GROUP_MAX_SIZE_REACHED`. Trying again does not help until others are gone.
+    #[error("this hub coordinates as many groups as it may")]
+    TooManyGroups,
 }
 
 /// Joining, syncing, heartbeats and leaving.
@@ -46,6 +49,9 @@ pub enum MemberError {
     /// `FENCED_INSTANCE_ID`.
     #[error("another member has taken this instance id")]
     FencedInstance,
+    /// `INVALID_REQUEST`.
+    #[error("too many protocols, or a name of more than {max} bytes")]
+    InvalidName { max: usize },
     /// `GROUP_MAX_SIZE_REACHED`: too many members, or more bytes of member metadata than a group may have.
     #[error("the group is as large as it may be")]
     GroupFull,

@@ -1,19 +1,31 @@
+//! The handle by which the Kafka front speaks to the groups.
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::{Metadata, Principal};
 use schemas::{NodeId, PartitionIndex, TopicName};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use crate::api::{
-    CommittedOffset, DescribedGroup, Join, Joined, Leaving, ListedGroup, Membership, OffsetToCommit, Sync,
-    Synced,
+    CommittedOffset, DescribedGroup, GroupState, Join, Joined, Leaving, ListedGroup, Membership,
+    OffsetToCommit, Sync, Synced,
 };
 use crate::error::{
     CommitError, CommitPartitionError, ConfigError, CoordinatorError, DeleteGroupError, MemberError,
 };
+use crate::limits::{CLIENT_BYTES_MAX, NAME_BYTES_MAX, PROTOCOLS_MAX};
+use crate::runtime::{GroupHandle, Runtime};
+use crate::task::{Message, Reply};
 
 /// How groups behave. Names and defaults are Kafka's unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The hub itself. Default 1.
+    pub node: NodeId,
     /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members. Default 300 ms
     /// (Kafka: 3 s).
     pub initial_rebalance_delay: Duration,
@@ -36,6 +48,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            node: NodeId(1),
             initial_rebalance_delay: Duration::from_millis(300),
             session_timeout_min: Duration::from_secs(6),
             session_timeout_max: Duration::from_secs(30 * 60),
@@ -45,6 +58,25 @@ impl Default for Config {
             expiry_interval: Duration::from_secs(10 * 60),
             offsets_partitions: 16,
         }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |what, must| Err(ConfigError::Invalid { what, must });
+        if self.session_timeout_min > self.session_timeout_max {
+            return invalid("group.min.session.timeout.ms", "at most group.max.session.timeout.ms");
+        }
+        if self.members_max == 0 {
+            return invalid("group.max.size", "at least 1");
+        }
+        if self.expiry_interval.is_zero() {
+            return invalid("offsets.retention.check.interval.ms", "at least 1");
+        }
+        if !(1..=metadata::limits::PARTITIONS_PER_TOPIC_MAX).contains(&self.offsets_partitions) {
+            return invalid("offsets.topic.num.partitions", "as many partitions as a topic can have");
+        }
+        Ok(())
     }
 }
 
@@ -64,93 +96,208 @@ pub struct FetchedOffset {
     pub committed: Option<CommittedOffset>,
 }
 
-/// A cheap handle to the consumer groups of this hub.
+/// A cheap handle to the consumer groups of this hub. They end with the last of these, or with [`Groups::stop`].
 #[derive(Clone)]
-pub struct Groups {}
+pub struct Groups {
+    runtime: Arc<Runtime>,
+    background: Arc<DropGuard>,
+}
 
-#[allow(unused_variables, clippy::unused_async, clippy::needless_pass_by_value)]
 impl Groups {
-    /// Begins to read what groups have committed; returns at once.
+    /// Begins to read what groups have committed; returns at once. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// A setting that cannot be.
     pub fn start(metadata: Metadata, config: Config) -> Result<Self, ConfigError> {
-        unimplemented!()
+        config.check()?;
+        let stop = CancellationToken::new();
+        let runtime = Arc::new(Runtime::new(metadata, config, stop.clone()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(crate::background::run(runtime.clone())));
+        Ok(Self { runtime, background: Arc::new(stop.drop_guard()) })
     }
 
     /// The hub that coordinates a group.
     ///
     /// # Errors
-    /// The coordinator is not known yet.
+    /// A group id that cannot be.
     pub fn coordinator(&self, principal: &Principal, group_id: &str) -> Result<NodeId, CoordinatorError> {
-        unimplemented!()
+        authorise(principal, group_id)?;
+        Ok(self.runtime.config.node)
     }
 
     /// Joins a group; answered when the group's next generation begins.
-    pub async fn join(&self, principal: &Principal, request: Join) -> Result<Joined, MemberError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// As Kafka's JoinGroup.
+    pub async fn join(&self, principal: &Principal, mut request: Join) -> Result<Joined, MemberError> {
+        authorise(principal, &request.group_id)?;
+        check_names(&request)?;
+        shorten(&mut request.client_id);
+        shorten(&mut request.client_host);
+        let group = if request.member_id.is_empty() {
+            self.runtime.find_or_begin(&request.group_id)?
+        } else {
+            self.runtime.find(&request.group_id)?.ok_or(MemberError::UnknownMember)?
+        };
+        let stem = request.group_instance_id.as_deref().unwrap_or(&request.client_id);
+        let fresh_id = format!("{stem}-{}", Uuid::new_v4());
+        ask(&group, |reply| Message::Join { request, fresh_id, reply }).await?
     }
 
     /// Hands in the leader's assignment, or waits for it.
+    ///
+    /// # Errors
+    /// As Kafka's SyncGroup.
     pub async fn sync(&self, principal: &Principal, request: Sync) -> Result<Synced, MemberError> {
-        unimplemented!()
+        let group = self.member_group(principal, &request.member.group_id)?;
+        ask(&group, |reply| Message::Sync { request, reply }).await?
     }
 
+    /// # Errors
+    /// As Kafka's Heartbeat.
     pub async fn heartbeat(&self, principal: &Principal, member: Membership) -> Result<(), MemberError> {
-        unimplemented!()
+        let group = self.member_group(principal, &member.group_id)?;
+        ask(&group, |reply| Message::Heartbeat { member, reply }).await?
     }
 
     /// Each member has its own result, in the order given.
+    ///
+    /// # Errors
+    /// As Kafka's LeaveGroup.
     pub async fn leave(
         &self,
         principal: &Principal,
         group_id: &str,
         members: Vec<Leaving>,
     ) -> Result<Vec<Result<(), MemberError>>, MemberError> {
-        unimplemented!()
+        let group = self.member_group(principal, group_id)?;
+        ask(&group, |reply| Message::Leave { members, reply }).await?
     }
 
     /// Keeps offsets; answered when they are durable. Results are in the order given.
+    ///
+    /// # Errors
+    /// As Kafka's OffsetCommit, where the whole request is refused.
     pub async fn commit(
         &self,
         principal: &Principal,
         member: Membership,
         offsets: Vec<OffsetToCommit>,
     ) -> Result<Vec<CommitResult>, CommitError> {
-        unimplemented!()
+        authorise(principal, &member.group_id)?;
+        let group = if member.generation < 0 {
+            self.runtime.find_or_begin(&member.group_id)?
+        } else {
+            self.runtime.find(&member.group_id)?.ok_or(MemberError::IllegalGeneration)?
+        };
+        ask(&group, |reply| Message::Commit { member, offsets, reply }).await?
     }
 
     /// What a group has committed for these partitions, in the order given; `None`: for all that it has.
+    ///
+    /// # Errors
+    /// The coordinator cannot tell now.
     pub async fn committed(
         &self,
         principal: &Principal,
         group_id: &str,
         partitions: Option<Vec<(TopicName, PartitionIndex)>>,
     ) -> Result<Vec<FetchedOffset>, CoordinatorError> {
-        unimplemented!()
+        authorise(principal, group_id)?;
+        if let Some(group) = self.runtime.find(group_id)? {
+            return ask(&group, |reply| Message::Committed { partitions, reply }).await;
+        }
+        let nothing = |(topic, partition)| FetchedOffset { topic, partition, committed: None };
+        Ok(partitions.unwrap_or_default().into_iter().map(nothing).collect())
     }
 
-    /// Every group of this hub.
-    pub async fn list(&self, principal: &Principal) -> Result<Vec<ListedGroup>, CoordinatorError> {
-        unimplemented!()
+    /// Every group of this hub, by id.
+    ///
+    /// # Errors
+    /// Not all groups have been read yet.
+    pub async fn list(&self, _principal: &Principal) -> Result<Vec<ListedGroup>, CoordinatorError> {
+        let listed = |(group_id, group): (String, GroupHandle)| {
+            let summary = group.summary.borrow().clone();
+            ListedGroup { group_id, protocol_type: summary.protocol_type, state: summary.state }
+        };
+        let mut groups: Vec<_> = self.runtime.all()?.into_iter().map(listed).collect();
+        groups.sort_by(|one, other| one.group_id.cmp(&other.group_id));
+        Ok(groups)
     }
 
     /// A group; one that is not known is `Dead`.
+    ///
+    /// # Errors
+    /// The coordinator cannot tell now.
     pub async fn describe(
         &self,
         principal: &Principal,
         group_id: &str,
     ) -> Result<DescribedGroup, CoordinatorError> {
-        unimplemented!()
+        authorise(principal, group_id)?;
+        match self.runtime.find(group_id)? {
+            Some(group) => ask(&group, |reply| Message::Describe { reply }).await,
+            None => Ok(DescribedGroup {
+                group_id: group_id.to_owned(),
+                state: GroupState::Dead,
+                protocol_type: String::new(),
+                protocol_name: String::new(),
+                members: Vec::new(),
+            }),
+        }
     }
 
     /// Deletes a group without members, and its offsets.
+    ///
+    /// # Errors
+    /// As Kafka's DeleteGroups.
     pub async fn delete(&self, principal: &Principal, group_id: &str) -> Result<(), DeleteGroupError> {
-        unimplemented!()
+        authorise(principal, group_id)?;
+        let group = self.runtime.find(group_id)?.ok_or(DeleteGroupError::UnknownGroup)?;
+        ask(&group, |reply| Message::Delete { reply }).await?
     }
 
     /// Ends the groups' work; what waits is answered with `NotAvailable`.
     pub fn stop(&self) {
-        unimplemented!()
+        self.background.token().cancel();
+    }
+
+    fn member_group(&self, principal: &Principal, group_id: &str) -> Result<GroupHandle, MemberError> {
+        authorise(principal, group_id)?;
+        self.runtime.find(group_id)?.ok_or(MemberError::UnknownMember)
+    }
+}
+
+/// Where authorisation hooks in: every request for one group passes here.
+fn authorise(_principal: &Principal, group_id: &str) -> Result<(), CoordinatorError> {
+    if group_id.is_empty() || group_id.len() > NAME_BYTES_MAX {
+        return Err(CoordinatorError::InvalidGroupId { max: NAME_BYTES_MAX });
+    }
+    Ok(())
+}
+
+fn check_names(request: &Join) -> Result<(), MemberError> {
+    let protocols = request.protocols.iter().map(|protocol| &protocol.name);
+    let mut names = protocols.chain(&request.group_instance_id).chain([&request.protocol_type]);
+    if request.protocols.len() > PROTOCOLS_MAX || names.any(|name| name.len() > NAME_BYTES_MAX) {
+        return Err(MemberError::InvalidName { max: NAME_BYTES_MAX });
+    }
+    Ok(())
+}
+
+/// What a client says of itself is for people to read: it is cut rather than refused.
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(CLIENT_BYTES_MAX));
+}
+
+/// A request that cannot be handed over, or whose task ends before it answers, may be made again.
+async fn ask<T>(
+    group: &GroupHandle,
+    message: impl FnOnce(Reply<T>) -> Message,
+) -> Result<T, CoordinatorError> {
+    let (reply, answer) = oneshot::channel();
+    match group.inbox.try_send(message(reply)) {
+        Ok(()) => answer.await.map_err(|_| CoordinatorError::NotAvailable),
+        Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Err(CoordinatorError::NotAvailable),
     }
 }

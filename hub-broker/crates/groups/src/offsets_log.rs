@@ -1,0 +1,132 @@
+//! Writing to a partition of `__consumer_offsets`.
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use metadata::Topic;
+use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, ShardId};
+use shards::{Append, AppendError, Appended, Origin, Shards};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::limits::BATCH_BYTES_TARGET;
+
+/// A record to be written; without a value it is a tombstone.
+pub(crate) struct Record {
+    pub(crate) key: Bytes,
+    pub(crate) value: Option<Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum WriteError {
+    /// It can never be written.
+    #[error("the record is too large")]
+    TooLarge,
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// The partition that keeps a group.
+#[derive(Clone)]
+pub(crate) struct OffsetsLog {
+    shards: Shards,
+    partition: PartitionId,
+    shard: ShardId,
+}
+
+impl OffsetsLog {
+    pub(crate) fn new(shards: &Shards, topic: &Topic, index: PartitionIndex) -> Option<Self> {
+        let shard = topic.placement(index)?.shard();
+        Some(Self { shards: shards.clone(), partition: topic.partition_id(index), shard })
+    }
+
+    /// Hands the records to their shard, in order, before it returns; the future ends when all are durable. It
+    /// tells for each where it lies, by the base offset of its batch.
+    pub(crate) fn write(
+        &self,
+        records: &[Record],
+        stamp_ms: i64,
+    ) -> impl Future<Output = Result<Vec<Offset>, WriteError>> + Send + 'static {
+        let appends = batches(records, stamp_ms)
+            .map(|batches| batches.into_iter().map(|batch| self.append(batch)).collect::<Vec<_>>());
+        async move {
+            let written = try_join_all(appends?).await?;
+            Ok(written.into_iter().flatten().collect())
+        }
+    }
+
+    fn append(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<impl Iterator<Item = Offset>, WriteError>> + Send + 'static {
+        let (done, answer) = oneshot::channel::<Result<Appended, AppendError>>();
+        let request = Append { partition: self.partition, origin: Origin::Hub, batch: batch.bytes };
+        // Whoever gave up waiting does not want to hear of it.
+        let done = Box::new(move |result| drop(done.send(result)));
+        self.shards.append(self.shard, request, done);
+        async move {
+            let appended = answer.await.map_err(|_| AppendError::Stopping)??;
+            Ok(std::iter::repeat_n(appended.base_offset, batch.records))
+        }
+    }
+}
+
+struct Batch {
+    bytes: Bytes,
+    records: usize,
+}
+
+fn batches(records: &[Record], stamp_ms: i64) -> Result<Vec<Batch>, WriteError> {
+    let mut batches = Vec::new();
+    let mut builder = BatchBuilder::new(BuilderOptions::default());
+    for record in records {
+        if builder.len_bytes() >= BATCH_BYTES_TARGET {
+            let full = std::mem::replace(&mut builder, BatchBuilder::new(BuilderOptions::default()));
+            batches.push(finish(full)?);
+        }
+        let pushed = builder.push(stamp_ms, Some(&record.key), record.value.as_deref(), &[]);
+        pushed.map_err(|_| WriteError::TooLarge)?;
+    }
+    if !builder.is_empty() {
+        batches.push(finish(builder)?);
+    }
+    Ok(batches)
+}
+
+fn finish(builder: BatchBuilder) -> Result<Batch, WriteError> {
+    let records = builder.record_count();
+    let bytes = builder.finish().map_err(|_| WriteError::TooLarge)?;
+    Ok(Batch { bytes, records })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::RawBatch;
+
+    use super::*;
+
+    #[test]
+    fn many_records_become_several_batches_in_order() {
+        let record = |n: usize| Record {
+            key: Bytes::from(format!("key-{n}")),
+            value: Some(Bytes::from(vec![0; 1_000])),
+        };
+        let records: Vec<_> = (0..600).map(record).collect();
+        let batches = batches(&records, 5).unwrap();
+        assert!(batches.len() > 1);
+        let mut keys = Vec::new();
+        for batch in &batches {
+            let parsed = RawBatch::parse(batch.bytes.clone()).unwrap();
+            let records: Vec<_> = parsed.records().unwrap().map(Result::unwrap).collect();
+            assert_eq!(records.len(), batch.records);
+            keys.extend(records.into_iter().filter_map(|record| record.key));
+        }
+        assert_eq!(keys, records.iter().map(|record| record.key.clone()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_record_beyond_the_limit_is_refused_before_anything_is_written() {
+        let value = Some(Bytes::from(vec![0; schemas::limits::RECORD_BYTES_MAX]));
+        let records = [Record { key: Bytes::from_static(b"k"), value }];
+        assert!(matches!(batches(&records, 5), Err(WriteError::TooLarge)));
+    }
+}

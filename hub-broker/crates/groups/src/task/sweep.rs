@@ -1,0 +1,90 @@
+//! Tombstones: for offsets that have expired or lost their topic, for groups that hold nothing, for deleted ones.
+
+use schemas::Offset;
+
+use super::{GroupTask, Reply, Written};
+use crate::error::{CoordinatorError, DeleteGroupError};
+use crate::group::GroupState;
+use crate::offsets::NamedPartition;
+use crate::offsets_log::{Record, WriteError};
+use crate::records::Key;
+
+/// Tombstones that are being written.
+pub(super) struct Tombstones {
+    offsets: Vec<NamedPartition>,
+    /// Nothing of the group is left afterwards.
+    ends_group: bool,
+    reply: Option<Reply<Result<(), DeleteGroupError>>>,
+}
+
+impl GroupTask {
+    /// Nothing is being written when this is called, so no commit can be swept away unseen.
+    pub(super) fn sweep(&mut self) {
+        let now = self.runtime.now();
+        let mut offsets = self.offsets.expired(&self.group, now.wall_ms, self.runtime.offsets_retention_ms());
+        for orphan in self.offsets.orphaned(&self.runtime.view()) {
+            if !offsets.contains(&orphan) {
+                offsets.push(orphan);
+            }
+        }
+        let ends_group = self.group.is_deserted() && offsets.len() == self.offsets.len();
+        if offsets.is_empty() && !ends_group {
+            return;
+        }
+        tracing::info!(group = %self.id, offsets = offsets.len(), ends_group, "offsets expired");
+        self.write_tombstones(Tombstones { offsets, ends_group, reply: None });
+    }
+
+    pub(super) fn delete(&mut self, reply: Reply<Result<(), DeleteGroupError>>) {
+        if self.group.state() != GroupState::Empty {
+            let _ = reply.send(Err(DeleteGroupError::NotEmpty));
+            return;
+        }
+        let offsets = self.offsets.partitions();
+        self.write_tombstones(Tombstones { offsets, ends_group: true, reply: Some(reply) });
+    }
+
+    fn write_tombstones(&mut self, tombstones: Tombstones) {
+        let offset = |(topic, partition): &NamedPartition| {
+            let (group, topic) = (self.id.clone(), topic.clone());
+            Key::Offset { group, topic, partition: *partition }
+        };
+        let mut keys: Vec<Key> = tombstones.offsets.iter().map(offset).collect();
+        if tombstones.ends_group && self.is_stored {
+            keys.push(Key::Group { group: self.id.clone() });
+        }
+        let records: Vec<_> = keys.iter().map(|key| Record { key: key.encode(), value: None }).collect();
+        if records.is_empty() {
+            return self.tombstones_written(tombstones, Ok(Vec::new()));
+        }
+        self.is_ending = tombstones.ends_group;
+        let write = self.log.write(&records, self.runtime.now().wall_ms);
+        self.writes.push(Box::pin(async move { Written::Tombstones { tombstones, result: write.await } }));
+    }
+
+    pub(super) fn tombstones_written(
+        &mut self,
+        tombstones: Tombstones,
+        result: Result<Vec<Offset>, WriteError>,
+    ) {
+        self.is_ending = false;
+        let answer = match result {
+            Ok(stored) => {
+                for (partition, stored_at) in tombstones.offsets.iter().zip(stored) {
+                    self.offsets.remove(partition, stored_at);
+                }
+                if tombstones.ends_group {
+                    self.group.bury(self.runtime.now());
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.id, %error, "tombstones were not stored");
+                Err(CoordinatorError::NotAvailable.into())
+            }
+        };
+        if let Some(reply) = tombstones.reply {
+            let _ = reply.send(answer);
+        }
+    }
+}
