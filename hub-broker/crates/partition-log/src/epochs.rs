@@ -58,3 +58,57 @@ impl EpochHistory {
         Some((known, end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(entries: &[(i32, i64)]) -> EpochHistory {
+        let entries = entries.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start)));
+        EpochHistory::from_entries(entries.collect()).expect("rising")
+    }
+
+    #[test]
+    fn an_epoch_ends_where_the_next_begins_and_the_latest_at_the_logs_end() {
+        let history = history(&[(2, 0), (5, 10), (6, 25)]);
+        let end_of = |epoch| history.end_of(LeaderEpoch(epoch), Offset(30)).map(|(e, o)| (e.0, o.0));
+        assert_eq!(end_of(1), None);
+        assert_eq!(end_of(2), Some((2, 10)));
+        assert_eq!(end_of(4), Some((2, 10)), "an epoch that wrote nothing is answered by the one before");
+        assert_eq!(end_of(5), Some((5, 25)));
+        assert_eq!(end_of(6), Some((6, 30)));
+        assert_eq!(end_of(7), None);
+    }
+
+    #[test]
+    fn an_epoch_that_wrote_nothing_gives_way() {
+        let mut history = history(&[(2, 0)]);
+        history.begin(LeaderEpoch(3), Offset(10));
+        history.begin(LeaderEpoch(4), Offset(10));
+        history.begin(LeaderEpoch(4), Offset(20));
+        assert_eq!(history.entries(), [(LeaderEpoch(2), Offset(0)), (LeaderEpoch(4), Offset(10))]);
+    }
+
+    #[test]
+    fn trimming_keeps_the_epoch_of_the_first_offset() {
+        let mut trimmed = history(&[(2, 0), (5, 10), (6, 25)]);
+        trimmed.trim(Offset(24));
+        assert_eq!(trimmed, history(&[(5, 10), (6, 25)]));
+        assert_eq!(trimmed.epoch_at(Offset(24)), Some(LeaderEpoch(5)));
+        assert_eq!(trimmed.epoch_at(Offset(25)), Some(LeaderEpoch(6)));
+        trimmed.trim(Offset(25));
+        assert_eq!(trimmed, history(&[(6, 25)]));
+    }
+
+    #[test]
+    fn epochs_that_do_not_rise_are_no_history() {
+        assert_eq!(
+            EpochHistory::from_entries(vec![(LeaderEpoch(3), Offset(0)), (LeaderEpoch(3), Offset(4))]),
+            None
+        );
+        assert_eq!(
+            EpochHistory::from_entries(vec![(LeaderEpoch(3), Offset(5)), (LeaderEpoch(4), Offset(4))]),
+            None
+        );
+    }
+}

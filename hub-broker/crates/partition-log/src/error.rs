@@ -78,7 +78,8 @@ pub enum LogError {
 impl LogError {
     pub(crate) fn from_io(file: &Path, source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace { file: file.to_owned() },
+            // FBIG is the process's own limit on the size of a file: to be raised like a disk that is full.
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::NoSpace { file: file.to_owned() },
             _ => Self::Io { file: file.to_owned(), source },
         }
     }

@@ -69,3 +69,31 @@ fn decode_agent(input: &mut Bytes) -> Result<Origin, DecodeOriginError> {
     let sent_crc = input.try_get_u32().map_err(|_| DecodeOriginError)?;
     Ok(Origin::Agent { device, sent_crc })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_read_back_as_it_was_written() {
+        let device = DeviceId::try_from("pump-7").expect("a device id");
+        let mut bytes = Vec::new();
+        let origins = [Origin::Agent { device, sent_crc: 0xdead_beef }, Origin::Kafka, Origin::Hub];
+        origins.iter().for_each(|origin| origin.encode(&mut bytes));
+        assert_eq!(bytes, b"\x01\x06pump-7\xde\xad\xbe\xef\x02\x03");
+        let mut input = Bytes::from(bytes);
+        for origin in origins {
+            assert_eq!(Origin::decode(&mut input), Ok(origin));
+        }
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn bytes_that_are_no_origin_are_refused() {
+        let wrong: [&'static [u8]; 5] =
+            [b"", b"\x00", b"\x01\x06pump", b"\x01\x02a/\x00\x00\x00\x00", b"\x01\x01a\x00\x00"];
+        for bytes in wrong {
+            assert_eq!(Origin::decode(&mut Bytes::from_static(bytes)), Err(DecodeOriginError), "{bytes:?}");
+        }
+    }
+}

@@ -98,3 +98,41 @@ pub(crate) fn encode_all(segment_id: u64, first: u32, entries: &[IndexEntry]) ->
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: IndexEntry = IndexEntry {
+        offset: Offset(0x0102),
+        last_offset_delta: 0x0304,
+        position: 0x0506,
+        timestamp: 0x0708,
+        placement_checksum: 0x090a_0b0c,
+    };
+
+    #[test]
+    fn version_1_has_these_bytes() {
+        let bytes = encode_all(0x11, 0, &[ENTRY]);
+        let expected = [
+            &b"HWIX\x01\0\0\0\0\0\0\0\0\0\0\x11"[..],
+            b"\0\0\0\0\0\0\x01\x02\0\0\x03\x04\0\0\x05\x06\0\0\0\0\0\0\x07\x08\x09\x0a\x0b\x0c",
+            b"\xc7\xd7\x86\x03",
+        ];
+        assert_eq!(bytes, expected.concat());
+    }
+
+    #[test]
+    fn an_entry_is_good_only_at_its_own_place_and_with_every_bit() {
+        let bytes = encode_all(7, 3, &[ENTRY]);
+        let entry: [u8; ENTRY_BYTES] = bytes.try_into().expect("one entry");
+        assert_eq!(IndexEntry::decode(7, 3, &entry), Some(ENTRY));
+        assert_eq!(IndexEntry::decode(7, 4, &entry), None);
+        assert_eq!(IndexEntry::decode(8, 3, &entry), None);
+        for bit in 0..ENTRY_BYTES * 8 {
+            let mut flipped = entry;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(IndexEntry::decode(7, 3, &flipped), None, "bit {bit}");
+        }
+    }
+}

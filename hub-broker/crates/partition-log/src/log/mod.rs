@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::epochs::EpochHistory;
 use crate::error::LogError;
 use crate::files::{DirtyFile, FileCache, ObsoleteFiles};
+use crate::options::LogOptions;
 use crate::origin::Origin;
 use crate::reader::PartitionReader;
 use crate::segment::{SegmentFiles, SegmentView};
@@ -23,20 +24,6 @@ use crate::state::{PartitionState, SegmentState};
 use crate::view::{Shared, View};
 
 use active::Active;
-
-/// What a partition may be configured to; changed only by an entry of its shard's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogOptions {
-    /// A segment that would grow beyond this is closed first. More than [`crate::SEGMENT_BYTES_MAX`] counts as
-    /// that.
-    pub segment_bytes: u32,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
-    }
-}
 
 /// One partition, owned by the thread that applies its shard's entries.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! each of them. Base offsets follow one another without a hole (in a compacted segment they rise). A closed
 //! segment is never changed; compaction writes new ones under new ids.
 
+mod check;
 mod files;
 mod scan;
 mod view;

@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Read};
 
 use schemas::{BATCH_HEADER_BYTES, BatchHeader, LeaderEpoch, Offset, PLACEMENT_BYTES};
 
+use super::check::check_batch;
 use super::files::{FileKind, SegmentFiles};
-use super::view::check_batch;
 use crate::epochs::EpochHistory;
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::index::IndexEntry;

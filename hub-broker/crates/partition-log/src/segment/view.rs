@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemas::{BatchHeader, Offset, PLACEMENT_BYTES, RawBatch};
+use schemas::{Offset, RawBatch};
 
+use super::check::check_batch;
 use super::files::{FileKind, SegmentFiles};
 use super::scan::{Scan, scan};
 use crate::epochs::EpochHistory;
@@ -20,22 +21,6 @@ use crate::state::SegmentState;
 pub(crate) struct SegmentView {
     pub files: Arc<SegmentFiles>,
     pub state: SegmentState,
-}
-
-/// Whether `bytes` are the batch that its index entry describes.
-pub(crate) fn check_batch(bytes: &[u8], entry: &IndexEntry) -> Result<BatchHeader, DamageKind> {
-    let (placement, covered) = bytes.split_at_checked(PLACEMENT_BYTES).ok_or(DamageKind::BatchShape)?;
-    if crc32c::crc32c(placement) != entry.placement_checksum {
-        return Err(DamageKind::PlacementChecksum);
-    }
-    let header = BatchHeader::parse(bytes).map_err(|_| DamageKind::BatchShape)?;
-    if header.total_bytes() != bytes.len() || header.base_offset != entry.offset.0 {
-        return Err(DamageKind::BatchShape);
-    }
-    if crc32c::crc32c(covered) != header.crc {
-        return Err(DamageKind::BatchChecksum);
-    }
-    Ok(header)
 }
 
 impl SegmentView {
@@ -143,6 +128,9 @@ impl SegmentView {
     /// segment alone, so a writer that appends to the same file writes the same bytes.
     pub fn rebuild_index(&self, epochs: &EpochHistory) -> Result<Option<Damage>, ReadError> {
         let Scan { entries, damage } = scan(&self.files, &self.state, epochs)?;
+        if damage.as_ref().is_some_and(|damage| damage.what == DamageKind::FileMissing) {
+            return Ok(damage);
+        }
         let bytes = index::encode_all(self.files.id, 0, &entries);
         let path = self.files.path(FileKind::Index);
         let write = |file: File| file.write_all_at(&bytes, 0);
@@ -167,8 +155,11 @@ impl SegmentView {
     ) -> Result<T, ReadError> {
         match read() {
             Err(ReadError::Damaged(damage)) if self.is_index(&damage.file) => {
-                damage.report();
-                self.rebuild_index(epochs)?;
+                match self.rebuild_index(epochs)? {
+                    // Both files are gone: the segment may have been dropped since the reader took its view.
+                    Some(gone) if gone.what == DamageKind::FileMissing => return Err(gone.into()),
+                    _ => damage.report(),
+                }
                 read()
             }
             result => result,

@@ -69,3 +69,6 @@ pub enum SequenceError {
     #[error("the batch uses up no offsets")]
     EmptyRange,
 }
+
+#[cfg(test)]
+mod tests;

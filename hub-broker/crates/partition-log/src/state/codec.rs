@@ -31,7 +31,7 @@ use super::{PartitionState, SegmentState};
 use crate::epochs::EpochHistory;
 use crate::error::DecodeStateError;
 use crate::limits::{DEVICE_STREAMS_MAX, PRODUCER_BATCHES, STREAM_BATCHES};
-use crate::log::LogOptions;
+use crate::options::LogOptions;
 use crate::sequence::{DeviceStreams, Producer, ProducerBatch, Producers, Stream, StreamBatch, Streams};
 
 const VERSION: u8 = 1;

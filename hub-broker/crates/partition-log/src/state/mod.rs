@@ -7,7 +7,7 @@ use schemas::{Offset, PartitionId};
 
 use crate::epochs::EpochHistory;
 use crate::error::DecodeStateError;
-use crate::log::LogOptions;
+use crate::options::LogOptions;
 use crate::sequence::{Producers, Streams};
 
 /// One segment: which file, which offsets, and what its bytes are.
