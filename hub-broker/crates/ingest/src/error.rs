@@ -63,9 +63,7 @@ impl AgentRefusal {
         match *error {
             SequenceError::OutOfOrder { expected } | SequenceError::Fork { expected } => Some(expected),
             SequenceError::UnknownStream => Some(Sequence::ZERO),
-            SequenceError::ProducerFenced
-            | SequenceError::DuplicateButForgotten
-            | SequenceError::WrongProducerId => None,
+            _ => None,
         }
     }
 
@@ -106,7 +104,7 @@ impl From<&AppendError> for PlainError {
             AppendError::Overloaded => Self::Overloaded,
             AppendError::TooLarge { .. } => Self::TooLarge,
             AppendError::Stopping => Self::Stopping,
-            AppendError::NotLeader { .. } | AppendError::Sequence(_) | AppendError::Stopped => {
+            AppendError::NotLeader { .. } | AppendError::Sequence(_) | AppendError::Malformed | AppendError::Stopped => {
                 Self::Unavailable
             }
         }

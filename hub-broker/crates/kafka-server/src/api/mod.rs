@@ -1,0 +1,100 @@
+//! The APIs that the hub offers, one file each, and the table of them.
+
+mod api_versions;
+mod create_topics;
+mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod sync_group;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::control::entry;
+use crate::dispatch::{Head, Pending, RequestError};
+use crate::session::Session;
+use crate::wire::Reader;
+
+pub(crate) use api_versions::versions_of_newer_client;
+
+pub(crate) const API_VERSIONS: &str = "ApiVersions";
+
+/// A range of versions, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+}
+
+impl Versions {
+    pub(crate) const fn new(min: i16, max: i16) -> Self {
+        Self { min, max }
+    }
+
+    pub(crate) fn contains(self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+}
+
+/// What the table says about an API.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) key: i16,
+    pub(crate) versions: Versions,
+    /// The version of the request header for a version of the API; from 2 on it has tagged fields.
+    pub(crate) request_header: fn(i16) -> i16,
+    /// Likewise for the response header, from 1 on.
+    pub(crate) response_header: fn(i16) -> i16,
+    pub(crate) begin: fn(&Arc<Session>, Head, Reader) -> Result<Pending, RequestError>,
+}
+
+impl Entry {
+    pub(crate) fn is_flexible(&self, version: i16) -> bool {
+        (self.request_header)(version) >= 2
+    }
+}
+
+/// Everything that is offered, by api key.
+pub(crate) static TABLE: [Entry; 21] = [
+    produce::ENTRY,
+    fetch::ENTRY,
+    entry::<list_offsets::ListOffsets>("ListOffsets"),
+    entry::<metadata::Metadata>("Metadata"),
+    entry::<offset_commit::OffsetCommit>("OffsetCommit"),
+    entry::<offset_fetch::OffsetFetch>("OffsetFetch"),
+    entry::<find_coordinator::FindCoordinator>("FindCoordinator"),
+    entry::<join_group::JoinGroup>("JoinGroup"),
+    entry::<heartbeat::Heartbeat>("Heartbeat"),
+    entry::<leave_group::LeaveGroup>("LeaveGroup"),
+    entry::<sync_group::SyncGroup>("SyncGroup"),
+    entry::<describe_groups::DescribeGroups>("DescribeGroups"),
+    entry::<list_groups::ListGroups>("ListGroups"),
+    entry::<api_versions::ApiVersions>(API_VERSIONS),
+    entry::<create_topics::CreateTopics>("CreateTopics"),
+    entry::<delete_topics::DeleteTopics>("DeleteTopics"),
+    entry::<init_producer_id::InitProducerId>("InitProducerId"),
+    entry::<offset_for_leader_epoch::OffsetForLeaderEpoch>("OffsetForLeaderEpoch"),
+    entry::<describe_configs::DescribeConfigs>("DescribeConfigs"),
+    entry::<delete_groups::DeleteGroups>("DeleteGroups"),
+    entry::<describe_cluster::DescribeCluster>("DescribeCluster"),
+];
+
+pub(crate) fn find(key: i16) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.key == key)
+}

@@ -1,0 +1,165 @@
+//! Produce: batches on their way into the log.
+//!
+//! A request's batches are handed to `ingest` at the moment the request is read, in their order, so that the
+//! next request's batches come behind them; the answer is awaited when its turn has come.
+
+mod request;
+mod response;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ingest::ProduceError;
+use kafka_protocol::messages::{ApiKey, ProduceRequest as Documented, ProduceResponse as Answered};
+use kafka_protocol::protocol::HeaderVersion;
+use metadata::{TimestampType, Topic, View};
+use schemas::PartitionIndex;
+use shards::Appended;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Entry, Versions};
+use crate::dispatch::{Answer, Head, Pending, RequestError};
+use crate::errors;
+use crate::limits::PRODUCE_TIMEOUT_MAX;
+use crate::session::Session;
+use crate::topics::has_partition;
+use crate::wire::Reader;
+use request::{Acks, PartitionData, Request, TopicData};
+use response::{PartitionAnswer, TopicAnswer};
+
+/// From 0, although no client sends less than 3 any more: librdkafka does not compress otherwise, because it
+/// asks for the versions that older compressions came with (KAFKA-18659).
+pub(super) const ENTRY: Entry = Entry {
+    name: "Produce",
+    key: ApiKey::Produce as i16,
+    versions: Versions::new(0, 13),
+    request_header: Documented::header_version,
+    response_header: Answered::header_version,
+    begin,
+};
+
+type Outcome = Result<Appended, ProduceError>;
+
+/// A partition's part of a request after it was handed on.
+struct Handed {
+    index: i32,
+    outcome: Result<oneshot::Receiver<Outcome>, i16>,
+    log_append_time: bool,
+}
+
+fn begin(session: &Arc<Session>, head: Head, mut body: Reader) -> Result<Pending, RequestError> {
+    let request = request::parse(&mut body, head.version)
+        .and_then(|request| body.finish().map(|()| request))
+        .map_err(|error| head.malformed(error))?;
+    let view = session.context.metadata.view();
+    let refusal = refusal_of_all(&head, &request);
+    let deadline = Instant::now() + timeout(request.timeout_ms);
+    let acks = request.acks;
+    let topics: Vec<_> = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let handed = hand_on_topic(session, &head, &view, &topic, refusal);
+            (topic.name, handed)
+        })
+        .collect();
+    Ok(Pending::begun(async move {
+        let mut answers = Vec::with_capacity(topics.len());
+        for (name, handed) in topics {
+            answers.push(TopicAnswer { name, partitions: outcomes(&head, handed, deadline).await });
+        }
+        Ok(answer(&head, acks, &answers))
+    }))
+}
+
+fn refusal_of_all(head: &Head, request: &Request) -> Option<i16> {
+    if request.transactional {
+        return Some(errors::no_transactions(head));
+    }
+    (request.acks == Acks::Unknown).then(|| errors::invalid_acks(head))
+}
+
+/// The client's, but never so short that a group commit could not end in time, nor without end.
+fn timeout(asked_ms: i32) -> Duration {
+    let asked = Duration::from_millis(u64::try_from(asked_ms).unwrap_or(0));
+    asked.clamp(crate::limits::PRODUCE_TIMEOUT_MIN, PRODUCE_TIMEOUT_MAX)
+}
+
+fn hand_on_topic(
+    session: &Session,
+    head: &Head,
+    view: &View,
+    topic: &TopicData,
+    refusal: Option<i16>,
+) -> Vec<Handed> {
+    let found = topic.name.find(view);
+    let hand_on = |partition: &PartitionData| {
+        let outcome = match (refusal, found) {
+            (Some(code), _) => Err(code),
+            (None, None) => Err(errors::no_such_topic(head, &topic.name)),
+            (None, Some(found)) => hand_on(session, head, found, partition),
+        };
+        let log_append_time =
+            found.is_some_and(|topic| topic.config.timestamp_type == TimestampType::LogAppend);
+        Handed { index: partition.index, outcome, log_append_time }
+    };
+    topic.partitions.iter().map(hand_on).collect()
+}
+
+fn hand_on(
+    session: &Session,
+    head: &Head,
+    topic: &Topic,
+    partition: &PartitionData,
+) -> Result<oneshot::Receiver<Outcome>, i16> {
+    if !has_partition(topic, partition.index) {
+        return Err(errors::unknown_topic(head));
+    }
+    let records: Bytes = partition.records.clone().unwrap_or_default();
+    let (done, outcome) = oneshot::channel();
+    let index = PartitionIndex(partition.index);
+    let done = Box::new(move |outcome| {
+        // The connection may be gone; the batch is stored all the same.
+        let _ = done.send(outcome);
+    });
+    session.context.ingest.produce(&session.principal, topic, index, records, done);
+    Ok(outcome)
+}
+
+async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<PartitionAnswer> {
+    let mut answers = Vec::with_capacity(handed.len());
+    for partition in handed {
+        let outcome = match partition.outcome {
+            Err(code) => PartitionAnswer::refused(partition.index, code, None),
+            Ok(outcome) => match timeout_at(deadline, outcome).await {
+                Ok(Ok(Ok(appended))) => {
+                    PartitionAnswer::stored(partition.index, &appended, partition.log_append_time)
+                }
+                Ok(Ok(Err(error))) => {
+                    PartitionAnswer::refused(partition.index, errors::code(head, &error), Some(&error))
+                }
+                Ok(Err(_gone)) => PartitionAnswer::refused(partition.index, errors::stopping(head), None),
+                // It may be stored later; an idempotent producer's retry is then a duplicate.
+                Err(_late) => PartitionAnswer::refused(partition.index, errors::timed_out(head), None),
+            },
+        };
+        answers.push(outcome);
+    }
+    answers
+}
+
+fn answer(head: &Head, acks: Acks, topics: &[TopicAnswer]) -> Answer {
+    if acks != Acks::None {
+        return Answer::Response(head.respond(response::encode(topics, head)));
+    }
+    let mut refused =
+        topics.iter().flat_map(|topic| &topic.partitions).filter(|answer| answer.error_code != 0);
+    match refused.next() {
+        None => Answer::None,
+        Some(_) => Answer::Close("see kafka_errors_total"),
+    }
+}

@@ -1,0 +1,86 @@
+//! The Produce response.
+//!
+//! ```text
+//!   [ topic name, or id (13+) │ [ index i32 │ error i16 │ base offset i64 │ append time i64 (2+)
+//!                               │ log start i64 (5+) │ record errors, message (8+) ] ] │ throttle i32 (1+)
+//! ```
+
+use bytes::Bytes;
+use ingest::ProduceError;
+use shards::Appended;
+
+use crate::dispatch::Head;
+use crate::topics::TopicRef;
+use crate::wire::Writer;
+
+pub(super) struct TopicAnswer {
+    pub(super) name: TopicRef,
+    pub(super) partitions: Vec<PartitionAnswer>,
+}
+
+pub(super) struct PartitionAnswer {
+    index: i32,
+    pub(super) error_code: i16,
+    message: Option<String>,
+    base_offset: i64,
+    append_time_ms: i64,
+    log_start: i64,
+}
+
+impl PartitionAnswer {
+    pub(super) fn stored(index: i32, appended: &Appended, log_append_time: bool) -> Self {
+        Self {
+            index,
+            error_code: 0,
+            message: None,
+            base_offset: appended.base_offset.0,
+            append_time_ms: if log_append_time { appended.append_time_ms } else { -1 },
+            log_start: appended.log_start.0,
+        }
+    }
+
+    pub(super) fn refused(index: i32, error_code: i16, error: Option<&ProduceError>) -> Self {
+        let message = error.map(ToString::to_string);
+        Self { index, error_code, message, base_offset: -1, append_time_ms: -1, log_start: -1 }
+    }
+}
+
+pub(super) fn encode(topics: &[TopicAnswer], head: &Head) -> Vec<Bytes> {
+    let version = head.version;
+    let mut body = Writer::new(head.flexible_response);
+    body.array(topics.len());
+    for topic in topics {
+        match &topic.name {
+            TopicRef::Name(name) => body.string(name),
+            TopicRef::Id(id) => body.uuid(*id),
+        }
+        body.array(topic.partitions.len());
+        for partition in &topic.partitions {
+            encode_partition(&mut body, partition, version);
+        }
+        body.no_tagged_fields();
+    }
+    if version >= 1 {
+        body.i32(0);
+    }
+    body.no_tagged_fields();
+    body.finish()
+}
+
+fn encode_partition(body: &mut Writer, partition: &PartitionAnswer, version: i16) {
+    body.i32(partition.index);
+    body.i16(partition.error_code);
+    body.i64(partition.base_offset);
+    if version >= 2 {
+        body.i64(partition.append_time_ms);
+    }
+    if version >= 5 {
+        body.i64(partition.log_start);
+    }
+    if version >= 8 {
+        // A batch is refused as a whole, so no single records are named.
+        body.array(0);
+        body.nullable_string(partition.message.as_deref());
+    }
+    body.no_tagged_fields();
+}

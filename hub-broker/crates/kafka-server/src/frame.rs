@@ -1,0 +1,167 @@
+//! Framing: a request is a 4-byte length, big-endian, and that many bytes.
+//!
+//! ```text
+//!   length i32 │ api key i16 │ version i16 │ correlation id i32 │ client id, body …
+//! ```
+//!
+//! The length is checked against what its API may send before memory is taken for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::connection::ConnectionError;
+use crate::limits::{
+    CONTROL_REQUEST_BYTES_MAX, FRAME_HEAD_BYTES, IN_FLIGHT_BYTES_MAX, RECORDS_REQUEST_BYTES_MAX,
+    SMALL_REQUEST_BYTES,
+};
+
+const PRODUCE: i16 = 0;
+const PREFIX_BYTES: usize = 4;
+
+/// A request as it came, without its length prefix, and the memory that it holds until it is answered.
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    pub(crate) memory: Memory,
+}
+
+/// Given back when dropped.
+pub(crate) struct Memory {
+    _connection: OwnedSemaphorePermit,
+    _shared: Option<OwnedSemaphorePermit>,
+}
+
+pub(crate) struct FrameReader<R> {
+    socket: BufReader<R>,
+    /// One permit a byte that this connection may have in flight.
+    in_flight: Arc<Semaphore>,
+    /// Likewise for all connections together; small requests do not count.
+    shared: Arc<Semaphore>,
+    idle_timeout: Duration,
+    stall_timeout: Duration,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(crate) fn new(socket: R, shared: Arc<Semaphore>, idle: Duration, stall: Duration) -> Self {
+        Self {
+            socket: BufReader::with_capacity(8 << 10, socket),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
+            shared,
+            idle_timeout: idle,
+            stall_timeout: stall,
+        }
+    }
+
+    /// `None` when the client has closed the connection between two requests.
+    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, ConnectionError> {
+        if !self.wait_for_data().await? {
+            return Ok(None);
+        }
+        let mut prefix = [0; PREFIX_BYTES + FRAME_HEAD_BYTES];
+        timeout(self.stall_timeout, self.socket.read_exact(&mut prefix)).await??;
+        let [l0, l1, l2, l3, k0, k1, ..] = prefix;
+        let len = check_length(i32::from_be_bytes([l0, l1, l2, l3]), i16::from_be_bytes([k0, k1]))?;
+        let memory = self.memory(len).await?;
+        let mut bytes = BytesMut::with_capacity(len);
+        bytes.put_slice(&prefix[PREFIX_BYTES..]);
+        while bytes.len() < len {
+            let missing = len - bytes.len();
+            let mut rest = (&mut bytes).limit(missing);
+            if timeout(self.stall_timeout, self.socket.read_buf(&mut rest)).await?? == 0 {
+                return Err(ConnectionError::Cut);
+            }
+        }
+        Ok(Some(Frame { bytes: bytes.freeze(), memory }))
+    }
+
+    /// Who waits for an answer of ours is not idle.
+    async fn wait_for_data(&mut self) -> Result<bool, ConnectionError> {
+        loop {
+            match timeout(self.idle_timeout, self.socket.fill_buf()).await {
+                Ok(data) => return Ok(!data?.is_empty()),
+                Err(_) if self.in_flight.available_permits() == IN_FLIGHT_BYTES_MAX => {
+                    return Err(ConnectionError::Idle);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn memory(&self, len: usize) -> Result<Memory, ConnectionError> {
+        let own = permits(len.min(IN_FLIGHT_BYTES_MAX));
+        let connection = Arc::clone(&self.in_flight).acquire_many_owned(own).await;
+        let shared = if len > SMALL_REQUEST_BYTES {
+            let permit = Arc::clone(&self.shared).acquire_many_owned(permits(len)).await;
+            Some(permit.map_err(|_| ConnectionError::Stopping)?)
+        } else {
+            None
+        };
+        Ok(Memory { _connection: connection.map_err(|_| ConnectionError::Stopping)?, _shared: shared })
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn check_length(len: i32, api_key: i16) -> Result<usize, ConnectionError> {
+    let max = if api_key == PRODUCE { RECORDS_REQUEST_BYTES_MAX } else { CONTROL_REQUEST_BYTES_MAX };
+    match usize::try_from(len) {
+        Ok(bytes) if (FRAME_HEAD_BYTES..=max).contains(&bytes) => Ok(bytes),
+        _ => Err(ConnectionError::Length { len, max }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn reader<R: AsyncRead + Unpin>(socket: R) -> FrameReader<R> {
+        FrameReader::new(socket, Arc::new(Semaphore::new(RECORDS_REQUEST_BYTES_MAX)), MINUTE, MINUTE)
+    }
+
+    #[tokio::test]
+    async fn a_length_beyond_its_apis_limit_is_refused_before_the_body_is_read() {
+        for (len, api_key) in [(-1, 3), (0, 3), (7, 3), (i32::MAX, 0), (8 << 20, 3)] {
+            let mut frame = i32::to_be_bytes(len).to_vec();
+            frame.extend_from_slice(&i16::to_be_bytes(api_key));
+            frame.extend_from_slice(&[0; 6]);
+            let refused = reader(frame.as_slice()).next().await;
+            assert!(matches!(refused, Err(ConnectionError::Length { .. })), "{len} for api {api_key}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_cut_off_is_an_error_and_a_close_between_requests_is_none() {
+        let frame = [0, 0, 0, 10, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2];
+        assert_eq!(reader(&frame[..]).next().await.unwrap().unwrap().bytes, &frame[4..]);
+        assert!(matches!(reader(&frame[..13]).next().await, Err(ConnectionError::Cut)));
+        assert!(reader(&frame[..0]).next().await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_ends_but_not_while_an_answer_is_owed() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut frames = reader(server);
+        client.write_all(&[0, 0, 0, 8, 0, 3, 0, 0, 0, 0, 0, 0]).await.unwrap();
+        let owed = frames.next().await.unwrap().unwrap();
+        assert!(timeout(MINUTE * 10, frames.next()).await.is_err(), "closed although an answer was owed");
+        drop(owed);
+        assert!(matches!(frames.next().await, Err(ConnectionError::Idle)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_stalls_ends_its_connection() {
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(&[0, 0, 0, 20, 0, 3, 0, 0, 0, 0, 0, 0, 1]).await.unwrap();
+        assert!(matches!(reader(server).next().await, Err(ConnectionError::Stalled)));
+    }
+}

@@ -1,0 +1,59 @@
+//! The hubs as clients see them: node ids and where to connect.
+
+use metadata::View;
+use schemas::NodeId;
+
+use crate::session::Session;
+
+/// One hub's listener of the same name as the one that the question came on.
+pub(crate) struct Endpoint {
+    pub(crate) node: i32,
+    pub(crate) host: String,
+    pub(crate) port: i32,
+    pub(crate) rack: Option<String>,
+}
+
+/// Every hub that clients can reach. This one is always among them, at its advertised address.
+pub(crate) fn list(session: &Session, view: &View) -> Vec<Endpoint> {
+    let this = session.context.config.node;
+    let others = view.hubs().filter(|hub| hub.node != this).filter_map(|hub| {
+        let listener = hub.listener(&session.context.config.listener)?;
+        Some(Endpoint {
+            node: wire_id(hub.node),
+            host: listener.host.clone(),
+            port: i32::from(listener.port),
+            rack: hub.rack.clone(),
+        })
+    });
+    std::iter::once(this_hub(session, view)).chain(others).collect()
+}
+
+pub(crate) fn find(session: &Session, view: &View, node: NodeId) -> Option<Endpoint> {
+    list(session, view).into_iter().find(|hub| hub.node == wire_id(node))
+}
+
+fn this_hub(session: &Session, view: &View) -> Endpoint {
+    let context = &session.context;
+    Endpoint {
+        node: wire_id(context.config.node),
+        host: context.advertised.host.clone(),
+        port: i32::from(context.advertised.port),
+        rack: view.hub(context.config.node).and_then(|hub| hub.rack.clone()),
+    }
+}
+
+/// The hub to send administration to: any takes it, so it is this one where no hub has registered yet.
+pub(crate) fn controller(session: &Session, view: &View) -> NodeId {
+    let controller = view.controller();
+    if view.hub(controller).is_some() { controller } else { session.context.config.node }
+}
+
+/// The hubs that hold a partition. All shards have one voter, on this hub.
+pub(crate) fn replicas(session: &Session, _view: &View) -> impl Iterator<Item = i32> + use<> {
+    std::iter::once(wire_id(session.context.config.node))
+}
+
+/// Kafka's node ids are signed; ours stay far below the difference.
+pub(crate) fn wire_id(node: NodeId) -> i32 {
+    i32::try_from(node.0).unwrap_or(i32::MAX)
+}

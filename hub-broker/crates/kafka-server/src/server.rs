@@ -1,0 +1,142 @@
+//! The listener: accepts connections, bounds their number, and ends them on shutdown.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fetch::Fetch;
+use groups::Groups;
+use ingest::Ingest;
+use metadata::Metadata;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Advertised, Config};
+use crate::connection;
+use crate::session::{Context, Session};
+
+#[derive(Debug, Error)]
+pub enum BindError {
+    #[error("cannot listen for Kafka clients on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    /// Clients would be told to connect to an address that is none.
+    #[error("{address} is no address to advertise to Kafka clients: name one that they can reach")]
+    NotAdvertisable { address: SocketAddr },
+}
+
+pub struct Server {
+    listener: TcpListener,
+    local_address: SocketAddr,
+    context: Arc<Context>,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    pub async fn bind(
+        config: Config,
+        ingest: Ingest,
+        fetch: Fetch,
+        groups: Groups,
+        metadata: Metadata,
+    ) -> Result<Self, BindError> {
+        let address = config.bind;
+        let failed = |source| BindError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let local_address = listener.local_addr().map_err(failed)?;
+        let advertised = match &config.advertised {
+            Some(advertised) => advertised.clone(),
+            None if address.ip().is_unspecified() => return Err(BindError::NotAdvertisable { address }),
+            None => Advertised { host: local_address.ip().to_string(), port: local_address.port() },
+        };
+        let places = Arc::new(Semaphore::new(config.connections_max));
+        let context = Arc::new(Context::new(config, advertised, ingest, fetch, groups, metadata));
+        Ok(Self { listener, local_address, context, places })
+    }
+
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// Serves until `shutdown`. Connections end between two requests, or at the latest with the process.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(ended) = connections.join_next() => report(ended),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((socket, peer)) => self.admit(socket, peer, &shutdown, &mut connections),
+                    Err(error) => self.pause_after(&error).await,
+                },
+            }
+        }
+        drop(self.listener);
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    }
+
+    fn admit(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        shutdown: &CancellationToken,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            metrics::counter!("kafka_connections_refused_total").increment(1);
+            tracing::warn!(%peer, "too many Kafka connections: closed");
+            return;
+        };
+        let session = Arc::new(Session::new(Arc::clone(&self.context), peer));
+        connections.spawn(serve(socket, session, shutdown.clone(), place));
+    }
+
+    /// Out of file descriptors: they come back when connections end, and asking again at once would spin.
+    async fn pause_after(&self, error: &io::Error) {
+        tracing::warn!(%error, "cannot accept a Kafka connection");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+async fn serve(
+    socket: TcpStream,
+    session: Arc<Session>,
+    shutdown: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
+    metrics::gauge!("kafka_connections").increment(1.0);
+    let _counted = Counted;
+    let peer = session.peer;
+    match connection::run(socket, session, shutdown).await {
+        Ok(()) => tracing::debug!(%peer, "Kafka connection ended"),
+        Err(error) if error.is_clients_fault() => {
+            metrics::counter!("kafka_connections_broken_total").increment(1);
+            tracing::warn!(%peer, %error, "Kafka connection closed");
+        }
+        Err(error) => tracing::debug!(%peer, %error, "Kafka connection closed"),
+    }
+}
+
+/// Counts a connection down however it ends.
+struct Counted;
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("kafka_connections").decrement(1.0);
+    }
+}
+
+/// A panic ends its own connection only; it is a fault of ours, so it is told.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        metrics::counter!("kafka_connections_panicked_total").increment(1);
+        tracing::error!(%error, "a Kafka connection panicked");
+    }
+}

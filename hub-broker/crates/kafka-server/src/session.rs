@@ -1,0 +1,52 @@
+//! What handlers know: the hub behind the listener, and the connection that a request came on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use fetch::Fetch;
+use groups::Groups;
+use ingest::Ingest;
+use metadata::{Metadata, Principal};
+use tokio::sync::Semaphore;
+
+use crate::config::{Advertised, Config};
+
+/// Shared by all connections of a listener.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) advertised: Advertised,
+    pub(crate) ingest: Ingest,
+    pub(crate) fetch: Fetch,
+    pub(crate) groups: Groups,
+    pub(crate) metadata: Metadata,
+    /// Memory for large requests, one permit a byte.
+    pub(crate) request_bytes: Arc<Semaphore>,
+}
+
+impl Context {
+    pub(crate) fn new(
+        config: Config,
+        advertised: Advertised,
+        ingest: Ingest,
+        fetch: Fetch,
+        groups: Groups,
+        metadata: Metadata,
+    ) -> Self {
+        let bytes = config.request_bytes_held_max.max(crate::limits::RECORDS_REQUEST_BYTES_MAX);
+        let request_bytes = Arc::new(Semaphore::new(bytes));
+        Self { config, advertised, ingest, fetch, groups, metadata, request_bytes }
+    }
+}
+
+/// One connection.
+pub(crate) struct Session {
+    pub(crate) context: Arc<Context>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) principal: Principal,
+}
+
+impl Session {
+    pub(crate) fn new(context: Arc<Context>, peer: SocketAddr) -> Self {
+        Self { context, peer, principal: Principal::anonymous() }
+    }
+}
