@@ -193,7 +193,7 @@ impl Run {
         let value = format!("{number}:{}", "x".repeat(padding));
         let rows: Vec<_> = (0..records as i64).map(|i| (time - i, None, Some(value.as_str()))).collect();
         let producer = (ProducerId(number as i64 % 3), ProducerEpoch(0), Sequence(self.sequence));
-        let batch = if number % 2 == 0 { build(&rows, Some(producer)) } else { batch_of(&rows) };
+        let batch = if number.is_multiple_of(2) { build(&rows, Some(producer)) } else { batch_of(&rows) };
         let verdict = self.log.check(&batch, &Origin::Kafka);
         let base =
             self.log.append(&batch, &Origin::Kafka, LeaderEpoch(self.epoch), number as i64).expect("staged");
