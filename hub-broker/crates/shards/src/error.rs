@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use partition_log::SequenceError;
-use schemas::NodeId;
+use schemas::{NodeId, PartitionId};
 
 /// Why an append was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,9 @@ pub enum AppendError {
     Stopping,
     #[error("the batch has {bytes} bytes, more than {max}")]
     TooLarge { bytes: usize, max: usize },
+    /// The bytes are not exactly one batch.
+    #[error("not a batch")]
+    Malformed,
     /// The shard met an entry that this version cannot apply and stands still.
     #[error("the shard is stopped by an entry of an unknown version")]
     Stopped,
@@ -46,6 +49,9 @@ pub enum CommandError {
     Stopping,
     #[error("the shard is stopped by an entry of an unknown version")]
     Stopped,
+    /// A closed segment cannot be read or rewritten; the log says why. The partition is as it was.
+    #[error("the partition could not be compacted")]
+    NotCompacted,
 }
 
 /// Why a metadata command did not take effect.
@@ -95,4 +101,20 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
     #[error("configuration: {0}")]
     Config(&'static str),
+    /// Damage of the log names file and position: the hub has no other replica to fetch from, so it refuses to
+    /// start rather than lose what it acknowledged.
+    #[error(transparent)]
+    Wal(#[from] wal::OpenError),
+    #[error("group {group}: {source}")]
+    Checkpoint { group: u32, source: checkpoint::OpenError },
+    #[error("group {group}: the state in its checkpoint cannot be read: {what}")]
+    State { group: u32, what: String },
+    #[error("group {group}, partition {partition}: {source}")]
+    Partition { group: u32, partition: PartitionId, source: partition_log::RecoverError },
+    #[error("group {group}: the write-ahead log does not fit its checkpoint: {source}")]
+    Log { group: u32, source: consensus::RestoreError },
+    #[error("group {group}: the write-ahead log holds a group that this hub does not have")]
+    UnknownGroup { group: u32 },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
 }

@@ -7,14 +7,32 @@
 //! Invariants, said as absences: apply reads no clock, no metadata and no configuration; no client thread ever
 //! waits for a shard; no segment holds anything that is not committed; nothing here knows Kafka's or MQTT's wire.
 
+mod answer;
+mod capture;
+mod checkpointer;
+mod clock;
 mod config;
+mod data_dir;
+mod entry;
 mod error;
+mod executor;
+mod fail;
+mod group;
 mod handle;
+mod inbox;
 pub mod limits;
 mod machine;
+mod outbox;
+mod partitions;
+mod readers;
 mod request;
+mod shared;
+mod space;
+mod start;
+mod stored_group;
 
-pub use config::Config;
+pub use config::{Config, SyncMode};
+pub use data_dir::Identity;
 pub use error::{AppendError, CommandError, DataDirError, ProposeError, StartError};
 pub use handle::{AppendDone, Shards, Stats};
 pub use machine::{AppliedAt, RestoreError, StateMachine, UnknownCommand};

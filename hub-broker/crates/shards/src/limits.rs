@@ -28,6 +28,8 @@ pub const RESERVE_MARGIN_BYTES: u64 = 16 * MIB;
 pub const QUEUED_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
 /// What one queued request costs besides its batch.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 256;
+/// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
+pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.
 pub const CLOCK_JUMP_MS_MAX: i64 = 3_600_000;
 

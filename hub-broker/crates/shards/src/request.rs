@@ -34,7 +34,7 @@ pub enum PartitionCommand {
     Open { partition: PartitionId, options: LogOptions },
     /// Sets the options of an open partition.
     Configure { partition: PartitionId, options: LogOptions },
-    /// Ends the partition; its files go with the checkpoints that name them.
+    /// Ends the partition; its files go with the checkpoints that name them. Its id is never opened again.
     Close { partition: PartitionId },
     /// Moves the first offset forward. An offset beyond the end moves it to the end.
     AdvanceStart { partition: PartitionId, to: Offset },

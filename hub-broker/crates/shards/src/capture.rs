@@ -1,0 +1,133 @@
+//! What a checkpoint of one group consists of, taken between two entries.
+
+use std::path::PathBuf;
+
+use bytes::{Buf, BufMut, Bytes};
+use checkpoint::{Key, Position};
+use consensus::{Membership, ReplicaId};
+use partition_log::{DirtyFile, LogError, ObsoleteFiles, PartitionState};
+use schemas::{PartitionId, PartitionIndex, TopicId};
+use uuid::Uuid;
+
+use crate::group::{Group, Machine};
+use crate::partitions::PartitionSet;
+
+/// A group as of its applied index.
+pub(crate) struct Captured {
+    pub position: Position,
+    pub group: GroupState,
+    /// `None` if the disk is too full even for what is held back: then there is only something to sync and to
+    /// remove, and the next capture brings the states.
+    pub states: Option<States>,
+    /// Written since the last capture, and to be synced before anything refers to it.
+    pub dirty: Vec<DirtyFile>,
+    /// Needed no more, once no manifest that is kept names them.
+    pub obsolete: Vec<ObsoleteFiles>,
+    pub closed: Vec<PathBuf>,
+}
+
+pub(crate) enum States {
+    /// The machine's whole state.
+    Metadata(Bytes),
+    /// Every partition; with its state if that is another than at the last capture.
+    Partitions(Vec<(PartitionId, Option<PartitionState>)>),
+}
+
+/// `None` if there is no news and none was asked for, or if an entry is half applied.
+pub(crate) fn capture(group: &mut Group, force: bool) -> Option<Captured> {
+    if !group.is_between_entries() || !(group.changed || force) {
+        return None;
+    }
+    let mut captured = Captured {
+        position: Position { applied: group.applied.0, term: group.applied.1, commit: group.commit() },
+        group: GroupState { membership: group.membership.clone(), last_stamp_ms: group.last_stamp_ms },
+        states: None,
+        dirty: Vec::new(),
+        obsolete: Vec::new(),
+        closed: Vec::new(),
+    };
+    captured.states = match &mut group.machine {
+        Machine::Metadata(machine) => Some(States::Metadata(machine.snapshot())),
+        Machine::Partitions(partitions) => capture_partitions(partitions, &mut captured),
+    };
+    group.changed = captured.states.is_none();
+    Some(captured)
+}
+
+fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) -> Option<States> {
+    captured.closed = partitions.take_closed();
+    for partition in partitions.iter_mut().filter(|partition| partition.changed) {
+        match partition.log.take_dirty() {
+            Ok(dirty) => captured.dirty.extend(dirty),
+            Err(LogError::NoSpace { .. }) => return None,
+            Err(error) => crate::fail::stop("a partition's log failed", &error),
+        }
+        captured.obsolete.extend(partition.log.take_obsolete());
+    }
+    let states = partitions.iter_mut().map(|partition| {
+        let changed = std::mem::take(&mut partition.changed);
+        (partition.log.id(), changed.then(|| partition.log.state()))
+    });
+    Some(States::Partitions(states.collect()))
+}
+
+/// What a checkpoint keeps about a group as a whole.
+///
+/// ```text
+/// version u8 = 1 | last stamp i64 (ms) | voters u16 | replica id u64 × voters | learners u16 | replica id u64 × learners
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupState {
+    pub membership: Membership,
+    pub last_stamp_ms: i64,
+}
+
+const GROUP_STATE_VERSION: u8 = 1;
+
+impl GroupState {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = vec![GROUP_STATE_VERSION];
+        bytes.put_i64(self.last_stamp_ms);
+        for replicas in [&self.membership.voters, &self.membership.learners] {
+            bytes.put_u16(u16::try_from(replicas.len()).expect("a group has a handful of replicas"));
+            replicas.iter().for_each(|replica| bytes.put_u64(replica.0));
+        }
+        Bytes::from(bytes)
+    }
+
+    /// `None` if the bytes are something else.
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        if bytes.try_get_u8().ok()? != GROUP_STATE_VERSION {
+            return None;
+        }
+        let last_stamp_ms = bytes.try_get_i64().ok()?;
+        let voters = read_replicas(&mut bytes)?;
+        let learners = read_replicas(&mut bytes)?;
+        bytes.is_empty().then_some(Self { membership: Membership { voters, learners }, last_stamp_ms })
+    }
+}
+
+fn read_replicas(bytes: &mut &[u8]) -> Option<Vec<ReplicaId>> {
+    let count = bytes.try_get_u16().ok()?;
+    (0..count).map(|_| bytes.try_get_u64().ok().map(ReplicaId)).collect()
+}
+
+/// The key of the metadata machine's snapshot.
+pub(crate) fn metadata_key() -> Key {
+    Key(Bytes::from_static(b"metadata"))
+}
+
+/// The key of a partition's state: its topic's UUID and its index, big-endian.
+pub(crate) fn partition_key(id: PartitionId) -> Key {
+    let mut bytes = Vec::with_capacity(20);
+    bytes.put_slice(id.topic.0.as_bytes());
+    bytes.put_i32(id.index.0);
+    Key(Bytes::from(bytes))
+}
+
+/// The partition that a key names.
+pub(crate) fn key_partition(key: &Key) -> Option<PartitionId> {
+    let (topic, index) = key.0.split_at_checked(16)?;
+    let index = i32::from_be_bytes(index.try_into().ok()?);
+    Some(PartitionId { topic: TopicId(Uuid::from_slice(topic).ok()?), index: PartitionIndex(index) })
+}

@@ -1,0 +1,153 @@
+//! The shards' own time.
+//!
+//! Entries are stamped with it and retention counts by it, so it never goes backwards, and a wall clock that
+//! jumps by more than an hour beyond what the uptime accounts for is not believed: the stamps run on from
+//! `CLOCK_BOOTTIME` until the wall clock comes back, is known to be synchronised, or is accepted by a person.
+//! A single hub has no other voter's clock to ask.
+
+use std::path::Path;
+
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::limits::CLOCK_JUMP_MS_MAX;
+
+/// systemd-timesyncd makes this file once it has set the clock from the network.
+const SYNCHRONISED_FILE: &str = "/run/systemd/timesync/synchronized";
+
+/// One look at the machine's clocks, in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub wall_ms: i64,
+    /// Since the machine was started, time asleep included.
+    pub boot_ms: i64,
+}
+
+impl Reading {
+    pub(crate) fn now() -> Self {
+        Self { wall_ms: milliseconds(ClockId::Realtime), boot_ms: milliseconds(ClockId::Boottime) }
+    }
+}
+
+fn milliseconds(clock: ClockId) -> i64 {
+    let time = clock_gettime(clock);
+    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+}
+
+/// The rule, without a clock in it.
+#[derive(Debug)]
+pub(crate) struct StampRule {
+    /// Believed time minus boot time.
+    offset_ms: i64,
+    last_ms: i64,
+    held: bool,
+}
+
+impl StampRule {
+    /// `expected_ms`: the time that it must be at least, from the last stamp. A new hub knows none.
+    pub(crate) fn new(expected_ms: Option<i64>, reading: Reading) -> Self {
+        let start_ms = expected_ms.unwrap_or(reading.wall_ms);
+        let last_ms = expected_ms.unwrap_or(i64::MIN);
+        Self { offset_ms: start_ms - reading.boot_ms, last_ms, held: false }
+    }
+
+    pub(crate) fn read(&mut self, reading: Reading, synchronised: impl FnOnce() -> bool) -> i64 {
+        let expected_ms = self.offset_ms + reading.boot_ms;
+        let jumped = reading.wall_ms.abs_diff(expected_ms) > CLOCK_JUMP_MS_MAX.unsigned_abs();
+        self.held = jumped && !synchronised();
+        if !self.held {
+            self.offset_ms = reading.wall_ms - reading.boot_ms;
+        }
+        self.last_ms = self.last_ms.max(self.offset_ms + reading.boot_ms);
+        self.last_ms
+    }
+
+    fn accept(&mut self, reading: Reading) {
+        self.offset_ms = reading.wall_ms - reading.boot_ms;
+        self.held = false;
+    }
+}
+
+/// The rule with this machine's clocks.
+pub(crate) struct Clock {
+    rule: Mutex<StampRule>,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { rule: Mutex::new(StampRule::new(None, Reading::now())) }
+    }
+
+    /// Goes on from the last stamp that was given out.
+    pub(crate) fn go_on_from(&self, expected_ms: Option<i64>) {
+        *self.rule.lock() = StampRule::new(expected_ms, Reading::now());
+        self.now_ms();
+        if self.is_held() {
+            tracing::warn!(
+                "the wall clock is more than an hour from the last stamp and not known to be synchronised: \
+                 stamps run on by the uptime, and retention by time is held"
+            );
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.rule.lock().read(Reading::now(), || Path::new(SYNCHRONISED_FILE).exists())
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.rule.lock().held
+    }
+
+    pub(crate) fn accept(&self) {
+        self.rule.lock().accept(Reading::now());
+    }
+}
+
+/// Where the clock stood: lets a later process of the same boot account for the time in between.
+///
+/// ```text
+/// version u8 = 1 | boot id 16 | boot time i64 (ms) | stamp i64 (ms) | CRC-32C u32 of all before, big-endian
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub boot_id: [u8; 16],
+    pub boot_ms: i64,
+    pub stamp_ms: i64,
+}
+
+const ANCHOR_VERSION: u8 = 1;
+const ANCHOR_BYTES: usize = 1 + 16 + 8 + 8 + 4;
+
+impl Anchor {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![ANCHOR_VERSION];
+        bytes.extend(self.boot_id);
+        bytes.extend(self.boot_ms.to_be_bytes());
+        bytes.extend(self.stamp_ms.to_be_bytes());
+        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+        bytes
+    }
+
+    /// `None` for anything else: without an anchor the clock is only more careful.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, crc) = bytes.split_at_checked(ANCHOR_BYTES - 4)?;
+        if crc != crc32c::crc32c(body).to_be_bytes() || body.first() != Some(&ANCHOR_VERSION) {
+            return None;
+        }
+        let number = |at: usize| Some(i64::from_be_bytes(body.get(at..at + 8)?.try_into().ok()?));
+        let boot_id = body.get(1..17)?.try_into().ok()?;
+        Some(Self { boot_id, boot_ms: number(17)?, stamp_ms: number(25)? })
+    }
+
+    /// What the time is by this anchor, if it is of this boot.
+    pub(crate) fn expected_ms(&self, boot_id: [u8; 16], reading: Reading) -> Option<i64> {
+        let same_boot = boot_id == self.boot_id && boot_id != [0; 16];
+        same_boot.then(|| self.stamp_ms.saturating_add(reading.boot_ms.saturating_sub(self.boot_ms)))
+    }
+}
+
+/// This boot's id; zeros where the kernel does not say.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    uuid::Uuid::try_parse(text.trim()).unwrap_or_default().into_bytes()
+}

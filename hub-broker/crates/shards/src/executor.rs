@@ -1,0 +1,269 @@
+//! One thread that owns some of the groups: takes messages, steps replicas, hands everything that is to be written
+//! to the WAL at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use consensus::Event;
+use partition_log::{CompactOptions, Compacted, Compaction};
+use schemas::{Offset, PartitionId};
+use tokio::sync::oneshot;
+use wal::{GroupId, Wal};
+
+use crate::answer::{Answer, CommandDone, Permit, Refusal, RetainDone};
+use crate::capture::Captured;
+use crate::entry::Command;
+use crate::group::{Group, Machine, Request, Standing};
+use crate::inbox::Inbox;
+use crate::outbox::Outbox;
+use crate::shared::Shared;
+use crate::{CommandError, PartitionCommand, Retention};
+
+/// What an executor is told. `slot` is the group's place on it.
+pub(crate) enum Message {
+    Request {
+        slot: usize,
+        request: Request,
+    },
+    Retain {
+        slot: usize,
+        partition: PartitionId,
+        retention: Retention,
+        done: RetainDone,
+        permit: Permit,
+    },
+    /// The readies' frames are durable.
+    Persisted(Vec<(GroupId, u64)>),
+    /// Say what a checkpoint of the group consists of, if there is news or `force`.
+    Capture {
+        slot: usize,
+        force: bool,
+        reply: SyncSender<Option<Captured>>,
+    },
+    Compaction {
+        slot: usize,
+        partition: PartitionId,
+        options: CompactOptions,
+        reply: oneshot::Sender<Result<Option<Compaction>, CommandError>>,
+    },
+    Install {
+        slot: usize,
+        partition: PartitionId,
+        compacted: Compacted,
+        reply: oneshot::Sender<()>,
+    },
+    /// Take nothing more, and say when nothing is in flight.
+    Drain(SyncSender<()>),
+    Stop,
+}
+
+/// Where a group lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub executor: usize,
+    pub slot: usize,
+}
+
+impl Place {
+    pub(crate) fn of(group: u32, executors: usize) -> Self {
+        let group = group as usize;
+        Self { executor: group % executors, slot: group / executors }
+    }
+}
+
+pub(crate) struct Executor {
+    inbox: Inbox<Message>,
+    groups: Vec<Group>,
+    /// Executors in all, to find a group's slot.
+    executors: usize,
+    shared: Arc<Shared>,
+    wal: Wal,
+    outbox: Outbox,
+    /// Slots of groups that may have something to propose.
+    touched: Vec<usize>,
+    /// Called once all groups lead themselves, with the last stamp of any.
+    started: Option<Box<dyn FnOnce(i64) + Send>>,
+    drained: Option<SyncSender<()>>,
+    paused: usize,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        inbox: Inbox<Message>,
+        groups: Vec<Group>,
+        executors: usize,
+        shared: Arc<Shared>,
+        wal: Wal,
+        started: Box<dyn FnOnce(i64) + Send>,
+    ) -> Self {
+        let (outbox, touched) = (Outbox::default(), Vec::new());
+        let (started, drained) = (Some(started), None);
+        Self { inbox, groups, executors, shared, wal, outbox, touched, started, drained, paused: 0 }
+    }
+
+    pub(crate) fn run(mut self) {
+        for group in &mut self.groups {
+            group.step(Event::Campaign, &mut self.outbox);
+        }
+        let mut messages = Vec::new();
+        let mut next_tick = Instant::now() + self.shared.tick;
+        loop {
+            self.propose();
+            self.write();
+            self.report();
+            self.inbox.take(&mut messages, next_tick);
+            for message in messages.drain(..) {
+                if matches!(message, Message::Stop) {
+                    return self.inbox.close();
+                }
+                self.handle(message);
+            }
+            if Instant::now() >= next_tick {
+                self.tick();
+                next_tick = Instant::now() + self.shared.tick;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Request { slot, request } => self.request(slot, request),
+            Message::Persisted(readies) => self.persisted(readies),
+            Message::Capture { slot, force, reply } => {
+                // The checkpointer waits for each reply, so there is room; it is gone only when the hub stops.
+                let _ = reply.send(crate::capture::capture(&mut self.groups[slot], force));
+            }
+            Message::Retain { slot, partition, retention, done, permit } => {
+                self.retain(slot, partition, retention, done, permit);
+            }
+            Message::Compaction { slot, partition, options, reply } => {
+                let _ = reply.send(self.compaction(slot, partition, options));
+            }
+            Message::Install { slot, partition, compacted, reply } => {
+                if let Machine::Partitions(partitions) = &mut self.groups[slot].machine {
+                    partitions.install(partition, compacted);
+                    self.groups[slot].changed = true;
+                }
+                let _ = reply.send(());
+            }
+            Message::Drain(reply) => {
+                self.groups.iter_mut().for_each(|group| group.refuse_queue(Refusal::Stopping));
+                self.drained = Some(reply);
+            }
+            Message::Stop => {}
+        }
+    }
+
+    fn request(&mut self, slot: usize, request: Request) {
+        if self.drained.is_some() || self.shared.stopping.load(Ordering::Relaxed) {
+            return request.answer.refuse(Refusal::Stopping);
+        }
+        self.groups[slot].enqueue(request);
+        self.touched.push(slot);
+    }
+
+    fn persisted(&mut self, readies: Vec<(GroupId, u64)>) {
+        for (group, ready) in readies {
+            let slot = Place::of(group.0, self.executors).slot;
+            self.groups[slot].step(Event::Persisted { ready }, &mut self.outbox);
+            self.touched.push(slot);
+        }
+    }
+
+    /// Finds out where the partition should start, and proposes that.
+    fn retain(
+        &mut self,
+        slot: usize,
+        partition: PartitionId,
+        retention: Retention,
+        done: RetainDone,
+        permit: Permit,
+    ) {
+        let held = self.shared.clock.is_held();
+        let retention = Retention { ms: retention.ms.filter(|_| !held), ..retention };
+        let now_ms = self.shared.clock.now_ms().max(self.groups[slot].last_stamp_ms);
+        let target = match &self.groups[slot].machine {
+            Machine::Partitions(partitions) => partitions.retention_target(partition, now_ms, retention),
+            Machine::Metadata(_) => None,
+        };
+        match target {
+            None => done(Err(CommandError::UnknownPartition)),
+            Some(None) => done(Ok(None)),
+            Some(Some(to)) => {
+                let command = Command::Partition(PartitionCommand::AdvanceStart { partition, to });
+                let answer = Answer::command(moved(to, done), permit);
+                self.request(slot, Request { command, answer });
+            }
+        }
+    }
+
+    fn compaction(
+        &mut self,
+        slot: usize,
+        partition: PartitionId,
+        options: CompactOptions,
+    ) -> Result<Option<Compaction>, CommandError> {
+        match &mut self.groups[slot].machine {
+            Machine::Partitions(partitions) => {
+                partitions.compaction(partition, options).ok_or(CommandError::UnknownPartition)
+            }
+            Machine::Metadata(_) => Err(CommandError::UnknownPartition),
+        }
+    }
+
+    fn tick(&mut self) {
+        self.shared.space.look();
+        for (slot, group) in self.groups.iter_mut().enumerate() {
+            group.resume(&mut self.outbox);
+            group.step(Event::Tick, &mut self.outbox);
+            self.touched.push(slot);
+        }
+    }
+
+    fn propose(&mut self) {
+        while let Some(slot) = self.touched.pop() {
+            self.groups[slot].propose_waiting(&self.shared.clock, &mut self.outbox);
+        }
+    }
+
+    /// One write for all groups; what comes back is one message for all of them too.
+    fn write(&mut self) {
+        if self.outbox.readies.is_empty() {
+            return;
+        }
+        let Outbox { frames, readies, bytes } = std::mem::take(&mut self.outbox);
+        let inbox = self.inbox.clone();
+        self.wal.write(frames, Box::new(move |_| inbox.push(Message::Persisted(readies))));
+        self.shared.count_wal_bytes(bytes);
+    }
+
+    fn report(&mut self) {
+        let paused = self.groups.iter().filter(|group| group.standing == Standing::Paused).count();
+        if paused != self.paused {
+            self.shared.paused_shards.fetch_add(paused, Ordering::Relaxed);
+            self.shared.paused_shards.fetch_sub(self.paused, Ordering::Relaxed);
+            self.paused = paused;
+        }
+        let is_up = |group: &Group| group.is_serving() || group.standing == Standing::Stopped;
+        if self.started.is_some() && self.groups.iter().all(is_up) {
+            let last_stamp_ms = self.groups.iter().map(|group| group.last_stamp_ms).max();
+            if let Some(started) = self.started.take() {
+                started(last_stamp_ms.unwrap_or(i64::MIN));
+            }
+        }
+        let in_flight = |group: &Group| group.has_proposals() && group.standing == Standing::Running;
+        if self.drained.is_some() && !self.groups.iter().any(in_flight) {
+            // Told once; requests are still refused afterwards.
+            if let Some(drained) = &self.drained {
+                let _ = drained.try_send(());
+            }
+        }
+    }
+}
+
+/// Answers with the new first offset.
+fn moved(to: Offset, done: RetainDone) -> CommandDone {
+    Box::new(move |result| done(result.map(|()| Some(to))))
+}

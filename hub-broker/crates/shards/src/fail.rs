@@ -1,0 +1,10 @@
+//! Fail-stop: what was to be made durable may be lost, and nobody can tell. The process says so and ends; the next
+//! start goes by what is on the disk.
+
+use std::fmt::Display;
+
+pub(crate) fn stop(what: &str, error: &dyn Display) -> ! {
+    tracing::error!(%error, "{what}; aborting");
+    eprintln!("hub-broker: {what}: {error}; aborting");
+    std::process::abort();
+}

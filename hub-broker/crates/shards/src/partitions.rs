@@ -1,0 +1,208 @@
+//! The state of a data shard: its partitions. Applying a command is a pure function of this state, the command
+//! and where it stands in the log.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::path::{Path, PathBuf};
+
+use partition_log::{Compacted, Compaction, FileCache, LogError, LogOptions, PartitionLog, SequenceVerdict};
+use schemas::{LeaderEpoch, Offset, PartitionId, RawBatch};
+
+use crate::answer::Outcome;
+use crate::data_dir::partition_directory;
+use crate::entry::Command;
+use crate::readers::Readers;
+use crate::{Append, Appended, AppliedAt, PartitionCommand, Retention};
+
+pub(crate) struct PartitionSet {
+    partitions: HashMap<PartitionId, Partition>,
+    /// Those that the entry being applied has written to.
+    touched: Vec<PartitionId>,
+    /// Directories of closed partitions, for the checkpoints to remove.
+    closed: Vec<PathBuf>,
+    log: PathBuf,
+    files: FileCache,
+    readers: Readers,
+}
+
+pub(crate) struct Partition {
+    pub(crate) log: PartitionLog,
+    /// Differs from the last checkpoint.
+    pub(crate) changed: bool,
+    touched: bool,
+}
+
+impl PartitionSet {
+    pub(crate) fn new(log: &Path, files: &FileCache, readers: &Readers) -> Self {
+        Self {
+            partitions: HashMap::new(),
+            touched: Vec::new(),
+            closed: Vec::new(),
+            log: log.to_owned(),
+            files: files.clone(),
+            readers: readers.clone(),
+        }
+    }
+
+    /// Takes a recovered partition in.
+    pub(crate) fn insert(&mut self, log: PartitionLog) {
+        self.readers.insert(log.reader());
+        self.partitions.insert(log.id(), Partition { log, changed: false, touched: false });
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
+        self.partitions.values_mut()
+    }
+
+    /// The directories of partitions closed since the last call.
+    pub(crate) fn take_closed(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.closed)
+    }
+
+    /// Applies one command. After `NoSpace` nothing of it has happened; it is to be applied again.
+    pub(crate) fn apply(&mut self, at: AppliedAt, command: &Command) -> Result<Outcome, LogError> {
+        match command {
+            Command::Append(append) => self.append(at, append),
+            Command::Partition(command) => self.command(at, command),
+            Command::Metadata(_) => Ok(Outcome::UnknownPartition),
+        }
+    }
+
+    /// Shows readers what the entry has appended. After `NoSpace` it is to be called again.
+    pub(crate) fn publish(&mut self) -> Result<(), LogError> {
+        while let Some(id) = self.touched.last() {
+            if let Some(partition) = self.partitions.get_mut(id) {
+                partition.log.publish()?;
+                partition.touched = false;
+            }
+            self.touched.pop();
+        }
+        Ok(())
+    }
+
+    /// A new leader has begun its term.
+    pub(crate) fn begin_epoch(&mut self, term: u64) -> Result<(), LogError> {
+        for partition in self.partitions.values_mut() {
+            partition.log.begin_epoch(epoch(term))?;
+            partition.changed = true;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, at: AppliedAt, append: &Append) -> Result<Outcome, LogError> {
+        let Some(partition) = self.partitions.get_mut(&append.partition) else {
+            return Ok(Outcome::UnknownPartition);
+        };
+        let Ok(batch) = RawBatch::parse(append.batch.clone()) else {
+            return Ok(Outcome::Malformed);
+        };
+        let log = &mut partition.log;
+        let (base_offset, duplicate) = match log.check(&batch, &append.origin) {
+            SequenceVerdict::Refuse(error) => return Ok(Outcome::Sequence(error)),
+            SequenceVerdict::Duplicate { base_offset } => (base_offset, true),
+            SequenceVerdict::Append => {
+                let base = log.append(&batch, &append.origin, epoch(at.term), at.stamp_ms)?;
+                partition.changed = true;
+                if !std::mem::replace(&mut partition.touched, true) {
+                    self.touched.push(append.partition);
+                }
+                (Some(base), false)
+            }
+        };
+        let last_delta = i64::from(batch.header().last_offset_delta);
+        Ok(Outcome::Appended(Appended {
+            base_offset: base_offset.unwrap_or(UNKNOWN_OFFSET),
+            last_offset: base_offset.map_or(UNKNOWN_OFFSET, |base| base.plus(last_delta)),
+            log_start: partition.log.log_start(),
+            append_time_ms: at.stamp_ms,
+            duplicate,
+        }))
+    }
+
+    fn command(&mut self, at: AppliedAt, command: &PartitionCommand) -> Result<Outcome, LogError> {
+        if let PartitionCommand::Open { partition, options } = command {
+            return self.open(at, *partition, *options);
+        }
+        if let PartitionCommand::Close { partition } = command {
+            self.close(*partition);
+            return Ok(Outcome::Done);
+        }
+        let Some(partition) = self.partitions.get_mut(&command.partition()) else {
+            return Ok(Outcome::UnknownPartition);
+        };
+        // What the entry appended so far lies before what the command does.
+        partition.log.publish()?;
+        match command {
+            PartitionCommand::Configure { options, .. } => partition.log.configure(*options),
+            PartitionCommand::AdvanceStart { to, .. } => partition.log.advance_start(*to)?,
+            PartitionCommand::Roll { .. } => partition.log.roll()?,
+            PartitionCommand::ExpireProducers { after_ms, .. } => {
+                let expired = partition.log.expire_producers(at.stamp_ms, *after_ms);
+                tracing::debug!(partition = %partition.log.id(), expired, "forgot idle producers");
+            }
+            PartitionCommand::Open { .. } | PartitionCommand::Close { .. } => {}
+        }
+        partition.changed = true;
+        Ok(Outcome::Done)
+    }
+
+    fn open(&mut self, at: AppliedAt, id: PartitionId, options: LogOptions) -> Result<Outcome, LogError> {
+        match self.partitions.entry(id) {
+            MapEntry::Occupied(mut open) => {
+                open.get_mut().log.configure(options);
+                open.get_mut().changed = true;
+            }
+            MapEntry::Vacant(vacant) => {
+                let directory = partition_directory(&self.log, id);
+                let mut log = PartitionLog::create(&directory, id, options, &self.files)?;
+                log.begin_epoch(epoch(at.term))?;
+                self.readers.insert(log.reader());
+                vacant.insert(Partition { log, changed: true, touched: false });
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Closing what is not there is fine: the entry may be applied to a state that does not know it any more.
+    fn close(&mut self, id: PartitionId) {
+        if self.partitions.remove(&id).is_some() {
+            self.readers.remove(id);
+            self.closed.push(partition_directory(&self.log, id));
+        }
+    }
+
+    /// Where retention would have the partition start. Not part of apply: its result is proposed.
+    pub(crate) fn retention_target(
+        &self,
+        id: PartitionId,
+        now_ms: i64,
+        retention: Retention,
+    ) -> Option<Option<Offset>> {
+        let partition = self.partitions.get(&id)?;
+        Some(partition.log.retention_target(now_ms, retention.ms, retention.bytes))
+    }
+
+    /// Work for another thread; the outer `None` is an unknown partition.
+    pub(crate) fn compaction(
+        &mut self,
+        id: PartitionId,
+        options: partition_log::CompactOptions,
+    ) -> Option<Option<Compaction>> {
+        Some(self.partitions.get_mut(&id)?.log.compaction(options))
+    }
+
+    pub(crate) fn install(&mut self, id: PartitionId, compacted: Compacted) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.log.install(compacted);
+            partition.changed = true;
+        }
+    }
+}
+
+/// The offset of a duplicate whose place is forgotten, as Kafka writes it.
+const UNKNOWN_OFFSET: Offset = Offset(-1);
+
+/// The leader epoch is the raft term while a partition has never been moved.
+fn epoch(term: u64) -> LeaderEpoch {
+    LeaderEpoch(i32::try_from(term).unwrap_or(i32::MAX))
+}
