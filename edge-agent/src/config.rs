@@ -36,6 +36,8 @@ pub struct Settings {
     /// Whether a hub's clock is taken although it is neither authenticated nor on this machine.
     pub trust_hub_time: bool,
     pub inputs: Vec<InputSettings>,
+    /// For tests alone: commits are not fsynced, and a power cut loses what was acknowledged.
+    pub unsafe_no_fsync: bool,
 }
 
 /// `auto` is `lan` where every hub is on this machine, else `wan`.
@@ -78,6 +80,7 @@ impl Default for Settings {
             profile: Profile::Auto,
             trust_hub_time: false,
             inputs: Vec::new(),
+            unsafe_no_fsync: false,
         }
     }
 }
@@ -95,6 +98,7 @@ impl program::Settings for Settings {
         "profile",
         "trust_hub_time",
         "inputs",
+        "unsafe_no_fsync",
     ];
 }
 
@@ -141,6 +145,8 @@ pub struct Config {
     /// Reconnects wait 5 s at most.
     pub is_lan: bool,
     pub trust_hub_time: bool,
+    /// False only in tests of what must then break.
+    pub fsync: bool,
 }
 
 #[derive(Debug, Error)]
@@ -186,6 +192,7 @@ impl Settings {
             inputs,
             is_lan,
             trust_hub_time: self.trust_hub_time,
+            fsync: !self.unsafe_no_fsync,
         })
     }
 

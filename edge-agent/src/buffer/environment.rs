@@ -1,0 +1,278 @@
+//! The LMDB environment: one file, one unnamed database.
+//!
+//! ```text
+//! key 00                      the counter record
+//! key lane, number (u64, BE)  an entry; lanes from 1, numbers going up
+//! ```
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use heed::types::Bytes as Raw;
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use thiserror::Error;
+
+use super::state::{State, StateError};
+use crate::limits::{MAP_BYTES_EXTRA, MAP_BYTES_PER_CAP};
+
+const STATE_KEY: &[u8] = &[0];
+const PAGE_BYTES: u64 = 4096;
+/// A value that does not fit half a page has overflow pages of its own, which begin with a header of 16 bytes.
+const INLINE_BYTES_MAX: u64 = 2000;
+const PAGE_HEADER_BYTES: u64 = 16;
+
+/// Whether commits are fsynced. Off is for tests of what must then break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    Full,
+    Off,
+}
+
+impl Sync {
+    fn flags(self) -> EnvFlags {
+        match self {
+            Self::Full => EnvFlags::empty(),
+            Self::Off => EnvFlags::NO_SYNC,
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum EnvironmentError {
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("LMDB: {0}")]
+    Lmdb(heed::Error),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("key {0:02x?} is none of the buffer's")]
+    Key(Vec<u8>),
+    #[error("keys are out of order")]
+    Order,
+    #[error("there is no database in the file")]
+    NoDatabase,
+}
+
+impl From<heed::Error> for EnvironmentError {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Io(error) => Self::Io(error),
+            other => Self::Lmdb(other),
+        }
+    }
+}
+
+impl EnvironmentError {
+    /// The map or the disk has no page left: room can be made.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Lmdb(heed::Error::Mdb(error)) => matches!(error, heed::MdbError::MapFull | heed::MdbError::TxnFull),
+            Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
+    /// What is in the file cannot be right, whatever is tried again.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Lmdb(heed::Error::Mdb(error)) => !matches!(
+                error,
+                heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
+            ),
+            Self::State(_) | Self::Key(_) | Self::Order | Self::NoDatabase => true,
+            Self::Io(_) | Self::Lmdb(_) => false,
+        }
+    }
+}
+
+/// An open environment. Clones share it.
+#[derive(Clone)]
+pub struct Environment {
+    env: Env<WithoutTls>,
+    entries: Database<Raw, Raw>,
+}
+
+/// A view of the environment as of one commit; a write transaction derefs to one.
+pub type Read<'e> = RoTxn<'e, WithoutTls>;
+
+/// The key of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub lane: u8,
+    pub number: u64,
+}
+
+impl Key {
+    fn encode(self) -> [u8; 9] {
+        let mut bytes = [self.lane; 9];
+        bytes[1..].copy_from_slice(&self.number.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, EnvironmentError> {
+        match bytes {
+            [lane, number @ ..] if *lane > 0 && number.len() == 8 => {
+                let number = number.first_chunk().copied().map_or(0, u64::from_be_bytes);
+                Ok(Self { lane: *lane, number })
+            }
+            _ => Err(EnvironmentError::Key(bytes.to_vec())),
+        }
+    }
+}
+
+/// The bytes of pages that an entry takes up. Small ones share pages that splits leave half full.
+pub fn cost(value_bytes: usize) -> u64 {
+    let bytes = u64::try_from(value_bytes).expect("a value's length fits 64 bits");
+    if bytes > INLINE_BYTES_MAX {
+        (bytes + PAGE_HEADER_BYTES).next_multiple_of(PAGE_BYTES) + 64
+    } else {
+        2 * (bytes + 24)
+    }
+}
+
+impl Environment {
+    /// Opens or creates the environment in `dir`.
+    pub fn open(dir: &Path, cap_bytes: u64, sync: Sync) -> Result<Self, EnvironmentError> {
+        fs::create_dir_all(dir)?;
+        let map_bytes = cap_bytes / MAP_BYTES_PER_CAP.1 * MAP_BYTES_PER_CAP.0 + MAP_BYTES_EXTRA;
+        // A cap that was lowered must not make the map smaller than what is in the file.
+        let file_bytes = fs::metadata(dir.join("data.mdb")).map_or(0, |meta| meta.len());
+        let map_bytes = map_bytes.max(file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20);
+        let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(1 << 30), sync.flags())?;
+        let mut txn = env.write_txn()?;
+        let entries = env.create_database(&mut txn, None)?;
+        txn.commit()?;
+        Ok(Self { env, entries })
+    }
+
+    /// Opens an environment that is there, to be read only.
+    pub fn open_to_read(dir: &Path) -> Result<Self, EnvironmentError> {
+        let file_bytes = fs::metadata(dir.join("data.mdb"))?.len();
+        let map_bytes = (file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20);
+        let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(1 << 30), EnvFlags::READ_ONLY)?;
+        let txn = env.read_txn()?;
+        let entries = env.open_database(&txn, None)?.ok_or(EnvironmentError::NoDatabase)?;
+        txn.commit()?;
+        Ok(Self { env, entries })
+    }
+
+    pub fn write(&self) -> Result<RwTxn<'_>, EnvironmentError> {
+        Ok(self.env.write_txn()?)
+    }
+
+    pub fn read(&self) -> Result<Read<'_>, EnvironmentError> {
+        Ok(self.env.read_txn()?)
+    }
+
+    pub fn state(&self, txn: &Read<'_>) -> Result<Option<State>, EnvironmentError> {
+        Ok(self.entries.get(txn, STATE_KEY)?.map(State::decode).transpose()?)
+    }
+
+    pub fn put_state(&self, txn: &mut RwTxn<'_>, state: &State) -> Result<(), EnvironmentError> {
+        Ok(self.entries.put(txn, STATE_KEY, &state.encode()?)?)
+    }
+
+    pub fn get<'t>(&self, txn: &'t Read<'_>, key: Key) -> Result<Option<&'t [u8]>, EnvironmentError> {
+        Ok(self.entries.get(txn, &key.encode())?)
+    }
+
+    pub fn put(&self, txn: &mut RwTxn<'_>, key: Key, value: &[u8]) -> Result<(), EnvironmentError> {
+        Ok(self.entries.put(txn, &key.encode(), value)?)
+    }
+
+    pub fn delete(&self, txn: &mut RwTxn<'_>, key: Key) -> Result<bool, EnvironmentError> {
+        Ok(self.entries.delete(txn, &key.encode())?)
+    }
+
+    /// The entries of a lane whose numbers are in a range, in order.
+    pub fn range<'t>(
+        &self,
+        txn: &'t Read<'_>,
+        lane: u8,
+        numbers: RangeInclusive<u64>,
+    ) -> Result<impl Iterator<Item = Result<(u64, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError> {
+        let low = Key { lane, number: *numbers.start() }.encode();
+        let high = Key { lane, number: *numbers.end() }.encode();
+        let range = (std::ops::Bound::Included(low.as_slice()), std::ops::Bound::Included(high.as_slice()));
+        let found = self.entries.range(txn, &range)?;
+        Ok(found.map(|entry| {
+            let (key, value) = entry?;
+            Ok((Key::decode(key)?.number, value))
+        }))
+    }
+
+    /// The last entry of a lane before `number`.
+    pub fn before<'t>(
+        &self,
+        txn: &'t Read<'_>,
+        lane: u8,
+        number: u64,
+    ) -> Result<Option<(u64, &'t [u8])>, EnvironmentError> {
+        let Some((key, value)) = self.entries.get_lower_than(txn, &Key { lane, number }.encode())? else {
+            return Ok(None);
+        };
+        Ok(Key::decode(key).ok().filter(|key| key.lane == lane).map(|key| (key.number, value)))
+    }
+
+    /// Every entry of every lane, in the order of keys, which is checked: a damaged tree may lead in circles.
+    pub fn walk<'t>(
+        &self,
+        txn: &'t Read<'_>,
+    ) -> Result<impl Iterator<Item = Result<(Key, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError> {
+        let mut last: Option<Key> = None;
+        let all = self.entries.iter(txn)?.filter(|entry| !matches!(entry, Ok((STATE_KEY, _))));
+        Ok(all.map(move |entry| {
+            let (key, value) = entry?;
+            let key = Key::decode(key)?;
+            if last.replace(key).is_some_and(|last| last >= key) {
+                return Err(EnvironmentError::Order);
+            }
+            Ok((key, value))
+        }))
+    }
+
+    /// Bytes of pages in use, free ones not counted.
+    pub fn used_bytes(&self) -> Result<u64, EnvironmentError> {
+        Ok(self.env.non_free_pages_size()?)
+    }
+
+    /// Closes the environment; every clone must be gone or going.
+    pub fn close(self) {
+        self.env.prepare_for_closing().wait();
+    }
+}
+
+#[expect(unsafe_code, reason = "LMDB maps the file; the data directory's lock keeps other processes from it")]
+fn open_env(dir: &Path, map_bytes: usize, flags: EnvFlags) -> Result<Env<WithoutTls>, heed::Error> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(map_bytes).max_readers(16).max_dbs(0);
+    // SAFETY: only one process opens the directory (its lock file), and none changes the file otherwise. What a
+    // damaged file may do to the map is met by checking it first in a child process (see `guard`). NO_SYNC
+    // breaks durability, never memory.
+    unsafe {
+        options.flags(flags).open(dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_by_lane_and_number() {
+        let keys = [Key { lane: 1, number: 255 }, Key { lane: 1, number: 256 }, Key { lane: 2, number: 0 }];
+        let encoded: Vec<_> = keys.iter().map(|key| key.encode()).collect();
+        assert!(encoded.is_sorted());
+        for key in keys {
+            assert_eq!(Key::decode(&key.encode()).unwrap(), key);
+        }
+        assert!(Key::decode(&[0]).is_err() && Key::decode(&[1, 2]).is_err());
+    }
+
+    #[test]
+    fn an_entry_costs_at_least_its_pages() {
+        assert_eq!(cost(64 << 10), (64 << 10) + 4096 + 64);
+        assert!(cost(100) >= 100 && cost(2001) >= 4096);
+    }
+}

@@ -1,0 +1,75 @@
+//! Checking an environment in a child process.
+//!
+//! LMDB answers a truncated file with SIGBUS and some damage with SIGABRT or SIGSEGV: whoever opens it first
+//! must not be the agent.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::environment::{Environment, EnvironmentError};
+use super::walk::{Walked, walk};
+
+/// SIGABRT, SIGBUS and SIGSEGV.
+const DEATHS: [i32; 3] = [6, 7, 11];
+/// One death may be the machine's fault; two are the file's.
+const DEATHS_MAX: u32 = 2;
+/// The child's exit code for an environment that it could open but not walk.
+pub const DAMAGED_EXIT: u8 = 3;
+
+/// What the check says of an environment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Checked {
+    /// It can be opened; single entries may be at fault.
+    Sound(Walked),
+    /// It must not be opened.
+    Damaged(String),
+}
+
+/// Has `program check-buffer` walk the environment of a data directory.
+pub(super) fn check(program: &Path, data_dir: &Path, environment: &Path) -> Result<Checked, EnvironmentError> {
+    let mut deaths = Vec::new();
+    while deaths.len() < DEATHS_MAX as usize {
+        let output = run(program, data_dir)?;
+        match (output.status.code(), output.status.signal()) {
+            (Some(0), _) => {
+                if let Ok(walked) = serde_json::from_slice(&output.stdout) {
+                    return Ok(Checked::Sound(walked));
+                }
+                break;
+            }
+            (Some(code), _) if code == i32::from(DAMAGED_EXIT) => {
+                return Ok(Checked::Damaged(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+            }
+            (_, Some(signal)) if DEATHS.contains(&signal) => deaths.push(signal),
+            _ => break,
+        }
+    }
+    if deaths.len() == DEATHS_MAX as usize {
+        return Ok(Checked::Damaged(format!("the check died of signals {deaths:?}")));
+    }
+    // The check itself could not be done (no memory for a child, a foreign program): the risk is taken here.
+    tracing::warn!("the buffer could not be checked in a child process");
+    check_in_this_process(environment)
+}
+
+/// The walk itself, for the child.
+pub fn check_in_this_process(environment: &Path) -> Result<Checked, EnvironmentError> {
+    let walked = Environment::open_to_read(environment).and_then(|environment| walk(&environment));
+    match walked {
+        Ok(walked) => Ok(Checked::Sound(walked)),
+        Err(error) if error.is_damage() => Ok(Checked::Damaged(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn run(program: &Path, data_dir: &Path) -> Result<Output, EnvironmentError> {
+    let mut command = Command::new(program);
+    command.arg("check-buffer").arg("--data-dir").arg(data_dir).stdin(Stdio::null());
+    Ok(command.output()?)
+}
+
+/// This program, for the child.
+pub(super) fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"))
+}

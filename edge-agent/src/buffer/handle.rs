@@ -1,0 +1,221 @@
+//! The buffer as the rest of the agent sees it: cheap handles to the writer's inbox and to what it published.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use schemas::{DeviceId, TopicName};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::append::NewBatch;
+use super::environment::Sync;
+use super::guard::this_program;
+use super::opening::{OpenError, Opening};
+use super::reader::Reader;
+use super::state::{Counters, State};
+use super::work::{Amendment, GapAnswer, WorkError};
+use super::writer::{Command, InFlight, Writer};
+use crate::data_dir::DataDir;
+use crate::limits::WRITER_INBOX;
+
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The batch or amendment cannot be taken; others can.
+    #[error(transparent)]
+    Refused(#[from] WorkError),
+    /// The buffer cannot be written any more: the process should end and say so.
+    #[error("the buffer failed: {0}")]
+    Failed(String),
+    #[error("the buffer is closed")]
+    Closed,
+}
+
+/// How a buffer is opened.
+#[derive(Clone, Debug)]
+pub struct BufferOptions {
+    pub dir: DataDir,
+    pub device: DeviceId,
+    pub cap_bytes: u64,
+    pub sync: Sync,
+    /// Where batches go that are salvaged without knowing their topic.
+    pub default_topic: TopicName,
+    /// The program that checks a buffer after an unclean stop; this one where `None`.
+    pub checker: Option<PathBuf>,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Records that were dropped to make room for it.
+    pub dropped: u64,
+}
+
+/// What is in the buffer as of the last commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub lanes: Vec<LaneView>,
+    pub counters: Counters,
+    pub boots: Vec<(Uuid, i64)>,
+    /// Bytes of pages that entries take up.
+    pub bytes: u64,
+    pub cap_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaneView {
+    pub id: u8,
+    pub topic: TopicName,
+    /// The number of the first entry, `next` where there is none.
+    pub first: u64,
+    pub next: u64,
+    pub records: u64,
+    /// The stream that is shipped or was shipped last, as it travels, and its partition.
+    pub shipping: Option<(i64, Option<i32>)>,
+    /// The stream that is appended to.
+    pub open: Option<i64>,
+}
+
+impl Snapshot {
+    pub(super) fn of(state: &State, cap_bytes: u64) -> Self {
+        let lanes = state.lanes.iter().map(|lane| LaneView {
+            id: lane.id,
+            topic: lane.topic.clone(),
+            first: lane.first,
+            next: lane.next,
+            records: lane.records,
+            shipping: lane.shipping.as_ref().and_then(|shipping| {
+                let wire = shipping.wire(shipping.acked).or_else(|| shipping.wires.last())?;
+                Some((wire.stream.0, wire.partition.map(|partition| partition.0)))
+            }),
+            open: lane.open.map(|open| open.id.0),
+        });
+        Self {
+            lanes: lanes.collect(),
+            counters: state.counters,
+            boots: state.boots.iter().map(|known| (known.boot, known.offset_ms)).collect(),
+            bytes: state.cost(),
+            cap_bytes,
+        }
+    }
+
+    /// Records in all lanes.
+    pub fn records(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.records).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.first == lane.next)
+    }
+}
+
+/// A handle to an open buffer. The environment is closed when the last one is gone.
+#[derive(Clone)]
+pub struct Buffer {
+    commands: mpsc::Sender<Command>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    reader: Reader,
+    in_flight: InFlight,
+}
+
+impl Buffer {
+    /// Opens the buffer of a data directory whose lock the caller holds, and starts its writer.
+    pub fn open(options: &BufferOptions) -> Result<Self, OpenError> {
+        let checker = options.checker.clone().unwrap_or_else(this_program);
+        let opening = Opening {
+            dir: &options.dir,
+            cap_bytes: options.cap_bytes,
+            sync: options.sync,
+            default_topic: &options.default_topic,
+            checker: &checker,
+        };
+        let opened = opening.open()?;
+        let (commands, inbox) = mpsc::channel(WRITER_INBOX);
+        let snapshot = Snapshot::of(&opened.state, opened.cap_bytes);
+        let (publisher, snapshots) = watch::channel(Arc::new(snapshot));
+        let in_flight: InFlight = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let writer = Writer {
+            environment: opened.environment.clone(),
+            state: opened.state,
+            marker: opened.marker,
+            cap_bytes: opened.cap_bytes,
+            quarantine: options.dir.quarantine(),
+            inbox,
+            snapshots: publisher,
+            in_flight: in_flight.clone(),
+            trims: Vec::new(),
+        };
+        start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
+        let reader = Reader { environment: opened.environment, device: options.device.clone() };
+        Ok(Self { commands, snapshots, reader, in_flight })
+    }
+
+    /// Hands over a batch whose producer is still empty; the answer comes when it is durable. `boot` is given
+    /// where its times are of that boot's clock.
+    pub async fn append(
+        &self,
+        topic: TopicName,
+        boot: Option<Uuid>,
+        batch: Bytes,
+    ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
+        let (done, answer) = oneshot::channel();
+        let command = Command::Append { batch: NewBatch { topic, boot, batch }, done };
+        self.commands.send(command).await.map_err(|_| WriteError::Closed)?;
+        Ok(answer)
+    }
+
+    /// Changes what is buffered; durable when this returns.
+    pub async fn amend(&self, amendment: Amendment) -> Result<(), WriteError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Amend { amendment, done }).await.map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+
+    /// Notes that a hub has the entries of a lane up to a number. They leave with the next append, after a
+    /// second, or at once.
+    pub async fn trim(&self, lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool) -> Result<(), WriteError> {
+        let command = Command::Trim { lane, through, gaps, at_once };
+        self.commands.send(command).await.map_err(|_| WriteError::Closed)
+    }
+
+    /// Entries of a lane below `end` are on their way and are not dropped; 0 where none are.
+    pub fn set_in_flight(&self, lane: u8, end: u64) {
+        self.in_flight[usize::from(lane)].store(end, Ordering::Release);
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Changes with every commit; ends when the buffer is closed or has failed.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Makes everything durable and notes a clean stop. Other handles get `Closed` from then on.
+    pub async fn close(self) -> Result<(), WriteError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Close { done }).await.map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+}
+
+/// Waits for an append's answer.
+pub async fn durable(answer: oneshot::Receiver<Result<Appended, WriteError>>) -> Result<Appended, WriteError> {
+    answer.await.map_err(|_| WriteError::Closed)?
+}
+
+fn start(writer: Writer) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("buffer-writer".to_owned())
+        .stack_size(512 << 10)
+        .spawn(move || runtime.block_on(writer.run()))?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! The marker file beside the buffer: what must be in it, should it be found damaged.
+//!
+//! It is replaced at each start, at a clean stop, and whenever a stream is begun or moved; always before the
+//! stream's first batch is in the buffer. `clean` says that the last stop was one. JSON, version 1:
+//!
+//! ```text
+//! {"version": 1, "clean": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}]}
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use schemas::ProducerId;
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+use crate::data_dir::{DataDirError, replace_file};
+
+const VERSION: u32 = 1;
+/// Beyond this the oldest are forgotten: each was a start of the agent that buffered something.
+const STREAMS_MAX: usize = 1 << 14;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Marker {
+    version: u32,
+    pub clean: bool,
+    pub state: State,
+    /// The streams of each lane in the order in which they were begun.
+    pub streams: Vec<LaneStreams>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LaneStreams {
+    pub lane: u8,
+    pub ids: Vec<ProducerId>,
+}
+
+/// What the marker file said when the buffer was opened.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// There is none: the buffer was never opened.
+    Nothing,
+    Marker(Box<Marker>),
+    /// It is there and says nothing.
+    Unreadable,
+}
+
+/// The marker of a buffer that is open.
+#[derive(Debug)]
+pub(super) struct MarkerFile {
+    path: PathBuf,
+    streams: Vec<LaneStreams>,
+}
+
+pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(match serde_json::from_slice::<Marker>(&bytes) {
+            Ok(marker) if marker.version == VERSION => Found::Marker(Box::new(marker)),
+            _ => Found::Unreadable,
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(source) => Err(DataDirError { path: path.to_owned(), source }),
+    }
+}
+
+impl MarkerFile {
+    /// Writes that the buffer is open from now on.
+    pub fn start(path: &Path, state: &State, streams: Vec<LaneStreams>) -> Result<Self, DataDirError> {
+        let mut file = Self { path: path.to_owned(), streams };
+        file.forget_finished(state);
+        file.write(state)?;
+        Ok(file)
+    }
+
+    pub fn write(&self, state: &State) -> Result<(), DataDirError> {
+        self.replace(state, false)
+    }
+
+    /// Writes that the buffer is closed, with everything in it.
+    pub fn finish(&self, state: &State) -> Result<(), DataDirError> {
+        self.replace(state, true)
+    }
+
+    pub fn into_streams(self) -> Vec<LaneStreams> {
+        self.streams
+    }
+
+    /// Names a stream before its first batch is in the buffer.
+    pub fn add_stream(&mut self, lane: u8, id: ProducerId, state: &State) -> Result<(), DataDirError> {
+        self.forget_finished(state);
+        match self.streams.iter_mut().find(|streams| streams.lane == lane) {
+            Some(streams) => streams.ids.push(id),
+            None => self.streams.push(LaneStreams { lane, ids: vec![id] }),
+        }
+        self.write(state)
+    }
+
+    /// What was begun before the stream that is shipped now was acknowledged as a whole.
+    fn forget_finished(&mut self, state: &State) {
+        for streams in &mut self.streams {
+            let shipping = state.lane(streams.lane).and_then(|lane| lane.shipping.as_ref());
+            let at = shipping.and_then(|shipping| streams.ids.iter().position(|id| *id == shipping.stream));
+            let surplus = streams.ids.len().saturating_sub(STREAMS_MAX);
+            streams.ids.drain(..at.unwrap_or(0).max(surplus));
+        }
+    }
+
+    fn replace(&self, state: &State, clean: bool) -> Result<(), DataDirError> {
+        let marker =
+            Marker { version: VERSION, clean, state: state.clone(), streams: self.streams.clone() };
+        let bytes = serde_json::to_vec(&marker)
+            .map_err(|error| DataDirError { path: self.path.clone(), source: error.into() })?;
+        replace_file(&self.path, &bytes)
+    }
+}

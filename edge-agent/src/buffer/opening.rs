@@ -1,0 +1,241 @@
+//! Opening: check what the last stop left, set aside and salvage what is damaged, and begin anew.
+//!
+//! Each step is durable before the next, and a crash in between leads back to the same step:
+//! `buffer` is renamed to `buffer.damaged`; what is salvaged of it goes into `buffer.new`, which becomes
+//! `buffer`; then `buffer.damaged` is kept as `buffer.set-aside` until the next one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use schemas::TopicName;
+use thiserror::Error;
+
+use super::environment::{Environment, EnvironmentError, Sync};
+use super::guard::{Checked, check};
+use super::marker::{Found, LaneStreams, Marker, MarkerFile, read};
+use super::salvage::{Salvaged, salvage};
+use super::state::State;
+use super::walk::Walked;
+use super::work::{Amendment, Work, WorkError};
+use crate::data_dir::{DataDir, DataDirError, sync_dir};
+use crate::limits::BUFFER_BYTES_MIN;
+use crate::time::realtime_ms;
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Environment { path: PathBuf, source: EnvironmentError },
+    #[error("{}: {source}", path.display())]
+    Work { path: PathBuf, source: WorkError },
+}
+
+/// How a buffer is opened.
+#[derive(Clone, Debug)]
+pub(super) struct Opening<'a> {
+    pub dir: &'a DataDir,
+    pub cap_bytes: u64,
+    pub sync: Sync,
+    pub default_topic: &'a TopicName,
+    /// The program whose `check-buffer` does the check.
+    pub checker: &'a Path,
+}
+
+pub(super) struct Opened {
+    pub environment: Environment,
+    pub state: State,
+    pub marker: MarkerFile,
+    pub cap_bytes: u64,
+}
+
+impl Opening<'_> {
+    pub fn open(&self) -> Result<Opened, OpenError> {
+        let found = read(&self.dir.marker())?;
+        let marker = if let Found::Marker(marker) = &found { Some(&**marker) } else { None };
+        let is_new = !self.data_file().exists() && !self.dir.damaged().exists();
+        let walked = self.check_or_salvage(&found)?;
+        self.note_open(marker)?;
+        let (environment, mut state) = match self.environment() {
+            Ok(opened) => opened,
+            Err(OpenError::Environment { source, .. }) if source.is_damage() => {
+                self.set_aside(&source.to_string())?;
+                self.salvage(marker)?;
+                self.environment()?
+            }
+            Err(error) => return Err(error),
+        };
+        let streams = match walked {
+            Step::Walked(walked) => {
+                state = self.repair(&environment, state, &walked)?;
+                walked.streams
+            }
+            Step::Salvaged(streams) => streams,
+            Step::Clean => marker.map(|marker| marker.streams.clone()).unwrap_or_default(),
+        };
+        let cap_bytes = self.cap(is_new, &mut state);
+        let marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
+        Ok(Opened { environment, state, marker, cap_bytes })
+    }
+
+    /// From here on a crash is an unclean stop.
+    fn note_open(&self, marker: Option<&Marker>) -> Result<(), OpenError> {
+        if let Some(marker) = marker.filter(|marker| marker.clean) {
+            MarkerFile::start(&self.dir.marker(), &marker.state, marker.streams.clone())?;
+        }
+        Ok(())
+    }
+
+    fn check_or_salvage(&self, found: &Found) -> Result<Step, OpenError> {
+        let marker = if let Found::Marker(marker) = found { Some(&**marker) } else { None };
+        if !self.data_file().exists() {
+            return Ok(match self.dir.damaged().exists() {
+                true => Step::Salvaged(self.salvage(marker)?),
+                false => Step::Clean,
+            });
+        }
+        if marker.is_some_and(|marker| marker.clean) {
+            return Ok(Step::Clean);
+        }
+        let checked = check(self.checker, self.dir.root(), &self.dir.buffer()).map_err(self.at_buffer())?;
+        match checked {
+            Checked::Sound(walked) => Ok(Step::Walked(walked)),
+            Checked::Damaged(why) => {
+                self.set_aside(&why)?;
+                Ok(Step::Salvaged(self.salvage(marker)?))
+            }
+        }
+    }
+
+    fn set_aside(&self, why: &str) -> Result<(), OpenError> {
+        let (buffer, damaged) = (self.dir.buffer(), self.dir.damaged());
+        tracing::error!(why, to = %damaged.display(), "the buffer is damaged and set aside");
+        remove_dir(&damaged)?;
+        fs::rename(&buffer, &damaged).map_err(io_at(&buffer))?;
+        sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))
+    }
+
+    fn salvage(&self, marker: Option<&Marker>) -> Result<Vec<LaneStreams>, OpenError> {
+        let (damaged, buffer) = (self.dir.damaged(), self.dir.buffer());
+        let fresh_dir = self.dir.root().join("buffer.new");
+        remove_dir(&fresh_dir)?;
+        let fresh = Environment::open(&fresh_dir, self.cap_bytes, self.sync).map_err(self.at_buffer())?;
+        let salvaged = salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
+        let streams = match salvaged {
+            Ok(Salvaged { state, streams, records }) => {
+                tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
+                self.say_unknown_loss(&fresh, state, streams)?
+            }
+            // The agent always starts: what could not be salvaged stays in the set-aside directory.
+            Err(error) => {
+                tracing::error!(%error, "salvage ended early");
+                Vec::new()
+            }
+        };
+        fresh.close();
+        remove_dir(&buffer)?;
+        fs::rename(&fresh_dir, &buffer).map_err(io_at(&buffer))?;
+        let kept = self.dir.root().join("buffer.set-aside");
+        remove_dir(&kept)?;
+        fs::rename(&damaged, &kept).map_err(io_at(&damaged))?;
+        sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))?;
+        Ok(streams)
+    }
+
+    /// What was lost beyond what is known leaves a gap of unknown size in every lane.
+    fn say_unknown_loss(
+        &self,
+        fresh: &Environment,
+        state: State,
+        streams: Vec<LaneStreams>,
+    ) -> Result<Vec<LaneStreams>, OpenError> {
+        let mut marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
+        let lanes: Vec<u8> = state.lanes.iter().map(|lane| lane.id).collect();
+        let mut work = Work::begin(fresh, state, realtime_ms()).map_err(self.at_buffer())?;
+        for lane in lanes {
+            work.append_unknown_gap(lane, &mut marker).map_err(self.in_work())?;
+        }
+        work.commit().map_err(self.at_buffer())?;
+        Ok(marker.into_streams())
+    }
+
+    fn environment(&self) -> Result<(Environment, State), OpenError> {
+        let dir = self.dir.buffer();
+        let environment = Environment::open(&dir, self.cap_bytes, self.sync).map_err(self.at_buffer())?;
+        let state = ends(&environment).map_err(self.at_buffer())?;
+        Ok((environment, state))
+    }
+
+    fn repair(&self, environment: &Environment, state: State, walked: &Walked) -> Result<State, OpenError> {
+        if walked.faults.is_empty() {
+            return Ok(state);
+        }
+        let mut marker = MarkerFile::start(&self.dir.marker(), &state, walked.streams.clone())?;
+        let mut work = Work::begin(environment, state, realtime_ms()).map_err(self.at_buffer())?;
+        for (lane, number) in &walked.faults {
+            let amendment = Amendment::Repair { lane: *lane, number: *number };
+            work.amend(&amendment, &mut marker, &self.dir.quarantine()).map_err(self.in_work())?;
+        }
+        work.commit().map_err(self.at_buffer())
+    }
+
+    /// A new buffer takes at most half of what is free, and keeps to that.
+    fn cap(&self, is_new: bool, state: &mut State) -> u64 {
+        if is_new && let Ok(stat) = rustix::fs::statvfs(self.dir.root()) {
+            let half = stat.f_bavail.saturating_mul(stat.f_frsize) / 2;
+            state.cap_bytes_max = Some(half.max(BUFFER_BYTES_MIN));
+        }
+        self.cap_bytes.min(state.cap_bytes_max.unwrap_or(u64::MAX))
+    }
+
+    fn data_file(&self) -> PathBuf {
+        self.dir.buffer().join("data.mdb")
+    }
+
+    fn at_buffer(&self) -> impl Fn(EnvironmentError) -> OpenError + use<> {
+        let path = self.dir.buffer();
+        move |source| OpenError::Environment { path: path.clone(), source }
+    }
+
+    fn in_work(&self) -> impl Fn(WorkError) -> OpenError + use<> {
+        let path = self.dir.buffer();
+        move |source| OpenError::Work { path: path.clone(), source }
+    }
+}
+
+enum Step {
+    Clean,
+    Walked(Walked),
+    Salvaged(Vec<LaneStreams>),
+}
+
+/// Reads the counter record and each lane's ends. No stream of an earlier start is appended to.
+fn ends(environment: &Environment) -> Result<State, EnvironmentError> {
+    let txn = environment.read()?;
+    let mut state = environment.state(&txn)?.unwrap_or_default();
+    for lane in &mut state.lanes {
+        lane.open = None;
+        let first = environment.range(&txn, lane.id, 0..=u64::MAX)?.next().transpose()?;
+        lane.first = first.map_or(lane.next, |(number, _)| number);
+        lane.drop_from = lane.first;
+        if let Some((last, _)) = environment.before(&txn, lane.id, u64::MAX)? {
+            lane.next = lane.next.max(last + 1).next_multiple_of(super::state::NUMBER_STEP);
+        }
+    }
+    Ok(state)
+}
+
+fn remove_dir(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.to_owned();
+    move |source| OpenError::Io { path, source }
+}

@@ -1,0 +1,131 @@
+//! Reading what is to be shipped: entries as they travel, from a snapshot that lasts for one call.
+
+use bytes::Bytes;
+use schemas::{DeviceId, ProducerId, RawBatch, Sequence, build_gap, patch_stream, patch_times};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::entry::{GapEntry, Head, Kind, batch_bytes_mut, decode_batch};
+use super::environment::{Environment, EnvironmentError};
+use super::state::{Placement, State};
+
+#[derive(Debug, Error)]
+#[error("the buffer cannot be read: {0}")]
+pub struct ReadError(#[from] EnvironmentError);
+
+/// An entry as it is to travel.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub number: u64,
+    /// Stream and first sequence in the buffer.
+    pub stored: ProducerId,
+    pub base: Sequence,
+    pub sequences: u32,
+    pub placement: Placement,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A batch's bytes for the wire.
+    Batch(Bytes),
+    /// A gap's.
+    Gap(Bytes),
+    /// Its times are of a boot whose wall time is not known.
+    Untimed { boot: Uuid },
+    /// It cannot be read.
+    Damaged,
+}
+
+#[derive(Clone)]
+pub struct Reader {
+    pub(super) environment: Environment,
+    pub(super) device: DeviceId,
+}
+
+impl Reader {
+    /// Entries of a lane from `from` on: at least one if there is one, else as many as fit both bounds.
+    pub fn read(&self, lane: u8, from: u64, bytes_max: usize, items_max: usize) -> Result<Vec<Item>, ReadError> {
+        let txn = self.environment.read()?;
+        let state = self.environment.state(&txn)?.unwrap_or_default();
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        for entry in self.environment.range(&txn, lane, from..=u64::MAX)? {
+            let (number, value) = entry?;
+            if items.len() == items_max || (!items.is_empty() && bytes + value.len() > bytes_max) {
+                break;
+            }
+            bytes += value.len();
+            items.push(self.item(&state, lane, number, value));
+        }
+        Ok(items)
+    }
+
+    /// When the first entry of any lane was appended, by the kernel's clock.
+    pub fn oldest_appended_ms(&self) -> Result<Option<i64>, ReadError> {
+        let txn = self.environment.read()?;
+        let state = self.environment.state(&txn)?.unwrap_or_default();
+        let mut oldest = None;
+        for lane in &state.lanes {
+            let first = self.environment.range(&txn, lane.id, 0..=u64::MAX)?.next().transpose()?;
+            let appended = first.and_then(|(_, value)| Head::parse(value).ok()).map(|head| head.appended_ms);
+            oldest = [oldest, appended].into_iter().flatten().min();
+        }
+        Ok(oldest)
+    }
+
+    fn item(&self, state: &State, lane: u8, number: u64, value: &[u8]) -> Item {
+        let damaged = |stored, base, sequences| Item {
+            number,
+            stored,
+            base,
+            sequences,
+            placement: Placement { stream: stored, base, partition: None },
+            content: Content::Damaged,
+        };
+        let Ok(head) = Head::parse(value) else { return damaged(ProducerId::NONE, Sequence::ZERO, 0) };
+        let (stored, base, sequences) = (head.stream, head.base, head.sequences);
+        let own = Placement { stream: stored, base, partition: None };
+        let placement = state.lane(lane).map_or(own, |lane| lane.placement(stored, base));
+        match self.content(state, &head, &placement, value) {
+            Some(content) => Item { number, stored, base, sequences, placement, content },
+            None => damaged(stored, base, sequences),
+        }
+    }
+
+    fn content(&self, state: &State, head: &Head, placement: &Placement, value: &[u8]) -> Option<Content> {
+        if head.is_gap() {
+            let gap = GapEntry::decode(value).ok()?;
+            let bytes = build_gap(&self.device, placement.stream, placement.base, gap.sequences, &gap.gap);
+            return Some(Content::Gap(bytes));
+        }
+        let value = Bytes::copy_from_slice(value);
+        let batch = decode_batch(&value).ok()?;
+        let offset = match head.kind {
+            Kind::Untimed { boot } => match state.offset_of(boot) {
+                Some(offset) => Some(offset),
+                None => return Some(Content::Untimed { boot }),
+            },
+            Kind::Batch | Kind::Gap => None,
+        };
+        let is_moved = placement.stream != head.stream;
+        if offset.is_none() && !is_moved {
+            return Some(Content::Batch(batch.into_bytes()));
+        }
+        patched(&value, &batch, offset, is_moved.then_some(placement)).map(Content::Batch)
+    }
+}
+
+fn patched(value: &Bytes, batch: &RawBatch, offset: Option<i64>, moved: Option<&Placement>) -> Option<Bytes> {
+    let mut copy = value.to_vec();
+    let bytes = batch_bytes_mut(&mut copy).ok()?;
+    if let Some(offset) = offset {
+        let header = batch.header();
+        patch_times(bytes, header.base_timestamp.saturating_add(offset), header.max_timestamp.saturating_add(offset));
+    }
+    if let Some(placement) = moved {
+        patch_stream(bytes, placement.stream, placement.base);
+    }
+    let at = value.len() - batch.bytes().len();
+    Some(Bytes::from(copy).slice(at..))
+}

@@ -1,0 +1,259 @@
+//! The counter record: what the keys of the buffer do not say by themselves.
+//!
+//! It is written with every commit, so it is small: streams that wait in the buffer are known from their
+//! batches, only the one that is being shipped and the one that is being appended to stand here.
+//! Format: a version byte (1), then JSON.
+
+use schemas::{PartitionIndex, ProducerId, Sequence, TopicName};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+const VERSION: u8 = 1;
+/// Boots whose offset is kept; an untimed batch of an older one can never be stamped.
+const BOOTS_MAX: usize = 64;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub lanes: Vec<Lane>,
+    pub boots: Vec<BootOffset>,
+    pub counters: Counters,
+    /// Half of what was free when the buffer was made.
+    #[serde(default)]
+    pub cap_bytes_max: Option<u64>,
+}
+
+/// `appended = buffered + acknowledged + dropped`, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Records taken into the buffer.
+    pub appended: u64,
+    /// Records that a hub has.
+    pub acknowledged: u64,
+    /// Records that a gap stands for.
+    pub dropped: u64,
+    /// Of those, records of batches that a hub refused as malformed.
+    pub quarantined: u64,
+    /// Streams that were closed and moved to a new one.
+    pub moved_streams: u64,
+}
+
+/// A queue of the buffer: one topic's batches in the order in which they were appended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// The first byte of its keys, from 1.
+    pub id: u8,
+    pub topic: TopicName,
+    /// The number of the next entry.
+    pub next: u64,
+    /// The number of the first entry, `next` where there is none.
+    #[serde(skip)]
+    pub first: u64,
+    /// Entries below this are gaps already.
+    #[serde(skip)]
+    pub drop_from: u64,
+    /// What its entries take up, in bytes of pages.
+    pub cost: u64,
+    /// Records in its batches; gaps have none.
+    pub records: u64,
+    /// The stream that is appended to, once something was since the start.
+    pub open: Option<OpenStream>,
+    /// The stream that is shipped or was shipped last.
+    pub shipping: Option<Shipping>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenStream {
+    pub id: ProducerId,
+    pub next: Sequence,
+}
+
+/// A stream whose first batch may have been sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipping {
+    /// The stream as it stands in the buffer.
+    pub stream: ProducerId,
+    /// Everything before this was acknowledged and trimmed.
+    pub acked: Sequence,
+    /// Under which streams its sequences travel; a later one overrides the earlier.
+    pub wires: Vec<Wire>,
+}
+
+/// Sequences `from..until` of the buffer's stream travel as those from `base` on of `stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wire {
+    pub stream: ProducerId,
+    pub from: Sequence,
+    pub until: Option<Sequence>,
+    pub base: Sequence,
+    /// Fixed just before the first batch is shipped.
+    pub partition: Option<PartitionIndex>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootOffset {
+    pub boot: Uuid,
+    /// Wall time minus boot time in ms; never revised.
+    pub offset_ms: i64,
+}
+
+/// How an entry travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub stream: ProducerId,
+    pub base: Sequence,
+    /// `None` until the stream has begun to be shipped.
+    pub partition: Option<PartitionIndex>,
+}
+
+#[derive(Debug, Error)]
+pub enum StateError {
+    #[error("the counter record is of version {0}, which this release does not know")]
+    Version(u8),
+    #[error("the counter record is damaged: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the counter record is empty")]
+    Empty,
+}
+
+impl State {
+    pub fn encode(&self) -> Result<Vec<u8>, StateError> {
+        let mut bytes = vec![VERSION];
+        serde_json::to_writer(&mut bytes, self)?;
+        Ok(bytes)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+        match bytes {
+            [VERSION, json @ ..] => Ok(serde_json::from_slice(json)?),
+            [version, ..] => Err(StateError::Version(*version)),
+            [] => Err(StateError::Empty),
+        }
+    }
+
+    pub fn lane(&self, id: u8) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.id == id)
+    }
+
+    pub fn lane_mut(&mut self, id: u8) -> Option<&mut Lane> {
+        self.lanes.iter_mut().find(|lane| lane.id == id)
+    }
+
+    /// What all entries take up.
+    pub fn cost(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.cost).sum()
+    }
+
+    pub fn offset_of(&self, boot: Uuid) -> Option<i64> {
+        self.boots.iter().find(|known| known.boot == boot).map(|known| known.offset_ms)
+    }
+
+    /// The first offset that is told for a boot stays.
+    pub fn set_offset(&mut self, boot: Uuid, offset_ms: i64) {
+        if self.offset_of(boot).is_none() {
+            if self.boots.len() == BOOTS_MAX {
+                self.boots.remove(0);
+            }
+            self.boots.push(BootOffset { boot, offset_ms });
+        }
+    }
+}
+
+impl Lane {
+    pub fn new(id: u8, topic: TopicName) -> Self {
+        let next = FIRST_NUMBER;
+        Self {
+            id,
+            topic,
+            next,
+            first: next,
+            drop_from: next,
+            cost: 0,
+            records: 0,
+            open: None,
+            shipping: None,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first == self.next
+    }
+
+    /// How sequences from `base` on of the buffer's `stream` travel.
+    pub fn placement(&self, stream: ProducerId, base: Sequence) -> Placement {
+        let own = Placement { stream, base, partition: None };
+        let Some(shipping) = self.shipping.as_ref().filter(|shipping| shipping.stream == stream) else {
+            return own;
+        };
+        shipping.wire(base).map_or(own, |wire| {
+            let records = u32::try_from(base.distance(wire.from)).unwrap_or(0);
+            Placement { stream: wire.stream, base: wire.base.plus(records), partition: wire.partition }
+        })
+    }
+}
+
+impl Shipping {
+    pub fn wire(&self, sequence: Sequence) -> Option<&Wire> {
+        self.wires.iter().rev().find(|wire| {
+            !sequence.is_before(wire.from) && wire.until.is_none_or(|until| sequence.is_before(until))
+        })
+    }
+}
+
+/// Numbers go up in steps, so that a gap finds room for a hole that is found later.
+pub const NUMBER_STEP: u64 = 8;
+const FIRST_NUMBER: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(stream: i64, from: i32, until: Option<i32>, partition: i32) -> Wire {
+        Wire {
+            stream: ProducerId(stream),
+            from: Sequence(from),
+            until: until.map(Sequence),
+            base: Sequence(0),
+            partition: Some(PartitionIndex(partition)),
+        }
+    }
+
+    #[test]
+    fn the_counter_record_survives_being_written() {
+        let mut state = State::default();
+        let mut lane = Lane::new(1, TopicName::try_from("telemetry").unwrap());
+        lane.shipping = Some(Shipping { stream: ProducerId(1), acked: Sequence(3), wires: vec![wire(1, 0, None, 2)] });
+        (lane.first, lane.drop_from) = (0, 0);
+        state.lanes.push(lane);
+        state.set_offset(Uuid::from_u128(7), -5);
+        assert_eq!(State::decode(&state.encode().unwrap()).unwrap(), state);
+        assert!(matches!(State::decode(&[9]), Err(StateError::Version(9))));
+        assert!(State::decode(&[]).is_err() && State::decode(&[1, b'{']).is_err());
+    }
+
+    #[test]
+    fn a_later_move_overrides_an_earlier_one() {
+        let mut lane = Lane::new(1, TopicName::try_from("t").unwrap());
+        let wires = vec![wire(10, 0, None, 0), wire(11, 20, Some(30), 1), wire(12, 40, None, 2)];
+        lane.shipping = Some(Shipping { stream: ProducerId(10), acked: Sequence(0), wires });
+        let at = |sequence| {
+            let placed = lane.placement(ProducerId(10), Sequence(sequence));
+            (placed.stream.0, placed.base.0)
+        };
+        assert_eq!(at(19), (10, 19));
+        assert_eq!(at(20), (11, 0));
+        assert_eq!(at(29), (11, 9));
+        assert_eq!(at(30), (10, 30));
+        assert_eq!(at(45), (12, 5));
+        let waiting = lane.placement(ProducerId(99), Sequence(4));
+        assert_eq!((waiting.stream.0, waiting.partition), (99, None));
+    }
+
+    #[test]
+    fn a_boots_offset_is_never_revised() {
+        let mut state = State::default();
+        state.set_offset(Uuid::from_u128(1), 10);
+        state.set_offset(Uuid::from_u128(1), 20);
+        assert_eq!(state.offset_of(Uuid::from_u128(1)), Some(10));
+    }
+}

@@ -1,0 +1,137 @@
+//! One write transaction: the operations of the buffer on keys, entries and the counter record.
+//!
+//! The counter record is a copy that is changed along; where the transaction is given up, so is the copy.
+
+use bytes::Bytes;
+use heed::RwTxn;
+use schemas::headers::StreamStartReason;
+use schemas::{PartitionIndex, ProducerId, Sequence, TopicName};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::entry::{EntryError, Head};
+use super::environment::{Environment, EnvironmentError, Key, cost};
+use super::state::{Lane, State};
+
+#[derive(Debug, Error)]
+pub enum WorkError {
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error("the batch cannot be read: {0}")]
+    Entry(#[from] EntryError),
+    #[error("{0} topics are as many as one buffer holds")]
+    TooManyTopics(usize),
+    #[error("the buffer is full, and nothing in it may be dropped")]
+    Full,
+    #[error("marker: {0}")]
+    Marker(#[from] crate::data_dir::DataDirError),
+    #[error("there is no entry {0:?}")]
+    NoEntry(Key),
+}
+
+/// A change to what is buffered that the uplink asks for; durable when it is answered.
+#[derive(Clone, Debug)]
+pub enum Amendment {
+    /// The stream's first batch is about to be shipped, to this partition for good. `stream` is the one that
+    /// travels.
+    Begin { lane: u8, stored: ProducerId, stream: ProducerId, partition: PartitionIndex },
+    /// From this entry on (`whole`), or this entry alone, the lane's stream travels as a new one.
+    Move { lane: u8, number: u64, whole: bool, reason: StreamStartReason },
+    /// A hub refused the entry for what is in it: a gap takes its place.
+    Quarantine { lane: u8, number: u64 },
+    /// The hub has the sequences of this gap up to `at`.
+    CutGap { lane: u8, number: u64, at: Sequence },
+    /// The entry can not be stamped: its records get this time and a header that says so.
+    MarkUntimed { lane: u8, number: u64, arrival_ms: i64 },
+    /// The entry cannot be read, or sequences before it are missing: gaps take their place.
+    Repair { lane: u8, number: u64 },
+    /// What a boot's clock was.
+    StampBoot { boot: Uuid, offset_ms: i64 },
+}
+
+/// What the hub said to an entry that was shipped as a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapAnswer {
+    pub number: u64,
+    /// The hub has the records after all.
+    pub is_duplicate: bool,
+}
+
+/// A write transaction in progress.
+pub(super) struct Work<'e> {
+    pub environment: &'e Environment,
+    pub txn: RwTxn<'e>,
+    pub state: State,
+    pub now_ms: i64,
+    /// Up to which number a lane's entries are in flight and not to be dropped.
+    pub spare: Box<dyn Fn(u8) -> u64 + Send>,
+}
+
+impl<'e> Work<'e> {
+    pub fn begin(environment: &'e Environment, state: State, now_ms: i64) -> Result<Self, EnvironmentError> {
+        Ok(Self { environment, txn: environment.write()?, state, now_ms, spare: Box::new(|_| 0) })
+    }
+
+    pub fn sparing(mut self, spare: impl Fn(u8) -> u64 + Send + 'static) -> Self {
+        self.spare = Box::new(spare);
+        self
+    }
+
+    pub fn commit(mut self) -> Result<State, EnvironmentError> {
+        self.environment.put_state(&mut self.txn, &self.state)?;
+        self.txn.commit()?;
+        Ok(self.state)
+    }
+
+    pub fn head(&self, key: Key) -> Result<Option<Head>, WorkError> {
+        Ok(self.environment.get(&self.txn, key)?.map(Head::parse).transpose()?)
+    }
+
+    pub fn value(&self, key: Key) -> Result<Bytes, WorkError> {
+        let value = self.environment.get(&self.txn, key)?.ok_or(WorkError::NoEntry(key))?;
+        Ok(Bytes::copy_from_slice(value))
+    }
+
+    /// Puts an entry where there is none and accounts for it.
+    pub fn insert(&mut self, key: Key, value: &[u8], records: u32) -> Result<(), WorkError> {
+        self.environment.put(&mut self.txn, key, value)?;
+        if let Some(lane) = self.state.lane_mut(key.lane) {
+            lane.cost += cost(value.len());
+            lane.records += u64::from(records);
+        }
+        Ok(())
+    }
+
+    /// Takes an entry away and its account with it. `records` is what it counted for.
+    pub fn remove(&mut self, key: Key, records: u32) -> Result<(), WorkError> {
+        let bytes = self.environment.get(&self.txn, key)?.map_or(0, <[u8]>::len);
+        self.environment.delete(&mut self.txn, key)?;
+        if let Some(lane) = self.state.lane_mut(key.lane) {
+            lane.cost = lane.cost.saturating_sub(cost(bytes));
+            lane.records = lane.records.saturating_sub(u64::from(records));
+        }
+        Ok(())
+    }
+
+    pub fn replace(&mut self, key: Key, old: u32, value: &[u8], new: u32) -> Result<(), WorkError> {
+        self.remove(key, old)?;
+        self.insert(key, value, new)
+    }
+
+    /// The lane of a topic, made where there is none yet.
+    pub fn lane_of(&mut self, topic: &TopicName) -> Result<u8, WorkError> {
+        if let Some(lane) = self.state.lanes.iter().find(|lane| lane.topic == *topic) {
+            return Ok(lane.id);
+        }
+        let count = self.state.lanes.len();
+        let id = u8::try_from(count + 1).map_err(|_| WorkError::TooManyTopics(count))?;
+        self.state.lanes.push(Lane::new(id, topic.clone()));
+        Ok(id)
+    }
+
+    /// The number of the lane's first entry, `next` where there is none.
+    pub fn find_first(&self, lane: &Lane) -> Result<u64, EnvironmentError> {
+        let mut entries = self.environment.range(&self.txn, lane.id, lane.first..=u64::MAX)?;
+        Ok(entries.next().transpose()?.map_or(lane.next, |(number, _)| number))
+    }
+}
