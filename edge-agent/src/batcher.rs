@@ -1,1 +1,148 @@
-//! Not yet.
+//! Batches: rows become records, records a batch of up to 64 KiB that is compressed once.
+
+use bytes::Bytes;
+use schemas::limits::{AGENT_BATCH_BYTES_MAX, AGENT_BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
+use schemas::{
+    BatchBuilder, BuilderOptions, Compression, DeviceId, EncodePackError, FinishError, PushError, encode_pack,
+};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::inputs::Row;
+use crate::time::Stamp;
+
+const _: () = assert!(AGENT_BATCH_BYTES_TARGET + RECORD_BYTES_MAX < AGENT_BATCH_BYTES_MAX);
+
+/// Why a row cannot become a record. The batch is as it was.
+#[derive(Debug, Error)]
+pub enum RowError {
+    #[error(transparent)]
+    Pack(#[from] EncodePackError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+}
+
+/// A batch that has neither stream nor sequence yet.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The boot whose clock its times are of; `None` where they are wall time.
+    pub boot: Option<Uuid>,
+    pub batch: Bytes,
+    pub records: usize,
+}
+
+/// Fills batches for one topic. Rows whose times are of different clocks never share one.
+pub struct Batcher {
+    device: DeviceId,
+    boot: Uuid,
+    is_wall: bool,
+    builder: BatchBuilder,
+}
+
+impl Batcher {
+    /// `boot` is this boot, for rows that can only be timed by its clock.
+    pub fn new(device: DeviceId, boot: Uuid) -> Self {
+        Self { device, boot, is_wall: true, builder: builder() }
+    }
+
+    /// Adds a row, measured at `now` unless it says when. Answers a batch that is full, or that ends because
+    /// the row is of another clock.
+    pub fn push(&mut self, row: &Row, now: Stamp) -> Result<Option<Built>, RowError> {
+        let stamp = row.time_ms.map_or(now, Stamp::Wall);
+        let pack = encode_pack(&row.measurements)?;
+        let finished = if stamp.is_wall() == self.is_wall { None } else { self.flush()? };
+        self.is_wall = stamp.is_wall();
+        self.builder.push(stamp.ms(), Some(self.device.as_str().as_bytes()), Some(&pack), &[])?;
+        match finished {
+            Some(built) => Ok(Some(built)),
+            None if self.builder.len_bytes() >= AGENT_BATCH_BYTES_TARGET => self.flush(),
+            None => Ok(None),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.builder.is_empty()
+    }
+
+    /// Ends the batch, if there is anything in it.
+    pub fn flush(&mut self) -> Result<Option<Built>, RowError> {
+        if self.builder.is_empty() {
+            return Ok(None);
+        }
+        let full = std::mem::replace(&mut self.builder, builder());
+        let records = full.record_count();
+        let boot = (!self.is_wall).then_some(self.boot);
+        Ok(Some(Built { boot, batch: full.finish()?, records }))
+    }
+}
+
+fn builder() -> BatchBuilder {
+    BatchBuilder::new(BuilderOptions { compression: Compression::Zstd, ..BuilderOptions::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Measurement, RawBatch, Value, decode_pack};
+
+    use super::*;
+
+    fn row(time_ms: Option<i64>, value: f64) -> Row {
+        Row { time_ms, measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }] }
+    }
+
+    fn batcher() -> Batcher {
+        Batcher::new(DeviceId::try_from("d").unwrap(), Uuid::from_u128(9))
+    }
+
+    #[test]
+    fn a_row_becomes_a_record_of_the_device() {
+        let mut batcher = batcher();
+        assert!(batcher.push(&row(Some(5000), 1.5), Stamp::Boot(3)).unwrap().is_none());
+        let built = batcher.flush().unwrap().unwrap();
+        assert_eq!((built.boot, built.records), (None, 1));
+        let batch = RawBatch::parse(built.batch).unwrap();
+        assert_eq!(batch.header().base_timestamp, 5000);
+        let record = batch.records().unwrap().next().unwrap().unwrap();
+        assert_eq!(record.key.as_deref(), Some(b"d".as_slice()));
+        assert_eq!(decode_pack(&record.value.unwrap()).unwrap()[0].value, Value::Float(1.5));
+        assert!(batcher.flush().unwrap().is_none());
+    }
+
+    #[test]
+    fn rows_with_a_time_of_their_own_never_share_a_batch_with_untimed_ones() {
+        let mut batcher = batcher();
+        assert!(batcher.push(&row(None, 1.0), Stamp::Boot(10)).unwrap().is_none());
+        let untimed = batcher.push(&row(Some(5000), 2.0), Stamp::Boot(11)).unwrap().unwrap();
+        assert_eq!((untimed.boot, untimed.records), (Some(Uuid::from_u128(9)), 1));
+        let timed = batcher.push(&row(None, 3.0), Stamp::Boot(12)).unwrap().unwrap();
+        assert_eq!((timed.boot, timed.records), (None, 1));
+        assert!(batcher.push(&row(None, 4.0), Stamp::Boot(13)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_full_batch_ends_by_itself_below_the_limit() {
+        let mut batcher = batcher();
+        let mut built = None;
+        for n in 0..100_000 {
+            built = batcher.push(&row(Some(n), n as f64), Stamp::Boot(0)).unwrap();
+            if built.is_some() {
+                break;
+            }
+        }
+        let built = built.unwrap();
+        assert!(built.records > 1000 && built.batch.len() < AGENT_BATCH_BYTES_TARGET);
+        assert!(batcher.is_empty());
+    }
+
+    #[test]
+    fn a_row_that_is_too_large_is_refused_and_the_batch_goes_on() {
+        let mut batcher = batcher();
+        batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
+        let text = Value::Text("x".repeat(RECORD_BYTES_MAX));
+        let large = Row { time_ms: None, measurements: vec![Measurement { name: "t".into(), unit: None, value: text }] };
+        assert!(batcher.push(&large, Stamp::Wall(2)).is_err());
+        assert_eq!(batcher.flush().unwrap().unwrap().records, 1);
+    }
+}

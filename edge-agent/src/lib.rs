@@ -14,5 +14,6 @@ pub mod data_dir;
 pub mod device_id;
 pub mod inputs;
 pub mod limits;
+pub mod status;
 pub mod time;
 pub mod uplink;

@@ -1,12 +1,152 @@
 //! One file per command.
 
-use clap::Parser;
+mod check_buffer;
+mod common;
+mod ingest;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 use program::Failure;
 
-#[derive(Parser)]
-#[command(name = "edge-agent", version)]
-pub struct Cli {}
+use crate::config::{Config, Settings};
 
-pub fn execute(_cli: Cli) -> Result<(), Failure> {
-    Ok(())
+const EXAMPLES: &str = "\
+Examples:
+  edge-agent run
+      reads this machine and ships to the hub on it
+  edge-agent run --hub mqtt://hub.example:1883 --data-dir /var/lib/headwater-agent
+  edge-agent ingest --data-dir /var/lib/headwater-agent measurements.csv
+  tail -f sensor.jsonl | edge-agent ingest --data-dir /var/lib/headwater-agent -
+  edge-agent status --data-dir /var/lib/headwater-agent --json
+
+Every setting can stand in a TOML file (--config) or in the environment: --data-dir is data_dir in the file and
+HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more of what happens.";
+
+/// Reads sensors, keeps what it read in a buffer on disk, and ships it to a hub
+#[derive(Debug, Parser)]
+#[command(name = "edge-agent", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the inputs, buffer, and ship to a hub, until SIGTERM
+    Run(RunArgs),
+    /// Put the rows of a file, or of standard input (-), into the buffer
+    Ingest(IngestArgs),
+    /// Tell what is buffered and how the hub is reached
+    Status(StatusArgs),
+    /// Walk the buffer and tell what is at fault (run does this after an unclean stop)
+    #[command(hide = true)]
+    CheckBuffer(CheckBufferArgs),
+}
+
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the buffer and the device's name lie [default: headwater-agent]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The hubs, mqtt://HOST[:PORT], separated by commas [default: mqtt://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    hub: Option<String>,
+    /// The device's name [default: derived from the hardware]
+    #[arg(long, value_name = "ID")]
+    device_id: Option<String>,
+    /// The log topic [default: telemetry]
+    #[arg(long)]
+    topic: Option<String>,
+    /// What the buffer may hold, in bytes [default: 1 GiB; at most half of the free space at first use]
+    #[arg(long, value_name = "N")]
+    buffer_bytes: Option<u64>,
+    /// How long a batch is filled, in ms; 0 makes every record durable on its own [default: 1000]
+    #[arg(long, value_name = "MS")]
+    linger_ms: Option<u64>,
+    /// How often the host is read, in ms [default: 5000]
+    #[arg(long, value_name = "MS")]
+    host_interval_ms: Option<u64>,
+    /// Do not read the host where no inputs are configured
+    #[arg(long)]
+    no_host_input: bool,
+}
+
+#[derive(Debug, Args)]
+struct IngestArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// The device's name [default: the data directory's]
+    #[arg(long, value_name = "ID")]
+    device_id: Option<String>,
+    /// The log topic [default: telemetry]
+    #[arg(long)]
+    topic: Option<String>,
+    /// The column or field with the time [default: the first named time, timestamp, date, datetime or ts]
+    #[arg(long, value_name = "NAME")]
+    time_column: Option<String>,
+    /// How the rows are written [default: told from the file's name or its first character]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// A CSV or JSON-lines file; - is standard input
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Csv,
+    JsonLines,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckBufferArgs {
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+}
+
+pub fn execute(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(args) => run::execute(&args),
+        Command::Ingest(args) => ingest::execute(&args),
+        Command::Status(args) => status::execute(&args),
+        Command::CheckBuffer(args) => check_buffer::execute(&args),
+    }
+}
+
+type Flags = Vec<(&'static str, Option<String>)>;
+
+/// File, environment and flags, checked.
+fn load(common: &CommonArgs, mut flags: Flags) -> Result<Config, Failure> {
+    let data_dir = match &common.data_dir {
+        Some(dir) => Some(dir.to_str().ok_or_else(|| Failure::usage("--data-dir is not UTF-8"))?.to_owned()),
+        None => None,
+    };
+    flags.push(("data_dir", data_dir));
+    let settings: Settings =
+        program::settings::load(common.config.as_deref(), std::env::vars(), &flags).map_err(Failure::usage)?;
+    settings.validate().map_err(Failure::usage)
+}
+
+fn text(value: Option<impl ToString>) -> Option<String> {
+    value.map(|value| value.to_string())
 }

@@ -1,0 +1,19 @@
+//! `check-buffer`: the walk that `run` has done in a child process.
+
+use program::Failure;
+
+use super::CheckBufferArgs;
+use crate::buffer::{Checked, DAMAGED_EXIT, check_in_this_process};
+
+pub fn execute(args: &CheckBufferArgs) -> Result<(), Failure> {
+    match check_in_this_process(&args.data_dir.join("buffer")).map_err(Failure::run)? {
+        Checked::Sound(walked) => {
+            println!("{}", serde_json::to_string(&walked).map_err(Failure::run)?);
+            Ok(())
+        }
+        Checked::Damaged(why) => {
+            eprintln!("{why}");
+            std::process::exit(i32::from(DAMAGED_EXIT))
+        }
+    }
+}

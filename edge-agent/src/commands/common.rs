@@ -1,0 +1,59 @@
+//! What commands share: who has the buffer open.
+
+use std::time::Duration;
+
+use program::Failure;
+use schemas::DeviceId;
+use tokio::time::Instant;
+
+use crate::buffer::{Buffer, BufferOptions, Sync};
+use crate::config::Config;
+use crate::control::Client;
+use crate::data_dir::{DataDir, DataDirLock};
+
+/// How long a command waits for another one that has the buffer open.
+const BUSY_MAX: Duration = Duration::from_secs(60);
+const BUSY_POLL: Duration = Duration::from_millis(50);
+
+/// The way to a buffer that may be in use.
+pub enum Access {
+    /// An agent runs and has it.
+    Agent(Client),
+    /// Nobody has it; this process does from now on.
+    Own(DataDirLock),
+}
+
+/// Finds the running agent, or takes the lock; waits for a moment where another command has it.
+pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
+    let give_up = Instant::now() + BUSY_MAX;
+    loop {
+        if let Some(client) = Client::connect(dir).await.map_err(Failure::run)? {
+            return Ok(Access::Agent(client));
+        }
+        if let Some(lock) = dir.try_lock().map_err(Failure::usage)? {
+            return Ok(Access::Own(lock));
+        }
+        if Instant::now() >= give_up {
+            return Err(Failure::run(format!("{}: another process has the buffer open", dir.root().display())));
+        }
+        tokio::time::sleep(BUSY_POLL).await;
+    }
+}
+
+/// Opens the buffer; the caller holds the lock.
+pub fn open_buffer(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<Buffer, Failure> {
+    let options = BufferOptions {
+        dir: dir.clone(),
+        device: device.clone(),
+        cap_bytes: config.buffer_bytes,
+        sync: if config.fsync { Sync::Full } else { Sync::Off },
+        default_topic: config.topic.clone(),
+        checker: None,
+    };
+    Buffer::open(&options).map_err(Failure::usage)
+}
+
+/// One thread: these programs wait most of the time, and an idle agent is to stay small.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().map_err(Failure::run)
+}

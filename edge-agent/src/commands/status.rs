@@ -1,0 +1,37 @@
+//! `status`: asks the running agent, or looks into the buffer.
+
+use program::Failure;
+
+use super::common::{Access, access, open_buffer, runtime};
+use super::{StatusArgs, load};
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::device_id;
+use crate::status::Status;
+
+pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
+    let config = load(&args.common, vec![])?;
+    let dir = DataDir::existing(&config.data_dir).map_err(|error| {
+        Failure::usage(format!("{error} (no agent has used {} yet)", config.data_dir.display()))
+    })?;
+    let status = runtime()?.block_on(status(&dir, &config))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&status).map_err(Failure::run)?);
+    } else {
+        println!("{}", status.to_text());
+    }
+    Ok(())
+}
+
+async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
+    match access(dir).await? {
+        Access::Agent(mut client) => client.status().await.map_err(Failure::run),
+        Access::Own(_lock) => {
+            let device = device_id::fix(dir, None).map_err(Failure::usage)?;
+            let buffer = open_buffer(dir, &device, config)?;
+            let status = Status::of(&device, &buffer, None);
+            buffer.close().await.map_err(Failure::run)?;
+            Ok(status)
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Speaking to a running agent.
+
+use std::io;
+
+use bytes::Bytes;
+use schemas::TopicName;
+use thiserror::Error;
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use uuid::Uuid;
+
+use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line};
+use crate::data_dir::DataDir;
+use crate::status::Status;
+
+#[derive(Debug, Error)]
+pub enum ClientError {
+    #[error("the agent's socket: {0}")]
+    Io(#[from] io::Error),
+    #[error("the agent's answer: {0}")]
+    Line(#[from] LineError),
+    #[error("the agent's answer is not understood: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the agent ended before it answered")]
+    Ended,
+    #[error("the agent: {0}")]
+    Refused(String),
+}
+
+/// A connection to the agent of a data directory.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects; `None` where no agent listens.
+    pub async fn connect(dir: &DataDir) -> Result<Option<Self>, ClientError> {
+        let (_held, path) = dir.short_socket()?;
+        match UnixStream::connect(path).await {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub async fn status(&mut self) -> Result<Status, ClientError> {
+        self.send(Ask::Status, None).await?;
+        Ok(serde_json::from_slice(&self.answer().await?)?)
+    }
+
+    /// Sends a batch; its answer is to be read with [`Client::appended`], in order.
+    pub async fn append(&mut self, topic: &TopicName, boot: Option<Uuid>, batch: Bytes) -> Result<(), ClientError> {
+        let ask = Ask::Append { topic: topic.to_string(), boot, bytes: batch.len() };
+        self.send(ask, Some(batch)).await
+    }
+
+    /// Waits until the oldest batch that was sent is durable; answers how many records were dropped for it.
+    pub async fn appended(&mut self) -> Result<u64, ClientError> {
+        match serde_json::from_slice(&self.answer().await?)? {
+            AppendAnswer::Stored { dropped } => Ok(dropped),
+            AppendAnswer::Error { error } => Err(ClientError::Refused(error)),
+        }
+    }
+
+    async fn send(&mut self, ask: Ask, body: Option<Bytes>) -> Result<(), ClientError> {
+        let mut message = serde_json::to_vec(&Request { version: VERSION, ask })?;
+        message.push(b'\n');
+        message.extend(body.unwrap_or_default());
+        Ok(self.stream.write_all(&message).await?)
+    }
+
+    async fn answer(&mut self) -> Result<Vec<u8>, ClientError> {
+        read_line(&mut self.stream).await?.ok_or(ClientError::Ended)
+    }
+}

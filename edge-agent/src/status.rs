@@ -1,0 +1,136 @@
+//! What `status` tells: the buffer's depth, what became of records, and how the hub is reached.
+
+use schemas::DeviceId;
+use serde::{Deserialize, Serialize};
+
+use crate::buffer::{Buffer, Snapshot};
+use crate::time::realtime_ms;
+use crate::uplink::UplinkStatus;
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    pub device_id: DeviceId,
+    /// Whether an agent runs on the data directory.
+    pub running: bool,
+    pub uplink: Option<Uplink>,
+    pub buffer: Depth,
+    pub records: Records,
+    pub lanes: Vec<LaneStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Uplink {
+    pub hub: String,
+    pub connected: bool,
+    pub reconnects: u64,
+    pub last_error: Option<String>,
+    pub held: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Depth {
+    /// Records that no hub has yet.
+    pub records: u64,
+    /// Bytes of the buffer's pages that they take up.
+    pub bytes: u64,
+    pub cap_bytes: u64,
+    pub oldest_age_ms: Option<i64>,
+}
+
+/// Counted since the data directory was made: `appended = buffer.records + acknowledged + dropped`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Records {
+    pub appended: u64,
+    pub acknowledged: u64,
+    /// Records that a gap stands for.
+    pub dropped: u64,
+    pub quarantined: u64,
+    pub moved_streams: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct LaneStatus {
+    pub topic: String,
+    pub records: u64,
+    /// The stream that is shipped or was shipped last, and its partition.
+    pub shipping: Option<String>,
+    pub partition: Option<i32>,
+    /// The stream that new records go to.
+    pub open: Option<String>,
+}
+
+impl Status {
+    /// `uplink` is `None` where no agent runs.
+    pub fn of(device: &DeviceId, buffer: &Buffer, uplink: Option<UplinkStatus>) -> Self {
+        let snapshot = buffer.snapshot();
+        let oldest = buffer.reader().oldest_appended_ms().ok().flatten();
+        let counters = snapshot.counters;
+        Self {
+            device_id: device.clone(),
+            running: uplink.is_some(),
+            uplink: uplink.map(|uplink| Uplink {
+                hub: uplink.hub,
+                connected: uplink.connected,
+                reconnects: uplink.reconnects,
+                last_error: uplink.last_error,
+                held: uplink.held,
+            }),
+            buffer: Depth {
+                records: snapshot.records(),
+                bytes: snapshot.bytes,
+                cap_bytes: snapshot.cap_bytes,
+                oldest_age_ms: oldest.map(|appended| (realtime_ms() - appended).max(0)),
+            },
+            records: Records {
+                appended: counters.appended,
+                acknowledged: counters.acknowledged,
+                dropped: counters.dropped,
+                quarantined: counters.quarantined,
+                moved_streams: counters.moved_streams,
+            },
+            lanes: lanes(&snapshot),
+        }
+    }
+
+    /// For people.
+    pub fn to_text(&self) -> String {
+        let mut lines = vec![format!("device      {}", self.device_id)];
+        lines.push(match &self.uplink {
+            None => "agent       not running".to_owned(),
+            Some(uplink) if uplink.connected => {
+                format!("agent       running, connected to {} ({} reconnects)", uplink.hub, uplink.reconnects)
+            }
+            Some(uplink) => {
+                let why = uplink.last_error.as_deref().unwrap_or("connecting");
+                format!("agent       running, not connected to {}: {why}", uplink.hub)
+            }
+        });
+        if let Some(held) = self.uplink.as_ref().and_then(|uplink| uplink.held.as_deref()) {
+            lines.push(format!("held        {held}"));
+        }
+        let share = 100 * self.buffer.bytes / self.buffer.cap_bytes.max(1);
+        let age = self.buffer.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));
+        lines.push(format!("buffer      {} records, {} bytes, {share} % full{age}", self.buffer.records, self.buffer.bytes));
+        lines.push(format!(
+            "records     {} appended, {} acknowledged, {} dropped",
+            self.records.appended, self.records.acknowledged, self.records.dropped
+        ));
+        for lane in &self.lanes {
+            let stream = lane.shipping.as_deref().unwrap_or("none yet");
+            let partition = lane.partition.map_or(String::new(), |partition| format!(" in partition {partition}"));
+            lines.push(format!("topic       {}: {} records, stream {stream}{partition}", lane.topic, lane.records));
+        }
+        lines.join("\n")
+    }
+}
+
+fn lanes(snapshot: &Snapshot) -> Vec<LaneStatus> {
+    let lanes = snapshot.lanes.iter().map(|lane| LaneStatus {
+        topic: lane.topic.to_string(),
+        records: lane.records,
+        shipping: lane.shipping.map(|(stream, _)| stream.to_string()),
+        partition: lane.shipping.and_then(|(_, partition)| partition),
+        open: lane.open.map(|stream| stream.to_string()),
+    });
+    lanes.collect()
+}
