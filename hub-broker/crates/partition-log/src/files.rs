@@ -61,14 +61,14 @@ impl FileCache {
         self.inner.open.lock().len()
     }
 
-    pub(crate) fn get(&self, key: FileKey, path: &Path) -> io::Result<Arc<File>> {
+    pub(crate) fn get(&self, key: FileKey, path: impl FnOnce() -> PathBuf) -> io::Result<Arc<File>> {
         let now = self.inner.uses.fetch_add(1, Ordering::Relaxed);
         if let Some(open) = self.inner.open.lock().get_mut(&key) {
             open.last_use = now;
             return Ok(open.file.clone());
         }
         // Opened outside the lock; two that open the same file at once only waste one handle.
-        let file = Arc::new(File::open(path)?);
+        let file = Arc::new(File::open(path())?);
         let mut open = self.inner.open.lock();
         if open.len() >= self.inner.capacity {
             let oldest = open.iter().min_by_key(|(_, open)| open.last_use).map(|(key, _)| *key);

@@ -3,8 +3,11 @@
 mod common;
 
 use common::{EPOCH, EVERYTHING, Partition, batch_of, build, numbered, records, split};
-use partition_log::{LogError, Origin, ReadError, SequenceVerdict};
-use schemas::{DeviceId, LeaderEpoch, Offset, PLACEMENT_BYTES, ProducerEpoch, ProducerId, Sequence};
+use partition_log::{LogError, Origin, ReadError, SequenceError, SequenceVerdict};
+use schemas::{
+    DeviceId, Gap, GapCount, GapReason, LeaderEpoch, Offset, PLACEMENT_BYTES, ProducerEpoch, ProducerId,
+    RawBatch, Sequence,
+};
 
 #[test]
 fn a_batch_is_stored_as_it_was_sent_but_for_its_place() {
@@ -202,4 +205,40 @@ fn a_thousand_partitions_need_few_open_files() {
 
 fn open_files() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("proc").count()
+}
+
+#[test]
+fn a_gap_in_place_of_stored_records_is_a_duplicate_and_no_fork() {
+    let mut partition = Partition::new(1 << 20);
+    let device = DeviceId::try_from("pump-7").expect("a device id");
+    let stream = schemas::stream_id(77);
+    let rows = [(1, Some("pump-7"), Some("a")), (2, Some("pump-7"), Some("b"))];
+    let data = build(&rows, Some((stream, ProducerEpoch(0), Sequence(0))));
+    let gap = Gap { count: GapCount::Known(2), from_ms: Some(1), to_ms: Some(2), reason: GapReason::Dropped };
+    let gap = schemas::build_gap(&device, stream, Sequence(0), 2, &gap);
+    let gap = RawBatch::parse(gap).expect("one batch");
+    let sent = |batch: &RawBatch| Origin::Agent { device: device.clone(), sent_crc: batch.header().crc };
+
+    partition.log.append(&data, &sent(&data), EPOCH, 10).expect("staged");
+    assert_eq!(partition.log.check(&gap, &sent(&gap)), duplicate_at(0));
+    let other = build(&[rows[1], rows[0]], Some((stream, ProducerEpoch(0), Sequence(0))));
+    let fork = SequenceVerdict::Refuse(SequenceError::Fork { expected: Sequence(2) });
+    assert_eq!(partition.log.check(&other, &sent(&other)), fork);
+}
+
+#[test]
+fn a_gap_uses_up_its_offsets() {
+    let mut partition = Partition::new(1 << 20);
+    let device = DeviceId::try_from("pump-7").expect("a device id");
+    let gap = Gap { count: GapCount::Known(50), from_ms: None, to_ms: None, reason: GapReason::TooOld };
+    let gap = schemas::build_gap(&device, schemas::stream_id(7), Sequence(0), 50, &gap);
+    let gap = RawBatch::parse(gap).expect("one batch");
+    assert_eq!(partition.append(&gap, 10), Offset(0));
+    assert_eq!(partition.append(&numbered(0, 1), 10), Offset(50));
+    let reader = partition.reader();
+    for offset in [0, 20, 49] {
+        let batches = split(reader.read(Offset(offset), 0).expect("readable"));
+        assert_eq!(batches[0].header().base_offset, 0, "offset {offset} lies in the gap");
+    }
+    assert_eq!(split(reader.read(Offset(50), 0).expect("readable"))[0].header().base_offset, 50);
 }

@@ -83,10 +83,9 @@ impl SegmentFiles {
             FileKind::Log => self.log_key,
             FileKind::Index => self.index_key,
         };
-        let path = self.path(kind);
-        self.cache.get(key, &path).map_err(|source| match source.kind() {
+        self.cache.get(key, || self.path(kind)).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => self.damage(kind, 0, DamageKind::FileMissing).into(),
-            _ => ReadError::Io { file: path, source },
+            _ => ReadError::Io { file: self.path(kind), source },
         })
     }
 

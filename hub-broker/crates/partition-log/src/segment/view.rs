@@ -66,9 +66,11 @@ impl SegmentView {
     fn run(&self, number: u32, max_bytes: usize) -> Result<(Vec<IndexEntry>, u32), ReadError> {
         let mut entries: Vec<IndexEntry> = Vec::new();
         let mut next = number;
+        // A read of one batch needs one entry more; the longer the run, the larger the pieces.
+        let mut block = 2;
         while next < self.state.batches {
-            let block = INDEX_BLOCK_ENTRIES.min(self.state.batches - next);
-            self.files.read_index(next, block, &mut entries)?;
+            self.files.read_index(next, block.min(self.state.batches - next), &mut entries)?;
+            block = (block * 4).min(INDEX_BLOCK_ENTRIES);
             next = number + u32::try_from(entries.len()).expect("not more than the segment has");
             let limit = u64::from(entries[0].position) + max_bytes as u64;
             // An entry ends where the next begins: those that begin behind the limit only bound their forerunner.
