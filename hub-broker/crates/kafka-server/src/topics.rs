@@ -37,8 +37,8 @@ pub(crate) fn client_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
 }
 
-pub(crate) fn text(text: impl ToString) -> StrBytes {
-    StrBytes::from_string(text.to_string())
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
 }
 
 /// What Kafka answers where nobody asked which operations are allowed.

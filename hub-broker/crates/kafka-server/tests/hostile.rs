@@ -1,5 +1,7 @@
 //! Frames that no client sends: they cost their own connection and nothing else.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod common;
 
 use common::{Client, Hub};

@@ -60,8 +60,8 @@ async fn delete(session: &Session, head: &Head, topic: TopicRef) -> DeletableTop
     let answer = answer.with_name(Some(WireName(text(name.as_str()))));
     match session.context.metadata.delete_topic(&session.principal, &name).await {
         Ok(()) => answer,
-        Err(error) => {
-            answer.with_error_code(errors::code(head, &error)).with_error_message(Some(text(error)))
-        }
+        Err(error) => answer
+            .with_error_code(errors::code(head, &error))
+            .with_error_message(Some(text(error.to_string()))),
     }
 }

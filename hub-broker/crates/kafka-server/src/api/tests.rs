@@ -64,9 +64,9 @@ impl Generator {
             Shape::Uuid => self.out.put_bytes(number, 16),
             Shape::String => {
                 if self.flexible {
-                    self.out.put_u8(3)
+                    self.out.put_u8(3);
                 } else {
-                    self.out.put_i16(2)
+                    self.out.put_i16(2);
                 }
                 self.out.put_bytes(b'a' + number % 26, 2);
             }

@@ -43,9 +43,9 @@ impl Writer {
         // Strings here are names and messages of ours: none comes near 32 KiB.
         let len = i16::try_from(value.len()).unwrap_or(i16::MAX);
         if self.flexible {
-            self.varint(u32::from(len.unsigned_abs()) + 1)
+            self.varint(u32::from(len.unsigned_abs()) + 1);
         } else {
-            self.i16(len)
+            self.i16(len);
         }
         self.tail.put_slice(&value.as_bytes()[..usize::from(len.unsigned_abs())]);
     }
