@@ -154,7 +154,13 @@ mod tests {
 
     fn stored(duplicate: bool) -> Result<Appended, AppendError> {
         let offset = Offset(0);
-        Ok(Appended { base_offset: offset, last_offset: offset, log_start: offset, append_time_ms: 0, duplicate })
+        Ok(Appended {
+            base_offset: offset,
+            last_offset: offset,
+            log_start: offset,
+            append_time_ms: 0,
+            duplicate,
+        })
     }
 
     fn join(waiting: usize, refused: Option<AgentRefusal>) -> Join {

@@ -104,9 +104,10 @@ impl From<&AppendError> for PlainError {
             AppendError::Overloaded => Self::Overloaded,
             AppendError::TooLarge { .. } => Self::TooLarge,
             AppendError::Stopping => Self::Stopping,
-            AppendError::NotLeader { .. } | AppendError::Sequence(_) | AppendError::Malformed | AppendError::Stopped => {
-                Self::Unavailable
-            }
+            AppendError::NotLeader { .. }
+            | AppendError::Sequence(_)
+            | AppendError::Malformed
+            | AppendError::Stopped => Self::Unavailable,
         }
     }
 }

@@ -29,6 +29,7 @@ pub use authorize::Denied;
 pub use config::{Clock, Config, system_clock};
 pub use error::{AgentError, AgentRefusal, PlainError, ProduceError};
 pub use plain::{PlainMessage, PlainStored};
+pub use shards::{AppendError, SequenceError};
 
 /// Hears once what became of a Kafka producer's batch.
 pub type ProduceDone = Box<dyn FnOnce(Result<Appended, ProduceError>) + Send>;

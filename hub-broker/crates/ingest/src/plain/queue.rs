@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use schemas::limits::RECORD_BYTES_MAX;
 use schemas::{
-    BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BuilderOptions, Compression, Offset, ProducerEpoch, ProducerId,
-    Sequence, patch_log_append_time, patch_stream,
+    BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BuilderOptions, Compression, Offset, ProducerEpoch,
+    ProducerId, Sequence, patch_log_append_time, patch_stream,
 };
 use shards::{AppendError, Appended};
 

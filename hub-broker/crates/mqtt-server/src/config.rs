@@ -1,0 +1,24 @@
+//! How the MQTT front is set up.
+
+use std::net::SocketAddr;
+
+use crate::limits;
+use crate::routes::Routes;
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen. Port 0 takes any.
+    pub listen: SocketAddr,
+    /// Connections at a time; one more is closed at once. Default 10,000.
+    pub connections_max: usize,
+    /// Where plain publishes go. By default everything goes into the log topic `mqtt`.
+    pub routes: Routes,
+}
+
+impl Config {
+    /// The defaults for a listener at this address.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, connections_max: limits::CONNECTIONS_MAX_DEFAULT, routes: Routes::default() }
+    }
+}

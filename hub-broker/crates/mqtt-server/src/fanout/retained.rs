@@ -1,0 +1,99 @@
+//! The last retained message of each topic, in memory and bounded.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::message::Message;
+use crate::limits::{DELIVERY_OVERHEAD_BYTES, RETAINED_BYTES_MAX, RETAINED_MESSAGES_MAX};
+use crate::wire::text::matches;
+
+#[derive(Default)]
+pub struct Retained {
+    messages: BTreeMap<Arc<str>, Arc<Message>>,
+    bytes: usize,
+}
+
+/// There is no room for another retained message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Retained {
+    /// Takes a message with the retain flag: an empty payload deletes (MQTT 5, 3.3.1.3).
+    pub fn set(&mut self, message: &Arc<Message>) -> Result<(), Full> {
+        if let Some(before) = self.messages.remove(&message.topic) {
+            self.bytes -= cost(&before);
+        }
+        if message.payload.is_empty() {
+            return Ok(());
+        }
+        if self.messages.len() >= RETAINED_MESSAGES_MAX || self.bytes + cost(message) > RETAINED_BYTES_MAX {
+            return Err(Full);
+        }
+        self.bytes += cost(message);
+        self.messages.insert(Arc::clone(&message.topic), Arc::clone(message));
+        Ok(())
+    }
+
+    /// Everything that a new subscription is given.
+    pub fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Arc<Message>> {
+        let wild = filter.find(['+', '#']);
+        // `a/#` matches `a` too, which is one separator shorter.
+        let prefix = wild.and_then(|at| filter.get(..at)).unwrap_or(filter).trim_end_matches('/');
+        self.messages
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(topic, _)| topic.starts_with(prefix))
+            .filter(move |(topic, _)| matches(filter, topic))
+            .map(|(_, message)| message)
+    }
+}
+
+fn cost(message: &Message) -> usize {
+    message.bytes() + message.topic.len() + DELIVERY_OVERHEAD_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics<'a>(retained: &'a Retained, filter: &'a str) -> Vec<&'a str> {
+        retained.matching(filter).map(|message| &*message.topic).collect()
+    }
+
+    #[test]
+    fn the_last_message_of_a_topic_stays_until_an_empty_one() {
+        let mut retained = Retained::default();
+        for payload in ["1", "2"] {
+            retained.set(&Message::for_tests("a", payload).into()).unwrap();
+        }
+        assert_eq!(retained.matching("a").next().unwrap().payload, "2");
+        retained.set(&Message::for_tests("a", "").into()).unwrap();
+        assert_eq!(retained.matching("#").count(), 0);
+        assert_eq!(retained.bytes, 0);
+    }
+
+    #[test]
+    fn filters_find_what_they_match() {
+        let mut retained = Retained::default();
+        for topic in ["a", "a/b", "a/b/c", "ab", "b", "$sys/a", "/x"] {
+            retained.set(&Message::for_tests(topic, "1").into()).unwrap();
+        }
+        assert_eq!(topics(&retained, "a/#"), ["a", "a/b", "a/b/c"]);
+        assert_eq!(topics(&retained, "a/+"), ["a/b"]);
+        assert_eq!(topics(&retained, "+"), ["a", "ab", "b"]);
+        assert_eq!(topics(&retained, "#"), ["/x", "a", "a/b", "a/b/c", "ab", "b"]);
+        assert_eq!(topics(&retained, "$sys/#"), ["$sys/a"]);
+        assert_eq!(topics(&retained, "/+"), ["/x"]);
+        assert_eq!(topics(&retained, "ab"), ["ab"]);
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let mut retained = Retained::default();
+        for number in 0..RETAINED_MESSAGES_MAX {
+            retained.set(&Message::for_tests(&number.to_string(), "1").into()).unwrap();
+        }
+        assert_eq!(retained.set(&Message::for_tests("one more", "1").into()), Err(Full));
+        assert_eq!(retained.set(&Message::for_tests("0", "2").into()), Ok(()));
+    }
+}

@@ -1,0 +1,164 @@
+//! Who gets which message: subscriptions and retained messages. No I/O, no clock.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::SubscriberId;
+use super::message::{Delivery, Message};
+use super::outbox::{Outbox, Put};
+use super::retained::Retained;
+use super::trie::Trie;
+use crate::limits::{SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX};
+use crate::wire::Qos;
+
+/// When a subscription is given the retained messages (MQTT 5, 3.8.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetainHandling {
+    Always,
+    WhenNew,
+    Never,
+}
+
+/// How a client wants what its filter matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    pub qos: Qos,
+    /// Do not send back what this client published itself.
+    pub no_local: Option<Bytes>,
+    /// Pass the retain flag on as it was published.
+    pub retain_as_published: bool,
+    pub id: Option<u32>,
+}
+
+#[derive(Default)]
+pub struct Router {
+    subscriptions: Trie<SubscriberId, Options>,
+    subscribers: HashMap<SubscriberId, Subscriber>,
+    retained: Retained,
+    counts: Counts,
+}
+
+struct Subscriber {
+    outbox: Arc<Outbox>,
+    filters: HashSet<Box<str>>,
+}
+
+/// What became of deliveries, for the metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub delivered: u64,
+    pub dropped: u64,
+    pub overflowed: u64,
+    pub not_retained: u64,
+}
+
+/// There are as many subscriptions as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Router {
+    /// Adds or changes a subscription to a valid filter, and delivers the retained messages that belong to it.
+    pub fn subscribe(
+        &mut self,
+        id: SubscriberId,
+        outbox: &Arc<Outbox>,
+        filter: &str,
+        options: &Options,
+        retain: RetainHandling,
+    ) -> Result<(), TooMany> {
+        let total = self.subscriptions.len();
+        let subscriber = self
+            .subscribers
+            .entry(id)
+            .or_insert_with(|| Subscriber { outbox: Arc::clone(outbox), filters: HashSet::new() });
+        let is_known = subscriber.filters.contains(filter);
+        if !is_known
+            && (subscriber.filters.len() >= SUBSCRIPTIONS_PER_CLIENT_MAX || total >= SUBSCRIPTIONS_MAX)
+        {
+            return Err(TooMany);
+        }
+        subscriber.filters.insert(filter.into());
+        self.subscriptions.insert(filter, id, options.clone());
+        if retain == RetainHandling::Always || (retain == RetainHandling::WhenNew && !is_known) {
+            for message in self.retained.matching(filter) {
+                let delivery = Delivery {
+                    retain: true,
+                    subscription_ids: options.id.into_iter().collect(),
+                    ..Delivery::new(Arc::clone(message), options.qos)
+                };
+                self.counts.add(outbox.put(delivery));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was such a subscription.
+    pub fn unsubscribe(&mut self, id: SubscriberId, filter: &str) -> bool {
+        if let Some(subscriber) = self.subscribers.get_mut(&id) {
+            subscriber.filters.remove(filter);
+        }
+        self.subscriptions.remove(filter, &id).is_some()
+    }
+
+    /// The session has ended.
+    pub fn remove(&mut self, id: SubscriberId) {
+        let Some(subscriber) = self.subscribers.remove(&id) else { return };
+        for filter in subscriber.filters {
+            self.subscriptions.remove(&filter, &id);
+        }
+    }
+
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// A message has been committed: retains it if it says so, and puts it into the outbox of everyone who has a
+    /// matching subscription, once each, at the highest QoS granted.
+    pub fn publish(&mut self, message: &Arc<Message>) {
+        if message.retain && self.retained.set(message).is_err() {
+            self.counts.not_retained += 1;
+            tracing::warn!(topic = &*message.topic, "no room to retain the message; it was delivered only");
+        }
+        for (id, delivery) in self.deliveries(message) {
+            if let Some(subscriber) = self.subscribers.get(&id) {
+                self.counts.add(subscriber.outbox.put(delivery));
+            }
+        }
+    }
+
+    fn deliveries(&self, message: &Arc<Message>) -> HashMap<SubscriberId, Delivery> {
+        let mut deliveries: HashMap<SubscriberId, Delivery> = HashMap::new();
+        self.subscriptions.matching(&message.topic, |id, options| {
+            if options.no_local.is_some() && options.no_local == message.client {
+                return;
+            }
+            let fresh = || Delivery::new(Arc::clone(message), Qos::AtMostOnce);
+            let delivery = deliveries.entry(*id).or_insert_with(fresh);
+            delivery.qos = delivery.qos.max(message.qos.min(options.qos));
+            delivery.retain |= options.retain_as_published && message.retain;
+            delivery.subscription_ids.extend(options.id);
+        });
+        deliveries
+    }
+
+    /// The counts since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+}
+
+impl Counts {
+    fn add(&mut self, put: Put) {
+        match put {
+            Put::Taken => self.delivered += 1,
+            Put::Dropped => self.dropped += 1,
+            Put::Overflow => self.overflowed += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
