@@ -80,6 +80,7 @@ impl Group {
             }
             Some(Storing::StaticMember { member_id, told_leader, skip_assignment, .. }) => {
                 self.static_member_stored(&member_id, told_leader, skip_assignment, result);
+                self.hear(&member_id, now);
             }
             None => {}
         }
