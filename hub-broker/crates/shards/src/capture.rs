@@ -131,3 +131,6 @@ pub(crate) fn key_partition(key: &Key) -> Option<PartitionId> {
     let index = i32::from_be_bytes(index.try_into().ok()?);
     Some(PartitionId { topic: TopicId(Uuid::from_slice(topic).ok()?), index: PartitionIndex(index) })
 }
+
+#[cfg(test)]
+mod tests;

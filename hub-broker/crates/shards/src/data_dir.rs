@@ -177,3 +177,6 @@ fn fields(text: &str) -> Option<(NodeId, Uuid, u16)> {
     let shard_count = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
     Some((NodeId(node), incarnation, shard_count))
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,6 @@ fn read_blob(rest: &mut Bytes) -> Result<Bytes, UnknownEntry> {
     }
     Ok(rest.split_to(length))
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,8 +81,9 @@ pub(crate) struct Executor {
     shared: Arc<Shared>,
     wal: Wal,
     outbox: Outbox,
-    /// Slots of groups that may have something to propose.
+    /// Slots of groups that may have something to propose, each once.
     touched: Vec<usize>,
+    is_touched: Vec<bool>,
     /// Called once all groups lead themselves, with the last stamp of any.
     started: Option<Box<dyn FnOnce(i64) + Send>>,
     drained: Option<SyncSender<()>>,
@@ -98,9 +99,19 @@ impl Executor {
         wal: Wal,
         started: Box<dyn FnOnce(i64) + Send>,
     ) -> Self {
-        let (outbox, touched) = (Outbox::default(), Vec::new());
-        let (started, drained) = (Some(started), None);
-        Self { inbox, groups, executors, shared, wal, outbox, touched, started, drained, paused: 0 }
+        Self {
+            is_touched: vec![false; groups.len()],
+            inbox,
+            groups,
+            executors,
+            shared,
+            wal,
+            outbox: Outbox::default(),
+            touched: Vec::new(),
+            started: Some(started),
+            drained: None,
+            paused: 0,
+        }
     }
 
     pub(crate) fn run(mut self) {
@@ -161,14 +172,14 @@ impl Executor {
             return request.answer.refuse(Refusal::Stopping);
         }
         self.groups[slot].enqueue(request);
-        self.touched.push(slot);
+        self.touch(slot);
     }
 
     fn persisted(&mut self, readies: Vec<(GroupId, u64)>) {
         for (group, ready) in readies {
             let slot = Place::of(group.0, self.executors).slot;
             self.groups[slot].step(Event::Persisted { ready }, &mut self.outbox);
-            self.touched.push(slot);
+            self.touch(slot);
         }
     }
 
@@ -214,16 +225,25 @@ impl Executor {
     }
 
     fn tick(&mut self) {
-        self.shared.space.look();
-        for (slot, group) in self.groups.iter_mut().enumerate() {
-            group.resume(&mut self.outbox);
-            group.step(Event::Tick, &mut self.outbox);
+        if self.groups.first().is_some_and(|group| group.id == GroupId(0)) {
+            self.shared.look_around(&self.wal);
+        }
+        for slot in 0..self.groups.len() {
+            self.groups[slot].resume(&mut self.outbox);
+            self.groups[slot].step(Event::Tick, &mut self.outbox);
+            self.touch(slot);
+        }
+    }
+
+    fn touch(&mut self, slot: usize) {
+        if !std::mem::replace(&mut self.is_touched[slot], true) {
             self.touched.push(slot);
         }
     }
 
     fn propose(&mut self) {
         while let Some(slot) = self.touched.pop() {
+            self.is_touched[slot] = false;
             self.groups[slot].propose_waiting(&self.shared.clock, &mut self.outbox);
         }
     }

@@ -8,3 +8,15 @@ pub(crate) fn stop(what: &str, error: &dyn Display) -> ! {
     eprintln!("hub-broker: {what}: {error}; aborting");
     std::process::abort();
 }
+
+/// Ends the process when its thread panics: half of the shards standing still in silence would be worse.
+pub(crate) struct StopOnPanic;
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let thread = std::thread::current();
+            stop("a thread of the shards has panicked", &thread.name().unwrap_or("unnamed"));
+        }
+    }
+}

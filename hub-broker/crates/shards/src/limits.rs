@@ -1,5 +1,7 @@
 //! Every limit of the shards, and how they relate.
 
+use std::time::Duration;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Data shards of a new cluster.
@@ -28,6 +30,8 @@ pub const RESERVE_MARGIN_BYTES: u64 = 16 * MIB;
 pub const QUEUED_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
 /// What one queued request costs besides its batch.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 256;
+/// A write to the WAL that takes longer than this ends the process.
+pub const WAL_STALL_MAX: Duration = Duration::from_secs(30);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.

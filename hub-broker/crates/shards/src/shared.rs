@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use wal::Wal;
+
 use crate::checkpointer::Order;
 use crate::clock::Clock;
+use crate::fail;
+use crate::limits::WAL_STALL_MAX;
 use crate::readers::Readers;
 use crate::space::Space;
 
@@ -27,6 +31,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// With every tick, by one of the executors: is there room, does the disk answer, what do the metrics say.
+    pub(crate) fn look_around(&self, wal: &Wal) {
+        self.space.look();
+        let stalled = wal.write_stall();
+        if stalled > WAL_STALL_MAX {
+            fail::stop("the disk does not answer", &format!("a write has been under way for {stalled:?}"));
+        }
+        let flag = |set: bool| f64::from(u8::from(set));
+        metrics::gauge!("headwater_shards_paused").set(self.paused_shards.load(Ordering::Relaxed) as f64);
+        metrics::gauge!("headwater_queued_bytes").set(self.queued_bytes.load(Ordering::Relaxed) as f64);
+        metrics::gauge!("headwater_disk_full").set(flag(self.space.is_full()));
+        metrics::gauge!("headwater_clock_held").set(flag(self.clock.is_held()));
+    }
+
     /// Counts what goes into the WAL, and orders a checkpoint when it is time.
     pub(crate) fn count_wal_bytes(&self, bytes: u64) {
         let before = self.wal_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -20,6 +20,7 @@ use crate::clock::{Anchor, Clock, Reading, boot_id};
 use crate::data_dir::{DataDir, partition_directory};
 use crate::entry::APPEND_OVERHEAD_BYTES;
 use crate::executor::{Executor, Message, Place};
+use crate::fail::StopOnPanic;
 use crate::group::{Group, Machine};
 use crate::inbox::Inbox;
 use crate::limits::{BATCH_BYTES_MAX, SHARD_COUNT_MAX};
@@ -200,7 +201,11 @@ fn shared(config: &Config, dir: &DataDir, wal: &Wal, readers: &Readers, orders: 
 }
 
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    std::thread::Builder::new().name(name).spawn(run).map_err(StartError::Thread)
+    let guarded = move || {
+        let _guard = StopOnPanic;
+        run();
+    };
+    std::thread::Builder::new().name(name).spawn(guarded).map_err(StartError::Thread)
 }
 
 impl Running {
@@ -249,8 +254,9 @@ impl Drop for Running {
         let own = std::thread::current().id();
         for thread in self.executors.drain(..).chain(self.checkpointer.take()) {
             // The last handle may go in a callback on one of these threads.
-            if thread.thread().id() != own && thread.join().is_err() {
-                tracing::error!("a thread of the shards has panicked");
+            if thread.thread().id() != own {
+                // A panic would have ended the process.
+                let _ = thread.join();
             }
         }
         self.wal.clone().close();

@@ -94,7 +94,7 @@ async fn refusals_say_why() {
     assert_eq!(nowhere, Err(AppendError::UnknownPartition));
     let cut = batch(None, 1, 100).slice(..80);
     assert_eq!(shards.append_future(shard(3), append(3, cut)).await, Err(AppendError::Malformed));
-    let large = shards.append_future(shard(3), append(3, batch(None, 5, 1 << 20))).await;
+    let large = shards.append_future(shard(3), append(3, batch(None, 8, 700 << 10))).await;
     assert!(matches!(large, Err(AppendError::TooLarge { .. })), "{large:?}");
     let roll = PartitionCommand::Roll { partition: partition(3) };
     assert_eq!(shards.command(shard(3), roll).await, Err(CommandError::UnknownPartition));
