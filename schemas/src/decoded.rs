@@ -49,9 +49,15 @@ pub enum Content {
 
 /// Decodes a record of this batch. What is not understood is [`Content::Raw`], never an error.
 pub fn decode_record(batch: &BatchHeader, record: &Record) -> DecodedRecord {
+    decode_record_at(timestamp_ms(batch, record), record)
+}
+
+/// The same where a Kafka client has already worked out the record's timestamp, in ms since 1970; the record's
+/// deltas are not looked at.
+pub fn decode_record_at(timestamp_ms: i64, record: &Record) -> DecodedRecord {
     DecodedRecord {
         device: record.key.as_deref().map(text),
-        timestamp_ms: timestamp_ms(batch, record),
+        timestamp_ms,
         content: content(record),
         tags: tags(record),
         untimed: record.header(headers::UNTIMED).is_some(),

@@ -23,7 +23,7 @@ pub use batch::{
     Rules, TimestampType, build_gap, patch_log_append_time, patch_stream, patch_times, placement, read_gap,
     validate,
 };
-pub use decoded::{Content, DecodedRecord, decode_record};
+pub use decoded::{Content, DecodedRecord, decode_record, decode_record_at};
 pub use gap::{Gap, GapCount, GapError, GapReason};
 pub use ids::{
     LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch, ProducerId, ShardId, Term,
