@@ -92,3 +92,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Response, DecodeError> {
     input.end()?;
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_response_is_read_again() {
+        let refusals = REFUSALS.iter().map(|(_, refusal)| Err(*refusal));
+        let outcomes =
+            [Outcome::Done { version: 7 }, Outcome::ProducerIds { first: 1, count: 1_000 }].map(Ok);
+        for response in refusals.chain(outcomes) {
+            assert_eq!(decode(&encode(response)), Ok(response));
+        }
+    }
+}

@@ -1,0 +1,247 @@
+use proptest::prelude::*;
+use schemas::{NodeId, PartitionIndex, TopicId, TopicName};
+use uuid::Uuid;
+
+use super::*;
+use crate::command::{Command, Settings};
+use crate::limits::{PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_END};
+use crate::response::{Outcome, Refusal, Response};
+use crate::topic::Listener;
+
+fn name(text: &str) -> TopicName {
+    TopicName::try_from(text).unwrap()
+}
+
+fn id(number: u128) -> TopicId {
+    TopicId(Uuid::from_u128(number))
+}
+
+fn formed() -> Catalog {
+    let mut catalog = Catalog::default();
+    catalog.apply(form(1)).unwrap();
+    catalog
+}
+
+fn form(cluster: u128) -> Command {
+    Command::FormCluster { cluster_id: Uuid::from_u128(cluster), data_shards: 8 }
+}
+
+fn create(text: &str, number: u128, partitions: i32) -> Command {
+    Command::CreateTopic { name: name(text), id: id(number), partitions, settings: Settings::new() }
+}
+
+fn settings(entries: &[(&str, &str)]) -> Settings {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(catalog: &Catalog) -> Vec<usize> {
+    let mut load = vec![0; 8];
+    for topic in catalog.view().topics() {
+        for (_, shard) in topic.placed() {
+            load[usize::from(shard.0)] += 1;
+        }
+    }
+    load
+}
+
+#[test]
+fn a_cluster_is_formed_once() {
+    let mut catalog = formed();
+    let before = catalog.clone();
+    catalog.apply(form(2)).unwrap();
+    assert_eq!(catalog, before);
+    assert_eq!(catalog.view().cluster_id, Uuid::from_u128(1).to_string());
+}
+
+#[test]
+fn nothing_is_created_before_the_cluster_is_formed() {
+    let mut catalog = Catalog::default();
+    assert_eq!(catalog.apply(create("a", 1, 1)), Err(Refusal::NotFormed));
+    assert_eq!(catalog.apply(Command::AllocateProducerIds { count: 5 }), Err(Refusal::NotFormed));
+}
+
+#[test]
+fn a_topics_partitions_lie_on_different_shards_and_all_shards_fill_evenly() {
+    let mut catalog = formed();
+    for (number, partitions) in [(1, 3), (2, 3), (3, 7), (4, 1), (5, 16), (6, 5)] {
+        catalog.apply(create(&format!("t{number}"), number, partitions)).unwrap();
+        let load = load(&catalog);
+        assert!(load.iter().max().unwrap() - load.iter().min().unwrap() <= 1, "{load:?}");
+    }
+}
+
+#[test]
+fn a_topic_is_settled_when_the_shards_know_its_present_configuration() {
+    let mut catalog = formed();
+    catalog.apply(create("a", 1, 2)).unwrap();
+    let settle = |catalog: &mut Catalog| {
+        let version = catalog.view().topic_by_id(id(1)).unwrap().changed_at;
+        catalog.apply(Command::TopicSettled { id: id(1), version }).unwrap();
+    };
+    let is_settled = |catalog: &Catalog| catalog.view().topic_by_id(id(1)).unwrap().is_settled();
+    assert!(!is_settled(&catalog));
+    let opened_at = catalog.view().topic_by_id(id(1)).unwrap().changed_at;
+    settle(&mut catalog);
+    assert!(is_settled(&catalog));
+    let changed = settings(&[("segment.bytes", "2097152")]);
+    catalog.apply(Command::ConfigureTopic { id: id(1), settings: changed }).unwrap();
+    assert!(!is_settled(&catalog));
+    // Word of the first opening that comes late does not count for the change.
+    catalog.apply(Command::TopicSettled { id: id(1), version: opened_at }).unwrap();
+    assert!(!is_settled(&catalog));
+    settle(&mut catalog);
+    assert!(is_settled(&catalog));
+}
+
+#[test]
+fn a_deleted_topic_frees_its_name_at_once_and_its_partitions_when_they_are_closed() {
+    let mut catalog = formed();
+    catalog.apply(create("a", 1, 2)).unwrap();
+    assert_eq!(catalog.apply(create("a", 2, 2)), Err(Refusal::TopicExists));
+    catalog.apply(Command::DeleteTopic { id: id(1) }).unwrap();
+    assert_eq!(catalog.apply(Command::DeleteTopic { id: id(1) }), Err(Refusal::UnknownTopic));
+    assert_eq!(catalog.apply(create("b", 1, 2)), Err(Refusal::TopicExists), "an id is never used again");
+    catalog.apply(create("a", 2, 2)).unwrap();
+    let view = catalog.view();
+    assert_eq!(view.topic(&name("a")).unwrap().id, id(2));
+    assert_eq!(view.closing.iter().map(|topic| topic.id).collect::<Vec<_>>(), [id(1)]);
+    catalog.apply(Command::TopicClosed { id: id(1) }).unwrap();
+    assert!(catalog.view().closing.is_empty());
+    let before = catalog.clone();
+    catalog.apply(Command::TopicClosed { id: id(1) }).unwrap();
+    assert_eq!(catalog, before);
+}
+
+#[test]
+fn agents_and_compaction_do_not_go_together() {
+    let mut catalog = formed();
+    let compact = settings(&[("cleanup.policy", "compact")]);
+    catalog.apply(create("a", 1, 1)).unwrap();
+    catalog.apply(Command::AdmitAgents { id: id(1) }).unwrap();
+    let refused = catalog.apply(Command::ConfigureTopic { id: id(1), settings: compact.clone() });
+    assert_eq!(refused, Err(Refusal::AgentsAndCompaction));
+    let (name, id) = (name("b"), id(2));
+    catalog.apply(Command::CreateTopic { name, id, partitions: 1, settings: compact }).unwrap();
+    assert_eq!(catalog.apply(Command::AdmitAgents { id }), Err(Refusal::AgentsAndCompaction));
+}
+
+#[test]
+fn producer_ids_are_never_handed_out_twice_and_end_before_the_streams() {
+    let mut catalog = formed();
+    let take = |catalog: &mut Catalog, count| catalog.apply(Command::AllocateProducerIds { count });
+    assert_eq!(take(&mut catalog, 1_000), Ok(Outcome::ProducerIds { first: 1, count: 1_000 }));
+    assert_eq!(take(&mut catalog, 5), Ok(Outcome::ProducerIds { first: 1_001, count: 5 }));
+    let rest = PRODUCER_IDS_END - 1_006;
+    assert_eq!(take(&mut catalog, rest + 1), Err(Refusal::NoProducerIds));
+    assert_eq!(take(&mut catalog, rest), Ok(Outcome::ProducerIds { first: 1_006, count: rest }));
+    assert_eq!(take(&mut catalog, 1), Err(Refusal::NoProducerIds));
+    assert_eq!(take(&mut catalog, i64::MAX), Err(Refusal::NoProducerIds));
+}
+
+#[test]
+fn partition_counts_have_bounds() {
+    let mut catalog = formed();
+    for count in [0, -1, PARTITIONS_PER_TOPIC_MAX + 1, i32::MAX] {
+        assert_eq!(catalog.apply(create("a", 1, count)), Err(Refusal::PartitionCount));
+    }
+    for number in 0..48 {
+        catalog.apply(create(&format!("t{number}"), number, PARTITIONS_PER_TOPIC_MAX)).unwrap();
+    }
+    assert_eq!(catalog.apply(create("x", 99, PARTITIONS_PER_TOPIC_MAX)), Err(Refusal::TooManyPartitions));
+}
+
+#[test]
+fn the_feature_level_never_falls() {
+    let mut catalog = formed();
+    catalog.apply(Command::RaiseFeatureLevel { level: 3 }).unwrap();
+    catalog.apply(Command::RaiseFeatureLevel { level: 2 }).unwrap();
+    assert_eq!(catalog.view().feature_level, 3);
+}
+
+#[test]
+fn a_command_that_changes_nothing_does_not_raise_the_version() {
+    let mut catalog = formed();
+    let hub = Hub {
+        node: NodeId(1),
+        incarnation: Uuid::from_u128(5),
+        rack: None,
+        listeners: vec![Listener { name: "kafka".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 }],
+    };
+    catalog.apply(Command::RegisterHub(hub.clone())).unwrap();
+    let version = catalog.version();
+    catalog.apply(Command::RegisterHub(hub)).unwrap();
+    assert_eq!(catalog.version(), version);
+}
+
+fn any_command() -> impl Strategy<Value = Command> {
+    let topic = || 0..6_u128;
+    prop_oneof![
+        (0..3_u128).prop_map(form),
+        (topic(), 0..6_u8, -1..20_i32).prop_map(|(number, text, partitions)| create(
+            &format!("t{text}"),
+            number,
+            partitions
+        )),
+        (topic(), prop_oneof![Just("compact"), Just("delete"), Just("sideways")]).prop_map(
+            |(number, policy)| Command::ConfigureTopic {
+                id: id(number),
+                settings: settings(&[("cleanup.policy", policy)])
+            }
+        ),
+        topic().prop_map(|number| Command::AdmitAgents { id: id(number) }),
+        topic().prop_map(|number| Command::DeleteTopic { id: id(number) }),
+        topic().prop_map(|number| Command::TopicClosed { id: id(number) }),
+        (topic(), 0..40_u64).prop_map(|(number, version)| Command::TopicSettled { id: id(number), version }),
+        any::<i64>().prop_map(|count| Command::AllocateProducerIds { count }),
+        any::<u16>().prop_map(|level| Command::RaiseFeatureLevel { level }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_snapshot_in_between_changes_nothing(
+        before in proptest::collection::vec(any_command(), 0..30),
+        after in proptest::collection::vec(any_command(), 0..30),
+    ) {
+        let mut straight = Catalog::default();
+        for command in before {
+            let _ = straight.apply(command);
+        }
+        let mut restored = Catalog::decode(&straight.encode()).unwrap();
+        prop_assert_eq!(&restored, &straight);
+        let answers: Vec<Response> = after.iter().cloned().map(|command| straight.apply(command)).collect();
+        let again: Vec<Response> = after.into_iter().map(|command| restored.apply(command)).collect();
+        prop_assert_eq!(answers, again);
+        prop_assert_eq!(restored, straight);
+    }
+
+    #[test]
+    fn names_ids_and_views_agree(commands in proptest::collection::vec(any_command(), 0..60)) {
+        let mut catalog = Catalog::default();
+        for command in commands {
+            let before = catalog.version();
+            let answer = catalog.apply(command);
+            prop_assert!(catalog.version() >= before);
+            prop_assert!(answer.is_ok() || catalog.version() == before, "a refusal changes nothing");
+        }
+        let view = catalog.view();
+        for topic in view.topics() {
+            prop_assert_eq!(view.topic_by_id(topic.id), Some(topic));
+            prop_assert!(topic.placement(PartitionIndex(0)).is_some());
+            prop_assert!(!view.closing.iter().any(|closing| closing.id == topic.id));
+        }
+        prop_assert_eq!(view.by_id.len(), view.topic_count());
+    }
+
+    #[test]
+    fn a_cut_snapshot_is_refused(commands in proptest::collection::vec(any_command(), 1..20)) {
+        let mut catalog = Catalog::default();
+        for command in commands {
+            let _ = catalog.apply(command);
+        }
+        let bytes = catalog.encode();
+        for end in 0..bytes.len() {
+            prop_assert!(Catalog::decode(&bytes[..end]).is_err());
+        }
+    }
+}
