@@ -51,7 +51,10 @@ async fn run(settings: &NodeSettings) -> Result<(), Failure> {
     };
     core.readiness.not_ready("stopping");
     shutdown.cancel();
-    if tokio::time::timeout(DRAIN_TIMEOUT, async { while fronts.join_next().await.is_some() {} }).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, async { while fronts.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
         warn!("some clients did not take their last answers in time");
     }
     core.stop().await;

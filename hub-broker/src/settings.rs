@@ -39,16 +39,19 @@ struct Raw {
     /// Size of a write-ahead log file in bytes. Default: 64 MiB.
     wal_file_bytes: Option<u64>,
     /// Where MQTT publishes that are not an agent's go. Default: everything into the log topic `mqtt`.
-    routes: Vec<RawRoute>,
+    routes: Vec<RouteSettings>,
 }
 
+/// Where publishes that match a filter go.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawRoute {
-    /// An MQTT topic filter, for instance `plant/+/temperature`.
-    filter: String,
+pub struct RouteSettings {
+    /// An MQTT topic filter; its levels may have names, as in `plant/{line}/+/temperature`.
+    pub filter: String,
     /// The log topic.
-    topic: String,
+    pub topic: String,
+    /// The named level that becomes the record's key. Default: the whole MQTT topic.
+    pub key: Option<String>,
 }
 
 impl Settings for Raw {
@@ -81,8 +84,8 @@ pub struct NodeSettings {
     pub default_partitions: i32,
     pub no_fsync: bool,
     pub wal_file_bytes: Option<u64>,
-    /// MQTT filter and log topic.
-    pub routes: Vec<(String, String)>,
+    /// Tried in this order, before the default route.
+    pub routes: Vec<RouteSettings>,
 }
 
 /// Reads file, environment and flags.
@@ -134,12 +137,13 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         default_partitions,
         no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
         wal_file_bytes: raw.wal_file_bytes,
-        routes: raw.routes.into_iter().map(|route| (route.filter, route.topic)).collect(),
+        routes: raw.routes,
     })
 }
 
 fn socket_address(key: &str, value: &str) -> Result<SocketAddr, Failure> {
-    let wrong = |why: String| Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:9092"));
+    let wrong =
+        |why: String| Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:9092"));
     let mut found = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
     found.next().ok_or_else(|| wrong("the host has no address".to_owned()))
 }
@@ -214,6 +218,8 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_refused() {
         assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
-        assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+        assert!(
+            refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions")
+        );
     }
 }

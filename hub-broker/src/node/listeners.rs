@@ -3,8 +3,9 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
+use mqtt_server::{Decoding, Route, Routes};
 use program::outcome::Failure;
-use schemas::NodeId;
+use schemas::{NodeId, TopicName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -36,8 +37,9 @@ impl Listeners {
             core.metadata.clone(),
         );
         let kafka = kafka.await.map_err(|error| taken("kafka_listen", settings.kafka_listen, &error))?;
+        let http_config = admin_server::Config { listen: settings.http_listen };
         let http = admin_server::Server::bind(
-            &admin_server::Config { listen: settings.http_listen },
+            &http_config,
             core.metadata.clone(),
             core.readiness.clone(),
             core.prometheus.clone(),
@@ -48,7 +50,8 @@ impl Listeners {
 
     /// Serves until `shutdown`, each front end in a task of its own.
     pub fn run(self, tasks: &mut JoinSet<Result<(), Failure>>, shutdown: &CancellationToken) {
-        info!(mqtt = %self.mqtt.local_addr(), kafka = %self.kafka.local_addr(), http = %self.http.local_addr(), "listening");
+        let mqtt = self.mqtt.local_addr().map(tracing::field::display).ok();
+        info!(mqtt, kafka = %self.kafka.local_addr(), http = %self.http.local_addr(), "listening");
         let stop = shutdown.clone();
         tasks.spawn(async move {
             self.mqtt.run(stop).await;
@@ -65,10 +68,17 @@ impl Listeners {
 }
 
 fn mqtt_config(settings: &NodeSettings) -> Result<mqtt_server::Config, Failure> {
-    let mut config = mqtt_server::Config::new(settings.mqtt_listen);
-    for (filter, topic) in &settings.routes {
-        config.routes.push(mqtt_server::Route::new(filter, topic).map_err(Failure::usage)?);
+    let mut routes = Vec::new();
+    for route in &settings.routes {
+        let topic = TopicName::try_from(route.topic.as_str()).map_err(|error| {
+            Failure::usage(format!("route {:?}: topic {:?}: {error}", route.filter, route.topic))
+        })?;
+        let made = Route::new(&route.filter, topic, route.key.as_deref(), Decoding::Raw);
+        routes.push(made.map_err(Failure::usage)?);
     }
+    routes.push(Route::default_route());
+    let mut config = mqtt_server::Config::new(settings.mqtt_listen);
+    config.routes = Routes::new(routes);
     Ok(config)
 }
 
@@ -83,5 +93,7 @@ fn kafka_config(settings: &NodeSettings) -> kafka_server::Config {
 /// An address that cannot be listened on, with what to do about it.
 fn taken(key: &str, address: SocketAddr, error: &impl Display) -> Failure {
     let flag = key.replace('_', "-");
-    Failure::usage(format!("{key} {address}: {error}; another program may be listening there, choose another address with --{flag}"))
+    Failure::usage(format!(
+        "{key} {address}: {error}; another program may be listening there, choose another address with --{flag}"
+    ))
 }

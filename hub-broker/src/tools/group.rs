@@ -25,7 +25,9 @@ fn list(client: &mut Client) -> Result<(), Failure> {
     let mut rows: Vec<Vec<String>> = answer
         .groups
         .iter()
-        .map(|group| vec![group.group_id.to_string(), group.group_state.to_string(), group.protocol_type.to_string()])
+        .map(|group| {
+            vec![group.group_id.to_string(), group.group_state.to_string(), group.protocol_type.to_string()]
+        })
         .collect();
     rows.sort();
     table::print(&["GROUP", "STATE", "TYPE"], &rows);
@@ -41,13 +43,21 @@ fn describe(client: &mut Client, group: &str) -> Result<(), Failure> {
         check(group, described.error_code, described.error_message.as_ref()).map_err(Failure::run)?;
         let state = described.group_state.to_string();
         if state == "Dead" && committed.is_empty() {
-            return Err(Failure::run(format!("there is no group {group}; `hub-broker group list` shows those there are")));
+            return Err(Failure::run(format!(
+                "there is no group {group}; `hub-broker group list` shows those there are"
+            )));
         }
         println!("state: {state}");
         let members: Vec<Vec<String>> = described
             .members
             .iter()
-            .map(|member| vec![member.member_id.to_string(), member.client_id.to_string(), member.client_host.to_string()])
+            .map(|member| {
+                vec![
+                    member.member_id.to_string(),
+                    member.client_id.to_string(),
+                    member.client_host.to_string(),
+                ]
+            })
             .collect();
         if !members.is_empty() {
             println!();
@@ -82,7 +92,13 @@ fn lags(client: &mut Client, committed: &[(String, i32, i64)]) -> Result<Vec<Vec
     for (name, partition, offset) in committed {
         let next = topic::offsets(client, name, &[*partition], LATEST)?.first().copied().unwrap_or(*offset);
         let lag = next.saturating_sub(*offset);
-        rows.push(vec![name.clone(), partition.to_string(), offset.to_string(), next.to_string(), lag.to_string()]);
+        rows.push(vec![
+            name.clone(),
+            partition.to_string(),
+            offset.to_string(),
+            next.to_string(),
+            lag.to_string(),
+        ]);
     }
     Ok(rows)
 }

@@ -65,7 +65,8 @@ impl Tail<'_> {
                 .with_fetch_offset(*offset)
                 .with_partition_max_bytes(PARTITION_BYTES)
         });
-        let wanted = FetchTopic::default().with_topic(topic_name(self.topic)).with_partitions(wanted.collect());
+        let wanted =
+            FetchTopic::default().with_topic(topic_name(self.topic)).with_partitions(wanted.collect());
         FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(WAIT_MS)
@@ -96,7 +97,8 @@ impl Tail<'_> {
     }
 
     fn print(&self, partition: i32, offset: i64, record: &DecodedRecord) -> Result<(), Failure> {
-        let line = if self.json { record.to_json().to_string() } else { for_people(partition, offset, record) };
+        let line =
+            if self.json { record.to_json().to_string() } else { for_people(partition, offset, record) };
         // A reader that went away (head) ends the tail as it ends any other filter.
         writeln!(std::io::stdout(), "{line}").map_err(Failure::run)
     }
