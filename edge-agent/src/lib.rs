@@ -14,6 +14,7 @@ pub mod data_dir;
 pub mod device_id;
 pub mod inputs;
 pub mod limits;
+pub mod pipeline;
 pub mod status;
 pub mod time;
 pub mod uplink;

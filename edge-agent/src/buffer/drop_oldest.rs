@@ -24,18 +24,13 @@ impl Work<'_> {
         Ok(dropped)
     }
 
-    /// Drops the batch that was appended first of all lanes; `None` where there is none left.
+    /// Drops the batch that was appended first of all lanes, one in flight only where there is no other; `None`
+    /// where there is none left.
     pub fn drop_one(&mut self) -> Result<Option<u64>, WorkError> {
-        let mut oldest: Option<(i64, Key, Head)> = None;
-        for lane in &self.state.lanes {
-            let from = lane.drop_from.max((self.spare)(lane.id));
-            if let Some((key, head)) = self.first_batch(lane.id, from)?
-                && oldest.as_ref().is_none_or(|(appended, _, _)| head.appended_ms < *appended)
-            {
-                oldest = Some((head.appended_ms, key, head));
-            }
-        }
-        let Some((_, key, head)) = oldest else { return Ok(None) };
+        let Some((key, head)) = self.oldest_batch(true)?.map_or_else(|| self.oldest_batch(false), |found| Ok(Some(found)))?
+        else {
+            return Ok(None);
+        };
         let records = u64::from(head.records);
         let gap = self.gap_for(key, &head)?;
         if !self.join(key, &gap)? {
@@ -43,13 +38,29 @@ impl Work<'_> {
             self.replace(key, head.records, &value, 0)?;
         }
         self.state.counters.dropped += records;
-        let is_spared = (self.spare)(key.lane);
-        if let Some(lane) = self.state.lane_mut(key.lane)
-            && is_spared <= lane.drop_from
-        {
-            lane.drop_from = key.number + 1;
-        }
         Ok(Some(records))
+    }
+
+    /// Also moves on where each lane's batches begin.
+    fn oldest_batch(&mut self, sparing: bool) -> Result<Option<(Key, Head)>, WorkError> {
+        let mut oldest: Option<(i64, Key, Head)> = None;
+        for lane in &self.state.lanes {
+            let spared = if sparing { (self.spare)(lane.id) } else { 0 };
+            let from = lane.drop_from.max(spared);
+            if let Some((key, head)) = self.first_batch(lane.id, from)?
+                && oldest.as_ref().is_none_or(|(appended, _, _)| head.appended_ms < *appended)
+            {
+                oldest = Some((head.appended_ms, key, head));
+            }
+        }
+        let Some((_, key, head)) = oldest else { return Ok(None) };
+        let spared = if sparing { (self.spare)(key.lane) } else { 0 };
+        if let Some(lane) = self.state.lane_mut(key.lane)
+            && spared <= lane.drop_from
+        {
+            lane.drop_from = key.number;
+        }
+        Ok(Some((key, head)))
     }
 
     fn first_batch(&self, lane: u8, from: u64) -> Result<Option<(Key, Head)>, EnvironmentError> {

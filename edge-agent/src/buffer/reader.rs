@@ -1,5 +1,7 @@
 //! Reading what is to be shipped: entries as they travel, from a snapshot that lasts for one call.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use schemas::{DeviceId, ProducerId, RawBatch, Sequence, build_gap, patch_stream, patch_times};
 use thiserror::Error;
@@ -44,13 +46,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Entries of a lane from `from` on: at least one if there is one, else as many as fit both bounds.
-    pub fn read(&self, lane: u8, from: u64, bytes_max: usize, items_max: usize) -> Result<Vec<Item>, ReadError> {
+    /// Entries of a lane with these numbers: at least one if there is one, else as many as fit both bounds.
+    pub fn read(
+        &self,
+        lane: u8,
+        numbers: Range<u64>,
+        bytes_max: usize,
+        items_max: usize,
+    ) -> Result<Vec<Item>, ReadError> {
         let txn = self.environment.read()?;
         let state = self.environment.state(&txn)?.unwrap_or_default();
         let mut items = Vec::new();
         let mut bytes = 0;
-        for entry in self.environment.range(&txn, lane, from..=u64::MAX)? {
+        for entry in self.environment.range(&txn, lane, numbers.start..=numbers.end.saturating_sub(1))? {
             let (number, value) = entry?;
             if items.len() == items_max || (!items.is_empty() && bytes + value.len() > bytes_max) {
                 break;

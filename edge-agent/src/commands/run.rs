@@ -1,12 +1,27 @@
 //! `run`: the agent itself.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use program::Failure;
+use schemas::DeviceId;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::common::{Access, access, open_buffer, runtime};
 use super::{RunArgs, load, text};
+use crate::buffer::Buffer;
 use crate::config::Config;
+use crate::control::Server;
 use crate::data_dir::DataDir;
 use crate::device_id;
+use crate::limits::ROW_INBOX;
+use crate::pipeline::{batch_rows, start_input};
+use crate::time::Clock;
+use crate::uplink::{Uplink, UplinkConfig, UplinkStatus};
+
+/// How long inputs and batcher may take to end.
+const STOP_MAX: Duration = Duration::from_secs(5);
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
     let flags = vec![
@@ -22,13 +37,95 @@ pub fn execute(args: &RunArgs) -> Result<(), Failure> {
     let dir = DataDir::create(&config.data_dir).map_err(Failure::usage)?;
     let device = device_id::fix(&dir, config.device_id.as_ref()).map_err(Failure::usage)?;
     program::logging::start();
-    runtime()?.block_on(run(&dir, &device, config))
+    let runtime = runtime()?;
+    let result = runtime.block_on(run(&dir, &device, &config));
+    // A thread that reads standard input cannot be woken; the process does not wait for it.
+    runtime.shutdown_background();
+    result
 }
 
-async fn run(dir: &DataDir, device: &schemas::DeviceId, config: Config) -> Result<(), Failure> {
+async fn run(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<(), Failure> {
     let Access::Own(_lock) = access(dir).await? else {
         return Err(Failure::usage(format!("{}: an agent runs on it already", dir.root().display())));
     };
-    let buffer = open_buffer(dir, device, &config)?;
-    buffer.close().await.map_err(Failure::run)
+    let terminated = program::signals::termination().map_err(Failure::run)?;
+    let buffer = open_buffer(dir, device, config)?;
+    let clock = Arc::new(Clock::of_this_machine());
+    let known = buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot()).map(|(_, offset)| *offset);
+    if let Some(offset) = known {
+        clock.learn(offset);
+    }
+    tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
+    let agent = Agent::start(dir, device, config, &buffer, &clock)?;
+    let ended = agent.until(terminated).await;
+    let closed = buffer.close().await;
+    ended?;
+    closed.map_err(Failure::run)?;
+    tracing::info!("the agent has stopped; what is not shipped is in the buffer");
+    Ok(())
+}
+
+/// The tasks of a running agent.
+struct Agent {
+    inputs: CancellationToken,
+    batcher: tokio::task::JoinHandle<()>,
+    uplink_stop: CancellationToken,
+    uplink: tokio::task::JoinHandle<Result<(), crate::uplink::UplinkError>>,
+    server_stop: CancellationToken,
+}
+
+impl Agent {
+    fn start(
+        dir: &DataDir,
+        device: &DeviceId,
+        config: &Config,
+        buffer: &Buffer,
+        clock: &Arc<Clock>,
+    ) -> Result<Self, Failure> {
+        let (status, statuses) = watch::channel(UplinkStatus::default());
+        let server = Server::bind(dir, device.clone(), buffer.clone(), statuses).map_err(Failure::usage)?;
+        let server_stop = CancellationToken::new();
+        tokio::spawn(server.run(server_stop.clone()));
+
+        let (rows, inbox) = mpsc::channel(ROW_INBOX);
+        let inputs = CancellationToken::new();
+        for input in &config.inputs {
+            start_input(input, clock, rows.clone(), &inputs);
+        }
+        drop(rows);
+        let batcher = tokio::spawn(batch_rows(inbox, device.clone(), clock.boot(), config.linger, buffer.clone()));
+
+        let uplink_config = UplinkConfig {
+            hubs: config.hubs.clone(),
+            topic: config.topic.clone(),
+            is_lan: config.is_lan,
+            trust_hub_time: config.trust_hub_time,
+        };
+        let uplink_stop = CancellationToken::new();
+        let uplink = Uplink::new(uplink_config, device.clone(), buffer.clone(), clock.clone(), status);
+        let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
+        Ok(Self { inputs, batcher, uplink_stop, uplink, server_stop })
+    }
+
+    /// Runs until the signal, or until the buffer fails; then stops what reads before what ships.
+    async fn until(mut self, terminated: impl Future<Output = &'static str>) -> Result<(), Failure> {
+        let ended = tokio::select! {
+            signal = terminated => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            ended = &mut self.uplink => Some(ended),
+        };
+        self.inputs.cancel();
+        if tokio::time::timeout(STOP_MAX, &mut self.batcher).await.is_err() {
+            tracing::warn!("an input did not end in time");
+        }
+        self.uplink_stop.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => (&mut self.uplink).await,
+        };
+        self.server_stop.cancel();
+        ended.map_err(Failure::run)?.map_err(Failure::run)
+    }
 }

@@ -6,6 +6,8 @@ pub struct UplinkStatus {
     /// The hub that it is connected to or tries to reach.
     pub hub: String,
     pub connected: bool,
+    /// Whether any connection was made since the start.
+    pub has_connected: bool,
     /// Connections that were made after the first one.
     pub reconnects: u64,
     /// Why the last connection ended or could not be made.

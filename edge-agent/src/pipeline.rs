@@ -1,0 +1,171 @@
+//! From inputs to the buffer: each input a task or thread, one batcher task for all of them.
+
+use std::collections::HashMap;
+use std::io::BufReader;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::{DeviceId, TopicName};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::batcher::{Batcher, Built};
+use crate::buffer::{Buffer, WriteError, durable};
+use crate::config::{Input, RowFormat};
+use crate::inputs::csv::CsvRows;
+use crate::inputs::host::Host;
+use crate::inputs::json_lines::JsonLines;
+use crate::inputs::{Row, Rows};
+use crate::time::{Clock, Stamp};
+
+/// A row on its way to the batcher.
+pub struct Measured {
+    pub topic: TopicName,
+    pub row: Row,
+    /// When it was read.
+    pub at: Stamp,
+}
+
+/// Starts an input; it ends when asked to, or with its source.
+pub fn start_input(input: &Input, clock: &Arc<Clock>, rows: mpsc::Sender<Measured>, stop: &CancellationToken) {
+    let (clock, stop) = (clock.clone(), stop.clone());
+    match input.clone() {
+        Input::Host { interval, topic } => {
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = read_host(interval, &topic, &clock, rows) => {}
+                }
+            });
+        }
+        Input::Stdin { format, time_column, topic } => {
+            // A read of standard input blocks for as long as nobody writes to it.
+            tokio::task::spawn_blocking(move || read_stdin(format, time_column.as_deref(), &topic, &clock, &rows, &stop));
+        }
+    }
+}
+
+async fn read_host(interval: Duration, topic: &TopicName, clock: &Clock, rows: mpsc::Sender<Measured>) {
+    let mut host = Host::default();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(row) = host.read() {
+            let measured = Measured { topic: topic.clone(), row, at: clock.stamp() };
+            if rows.send(measured).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn read_stdin(
+    format: RowFormat,
+    time_column: Option<&str>,
+    topic: &TopicName,
+    clock: &Clock,
+    rows: &mpsc::Sender<Measured>,
+    stop: &CancellationToken,
+) {
+    let source = BufReader::new(std::io::stdin());
+    let parsed: Box<dyn Rows> = match format {
+        RowFormat::JsonLines => Box::new(JsonLines::new(source, time_column)),
+        RowFormat::Csv => match CsvRows::new(source, time_column) {
+            Ok(rows) => Box::new(rows),
+            Err(error) => return tracing::error!(%error, "standard input is not read"),
+        },
+    };
+    for row in parsed {
+        match row {
+            Ok(Ok(row)) => {
+                let measured = Measured { topic: topic.clone(), row, at: clock.stamp() };
+                if stop.is_cancelled() || rows.blocking_send(measured).is_err() {
+                    return;
+                }
+            }
+            Ok(Err(bad)) => tracing::warn!(%bad, "a row of standard input is left out"),
+            Err(error) => return tracing::error!(%error, "standard input ends early"),
+        }
+    }
+    tracing::info!("standard input has ended");
+}
+
+/// Makes batches of rows until every input has ended; then the last batches are in the buffer's inbox.
+pub async fn batch_rows(
+    mut rows: mpsc::Receiver<Measured>,
+    device: DeviceId,
+    boot: Uuid,
+    linger: Duration,
+    buffer: Buffer,
+) {
+    let mut open: HashMap<TopicName, (Batcher, Instant)> = HashMap::new();
+    loop {
+        let due = open.values().filter(|(batcher, _)| !batcher.is_empty()).map(|(_, due)| *due).min();
+        let measured = tokio::select! {
+            measured = rows.recv() => match measured {
+                Some(measured) => Some(measured),
+                None => break,
+            },
+            () = sleep_until(due) => None,
+        };
+        if let Some(Measured { topic, row, at }) = measured {
+            let fresh = || (Batcher::new(device.clone(), boot), Instant::now());
+            let (batcher, due) = open.entry(topic.clone()).or_insert_with(fresh);
+            if batcher.is_empty() {
+                *due = Instant::now() + linger;
+            }
+            match batcher.push(&row, at) {
+                Ok(Some(built)) => {
+                    *due = Instant::now() + linger;
+                    hand_over(&buffer, &topic, built).await;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a row is left out"),
+            }
+        }
+        flush(&mut open, &buffer, |due| due <= Instant::now()).await;
+    }
+    flush(&mut open, &buffer, |_| true).await;
+}
+
+async fn flush(
+    open: &mut HashMap<TopicName, (Batcher, Instant)>,
+    buffer: &Buffer,
+    is_due: impl Fn(Instant) -> bool,
+) {
+    for (topic, (batcher, due)) in open {
+        if !batcher.is_empty() && is_due(*due) {
+            match batcher.flush() {
+                Ok(Some(built)) => hand_over(buffer, topic, built).await,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a batch could not be built"),
+            }
+        }
+    }
+}
+
+/// Waits for room in the writer's inbox, not for the disk. That the buffer failed shows at the uplink, which
+/// ends the agent.
+async fn hand_over(buffer: &Buffer, topic: &TopicName, built: Built) {
+    let Ok(answer) = buffer.append(topic.clone(), built.boot, built.batch).await else { return };
+    let records = built.records;
+    tokio::spawn(async move {
+        match durable(answer).await {
+            Ok(appended) if appended.dropped > 0 => {
+                tracing::warn!(dropped = appended.dropped, "the buffer is full; its oldest records were dropped");
+            }
+            Ok(_) | Err(WriteError::Closed | WriteError::Failed(_)) => {}
+            Err(error @ WriteError::Refused(_)) => tracing::error!(%error, records, "records were not buffered"),
+        }
+    });
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

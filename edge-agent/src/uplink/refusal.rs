@@ -1,0 +1,132 @@
+//! What a refusal means for a lane.
+//!
+//! By the time it is judged, everything that was in flight is answered, and the refused publish is the oldest
+//! of what is left.
+
+use schemas::Sequence;
+use schemas::headers::StreamStartReason;
+
+use super::event::{Action, Answer, reason};
+use super::lane::{Lane, Phase, Sent, Shipment, gap_answers};
+use super::shared::Shared;
+use crate::buffer::Amendment;
+
+/// The shortest and the longest time after which a hub is asked again that has no room now, or where the
+/// destination is at fault.
+const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
+const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
+
+impl Lane {
+    /// Notes an answer to one of the lane's publishes; false where it is none of them.
+    pub fn answer(&mut self, token: u64, answer: Answer, shared: &mut Shared) -> bool {
+        let Some(shipment) = self.flight.iter_mut().find(|shipment| shipment.token == token) else { return false };
+        if answer.reason >= reason::REFUSED && self.phase == Phase::Flowing {
+            self.phase = Phase::Draining;
+        }
+        shipment.answer = Some(answer);
+        self.advance(shared);
+        if self.phase == Phase::Draining && self.flight.iter().all(|shipment| shipment.answer.is_some()) {
+            self.judge(shared);
+        }
+        true
+    }
+
+    fn judge(&mut self, shared: &mut Shared) {
+        let flight: Vec<Shipment> = self.flight.drain(..).collect();
+        self.phase = Phase::Flowing;
+        self.rewind();
+        let Some((refused, answer)) = flight.first().and_then(|first| Some((first, first.answer.as_ref()?))) else {
+            return;
+        };
+        let (answer, is_single) = (answer.clone(), refused.entries.len() == 1);
+        match answer.reason {
+            reason::IMPLEMENTATION_SPECIFIC if answer.is_fork && is_single => {
+                self.move_on(&refused.entries, false, StreamStartReason::Fork, shared);
+            }
+            reason::IMPLEMENTATION_SPECIFIC if !answer.is_fork && answer.expected.is_some() => {
+                self.go_on_from(answer.expected.unwrap_or(Sequence::ZERO), &flight, shared);
+            }
+            reason::PAYLOAD_FORMAT_INVALID if is_single => match refused.entries.first() {
+                Some(entry) if !entry.is_gap => {
+                    let amendment = Amendment::Quarantine { lane: self.id, number: entry.number };
+                    self.amend(amendment, shared);
+                }
+                _ => self.hold("the hub refuses a gap as malformed".to_owned(), FAULT_HOLD_MS, shared),
+            },
+            // Which of several batches was meant shows when they travel one by one.
+            reason::IMPLEMENTATION_SPECIFIC | reason::PAYLOAD_FORMAT_INVALID if !is_single => {
+                self.solo_until = refused.entries.last().map_or(0, |entry| entry.number + 1);
+            }
+            reason::QUOTA_EXCEEDED => self.hold("the hub has no room now".to_owned(), BUSY_HOLD_MS, shared),
+            reason::NOT_AUTHORIZED => {
+                self.hold(format!("the hub does not allow this device to write to {}", self.topic), FAULT_HOLD_MS, shared);
+            }
+            reason::TOPIC_NAME_INVALID => {
+                self.hold(format!("the hub has no place for {}", self.topic), FAULT_HOLD_MS, shared);
+            }
+            code => self.hold(format!("the hub refused with reason {code:#04x}"), FAULT_HOLD_MS, shared),
+        }
+    }
+
+    /// What is below the expected sequence is stored; where that is a boundary, the rest goes on from it.
+    fn go_on_from(&mut self, expected: Sequence, flight: &[Shipment], shared: &mut Shared) {
+        let entries: Vec<Sent> = flight.iter().flat_map(|shipment| shipment.entries.iter().cloned()).collect();
+        let Some(first) = entries.first() else { return };
+        if expected == first.wire_base {
+            // It expects what it refuses: it may be in motion.
+            return self.hold(format!("the hub refused the sequence {expected} that it expects"), BUSY_HOLD_MS, shared);
+        }
+        let below = entries.iter().take_while(|entry| ends_by(entry, expected)).count();
+        let is_inside = first.wire_base.is_before(expected);
+        if is_inside && below > 0 {
+            self.acked = entries[below - 1].number + 1;
+            self.trim(gap_answers(&entries[..below], false).collect(), true, shared);
+            self.rewind();
+            self.holds = 0;
+        }
+        match entries.get(below) {
+            // It ends where the flight ends: the next entry is the one that is expected.
+            None if is_inside && entries.last().is_some_and(|last| end(last) == expected) => {}
+            Some(next) if is_inside && next.wire_base == expected => {}
+            Some(next) if is_inside && next.is_gap => {
+                let known = u32::try_from(expected.distance(next.wire_base)).unwrap_or(0);
+                let amendment = Amendment::CutGap { lane: self.id, number: next.number, at: next.base.plus(known) };
+                self.amend(amendment, shared);
+            }
+            Some(_) => {
+                let why = if expected == Sequence::ZERO { StreamStartReason::Forgotten } else { StreamStartReason::OutOfOrder };
+                self.move_on(&entries[below..], true, why, shared);
+            }
+            None => self.hold(format!("the hub expects {expected}, which was never sent"), FAULT_HOLD_MS, shared),
+        }
+    }
+
+    fn move_on(&mut self, entries: &[Sent], whole: bool, reason: StreamStartReason, shared: &mut Shared) {
+        if let Some(first) = entries.first() {
+            let amendment = Amendment::Move { lane: self.id, number: first.number, whole, reason };
+            tracing::warn!(topic = %self.topic, stream = %first.stored, reason = reason.as_str(), "a stream goes on as a new one");
+            self.amend(amendment, shared);
+        }
+    }
+
+    fn amend(&mut self, amendment: Amendment, shared: &mut Shared) {
+        self.phase = Phase::Amending;
+        shared.act(Action::Amend { lane: self.id, amendment });
+    }
+
+    fn hold(&mut self, why: String, (shortest, longest): (u64, u64), shared: &mut Shared) {
+        let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
+        self.holds += 1;
+        tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");
+        shared.act(Action::InFlight { lane: self.id, end: 0 });
+        self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why };
+    }
+}
+
+fn end(entry: &Sent) -> Sequence {
+    entry.wire_base.plus(entry.sequences)
+}
+
+fn ends_by(entry: &Sent, expected: Sequence) -> bool {
+    !expected.is_before(end(entry))
+}

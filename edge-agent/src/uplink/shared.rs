@@ -1,0 +1,44 @@
+//! What the lanes of one uplink share: the connection, the clock of the call, and the actions it leads to.
+
+use schemas::{DeviceId, TopicName};
+use uuid::Uuid;
+
+use super::event::{Action, Facts};
+use super::window::Window;
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub device: DeviceId,
+    /// This boot, whose wall time may become known yet.
+    pub boot: Uuid,
+    pub connection: Option<Connection>,
+    pub actions: Vec<Action>,
+    /// A clock that only goes forward.
+    pub now_ms: u64,
+    /// What the records of an entry get that can never be stamped, in ms since 1970.
+    pub arrival_ms: i64,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub since_ms: u64,
+    pub window: Window,
+    pub facts: Facts,
+    /// The topics that CONNECT named.
+    pub named: Vec<TopicName>,
+    pub received_ms: u64,
+    pub ping_ms: Option<u64>,
+    pub is_dropped: bool,
+}
+
+impl Shared {
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// The hub's partition count of a topic: without it, it is not a hub that stores it.
+    pub fn partition_count(&self, topic: &TopicName) -> Option<i32> {
+        let connection = self.connection.as_ref().filter(|connection| !connection.is_dropped)?;
+        connection.facts.partitions.get(topic).copied().filter(|count| *count > 0)
+    }
+}
