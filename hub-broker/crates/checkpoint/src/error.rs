@@ -25,7 +25,13 @@ pub enum WriteError {
     /// `State::Unchanged` for a key that the last checkpoint does not hold.
     #[error("the last checkpoint holds no state for key {0}")]
     UnknownKey(Key),
-    #[error("{what} of {bytes} bytes; at most {max} are possible")]
+    /// A write has failed before. Open the store again to see what it holds.
+    #[error("the checkpoints in {} are not written any more after a failure", dir.display())]
+    Poisoned { dir: PathBuf },
+    /// An unchanged state that was to be moved cannot be read. Writing all states as changed helps.
+    #[error("{0}")]
+    Damaged(Damage),
+    #[error("{what} of {bytes}; at most {max} are possible")]
     TooLarge { what: &'static str, bytes: usize, max: usize },
 }
 
@@ -52,5 +58,25 @@ pub enum DamageKind {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is damaged at {}: {}", self.file.display(), self.position, self.kind)
+    }
+}
+
+/// Why one checkpoint or one state cannot be used.
+pub(crate) enum Unusable {
+    Damaged(Damage),
+    Version { file: PathBuf, version: u16 },
+    Io { operation: &'static str, file: PathBuf, error: io::Error },
+}
+
+impl From<Unusable> for WriteError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Damaged(damage) => WriteError::Damaged(damage),
+            // A store is opened only if this release knows all its files: this one has changed since.
+            Unusable::Version { file, .. } => {
+                WriteError::Damaged(Damage { file, position: 0, kind: DamageKind::Format })
+            }
+            Unusable::Io { operation, file, error } => WriteError::Io { operation, file, error },
+        }
     }
 }

@@ -2,8 +2,15 @@
 //!
 //! It knows positions in a log and named blobs; it knows no consensus protocol and no record format.
 
+mod directory;
 mod error;
+mod limits;
+mod load;
+mod manifest;
+mod states;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Damage, DamageKind, OpenError, WriteError};
 pub use store::{Checkpoint, Key, Loaded, Position, State, Store, Written};

@@ -1,8 +1,20 @@
 //! The store of one group's checkpoints.
 
-use crate::error::{Damage, OpenError, WriteError};
+use crate::{
+    directory::{Directory, Named},
+    error::{Damage, OpenError, Unusable, WriteError},
+    limits::{KEY_BYTES_MAX, MEMBERSHIP_BYTES_MAX, STATE_BYTES_MAX, STATE_FILES_MAX, STATES_MAX},
+    load::{self, StateReader},
+    manifest::{Manifest, Place},
+    states::Layout,
+};
 use bytes::Bytes;
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    io::{self, Write},
+    path::Path,
+};
 
 /// Names one state within a checkpoint, at most 255 bytes. Its meaning is the owner's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,23 +66,227 @@ pub struct Loaded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
     pub sequence: u64,
-    /// Entries up to here are in both checkpoints that are kept: the write-ahead log may release them.
+    /// Entries up to here are in both checkpoints that are kept: the write-ahead log may release them. 0 while there
+    /// is only one.
     pub release_through: u64,
 }
 
 /// One group's checkpoints in one directory. One owner writes.
-pub struct Store;
+pub struct Store {
+    directory: Directory,
+    /// The checkpoint that the next one builds upon.
+    last: Option<Manifest>,
+    /// The next sequence number; none is used twice, so that no file is ever written over.
+    next_sequence: u64,
+    /// A write has failed half-way: what the directory holds is known only after opening it again.
+    poisoned: bool,
+}
 
-#[expect(clippy::unimplemented, reason = "signatures first")]
 impl Store {
     /// Opens or makes the store in `dir` and loads the newest checkpoint that is whole. Damage of a newer one is
     /// reported beside it.
     pub fn open(dir: &Path) -> Result<(Store, Option<Loaded>, Vec<Damage>), OpenError> {
-        unimplemented!("{}", dir.display())
+        Self::open_with(dir, true)
     }
 
-    /// Makes `checkpoint` durable, then removes what only the checkpoint before the last two named.
-    pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<Written, WriteError> {
-        unimplemented!("{checkpoint:?}")
+    /// Never syncs. Breaks the promise of a checkpoint: only for the control runs of power-cut tests.
+    pub fn open_unsynced(dir: &Path) -> Result<(Store, Option<Loaded>, Vec<Damage>), OpenError> {
+        Self::open_with(dir, false)
     }
+
+    fn open_with(dir: &Path, sync: bool) -> Result<(Store, Option<Loaded>, Vec<Damage>), OpenError> {
+        let failed = |operation, error| OpenError::Io { operation, file: dir.to_owned(), error };
+        let directory = Directory::open(dir, sync).map_err(|error| failed("open", error))?;
+        let files = directory.list().map_err(|error| failed("list", error))?;
+        let newest = |named: &Named| match *named {
+            Named::Manifest(sequence) | Named::States(sequence) => sequence,
+            Named::Unfinished => 0,
+        };
+        let next_sequence = files.iter().map(newest).max().unwrap_or(0) + 1;
+        let mut store = Store { directory, last: None, next_sequence, poisoned: false };
+        let (loaded, damage) = store.load(&files)?;
+        for damage in &damage {
+            tracing::error!(%damage, "a checkpoint is damaged");
+        }
+        if loaded.is_none() && !damage.is_empty() {
+            return Err(OpenError::Damaged { dir: dir.to_owned(), damage });
+        }
+        // A rename that was not synced yet is about to be relied upon.
+        store.directory.sync().map_err(|error| failed("sync", error))?;
+        Ok((store, loaded, damage))
+    }
+
+    fn load(&mut self, files: &[Named]) -> Result<(Option<Loaded>, Vec<Damage>), OpenError> {
+        let mut damage = Vec::new();
+        for named in files.iter().rev() {
+            let Named::Manifest(sequence) = *named else { continue };
+            let manifest = load::manifest(&self.directory, sequence);
+            let loaded = manifest.and_then(|manifest| {
+                let loaded = load::checkpoint(&self.directory, &manifest)?;
+                Ok((manifest, loaded))
+            });
+            match loaded {
+                Ok((manifest, loaded)) => {
+                    self.last = Some(manifest);
+                    return Ok((Some(loaded), damage));
+                }
+                Err(Unusable::Damaged(one)) => damage.push(one),
+                Err(Unusable::Version { file, version }) => return Err(OpenError::Version { file, version }),
+                Err(Unusable::Io { operation, file, error }) => {
+                    return Err(OpenError::Io { operation, file, error });
+                }
+            }
+        }
+        Ok((None, damage))
+    }
+
+    /// Makes `checkpoint` durable, then removes what is named by neither it nor the one before it.
+    pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<Written, WriteError> {
+        if self.poisoned {
+            return Err(WriteError::Poisoned { dir: self.directory.path().to_owned() });
+        }
+        check_sizes(checkpoint)?;
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let mut layout = Layout::new(sequence);
+        let states = self.place(checkpoint, &mut layout)?;
+        let (position, membership) = (checkpoint.position, checkpoint.membership.clone());
+        let manifest = Manifest { sequence, position, membership, states };
+        self.write_files(&layout, &manifest).map_err(|failure| self.failed(failure, sequence))?;
+        self.publish(sequence).map_err(|failure| {
+            self.poisoned = true;
+            failure.into_io()
+        })?;
+        let before = self.last.replace(manifest);
+        self.prune(before.as_ref());
+        Ok(Written { sequence, release_through: before.map_or(0, |before| before.position.applied) })
+    }
+
+    /// Gives each state its place, in the new file or where it is.
+    fn place(
+        &self,
+        checkpoint: &Checkpoint,
+        layout: &mut Layout,
+    ) -> Result<BTreeMap<Key, Place>, WriteError> {
+        let mut placed = BTreeMap::new();
+        for (key, state) in &checkpoint.states {
+            let place = match state {
+                State::Changed(bytes) => layout.push(bytes.clone()),
+                State::Unchanged => {
+                    let last = self.last.as_ref().and_then(|last| last.states.get(key));
+                    *last.ok_or_else(|| WriteError::UnknownKey(key.clone()))?
+                }
+            };
+            placed.insert(key.clone(), place);
+        }
+        let scattered = files_to_merge(&placed, layout);
+        let keys: Vec<Key> = load::keys_in(&placed, &scattered).map(|(key, _)| key.clone()).collect();
+        let mut reader = StateReader::new(&self.directory);
+        for key in keys {
+            if let Some(place) = placed.get_mut(&key) {
+                *place = layout.push(reader.read(place).map_err(WriteError::from)?);
+            }
+        }
+        Ok(placed)
+    }
+
+    fn write_files(&self, layout: &Layout, manifest: &Manifest) -> Result<(), Failure> {
+        let named = Named::States(manifest.sequence);
+        if !layout.is_empty() {
+            self.directory
+                .write(named, |file| layout.write(file))
+                .map_err(|error| self.io("write", named, error))?;
+            self.directory.sync().map_err(|error| self.io("sync the name of", named, error))?;
+        }
+        let named = Named::Unfinished;
+        let bytes = manifest.encode();
+        let written = self.directory.write(named, |mut file| file.write_all(&bytes));
+        written.map_err(|error| self.io("write", named, error))
+    }
+
+    fn publish(&self, sequence: u64) -> Result<(), Failure> {
+        let named = Named::Manifest(sequence);
+        let renamed = self.directory.rename(Named::Unfinished, named);
+        renamed.map_err(|error| self.io("rename", named, error))?;
+        self.directory.sync().map_err(|error| self.io("sync the name of", named, error))
+    }
+
+    fn io(&self, operation: &'static str, named: Named, error: io::Error) -> Failure {
+        Failure { operation, file: self.directory.path_of(named), error }
+    }
+
+    /// Nothing has been named yet. A full disk gets its space back; after anything else the store is not used again.
+    fn failed(&mut self, failure: Failure, sequence: u64) -> WriteError {
+        let full = matches!(failure.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let removed = [Named::States(sequence), Named::Unfinished].map(|named| self.directory.remove(named));
+        if full && removed.iter().all(Result::is_ok) {
+            return WriteError::NoSpace { dir: self.directory.path().to_owned() };
+        }
+        self.poisoned = true;
+        failure.into_io()
+    }
+
+    /// Removes what neither the last checkpoint nor `before` names. What cannot be removed now is tried next time.
+    fn prune(&self, before: Option<&Manifest>) {
+        let kept = || self.last.iter().chain(before);
+        let manifests: BTreeSet<u64> = kept().map(|manifest| manifest.sequence).collect();
+        let states: BTreeSet<u64> =
+            kept().flat_map(|kept| kept.states.values()).map(|place| place.file).collect();
+        let needed = |named: &Named| match named {
+            Named::Manifest(sequence) => manifests.contains(sequence),
+            Named::States(sequence) => states.contains(sequence),
+            Named::Unfinished => false,
+        };
+        let files = self.directory.list().unwrap_or_default();
+        // Manifests first: one that is left must not name files that are gone.
+        for named in files.into_iter().filter(|named| !needed(named)) {
+            if let Err(error) = self.directory.remove(named) {
+                let file = self.directory.path_of(named);
+                tracing::warn!(file = %file.display(), %error, "cannot remove an old checkpoint file");
+                return;
+            }
+        }
+    }
+}
+
+/// A disk operation that failed.
+struct Failure {
+    operation: &'static str,
+    file: std::path::PathBuf,
+    error: io::Error,
+}
+
+impl Failure {
+    fn into_io(self) -> WriteError {
+        WriteError::Io { operation: self.operation, file: self.file, error: self.error }
+    }
+}
+
+/// When the states lie in too many files: the smaller half of these.
+fn files_to_merge(placed: &BTreeMap<Key, Place>, layout: &Layout) -> Vec<u64> {
+    let mut live_bytes: BTreeMap<u64, u64> = BTreeMap::new();
+    for place in placed.values().filter(|place| place.file != layout.sequence()) {
+        *live_bytes.entry(place.file).or_default() += u64::from(place.bytes);
+    }
+    if live_bytes.len() < STATE_FILES_MAX {
+        return Vec::new();
+    }
+    let mut files: Vec<u64> = live_bytes.keys().copied().collect();
+    files.sort_by_key(|file| live_bytes[file]);
+    files.truncate(STATE_FILES_MAX / 2);
+    files
+}
+
+fn check_sizes(checkpoint: &Checkpoint) -> Result<(), WriteError> {
+    let check =
+        |what, bytes, max| if bytes > max { Err(WriteError::TooLarge { what, bytes, max }) } else { Ok(()) };
+    check("a membership", checkpoint.membership.len(), MEMBERSHIP_BYTES_MAX)?;
+    check("a list of states", checkpoint.states.len(), STATES_MAX)?;
+    for (key, state) in &checkpoint.states {
+        check("a key", key.0.len(), KEY_BYTES_MAX)?;
+        if let State::Changed(bytes) = state {
+            check("a state", bytes.len(), STATE_BYTES_MAX)?;
+        }
+    }
+    Ok(())
 }
