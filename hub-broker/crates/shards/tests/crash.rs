@@ -93,8 +93,9 @@ struct Sent {
 }
 
 struct World {
-    dir: tempfile::TempDir,
+    // Goes before its directory.
     shards: Option<Shards>,
+    dir: tempfile::TempDir,
     expected: BTreeMap<i32, Expected>,
 }
 
@@ -271,7 +272,12 @@ fn durable_states(checkpoints: &Path) -> Vec<PartitionState> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_restart_finds_exactly_what_was_acknowledged(steps in prop::collection::vec(steps(), 1..40)) {
