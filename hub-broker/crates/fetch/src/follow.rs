@@ -68,12 +68,28 @@ impl Follow {
         self.next
     }
 
+    /// Waits for the high watermark to move, and for the partition's end: a reader of a closed one would wait
+    /// for ever.
+    async fn more(&mut self) -> Result<(), FollowError> {
+        let metadata = &self.fetch.inner.metadata;
+        let mut topics = metadata.subscribe();
+        loop {
+            if locate(metadata, self.reader.id(), None).is_err() {
+                return Err(FollowError::Closed);
+            }
+            tokio::select! {
+                moved = self.high_watermark.changed() => return moved.map_err(|_| FollowError::Closed),
+                changed = topics.changed() => changed.map_err(|_| FollowError::Closed)?,
+            }
+        }
+    }
+
     /// The next committed batches, one or more, back to back. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, FollowError> {
         loop {
             let end = *self.high_watermark.borrow_and_update();
             if end <= self.next {
-                self.high_watermark.changed().await.map_err(|_| FollowError::Closed)?;
+                self.more().await?;
                 continue;
             }
             let (reader, from) = (self.reader.clone(), self.next);

@@ -6,9 +6,9 @@
 
 use bytes::Bytes;
 use partition_log::{PartitionReader, ReadError};
-use schemas::{BatchHeader, Offset};
+use schemas::{BatchHeader, Offset, PartitionId};
 
-use crate::error::FetchError;
+use crate::error::{FetchError, PartitionError};
 use crate::limits::{SLICE_BYTES, TAIL_OFFSETS};
 use crate::request::{FetchPartition, Fetched, FetchedPartition};
 
@@ -51,11 +51,8 @@ impl Gather {
         Self { slots: slots.collect(), bytes: 0, bytes_max: bytes_max.max(1) }
     }
 
-    pub(crate) fn readers(&self) -> impl Iterator<Item = (usize, &PartitionReader)> {
-        self.slots
-            .iter()
-            .enumerate()
-            .filter_map(|(at, slot)| slot.source.as_ref().ok().map(|reader| (at, reader)))
+    pub(crate) fn readers(&self) -> impl Iterator<Item = &PartitionReader> {
+        self.slots.iter().filter_map(|slot| slot.source.as_ref().ok())
     }
 
     pub(crate) fn len_bytes(&self) -> usize {
@@ -71,10 +68,12 @@ impl Gather {
         self.bytes >= self.bytes_max || self.slots.iter().all(|slot| slot.full)
     }
 
-    /// The partition was closed while the fetch waited.
-    pub(crate) fn fail(&mut self, at: usize, error: FetchError) {
-        if let Some(slot) = self.slots.get_mut(at) {
-            slot.source = Err(error);
+    /// Gives up partitions that were closed meanwhile.
+    pub(crate) fn recheck(&mut self, exists: impl Fn(PartitionId) -> Result<(), PartitionError>) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.source.is_ok()) {
+            if let Err(error) = exists(slot.request.partition) {
+                slot.source = Err(error.into());
+            }
         }
     }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use metadata::Principal;
+use partition_log::PartitionReader;
 use schemas::{Offset, PartitionId};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{FetchError, PartitionError};
+use crate::error::FetchError;
 use crate::gather::{Gather, Lane};
 use crate::limits::{PARTITIONS_MAX, SLICE_BYTES, SLICE_PERMITS};
 use crate::locate::locate;
@@ -16,7 +17,15 @@ use crate::pool::Stopped;
 use crate::request::{FetchRequest, FetchResponse, FetchedPartition, Held};
 use crate::{Fetch, Inner};
 
-type Wakes = Vec<(usize, watch::Receiver<Offset>)>;
+/// What ends a wait.
+struct Wakes {
+    /// More to read.
+    high_watermarks: Vec<watch::Receiver<Offset>>,
+    /// A topic may be gone: readers of a closed partition would wait for ever.
+    metadata: watch::Receiver<u64>,
+    /// The metadata version at which the readers were last looked for.
+    version: u64,
+}
 
 impl Fetch {
     /// Waits until `min_bytes` are there, an error is, or `max_wait` is over.
@@ -37,22 +46,25 @@ impl Inner {
         let deadline = Instant::now() + request.max_wait;
         let bytes_max = request.max_bytes.min(self.config.answer_bytes_max);
         let min_bytes = request.min_bytes.min(bytes_max);
+        // Subscribed before anything is looked at: what changes after it wakes the wait below.
+        let metadata = self.metadata.subscribe();
+        let version = *metadata.borrow();
         let mut gather = Gather::new(request.partitions, bytes_max, |wanted| {
             Ok(locate(&self.metadata, wanted.partition, wanted.current_leader_epoch)?)
         });
-        // Subscribed before the first read: what is published after it wakes the wait below.
-        let mut wakes: Wakes = gather.readers().map(|(at, reader)| (at, reader.subscribe())).collect();
+        let high_watermarks = gather.readers().map(PartitionReader::subscribe).collect();
+        let mut wakes = Wakes { high_watermarks, metadata, version };
         let mut held = Held::default();
         loop {
-            wakes.iter_mut().for_each(|(_, wake)| drop(wake.borrow_and_update()));
+            if wakes.reset() {
+                gather.recheck(|partition| locate(&self.metadata, partition, None).map(drop));
+            }
             gather = self.read_all(gather, &mut held, deadline).await?;
             if gather.len_bytes() >= min_bytes || gather.has_error() || gather.is_full() {
                 return Ok((gather, held));
             }
-            match timeout_at(deadline, any_change(&mut wakes)).await {
-                Ok(Changed::Grown) => {}
-                Ok(Changed::Closed(at)) => gather.fail(at, PartitionError::UnknownPartition.into()),
-                Err(_elapsed) => return Ok((gather, held)),
+            if timeout_at(deadline, wakes.any()).await.is_err() {
+                return Ok((gather, held));
             }
         }
     }
@@ -105,19 +117,21 @@ impl Held {
     }
 }
 
-enum Changed {
-    Grown,
-    Closed(usize),
-}
+impl Wakes {
+    /// What has happened up to now does not wake any more. Tells whether the metadata has changed.
+    fn reset(&mut self) -> bool {
+        self.high_watermarks.iter_mut().for_each(|wake| drop(wake.borrow_and_update()));
+        let version = *self.metadata.borrow_and_update();
+        std::mem::replace(&mut self.version, version) != version
+    }
 
-/// Ends at the first change of any high watermark; without partitions, never.
-async fn any_change(wakes: &mut Wakes) -> Changed {
-    let mut changes: FuturesUnordered<_> =
-        wakes.iter_mut().map(|(at, wake)| async { (*at, wake.changed().await) }).collect();
-    match changes.next().await {
-        Some((_, Ok(()))) => Changed::Grown,
-        Some((at, Err(_closed))) => Changed::Closed(at),
-        None => std::future::pending().await,
+    async fn any(&mut self) {
+        let mut changes: FuturesUnordered<_> =
+            self.high_watermarks.iter_mut().map(watch::Receiver::changed).collect();
+        tokio::select! {
+            Some(_) = changes.next() => {}
+            _ = self.metadata.changed() => {}
+        }
     }
 }
 

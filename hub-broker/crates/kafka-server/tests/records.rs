@@ -223,7 +223,7 @@ async fn a_batch_sent_twice_is_stored_once() {
     let hub = Hub::start().await;
     let mut client = hub.client().await;
     let id = make_topic(&mut client).await;
-    let producer = client.call(&InitProducerIdRequest::default(), 4).await;
+    let producer = client.call(&InitProducerIdRequest::default().with_transactional_id(None), 4).await;
     assert_eq!((producer.error_code, producer.producer_epoch), (0, 0));
     let idempotent = |sequence| {
         let from = (ProducerId(producer.producer_id.0), ProducerEpoch(0), Sequence(sequence));

@@ -24,6 +24,9 @@ const MAX_TIMESTAMP: i64 = -3;
 /// KIP-405: the first offset on the leader's own disk. There is no other tier, so it is the earliest.
 const EARLIEST_LOCAL: i64 = -4;
 
+/// KIP-320.
+const FIRST_WITH_EPOCH: i16 = 4;
+
 impl Control for ListOffsets {
     type Request = ListOffsetsRequest;
 
@@ -64,7 +67,7 @@ async fn answer(
         Ok(Some(found)) => answer
             .with_offset(found.offset.0)
             .with_timestamp(found.timestamp_ms)
-            .with_leader_epoch(found.leader_epoch.0),
+            .with_leader_epoch(if head.version >= FIRST_WITH_EPOCH { found.leader_epoch.0 } else { -1 }),
         // No record matches: −1 for all three, and no error.
         Ok(None) => answer.with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
         Err(code) => answer.with_error_code(code).with_offset(-1).with_timestamp(-1).with_leader_epoch(-1),
