@@ -17,8 +17,8 @@ use std::{
 };
 use wal::{Config, Frame, GroupId, Wal};
 
-const TURNS: usize = 5;
-const TURN: Duration = Duration::from_millis(600);
+const TURNS: usize = 21;
+const TURN: Duration = Duration::from_millis(150);
 const GROUPS: u32 = 64;
 const FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of a group commit, and of each of its entries.

@@ -129,6 +129,32 @@ fn damage_in_the_last_group_commit_is_cut_and_never_comes_back() {
     }
 }
 
+#[test]
+fn frames_behind_a_torn_one_do_not_come_back_where_new_ones_fit_exactly() {
+    let disk = SimDisk::new(3);
+    let (wal, _) = try_open(&disk, unhurried()).expect("opens");
+    let start = frames(&disk, &file_name(1)).last().expect("frames").end();
+    // The last of these four stands at the start of a page. After recovery, the opening commit frame (80 bytes), the
+    // second entry again and its commit frame (88 bytes) end exactly there, and its sequence number would be next.
+    let page = start.next_multiple_of(4096) + 4096;
+    let second = vec![2; (page - start - 80 - 88) as usize - FRAME_HEADER_BYTES];
+    write(
+        &wal,
+        vec![entry(1, 1, &[1; 32]), entry(1, 2, &second), entry(1, 3, &[3; 40]), entry(9, 1, b"ghost")],
+    );
+    drop(wal);
+    assert!(frames(&disk, &file_name(1)).iter().any(|found| found.position == page));
+    flip(&disk, &file_name(1), start, 0);
+    let (wal, recovered) = try_open(&disk, unhurried()).expect("opens");
+    assert_eq!(recovered.torn_tail.map(|torn| torn.position), Some(start));
+    write(&wal, vec![entry(1, 1, &second)]);
+    assert_eq!(frames(&disk, &file_name(1)).last().expect("frames").end(), page);
+    drop(wal);
+    let (_wal, recovered) = open(&disk);
+    assert_eq!(indexes(&recovered, 1), [1]);
+    assert!(!recovered.groups.contains_key(&GroupId(9)), "{recovered:?}");
+}
+
 /// A log whose current file has been used before, with frames of the same sizes. The last write has reached a page
 /// that no write of this use had touched, and nothing behind its frames has reached the disk.
 fn recycled() -> (SimDisk, String, u64) {

@@ -36,6 +36,8 @@ struct State {
     /// What new files may still take.
     room: Option<u64>,
     syncs: u64,
+    /// Syncs do nothing.
+    unsynced: bool,
 }
 
 #[derive(Clone)]
@@ -52,12 +54,19 @@ impl SimDisk {
             operations_left: None,
             room: None,
             syncs: 0,
+            unsynced: false,
         })))
     }
 
     /// The machine stops after so many more operations.
     pub fn stop_after(&self, operations: u64) {
         self.0.lock().operations_left = Some(operations);
+    }
+
+    /// A disk whose syncs do nothing.
+    pub fn without_syncs(self) -> Self {
+        self.0.lock().unsynced = true;
+        self
     }
 
     pub fn set_room(&self, room: Option<u64>) {
@@ -85,6 +94,7 @@ impl SimDisk {
             operations_left: None,
             room: state.room,
             syncs: 0,
+            unsynced: false,
         })))
     }
 
@@ -268,6 +278,9 @@ impl DiskFile for SimFile {
         let mut state = self.disk.0.lock();
         state.operate()?;
         state.syncs += 1;
+        if state.unsynced {
+            return Ok(());
+        }
         let inode = &mut state.inodes[self.inode];
         inode.durable.resize(inode.now.len(), 0);
         for sector in std::mem::take(&mut inode.dirty) {
