@@ -97,7 +97,7 @@ impl Cluster {
                     }
                 }
                 Action::Apply(entries) => self.apply(at, entries),
-                Action::RoleChanged { role, term, .. } if role == Role::Leader => {
+                Action::RoleChanged { role: Role::Leader, term, .. } => {
                     self.trace.push((self.hubs[at].id.0, term));
                 }
                 Action::RoleChanged { .. } | Action::Refused { .. } => {}

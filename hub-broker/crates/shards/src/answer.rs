@@ -88,7 +88,7 @@ impl Answer {
         // What was held is given back first: the one who is called may ask for more at once.
         self.permit = None;
         match self.waiting.take() {
-            Some(Waiting::Append(done)) => done(append_outcome(outcome)),
+            Some(Waiting::Append(done)) => done(append_outcome(&outcome)),
             Some(Waiting::Command(done)) => done(command_outcome(&outcome)),
             Some(Waiting::Propose(done)) => done(propose_outcome(outcome)),
             None => {}
@@ -116,10 +116,10 @@ impl Drop for Answer {
     }
 }
 
-fn append_outcome(outcome: Outcome) -> Result<Appended, AppendError> {
+fn append_outcome(outcome: &Outcome) -> Result<Appended, AppendError> {
     match outcome {
-        Outcome::Appended(appended) => Ok(appended),
-        Outcome::Sequence(error) => Err(AppendError::Sequence(error)),
+        Outcome::Appended(appended) => Ok(*appended),
+        Outcome::Sequence(error) => Err(AppendError::Sequence(*error)),
         Outcome::UnknownPartition => Err(AppendError::UnknownPartition),
         Outcome::Malformed | Outcome::Done | Outcome::Answered(_) => Err(AppendError::Malformed),
     }

@@ -81,8 +81,8 @@ impl Checkpointer {
         let force = !self.groups[group].is_settled();
         self.executors[place.executor].push(Message::Capture { slot: place.slot, force, reply });
         // An executor that has stopped drops the message, and with it the sender.
-        let Ok(Some(mut captured)) = captured.recv() else { return false };
-        self.sync(std::mem::take(&mut captured.dirty));
+        let Ok(Some(captured)) = captured.recv() else { return false };
+        self.sync(&captured.dirty);
         let Some(release_through) = self.store(group, captured) else { return false };
         self.wal.release(GroupId(id), release_through);
         true
@@ -99,7 +99,7 @@ impl Checkpointer {
         }
     }
 
-    fn sync(&self, dirty: Vec<DirtyFile>) {
+    fn sync(&self, dirty: &[DirtyFile]) {
         let mut seen = HashSet::new();
         for file in dirty.iter().filter(|_| self.sync) {
             if seen.insert(file.path())

@@ -55,6 +55,7 @@ pub struct Shards {
 
 impl Shards {
     /// Recovers everything and returns when every group leads itself and has applied what was committed. Blocks.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is for one start")]
     pub fn start(config: Config, metadata: Box<dyn StateMachine>) -> Result<Self, StartError> {
         let running = crate::start::start(&config, metadata)?;
         Ok(Self {

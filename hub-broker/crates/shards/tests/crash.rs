@@ -245,7 +245,7 @@ fn spoil(path: &Path, state: Option<&PartitionState>) {
     let lengths =
         state.into_iter().flat_map(|state| &state.segments).map(|segment| (segment.id, segment.bytes));
     let is_known = |id: &u64| name.contains(&format!("-{id:08x}."));
-    match lengths.filter(|(id, _)| is_known(id)).last() {
+    match lengths.filter(|(id, _)| is_known(id)).next_back() {
         // An index that was synced stays; what was added to it since is cut off at the start.
         Some(_) if !name.ends_with(".log") => {}
         Some((_, bytes)) => {
