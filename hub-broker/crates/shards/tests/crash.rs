@@ -242,10 +242,10 @@ fn name(id: PartitionId) -> String {
 fn spoil(path: &Path, state: Option<&PartitionState>) {
     let file = fs::File::options().write(true).open(path).expect("a file");
     let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
-    let lengths =
+    let mut lengths =
         state.into_iter().flat_map(|state| &state.segments).map(|segment| (segment.id, segment.bytes));
     let is_known = |id: &u64| name.contains(&format!("-{id:08x}."));
-    match lengths.filter(|(id, _)| is_known(id)).next_back() {
+    match lengths.rfind(|(id, _)| is_known(id)) {
         // An index that was synced stays; what was added to it since is cut off at the start.
         Some(_) if !name.ends_with(".log") => {}
         Some((_, bytes)) => {
