@@ -114,7 +114,7 @@ impl Lane {
     }
 
     pub fn is_drained(&self) -> bool {
-        self.acked >= self.next
+        !self.is_before_end(self.acked)
     }
 
     pub fn disconnected(&mut self, shared: &mut Shared) {
@@ -228,14 +228,22 @@ impl Lane {
         Obstacle::Amend(Amendment::Begin { lane: self.id, stored, stream, partition })
     }
 
+    /// Whether there may be an entry from this number on: the last one is a step below `next`.
+    fn is_before_end(&self, number: u64) -> bool {
+        number + NUMBER_STEP <= self.next
+    }
+
     /// Entries at the span's end wait until what was acknowledged before them is trimmed.
     fn ask_for_more(&mut self, shared: &mut Shared) {
         let until = self.next.min(self.first + SPAN);
-        if self.reading.is_none() && self.cursor < until {
+        if self.reading.is_some() || !self.is_before_end(self.cursor) {
+            return;
+        }
+        if self.cursor < until {
             self.reading = Some((self.cursor, until));
             shared.act(Action::InFlight { lane: self.id, end: until });
             shared.act(Action::Read { lane: self.id, from: self.cursor, until });
-        } else if self.cursor < self.next && self.cursor >= until && self.acked > self.first {
+        } else if self.acked > self.first {
             self.trim(Vec::new(), true, shared);
         }
     }
