@@ -287,7 +287,10 @@ fn check_names(request: &Join) -> Result<(), MemberError> {
 
 /// What a client says of itself is for people to read: it is cut rather than refused.
 fn shorten(text: &mut String) {
-    text.truncate(text.floor_char_boundary(CLIENT_BYTES_MAX));
+    let end = (0..=CLIENT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    if text.len() > CLIENT_BYTES_MAX {
+        text.truncate(end);
+    }
 }
 
 /// A request that cannot be handed over, or whose task ends before it answers, may be made again.

@@ -4,13 +4,12 @@ mod common;
 
 use std::collections::{BTreeMap, HashSet};
 
-use common::{append, batch, brisk, create, eventually, life, name, shards_config};
+use common::{agree_and_crash, append, batch, brisk, create, eventually, life, name};
 use metadata::{
     AdmitAgentsError, Command, Config, ConfigureTopicError, CreateTopic, CreateTopicError, DeleteTopicError,
-    EnsureTopicError, Hub, Listener, Metadata, Principal,
+    EnsureTopicError, Hub, Listener, Principal,
 };
 use schemas::{NodeId, Offset, PartitionIndex, TopicId};
-use shards::Shards;
 use uuid::Uuid;
 
 fn anyone() -> Principal {
@@ -54,18 +53,6 @@ fn a_name_that_is_used_again_is_another_topic() {
         assert_eq!(reader.high_watermark(), Offset(0));
         let old = first.partition_id(PartitionIndex(0));
         eventually("the old partitions are closed", || metadata.shards().partition(old).is_none()).await;
-    });
-}
-
-/// Has the metadata agree on commands while nobody carries them out, as if the hub had crashed in between.
-fn agree_and_crash(dir: &std::path::Path, commands: Vec<Command>) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let (machine, _views) = Metadata::state_machine();
-        let shards = Shards::start(shards_config(dir), Box::new(machine)).unwrap();
-        for command in commands {
-            shards.propose_metadata(command.encode().into()).await.unwrap();
-        }
     });
 }
 

@@ -172,7 +172,7 @@ impl Group {
                 self.store_static(now, new_id, told_leader, request.supports_skipping_assignment);
             }
             GroupState::Stable => {
-                self.rebalance_or_complete_join(now, "a static member changed the protocol")
+                self.rebalance_or_complete_join(now, "a static member changed the protocol");
             }
             // The leader may already assign to the old id.
             GroupState::CompletingRebalance => self.prepare_rebalance(now, "a static member came back"),

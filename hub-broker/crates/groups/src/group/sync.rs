@@ -73,16 +73,16 @@ impl Group {
             return;
         }
         match self.storing.take() {
-            Some(Storing::Assignment { generation, assignment, .. }) => {
-                if self.state == GroupState::CompletingRebalance && generation == self.generation {
-                    self.assignment_stored(now, assignment, result);
-                }
+            Some(Storing::Assignment { generation, assignment, .. })
+                if self.state == GroupState::CompletingRebalance && generation == self.generation =>
+            {
+                self.assignment_stored(now, assignment, result);
             }
             Some(Storing::StaticMember { member_id, told_leader, skip_assignment, .. }) => {
                 self.static_member_stored(&member_id, told_leader, skip_assignment, result);
                 self.hear(&member_id, now);
             }
-            None => {}
+            _ => {}
         }
     }
 

@@ -1,11 +1,13 @@
 //! A hub's metadata on real shards in a directory of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use metadata::{Config, CreateTopic, Metadata};
+use metadata::{Command, Config, CreateTopic, Metadata};
 use schemas::{BatchBuilder, BuilderOptions, PartitionIndex, TopicName};
 use shards::{Append, Appended, Origin, Shards, SyncMode};
 
@@ -24,7 +26,7 @@ pub fn brisk() -> Config {
     Config { retention_interval: tick, compaction_interval: tick, ..Config::default() }
 }
 
-pub fn shards_config(dir: &Path) -> shards::Config {
+fn shards_config(dir: &Path) -> shards::Config {
     shards::Config {
         shard_count: 8,
         sync: SyncMode::Off,
@@ -66,4 +68,16 @@ pub async fn append(metadata: &Metadata, topic: &str, partition: i32, batch: Byt
     let shard = topic.placement(index).unwrap().shard();
     let request = Append { partition: topic.partition_id(index), origin: Origin::Hub, batch };
     metadata.shards().append_future(shard, request).await.unwrap()
+}
+
+/// Has the metadata agree on commands while nobody carries them out, as if the hub had crashed in between.
+pub fn agree_and_crash(dir: &Path, commands: Vec<Command>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (machine, _views) = Metadata::state_machine();
+        let shards = Shards::start(shards_config(dir), Box::new(machine)).unwrap();
+        for command in commands {
+            shards.propose_metadata(command.encode().into()).await.unwrap();
+        }
+    });
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Join { who: usize, instance: Option<u8>, knows: bool, variant: u8 },
     Sync { who: usize, stale: bool },
