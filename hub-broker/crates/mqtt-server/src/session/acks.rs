@@ -151,7 +151,7 @@ mod tests {
         window.admit(second, Some((2, Qos::AtLeastOnce)), 10);
         window.admit(first, Some((3, Qos::AtLeastOnce)), 10);
         window.settle(second, Outcome::Stored);
-        assert_eq!(due(&mut window), []);
+        assert!(due(&mut window).is_empty());
         assert_eq!((window.acks_waiting(), window.in_flight_bytes()), (3, 20));
         window.settle(first, Outcome::Stored);
         assert_eq!(due(&mut window), [1, 2, 3]);
@@ -165,7 +165,7 @@ mod tests {
         let call = window.open();
         window.admit(call, Some((1, Qos::AtLeastOnce)), 1);
         window.admit_settled(Some((2, Qos::ExactlyOnce)), Outcome::Stored);
-        assert_eq!(due(&mut window), []);
+        assert!(due(&mut window).is_empty());
         window.settle(call, Outcome::Stored);
         assert_eq!(due(&mut window), [1, 2]);
     }
