@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::{error::Elapsed, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::{self, Answer, Pending, RequestError};
-use crate::frame::{FrameReader, Memory};
+use crate::answer::{Answer, Pending, RequestError};
+use crate::dispatch;
+use crate::frame::{FrameError, FrameReader, Memory};
 use crate::limits::IN_FLIGHT_REQUESTS_MAX;
 use crate::response::Chunks;
 use crate::session::Session;
@@ -27,15 +28,11 @@ use crate::session::Session;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionError {
     #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
     Socket(#[from] io::Error),
-    #[error("the client closed it in the middle of a request")]
-    Cut,
-    #[error("idle")]
-    Idle,
-    #[error("no progress in the middle of a request or a response")]
+    #[error("the client takes no bytes of its answer")]
     Stalled,
-    #[error("a request of {len} bytes, where 8 to {max} are allowed")]
-    Length { len: i32, max: usize },
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The protocol's only way to tell a producer that wants no answers.
@@ -48,7 +45,11 @@ pub(crate) enum ConnectionError {
 impl ConnectionError {
     /// Whether whoever runs the hub should know what this client sends.
     pub(crate) fn is_clients_fault(&self) -> bool {
-        matches!(self, Self::Length { .. } | Self::Request(_) | Self::Stalled | Self::Unacknowledged(_))
+        match self {
+            Self::Frame(error) => matches!(error, FrameError::Length { .. } | FrameError::Stalled),
+            Self::Request(_) | Self::Stalled | Self::Unacknowledged(_) => true,
+            Self::Socket(_) | Self::Stopping => false,
+        }
     }
 }
 
@@ -142,7 +143,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
 ) -> Result<(), ConnectionError> {
     while chunks.has_remaining() {
         if timeout(stall_timeout, output.write_buf(chunks)).await?? == 0 {
-            return Err(ConnectionError::Cut);
+            return Err(ConnectionError::Stalled);
         }
     }
     Ok(())

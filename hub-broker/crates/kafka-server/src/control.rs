@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use kafka_protocol::protocol::{Decodable, Encodable, Request};
 
-use crate::api::{Entry, Versions};
-use crate::dispatch::{Answer, Head, Pending, RequestError};
+use crate::answer::{Answer, Head, Pending, RequestError};
+use crate::entry::{Entry, Versions};
 use crate::session::Session;
 use crate::wire::{Field, Reader, WireError, walk};
 

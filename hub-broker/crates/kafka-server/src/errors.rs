@@ -11,7 +11,7 @@ use metadata::{CreateTopicError, DeleteTopicError, EnsureTopicError, ProducerIdE
 use schemas::BatchError;
 use shards::{AppendError, SequenceError};
 
-use crate::dispatch::Head;
+use crate::answer::Head;
 use crate::topics::TopicRef;
 
 /// Not counted: the client only learns which versions it may use.

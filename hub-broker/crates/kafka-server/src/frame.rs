@@ -6,19 +6,43 @@
 //!
 //! The length is checked against what its API may send before memory is taken for it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
-use crate::connection::ConnectionError;
 use crate::limits::{
     CONTROL_REQUEST_BYTES_MAX, FRAME_HEAD_BYTES, IN_FLIGHT_BYTES_MAX, RECORDS_REQUEST_BYTES_MAX,
     SMALL_REQUEST_BYTES,
 };
+
+/// Why no further request can be read from a connection.
+#[derive(Debug, Error)]
+pub(crate) enum FrameError {
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error("the client closed it in the middle of a request")]
+    Cut,
+    #[error("idle")]
+    Idle,
+    #[error("no progress in the middle of a request")]
+    Stalled,
+    #[error("a request of {len} bytes, where 8 to {max} are allowed")]
+    Length { len: i32, max: usize },
+    #[error("the hub is stopping")]
+    Stopping,
+}
+
+impl From<Elapsed> for FrameError {
+    fn from(_: Elapsed) -> Self {
+        Self::Stalled
+    }
+}
 
 const PRODUCE: i16 = 0;
 const PREFIX_BYTES: usize = 4;
@@ -57,7 +81,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// `None` when the client has closed the connection between two requests.
-    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, ConnectionError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         if !self.wait_for_data().await? {
             return Ok(None);
         }
@@ -72,35 +96,35 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let missing = len - bytes.len();
             let mut rest = (&mut bytes).limit(missing);
             if timeout(self.stall_timeout, self.socket.read_buf(&mut rest)).await?? == 0 {
-                return Err(ConnectionError::Cut);
+                return Err(FrameError::Cut);
             }
         }
         Ok(Some(Frame { bytes: bytes.freeze(), memory }))
     }
 
     /// Who waits for an answer of ours is not idle.
-    async fn wait_for_data(&mut self) -> Result<bool, ConnectionError> {
+    async fn wait_for_data(&mut self) -> Result<bool, FrameError> {
         loop {
             match timeout(self.idle_timeout, self.socket.fill_buf()).await {
                 Ok(data) => return Ok(!data?.is_empty()),
                 Err(_) if self.in_flight.available_permits() == IN_FLIGHT_BYTES_MAX => {
-                    return Err(ConnectionError::Idle);
+                    return Err(FrameError::Idle);
                 }
                 Err(_) => {}
             }
         }
     }
 
-    async fn memory(&self, len: usize) -> Result<Memory, ConnectionError> {
+    async fn memory(&self, len: usize) -> Result<Memory, FrameError> {
         let own = permits(len.min(IN_FLIGHT_BYTES_MAX));
         let connection = Arc::clone(&self.in_flight).acquire_many_owned(own).await;
         let shared = if len > SMALL_REQUEST_BYTES {
             let permit = Arc::clone(&self.shared).acquire_many_owned(permits(len)).await;
-            Some(permit.map_err(|_| ConnectionError::Stopping)?)
+            Some(permit.map_err(|_| FrameError::Stopping)?)
         } else {
             None
         };
-        Ok(Memory { _connection: connection.map_err(|_| ConnectionError::Stopping)?, _shared: shared })
+        Ok(Memory { _connection: connection.map_err(|_| FrameError::Stopping)?, _shared: shared })
     }
 }
 
@@ -108,11 +132,11 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-fn check_length(len: i32, api_key: i16) -> Result<usize, ConnectionError> {
+fn check_length(len: i32, api_key: i16) -> Result<usize, FrameError> {
     let max = if api_key == PRODUCE { RECORDS_REQUEST_BYTES_MAX } else { CONTROL_REQUEST_BYTES_MAX };
     match usize::try_from(len) {
         Ok(bytes) if (FRAME_HEAD_BYTES..=max).contains(&bytes) => Ok(bytes),
-        _ => Err(ConnectionError::Length { len, max }),
+        _ => Err(FrameError::Length { len, max }),
     }
 }
 
@@ -135,7 +159,7 @@ mod tests {
             frame.extend_from_slice(&i16::to_be_bytes(api_key));
             frame.extend_from_slice(&[0; 6]);
             let refused = reader(frame.as_slice()).next().await;
-            assert!(matches!(refused, Err(ConnectionError::Length { .. })), "{len} for api {api_key}");
+            assert!(matches!(refused, Err(FrameError::Length { .. })), "{len} for api {api_key}");
         }
     }
 
@@ -143,7 +167,7 @@ mod tests {
     async fn a_request_that_is_cut_off_is_an_error_and_a_close_between_requests_is_none() {
         let frame = [0, 0, 0, 10, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2];
         assert_eq!(reader(&frame[..]).next().await.unwrap().unwrap().bytes, &frame[4..]);
-        assert!(matches!(reader(&frame[..13]).next().await, Err(ConnectionError::Cut)));
+        assert!(matches!(reader(&frame[..13]).next().await, Err(FrameError::Cut)));
         assert!(reader(&frame[..0]).next().await.unwrap().is_none());
     }
 
@@ -155,13 +179,13 @@ mod tests {
         let owed = frames.next().await.unwrap().unwrap();
         assert!(timeout(MINUTE * 10, frames.next()).await.is_err(), "closed although an answer was owed");
         drop(owed);
-        assert!(matches!(frames.next().await, Err(ConnectionError::Idle)));
+        assert!(matches!(frames.next().await, Err(FrameError::Idle)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_stalls_ends_its_connection() {
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(&[0, 0, 0, 20, 0, 3, 0, 0, 0, 0, 0, 0, 1]).await.unwrap();
-        assert!(matches!(reader(server).next().await, Err(ConnectionError::Stalled)));
+        assert!(matches!(reader(server).next().await, Err(FrameError::Stalled)));
     }
 }

@@ -12,11 +12,13 @@
 //! Invariants, said as absences: no offset is assigned here, no batch is changed, no group state is kept;
 //! Kafka's error codes are named in `errors` alone.
 
+mod answer;
 mod api;
 mod config;
 mod connection;
 mod control;
 mod dispatch;
+mod entry;
 mod errors;
 mod frame;
 mod hubs;

@@ -6,9 +6,9 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use metadata::{CreateTopic, Topic};
 use schemas::TopicName;
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::topics::text;

@@ -4,9 +4,9 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName as WireName};
 use schemas::TopicName;
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::topics::{TopicRef, text};

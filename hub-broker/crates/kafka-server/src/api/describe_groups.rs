@@ -4,9 +4,9 @@ use groups::{DescribedGroup as Described, GroupState};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::topics::{OPERATIONS_NOT_ASKED, text};

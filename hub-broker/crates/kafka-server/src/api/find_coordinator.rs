@@ -4,9 +4,9 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
 use crate::session::Session;

@@ -4,9 +4,9 @@ use groups::{Join, Joined, MemberError, Protocol};
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::topics::text;

@@ -10,9 +10,9 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName as W
 use metadata::{Topic, View};
 use schemas::{PartitionId, TopicName};
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
 use crate::limits::AUTO_CREATED_TOPICS_MAX;

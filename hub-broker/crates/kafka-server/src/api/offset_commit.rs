@@ -10,9 +10,9 @@ use kafka_protocol::messages::offset_commit_response::{
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use schemas::{Offset, PartitionIndex, TopicName};
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::wire::{Field, Shape, all, since, until};

@@ -3,9 +3,9 @@
 use groups::{Membership, Sync};
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
-use super::Versions;
+use crate::answer::Head;
 use crate::control::Control;
-use crate::dispatch::Head;
+use crate::entry::Versions;
 use crate::errors;
 use crate::session::Session;
 use crate::topics::text;

@@ -7,7 +7,7 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::control::{Control, decode};
-use crate::wire::{Field, Shape};
+use crate::wire::{Field, Reader, Shape};
 
 /// Calls a generic function for every API that is decoded by kafka-protocol.
 macro_rules! for_each_control {

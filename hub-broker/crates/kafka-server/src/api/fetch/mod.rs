@@ -16,8 +16,8 @@ use kafka_protocol::protocol::HeaderVersion;
 use metadata::View;
 use schemas::{BatchHeader, Compression, Offset, PartitionIndex};
 
-use super::{Entry, Versions};
-use crate::dispatch::{Answer, Head, Pending, RequestError};
+use crate::answer::{Answer, Head, Pending, RequestError};
+use crate::entry::{Entry, Versions};
 use crate::errors;
 use crate::limits::FETCH_WAIT_MAX;
 use crate::session::Session;

@@ -9,7 +9,7 @@
 use ::fetch::Fetched;
 use bytes::Bytes;
 
-use crate::dispatch::Head;
+use crate::answer::Head;
 use crate::topics::TopicRef;
 use crate::wire::Writer;
 

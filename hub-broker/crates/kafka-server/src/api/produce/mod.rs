@@ -21,8 +21,8 @@ use shards::Appended;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Entry, Versions};
-use crate::dispatch::{Answer, Head, Pending, RequestError};
+use crate::answer::{Answer, Head, Pending, RequestError};
+use crate::entry::{Entry, Versions};
 use crate::errors;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
 use crate::session::Session;

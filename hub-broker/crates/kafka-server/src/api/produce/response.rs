@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ingest::ProduceError;
 use shards::Appended;
 
-use crate::dispatch::Head;
+use crate::answer::Head;
 use crate::topics::TopicRef;
 use crate::wire::Writer;
 
