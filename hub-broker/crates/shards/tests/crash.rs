@@ -5,9 +5,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use parking_lot::Mutex;
 use partition_log::PartitionState;
 use proptest::prelude::*;
 use schemas::{Offset, PartitionId};
@@ -18,7 +20,7 @@ const PARTITIONS: i32 = 6;
 /// What a test does, one after another.
 #[derive(Debug, Clone)]
 enum Step {
-    /// The producer's next batches, one after another in flight.
+    /// The producer's next batches, one after another in flight. Producer 3 is an agent's stream.
     Append {
         partition: i32,
         producer: i64,
@@ -74,6 +76,16 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Stop),
         2 => Just(Step::Checkpoint),
     ]
+}
+
+const AGENT: i64 = 3;
+
+fn id(producer: i64) -> i64 {
+    if producer == AGENT { (1 << 62) + producer } else { producer }
+}
+
+fn request(n: i32, producer: i64, batch: bytes::Bytes) -> Append {
+    if producer == AGENT { agent_append(n, "pump-7", batch) } else { append(n, batch) }
 }
 
 /// What a partition must hold.
@@ -159,9 +171,9 @@ impl World {
         let sent = expected.producers.entry(producer).or_default();
         let mut answers = Vec::new();
         for _ in 0..batches {
-            let batch = batch(Some((producer, sent.next)), records, bytes);
+            let batch = batch(Some((id(producer), sent.next)), records, bytes);
             sent.next += records;
-            answers.push((batch.clone(), shards.append_future(shard(n), append(n, batch))));
+            answers.push((batch.clone(), shards.append_future(shard(n), request(n, producer, batch))));
         }
         for (batch, answer) in answers {
             let stored = answer.await.expect("the next batch is stored");
@@ -176,8 +188,8 @@ impl World {
     async fn resend(&mut self, n: i32, producer: i64, back: usize) {
         let sent = self.expected.get(&n).and_then(|expected| expected.producers.get(&producer));
         let Some((batch, base)) = sent.and_then(|sent| sent.batches.iter().rev().nth(back)) else { return };
-        let again = self.shards().append_future(shard(n), append(n, batch.clone())).await;
-        let again = again.expect("the last five are remembered");
+        let again = self.shards().append_future(shard(n), request(n, producer, batch.clone())).await;
+        let again = again.expect("the last four are remembered");
         assert_eq!((again.base_offset.0, again.duplicate), (*base, true));
     }
 
@@ -188,8 +200,8 @@ impl World {
         if sent.next == 0 {
             return;
         }
-        let ahead = batch(Some((producer, sent.next + 3)), 1, 10);
-        let refused = self.shards().append_future(shard(n), append(n, ahead)).await;
+        let ahead = batch(Some((id(producer), sent.next + 3)), 1, 10);
+        let refused = self.shards().append_future(shard(n), request(n, producer, ahead)).await;
         assert!(matches!(refused, Err(AppendError::Sequence(_))), "{refused:?}");
     }
 
@@ -323,4 +335,27 @@ async fn what_was_in_flight_at_a_crash_is_a_prefix() {
         // Answered, one way or the other, also without anyone who runs.
         let _ = tokio::time::timeout(Duration::from_secs(10), last).await.expect("an answer");
     }
+}
+
+#[tokio::test]
+async fn everyone_is_answered_once_when_the_hub_stops() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shards = start(dir.path());
+    open(&shards, 0).await;
+    let answers = Arc::new(Mutex::new(BTreeMap::<usize, Vec<bool>>::new()));
+    for n in 0..3_000 {
+        let answers = answers.clone();
+        let done = move |result: Result<Appended, AppendError>| {
+            answers.lock().entry(n).or_default().push(result.is_ok());
+        };
+        shards.append(shard(0), append(0, batch(None, 1, 300)), Box::new(done));
+    }
+    shards.shutdown().await;
+    let answers = answers.lock();
+    assert_eq!(answers.len(), 3_000);
+    assert!(answers.values().all(|answers| answers.len() == 1));
+    let stored = answers.values().filter(|answers| answers[0]).count();
+    assert!(stored > 0);
+    let shards = start(dir.path());
+    assert_eq!(contents(&shards, 0).len(), stored, "what was refused is not there");
 }
