@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use schemas::{Offset, PartitionIndex, TopicName};
 
-pub use crate::group::GroupState;
+use crate::error::CommitPartitionError;
+use crate::state::GroupState;
 
 /// A consumer that wants to be a member, new or again.
 #[derive(Clone, Debug)]
@@ -107,6 +108,22 @@ pub struct CommittedOffset {
     pub metadata: String,
     /// When it was committed, ms since 1970.
     pub commit_ms: i64,
+}
+
+/// What became of one partition of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitResult {
+    pub topic: TopicName,
+    pub partition: PartitionIndex,
+    pub result: Result<(), CommitPartitionError>,
+}
+
+/// A partition's committed offset, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedOffset {
+    pub topic: TopicName,
+    pub partition: PartitionIndex,
+    pub committed: Option<CommittedOffset>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

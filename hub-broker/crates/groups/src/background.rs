@@ -31,16 +31,16 @@ async fn offsets_topic(runtime: &Runtime) -> Arc<Topic> {
     let name = Runtime::offsets_topic_name();
     loop {
         // Its partitions are open at the latest when its creation has been settled.
-        if let Some(topic) = runtime.metadata.topic(&name).filter(|topic| topic.is_settled()) {
+        if let Some(topic) = runtime.context.metadata.topic(&name).filter(|topic| topic.is_settled()) {
             return topic;
         }
-        let mut versions = runtime.metadata.subscribe();
+        let mut versions = runtime.context.metadata.subscribe();
         let request = CreateTopic {
-            partitions: Some(runtime.config.offsets_partitions),
+            partitions: Some(runtime.context.config.offsets_partitions),
             config: vec![("cleanup.policy".to_owned(), Some("compact".to_owned()))],
             ..CreateTopic::new(name.clone())
         };
-        match runtime.metadata.create_topic(&Principal::internal(), request).await {
+        match runtime.context.metadata.create_topic(&Principal::internal(), request).await {
             Ok(topic) => return topic,
             Err(CreateTopicError::Exists(_)) => {
                 wait_for_change(&mut versions).await;
@@ -75,9 +75,9 @@ async fn try_load(
     topic: &Arc<Topic>,
     index: PartitionIndex,
 ) -> Result<(), LoadError> {
-    let reader = runtime.metadata.shards().partition(topic.partition_id(index));
+    let reader = runtime.context.metadata.shards().partition(topic.partition_id(index));
     let reader = reader.ok_or(LoadError::NotOpen(index.0))?;
-    let view = runtime.view();
+    let view = runtime.context.view();
     let reading = tokio::task::spawn_blocking(move || load(&reader, &view));
     let groups = reading.await.map_err(|_| LoadError::Ended)??;
     runtime.admit(topic, index, groups);
@@ -86,8 +86,8 @@ async fn try_load(
 
 /// Sweeps every group from time to time, and when a topic is gone.
 async fn sweep(runtime: &Runtime) {
-    let mut versions = runtime.metadata.subscribe();
-    let mut ticks = tokio::time::interval(runtime.config.expiry_interval);
+    let mut versions = runtime.context.metadata.subscribe();
+    let mut ticks = tokio::time::interval(runtime.context.config.expiry_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut topics = HashSet::new();
     loop {
@@ -97,7 +97,7 @@ async fn sweep(runtime: &Runtime) {
                 if changed.is_err() {
                     return;
                 }
-                let now: HashSet<TopicId> = runtime.view().topics().map(|topic| topic.id).collect();
+                let now: HashSet<TopicId> = runtime.context.view().topics().map(|topic| topic.id).collect();
                 let some_are_gone = !topics.is_subset(&now);
                 topics = now;
                 some_are_gone

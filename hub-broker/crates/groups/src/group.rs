@@ -17,7 +17,6 @@ mod leave;
 mod member;
 mod rebalance;
 mod restore;
-mod state;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -30,8 +29,8 @@ use bytes::Bytes;
 use crate::api::{DescribedGroup, DescribedMember, Joined, Synced};
 use crate::error::{CoordinatorError, MemberError};
 use crate::records::GroupMetadata;
+use crate::state::GroupState;
 use member::Member;
-pub use state::GroupState;
 
 /// The time of an event: what timers run on, and what is written down.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,8 @@
 
 mod api;
 mod background;
+mod config;
+mod context;
 mod error;
 mod group;
 mod handle;
@@ -25,13 +27,16 @@ mod offsets_log;
 mod partitioner;
 mod records;
 mod runtime;
+mod state;
 mod task;
 
 pub use api::{
-    CommittedOffset, DescribedGroup, DescribedMember, GroupState, Join, Joined, JoinedMember, Leaving,
-    ListedGroup, Membership, OffsetToCommit, Protocol, Sync, Synced,
+    CommitResult, CommittedOffset, DescribedGroup, DescribedMember, FetchedOffset, Join, Joined,
+    JoinedMember, Leaving, ListedGroup, Membership, OffsetToCommit, Protocol, Sync, Synced,
 };
+pub use config::Config;
 pub use error::{
     CommitError, CommitPartitionError, ConfigError, CoordinatorError, DeleteGroupError, MemberError,
 };
-pub use handle::{CommitResult, Config, FetchedOffset, Groups};
+pub use handle::Groups;
+pub use state::GroupState;

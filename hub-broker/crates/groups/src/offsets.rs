@@ -6,7 +6,8 @@ use metadata::View;
 use schemas::{Offset, PartitionIndex, TopicId, TopicName};
 
 use crate::api::CommittedOffset;
-use crate::group::{Group, GroupState};
+use crate::group::Group;
+use crate::state::GroupState;
 
 /// A partition by its topic's name, as consumers know it.
 pub(crate) type NamedPartition = (TopicName, PartitionIndex);

@@ -1,20 +1,19 @@
-//! What all groups share: the directory of their tasks, the clock, and how far their partitions are loaded.
+//! The directory of the groups' tasks, and which of the partitions that keep them have been read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use metadata::{Metadata, Topic, View};
+use metadata::{Metadata, Topic};
 use parking_lot::Mutex;
 use schemas::{PartitionIndex, TopicName};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
+use crate::context::Context;
 use crate::error::CoordinatorError;
-use crate::group::{Group, Now, Settings};
-use crate::handle::Config;
-use crate::limits::{GROUP_INBOX, GROUP_METADATA_BYTES_MAX};
+use crate::group::Group;
+use crate::limits::GROUP_INBOX;
 use crate::load::LoadedGroup;
 use crate::offsets::Offsets;
 use crate::offsets_log::OffsetsLog;
@@ -39,36 +38,16 @@ struct Loaded {
 }
 
 pub(crate) struct Runtime {
-    pub(crate) metadata: Metadata,
-    pub(crate) config: Config,
-    pub(crate) stop: CancellationToken,
-    started: Instant,
+    pub(crate) context: Arc<Context>,
+    stop: CancellationToken,
     groups: Mutex<HashMap<String, GroupHandle>>,
     loaded: Mutex<Loaded>,
 }
 
 impl Runtime {
     pub(crate) fn new(metadata: Metadata, config: Config, stop: CancellationToken) -> Self {
-        Self {
-            metadata,
-            config,
-            stop,
-            started: Instant::now(),
-            groups: Mutex::default(),
-            loaded: Mutex::default(),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Now {
-        Now { ms: millis(self.started.elapsed()), wall_ms: self.metadata.shards().now_ms() }
-    }
-
-    pub(crate) fn view(&self) -> Arc<View> {
-        self.metadata.view()
-    }
-
-    pub(crate) fn offsets_retention_ms(&self) -> i64 {
-        millis(self.config.offsets_retention).cast_signed()
+        let context = Arc::new(Context::new(metadata, config));
+        Self { context, stop, groups: Mutex::default(), loaded: Mutex::default() }
     }
 
     pub(crate) fn offsets_topic_name() -> TopicName {
@@ -88,13 +67,13 @@ impl Runtime {
         index: PartitionIndex,
         groups: HashMap<String, LoadedGroup>,
     ) {
-        let now = self.now();
+        let now = self.context.now();
         for (id, loaded) in groups {
             let group = match loaded.metadata {
-                Some(metadata) => Group::restore(&id, self.settings(), now, metadata),
-                None => Group::new(&id, self.settings(), now),
+                Some(metadata) => Group::restore(&id, self.context.settings(), now, metadata),
+                None => Group::new(&id, self.context.settings(), now),
             };
-            if let Some(log) = OffsetsLog::new(self.metadata.shards(), topic, index) {
+            if let Some(log) = OffsetsLog::new(self.context.metadata.shards(), topic, index) {
                 let handle = self.begin(&id, group, loaded.offsets, log, true);
                 self.groups.lock().insert(id, handle);
             }
@@ -118,10 +97,10 @@ impl Runtime {
         if let Some(handle) = groups.get(id) {
             return Ok(handle.clone());
         }
-        if groups.len() >= self.config.groups_max {
+        if groups.len() >= self.context.config.groups_max {
             return Err(CoordinatorError::TooManyGroups);
         }
-        let group = Group::new(id, self.settings(), self.now());
+        let group = Group::new(id, self.context.settings(), self.context.now());
         let handle = self.begin(id, group, Offsets::default(), log, false);
         groups.insert(id.to_owned(), handle.clone());
         Ok(handle)
@@ -150,7 +129,7 @@ impl Runtime {
         if loaded.partitions.get(partition) != Some(&true) {
             return Err(CoordinatorError::LoadInProgress);
         }
-        OffsetsLog::new(self.metadata.shards(), topic, index).ok_or(CoordinatorError::NotAvailable)
+        OffsetsLog::new(self.context.metadata.shards(), topic, index).ok_or(CoordinatorError::NotAvailable)
     }
 
     fn begin(
@@ -165,7 +144,7 @@ impl Runtime {
         let (summary, summaries) = watch::channel(Summary { state: group.state(), protocol_type });
         let (sender, inbox) = mpsc::channel(GROUP_INBOX);
         let parts = Parts { id: id.to_owned(), group, offsets, log, inbox, summary, is_stored };
-        let task = GroupTask::new(self.clone(), parts);
+        let task = GroupTask::new(self.context.clone(), parts);
         let (runtime, id, own) = (self.clone(), id.to_owned(), sender.downgrade());
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
             task.run().await;
@@ -182,19 +161,4 @@ impl Runtime {
             groups.remove(id);
         }
     }
-
-    fn settings(&self) -> Settings {
-        let session = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-        Settings {
-            initial_rebalance_delay_ms: millis(self.config.initial_rebalance_delay),
-            session_timeout_min_ms: session(self.config.session_timeout_min),
-            session_timeout_max_ms: session(self.config.session_timeout_max),
-            members_max: self.config.members_max,
-            metadata_bytes_max: GROUP_METADATA_BYTES_MAX,
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

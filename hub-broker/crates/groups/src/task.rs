@@ -13,15 +13,18 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{DescribedGroup, Join, Joined, Leaving, Membership, OffsetToCommit, Sync, Synced};
+use crate::api::{
+    CommitResult, DescribedGroup, FetchedOffset, Join, Joined, Leaving, Membership, OffsetToCommit, Sync,
+    Synced,
+};
+use crate::context::Context;
 use crate::error::{CoordinatorError, DeleteGroupError, MemberError};
-use crate::group::{Action, Group, GroupState, Ticket, Token};
-use crate::handle::{CommitResult, FetchedOffset};
+use crate::group::{Action, Group, Ticket, Token};
 use crate::limits::GROUP_WRITES_MAX;
 use crate::offsets::{NamedPartition, Offsets};
 use crate::offsets_log::{OffsetsLog, Record, WriteError};
 use crate::records::{GroupMetadata, Key};
-use crate::runtime::Runtime;
+use crate::state::GroupState;
 use commits::Commit;
 use sweep::Tombstones;
 
@@ -92,7 +95,7 @@ pub(crate) struct GroupTask {
     group: Group,
     offsets: Offsets,
     log: OffsetsLog,
-    runtime: Arc<Runtime>,
+    context: Arc<Context>,
     inbox: mpsc::Receiver<Message>,
     summary: watch::Sender<Summary>,
     joins: HashMap<Token, Reply<Result<Joined, MemberError>>>,
@@ -118,13 +121,13 @@ pub(crate) struct Parts {
 }
 
 impl GroupTask {
-    pub(crate) fn new(runtime: Arc<Runtime>, parts: Parts) -> Self {
+    pub(crate) fn new(context: Arc<Context>, parts: Parts) -> Self {
         Self {
             id: parts.id,
             group: parts.group,
             offsets: parts.offsets,
             log: parts.log,
-            runtime,
+            context,
             inbox: parts.inbox,
             summary: parts.summary,
             joins: HashMap::new(),
@@ -160,7 +163,7 @@ impl GroupTask {
 
     /// What follows from an event: timers that are due, answers and writes, a deferred step.
     fn settle(&mut self) {
-        self.group.timers(self.runtime.now());
+        self.group.timers(self.context.now());
         self.perform();
         if self.writes.is_empty() {
             match self.deferred.take() {
@@ -179,7 +182,7 @@ impl GroupTask {
 
     fn deadline(&self) -> Option<Duration> {
         let at_ms = self.group.next_deadline_ms()?;
-        Some(Duration::from_millis(at_ms.saturating_sub(self.runtime.now().ms)))
+        Some(Duration::from_millis(at_ms.saturating_sub(self.context.now().ms)))
     }
 
     fn summarise(&self) -> Summary {
@@ -189,7 +192,7 @@ impl GroupTask {
 
     /// Whoever no longer waits for an answer does not get one.
     fn receive(&mut self, message: Message) {
-        let now = self.runtime.now();
+        let now = self.context.now();
         match message {
             Message::Join { request, fresh_id, reply } => {
                 let token = self.next_token();
@@ -245,7 +248,7 @@ impl GroupTask {
     fn store(&mut self, ticket: Ticket, metadata: &GroupMetadata) {
         let key = Key::Group { group: self.id.clone() }.encode();
         let record = Record { key, value: Some(metadata.encode()) };
-        let write = self.log.write(&[record], self.runtime.now().wall_ms);
+        let write = self.log.write(&[record], self.context.now().wall_ms);
         self.is_stored = true;
         self.writes.push(Box::pin(async move {
             let result = write.await.map(|_| ()).map_err(|error| refusal(&error));
@@ -259,7 +262,7 @@ impl GroupTask {
                 if let Err(error) = &result {
                     tracing::warn!(group = %self.id, %error, "the group's metadata was not stored");
                 }
-                self.group.stored(self.runtime.now(), ticket, result);
+                self.group.stored(self.context.now(), ticket, result);
             }
             Written::Commit { commit, result } => self.commit_written(commit, result),
             Written::Tombstones { tombstones, result } => self.tombstones_written(tombstones, result),

@@ -1,7 +1,6 @@
 //! The handle by which everyone reads and changes the metadata.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use schemas::{PartitionIndex, ProducerId, TopicName};
 use shards::{PartitionReader, Shards};
@@ -11,8 +10,9 @@ use uuid::Uuid;
 
 use crate::command::Command;
 use crate::error::{ProducerIdError, RegisterHubError, StartError, Unavailable};
-use crate::limits::{HUB_TEXT_BYTES_MAX, PARTITIONS_DEFAULT, PRODUCER_ID_BLOCK};
+use crate::limits::{HUB_TEXT_BYTES_MAX, PRODUCER_ID_BLOCK};
 use crate::machine::MetadataMachine;
+use crate::options::Config;
 use crate::producer_ids::ProducerIds;
 use crate::propose::propose;
 use crate::reconcile::Reconciler;
@@ -20,36 +20,6 @@ use crate::response::{Outcome, Refusal, Response};
 use crate::topic::{Hub, Topic};
 use crate::upkeep::Upkeep;
 use crate::view::{View, ViewSource};
-
-/// How the metadata behaves on this hub.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Whether naming a topic creates it. Default: yes; a listener beyond loopback should turn it off.
-    pub auto_create: bool,
-    /// Partitions of a topic that is created without a number. Default 4.
-    pub partitions_default: i32,
-    /// How often retention is looked after. Default 30 s.
-    pub retention_interval: Duration,
-    /// How often compacted topics are looked after. Default 60 s.
-    pub compaction_interval: Duration,
-    /// A Kafka producer untouched for this long is forgotten (`producer.id.expiration.ms`). Default one day.
-    pub producer_expiration: Duration,
-    /// How long a create waits for its partitions to be open. Default 30 s.
-    pub settle_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            auto_create: true,
-            partitions_default: PARTITIONS_DEFAULT,
-            retention_interval: Duration::from_secs(30),
-            compaction_interval: Duration::from_secs(60),
-            producer_expiration: Duration::from_secs(24 * 60 * 60),
-            settle_timeout: Duration::from_secs(30),
-        }
-    }
-}
 
 /// A cheap handle. The background work ends with the last of them, or with [`Metadata::stop`].
 #[derive(Clone)]

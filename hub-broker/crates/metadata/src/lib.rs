@@ -21,6 +21,7 @@ mod error;
 mod handle;
 pub mod limits;
 mod machine;
+mod options;
 mod principal;
 mod producer_ids;
 mod propose;
@@ -38,8 +39,9 @@ pub use error::{
     AdmitAgentsError, ConfigureTopicError, CreateTopicError, DeleteTopicError, EnsureTopicError,
     ProducerIdError, RegisterHubError, StartError, Unavailable,
 };
-pub use handle::{Config, Metadata};
+pub use handle::Metadata;
 pub use machine::MetadataMachine;
+pub use options::Config;
 pub use principal::Principal;
 pub use response::Refusal;
 pub use topic::{Hub, Listener, PartitionPlacement, PlacementStep, Topic};

@@ -11,7 +11,7 @@ use shards::{CommandError, PartitionCommand, PartitionReader, Retention, Shards}
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::config::CleanupPolicy;
-use crate::handle::Config;
+use crate::options::Config;
 use crate::topic::Topic;
 use crate::view::ViewSource;
 use schedule::{Compacting, Entries, Observed};

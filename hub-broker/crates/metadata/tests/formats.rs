@@ -36,7 +36,7 @@ fn settings() -> BTreeMap<String, String> {
 
 /// One of each kind, in an order that makes sense of them.
 fn commands() -> Vec<Command> {
-    let name = TopicName::try_from("telemetry").unwrap();
+    let name = TopicName::try_from("telemetry").expect("a topic name");
     vec![
         Command::FormCluster { cluster_id: Uuid::from_u128(42), data_shards: 64 },
         Command::RegisterHub(hub()),
@@ -53,7 +53,7 @@ fn commands() -> Vec<Command> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
+        write!(text, "{byte:02x}").expect("a string takes all");
         text
     })
 }

@@ -1,8 +1,9 @@
 //! Who may commit offsets.
 
-use super::{Group, GroupState, Now};
+use super::{Group, Now};
 use crate::api::Membership;
 use crate::error::{CoordinatorError, MemberError};
+use crate::state::GroupState;
 
 impl Group {
     /// Whether this commit is the group's. A member's commit is a sign of life too.

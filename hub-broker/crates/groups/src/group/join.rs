@@ -1,10 +1,11 @@
 //! JoinGroup.
 
 use super::member::{Member, millis, protocol_bytes};
-use super::{Action, Group, GroupState, Now, Storing, Token};
+use super::{Action, Group, Now, Storing, Token};
 use crate::api::{Join, Joined, JoinedMember, Protocol};
 use crate::error::{CoordinatorError, MemberError};
 use crate::limits::NEW_MEMBER_JOIN_TIMEOUT_MS;
+use crate::state::GroupState;
 
 impl Group {
     /// A consumer joins. `fresh_id` becomes its member id if it needs one.

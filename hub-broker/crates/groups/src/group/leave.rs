@@ -1,8 +1,9 @@
 //! LeaveGroup and Heartbeat.
 
-use super::{Group, GroupState, Now};
+use super::{Group, Now};
 use crate::api::{Leaving, Membership};
 use crate::error::{CoordinatorError, MemberError};
+use crate::state::GroupState;
 
 impl Group {
     pub(crate) fn heartbeat(&mut self, now: Now, member: &Membership) -> Result<(), MemberError> {

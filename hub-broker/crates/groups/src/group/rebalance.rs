@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Group, GroupState, JoinTimer, Now};
+use super::{Action, Group, JoinTimer, Now};
 use crate::error::MemberError;
+use crate::state::GroupState;
 
 impl Group {
     /// Members changed: begin a rebalance, or see whether the one that is under way can end.

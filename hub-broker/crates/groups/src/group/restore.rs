@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::member::{Member, millis};
-use super::{Group, GroupState, Now, Settings};
+use super::{Group, Now, Settings};
 use crate::api::Protocol;
 use crate::records::{GroupMetadata, StoredMember};
+use crate::state::GroupState;
 
 impl Group {
     /// What is to be stored: the members with the given assignment, or else with the one that they have.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Action, Group, GroupState, Now, Storing, Ticket, Token};
+use super::{Action, Group, Now, Storing, Ticket, Token};
 use crate::api::{Sync, Synced};
 use crate::error::{CoordinatorError, MemberError};
+use crate::state::GroupState;
 
 impl Group {
     pub(crate) fn sync(&mut self, now: Now, request: Sync, to: Token) {

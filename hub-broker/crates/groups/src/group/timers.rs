@@ -1,6 +1,7 @@
 //! What happens when nothing is heard.
 
-use super::{Group, GroupState, JoinTimer, Now};
+use super::{Group, JoinTimer, Now};
+use crate::state::GroupState;
 
 impl Group {
     /// When [`Group::timers`] has something to do next.

@@ -6,10 +6,9 @@ use metadata::View;
 use schemas::{Offset, TopicId};
 
 use super::{GroupTask, Reply, Written};
-use crate::api::{CommittedOffset, Membership, OffsetToCommit};
+use crate::api::{CommitResult, CommittedOffset, FetchedOffset, Membership, OffsetToCommit};
 use crate::error::{CommitPartitionError, MemberError};
 use crate::group::Now;
-use crate::handle::{CommitResult, FetchedOffset};
 use crate::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX};
 use crate::offsets::{Entry, NamedPartition};
 use crate::offsets_log::{Record, WriteError};
@@ -39,7 +38,7 @@ impl GroupTask {
             let _ = reply.send(Err(error));
             return;
         }
-        let view = self.runtime.view();
+        let view = self.context.view();
         let mut added = HashSet::new();
         let mut partitions = Vec::with_capacity(offsets.len());
         let mut records = Vec::with_capacity(offsets.len());
@@ -112,7 +111,7 @@ impl GroupTask {
     }
 
     pub(super) fn committed(&self, partitions: Option<Vec<NamedPartition>>) -> Vec<FetchedOffset> {
-        let view = self.runtime.view();
+        let view = self.context.view();
         let fetch = |(topic, partition): NamedPartition, committed: Option<CommittedOffset>| FetchedOffset {
             topic,
             partition,

@@ -4,10 +4,10 @@ use schemas::Offset;
 
 use super::{GroupTask, Reply, Written};
 use crate::error::{CoordinatorError, DeleteGroupError};
-use crate::group::GroupState;
 use crate::offsets::NamedPartition;
 use crate::offsets_log::{Record, WriteError};
 use crate::records::Key;
+use crate::state::GroupState;
 
 /// Tombstones that are being written.
 pub(super) struct Tombstones {
@@ -20,9 +20,9 @@ pub(super) struct Tombstones {
 impl GroupTask {
     /// Nothing is being written when this is called, so no commit can be swept away unseen.
     pub(super) fn sweep(&mut self) {
-        let now = self.runtime.now();
-        let mut offsets = self.offsets.expired(&self.group, now.wall_ms, self.runtime.offsets_retention_ms());
-        for orphan in self.offsets.orphaned(&self.runtime.view()) {
+        let now = self.context.now();
+        let mut offsets = self.offsets.expired(&self.group, now.wall_ms, self.context.offsets_retention_ms());
+        for orphan in self.offsets.orphaned(&self.context.view()) {
             if !offsets.contains(&orphan) {
                 offsets.push(orphan);
             }
@@ -58,7 +58,7 @@ impl GroupTask {
             return self.tombstones_written(tombstones, Ok(Vec::new()));
         }
         self.is_ending = tombstones.ends_group;
-        let write = self.log.write(&records, self.runtime.now().wall_ms);
+        let write = self.log.write(&records, self.context.now().wall_ms);
         self.writes.push(Box::pin(async move { Written::Tombstones { tombstones, result: write.await } }));
     }
 
@@ -74,7 +74,7 @@ impl GroupTask {
                     self.offsets.remove(partition, stored_at);
                 }
                 if tombstones.ends_group {
-                    self.group.bury(self.runtime.now());
+                    self.group.bury(self.context.now());
                 }
                 Ok(())
             }

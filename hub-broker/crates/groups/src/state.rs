@@ -1,4 +1,6 @@
-/// Where a group stands.
+//! Where a group stands.
+
+/// The states of Kafka's classic groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GroupState {
     /// No members; perhaps offsets.
