@@ -31,7 +31,7 @@ pub(crate) enum Answer {
     /// The client wants none.
     None,
     /// The client wants none, but has to learn that something went wrong.
-    Close(&'static str),
+    Close(String),
 }
 
 pub(crate) type AnswerFuture = Pin<Box<dyn Future<Output = Result<Answer, RequestError>> + Send>>;

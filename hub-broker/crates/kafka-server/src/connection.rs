@@ -37,7 +37,7 @@ pub(crate) enum ConnectionError {
     Request(#[from] RequestError),
     /// The protocol's only way to tell a producer that wants no answers.
     #[error("a batch that wants no acknowledgement was refused: {0}")]
-    Unacknowledged(&'static str),
+    Unacknowledged(String),
     #[error("the hub is stopping")]
     Stopping,
 }

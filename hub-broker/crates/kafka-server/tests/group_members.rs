@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::{Client, Hub};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
@@ -49,17 +51,27 @@ fn join(member_id: StrBytes) -> JoinGroupRequest {
         .with_protocols(vec![protocol])
 }
 
-/// Joins, a second time where an id has to be brought along.
+/// The coordinator reads its offsets at the start; clients ask again until it has.
+const LOAD_IN_PROGRESS: i16 = 14;
+const MEMBER_ID_REQUIRED: i16 = 79;
+
+/// Joins as clients do: again while the coordinator loads, and again with the id that it gave.
 async fn joined(client: &mut Client, version: i16) -> JoinGroupResponse {
     let mut request = join(StrBytes::default());
     if version == 0 {
         request = request.with_rebalance_timeout_ms(-1);
     }
-    let first = client.call(&request, version).await;
-    if first.error_code != 79 {
-        return first;
-    }
-    client.call(&join(first.member_id), version).await
+    let settled = async {
+        loop {
+            let answer = client.call(&request, version).await;
+            match answer.error_code {
+                LOAD_IN_PROGRESS => tokio::task::yield_now().await,
+                MEMBER_ID_REQUIRED => request.member_id = answer.member_id,
+                _ => return answer,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.unwrap()
 }
 
 /// `version` is that of the offset fetch. The committed offset, or −1.

@@ -160,6 +160,6 @@ fn answer(head: &Head, acks: Acks, topics: &[TopicAnswer]) -> Answer {
         topics.iter().flat_map(|topic| &topic.partitions).filter(|answer| answer.error_code != 0);
     match refused.next() {
         None => Answer::None,
-        Some(_) => Answer::Close("see kafka_errors_total"),
+        Some(refused) => Answer::Close(refused.reason()),
     }
 }

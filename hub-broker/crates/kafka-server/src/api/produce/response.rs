@@ -43,6 +43,11 @@ impl PartitionAnswer {
         let message = error.map(ToString::to_string);
         Self { index, error_code, message, base_offset: -1, append_time_ms: -1, log_start: -1 }
     }
+
+    /// For the log, where the client is told nothing.
+    pub(super) fn reason(&self) -> String {
+        self.message.clone().unwrap_or_else(|| format!("Kafka error {}", self.error_code))
+    }
 }
 
 pub(super) fn encode(topics: &[TopicAnswer], head: &Head) -> Vec<Bytes> {
