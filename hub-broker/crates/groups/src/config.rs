@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use schemas::NodeId;
-
 use crate::error::ConfigError;
 
 /// How groups behave. Names and defaults are Kafka's unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The hub itself. Default 1.
-    pub node: NodeId,
     /// `group.initial.rebalance.delay.ms`: how long an empty group waits for more members. Default 300 ms
     /// (Kafka: 3 s).
     pub initial_rebalance_delay: Duration,
@@ -33,7 +29,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            node: NodeId(1),
             initial_rebalance_delay: Duration::from_millis(300),
             session_timeout_min: Duration::from_secs(6),
             session_timeout_max: Duration::from_secs(30 * 60),

@@ -46,7 +46,7 @@ impl Groups {
     /// A group id that cannot be.
     pub fn coordinator(&self, principal: &Principal, group_id: &str) -> Result<NodeId, CoordinatorError> {
         authorise(principal, group_id)?;
-        Ok(self.runtime.context.config.node)
+        Ok(self.runtime.context.metadata.shards().identity().node)
     }
 
     /// Joins a group; answered when the group's next generation begins.

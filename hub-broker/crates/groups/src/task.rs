@@ -20,7 +20,7 @@ use crate::api::{
 use crate::context::Context;
 use crate::error::{CoordinatorError, DeleteGroupError, MemberError};
 use crate::group::{Action, Group, Ticket, Token};
-use crate::limits::GROUP_WRITES_MAX;
+use crate::limits::{GROUP_INBOX, GROUP_WRITES_MAX};
 use crate::offsets::{NamedPartition, Offsets};
 use crate::offsets_log::{OffsetsLog, Record, WriteError};
 use crate::records::{GroupMetadata, Key};
@@ -84,12 +84,6 @@ enum Written {
 
 type Write = Pin<Box<dyn Future<Output = Written> + Send>>;
 
-/// What needs every write to have ended first. Until it is done, the inbox waits.
-enum Deferred {
-    Sweep,
-    Delete(Reply<Result<(), DeleteGroupError>>),
-}
-
 pub(crate) struct GroupTask {
     id: String,
     group: Group,
@@ -102,7 +96,10 @@ pub(crate) struct GroupTask {
     syncs: HashMap<Token, Reply<Result<Synced, MemberError>>>,
     last_token: u64,
     writes: FuturesUnordered<Write>,
-    deferred: Option<Deferred>,
+    /// Waits for every write to end, and the inbox with it.
+    deleting: Option<Reply<Result<(), DeleteGroupError>>>,
+    /// Done when no write is under way.
+    sweep_is_due: bool,
     /// The log may hold metadata of the group, so that it needs a tombstone.
     is_stored: bool,
     /// The group's last tombstones are being written: nothing may begin in it any more.
@@ -134,7 +131,8 @@ impl GroupTask {
             syncs: HashMap::new(),
             last_token: 0,
             writes: FuturesUnordered::new(),
-            deferred: None,
+            deleting: None,
+            sweep_is_due: false,
             is_stored: parts.is_stored,
             is_ending: false,
         }
@@ -147,31 +145,50 @@ impl GroupTask {
             if self.group.state() == GroupState::Dead {
                 return;
             }
-            let is_closed = self.is_ending || self.deferred.is_some();
-            let takes_requests = !is_closed && self.writes.len() < GROUP_WRITES_MAX;
-            let deadline = self.deadline();
+            let takes_requests = self.takes_requests();
+            let deadline = self.deadline().filter(|_| takes_requests);
             tokio::select! {
                 Some(written) = self.writes.next() => self.written(written),
-                () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {}
                 message = self.inbox.recv(), if takes_requests => match message {
                     Some(message) => self.receive(message),
                     None => return,
                 },
+                () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {}
             }
         }
     }
 
-    /// What follows from an event: timers that are due, answers and writes, a deferred step.
+    fn takes_requests(&self) -> bool {
+        !self.is_ending && self.deleting.is_none() && self.writes.len() < GROUP_WRITES_MAX
+    }
+
+    /// What follows from an event: requests that have come meanwhile, timers that are due, answers and writes, and
+    /// what waits for all writes to end.
     fn settle(&mut self) {
-        self.group.timers(self.context.now());
         self.perform();
-        if self.writes.is_empty() {
-            match self.deferred.take() {
-                Some(Deferred::Sweep) => self.sweep(),
-                Some(Deferred::Delete(reply)) => self.delete(reply),
-                None => {}
-            }
+        for _ in 0..GROUP_INBOX {
+            let message = if self.takes_requests() { self.inbox.try_recv().ok() } else { None };
+            let Some(message) = message else { break };
+            self.receive(message);
+            self.perform();
         }
+        // Only now: nobody's session ends while its heartbeat lies unread in the inbox.
+        if self.takes_requests() {
+            self.group.timers(self.context.now());
+            self.perform();
+        }
+        if self.writes.is_empty() {
+            if let Some(reply) = self.deleting.take() {
+                self.delete(reply);
+            } else if std::mem::take(&mut self.sweep_is_due) {
+                self.sweep();
+            }
+            self.perform();
+        }
+        self.tell_summary();
+    }
+
+    fn tell_summary(&self) {
         let summary = self.summarise();
         self.summary.send_if_modified(|known| {
             let is_news = *known != summary;
@@ -217,8 +234,13 @@ impl GroupTask {
             Message::Describe { reply } => {
                 let _ = reply.send(self.group.describe());
             }
-            Message::Delete { reply } => self.deferred = Some(Deferred::Delete(reply)),
-            Message::Sweep => self.deferred = Some(Deferred::Sweep),
+            Message::Delete { reply } if self.group.state() == GroupState::Empty => {
+                self.deleting = Some(reply);
+            }
+            Message::Delete { reply } => {
+                let _ = reply.send(Err(DeleteGroupError::NotEmpty));
+            }
+            Message::Sweep => self.sweep_is_due = true,
         }
     }
 

@@ -5,6 +5,7 @@ mod schedule;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemas::{PartitionId, ShardId};
 use shards::{CommandError, PartitionCommand, PartitionReader, Retention, Shards};
@@ -132,8 +133,10 @@ impl Upkeep {
     }
 }
 
-fn ticks(period: std::time::Duration) -> Interval {
-    let mut ticks = tokio::time::interval(period);
+/// The first tick comes after the first period: a hub that starts has better things to do.
+fn ticks(period: Duration) -> Interval {
+    let period = period.max(Duration::from_millis(1));
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

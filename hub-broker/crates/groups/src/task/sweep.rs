@@ -7,7 +7,6 @@ use crate::error::{CoordinatorError, DeleteGroupError};
 use crate::offsets::NamedPartition;
 use crate::offsets_log::{Record, WriteError};
 use crate::records::Key;
-use crate::state::GroupState;
 
 /// Tombstones that are being written.
 pub(super) struct Tombstones {
@@ -35,11 +34,8 @@ impl GroupTask {
         self.write_tombstones(Tombstones { offsets, ends_group, reply: None });
     }
 
+    /// The group is empty, and nothing is being written.
     pub(super) fn delete(&mut self, reply: Reply<Result<(), DeleteGroupError>>) {
-        if self.group.state() != GroupState::Empty {
-            let _ = reply.send(Err(DeleteGroupError::NotEmpty));
-            return;
-        }
         let offsets = self.offsets.partitions();
         self.write_tombstones(Tombstones { offsets, ends_group: true, reply: Some(reply) });
     }
