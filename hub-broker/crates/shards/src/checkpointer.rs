@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use partition_log::DirtyFile;
@@ -17,18 +17,9 @@ use crate::capture::Captured;
 use crate::clock::{Anchor, Reading, boot_id};
 use crate::executor::{Message, Place};
 use crate::inbox::Inbox;
+use crate::order::Order;
 use crate::shared::Shared;
 use crate::stored_group::StoredGroup;
-
-/// What the checkpointer is told.
-pub(crate) enum Order {
-    /// Enough went into the WAL.
-    Due,
-    /// The hub stops: one last checkpoint, then say so and end.
-    Finish(SyncSender<()>),
-    /// End at once.
-    Stop,
-}
 
 pub(crate) struct Checkpointer {
     pub groups: Vec<StoredGroup>,

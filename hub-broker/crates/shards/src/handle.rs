@@ -11,13 +11,13 @@ use schemas::{BatchHeader, Offset, PartitionId, ShardId};
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Permit, Refusal};
-use crate::checkpointer::Order;
 use crate::data_dir::Identity;
 use crate::entry::Command;
 use crate::executor::{Message, Place};
 use crate::group::Request;
 use crate::inbox::Inbox;
 use crate::limits::{METADATA_COMMAND_BYTES_MAX, REQUEST_OVERHEAD_BYTES, TOMBSTONE_RETENTION_MS};
+use crate::order::Order;
 use crate::shared::Shared;
 use crate::start::Running;
 use crate::{

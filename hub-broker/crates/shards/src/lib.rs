@@ -22,6 +22,7 @@ mod handle;
 mod inbox;
 pub mod limits;
 mod machine;
+mod order;
 mod outbox;
 mod partitions;
 mod readers;

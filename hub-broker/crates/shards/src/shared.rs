@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use wal::Wal;
 
-use crate::checkpointer::Order;
 use crate::clock::Clock;
 use crate::fail;
 use crate::limits::WAL_STALL_MAX;
+use crate::order::Order;
 use crate::readers::Readers;
 use crate::space::Space;
 

@@ -15,7 +15,7 @@ use schemas::PartitionId;
 use wal::{GroupId, GroupLog, SyncMode, Wal};
 
 use crate::capture::{GroupState, key_partition, metadata_key};
-use crate::checkpointer::{Checkpointer, Order};
+use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
 use crate::data_dir::{DataDir, partition_directory};
 use crate::entry::APPEND_OVERHEAD_BYTES;
@@ -24,6 +24,7 @@ use crate::fail::StopOnPanic;
 use crate::group::{Group, Machine};
 use crate::inbox::Inbox;
 use crate::limits::{BATCH_BYTES_MAX, SHARD_COUNT_MAX};
+use crate::order::Order;
 use crate::partitions::PartitionSet;
 use crate::readers::Readers;
 use crate::shared::Shared;
