@@ -37,7 +37,7 @@ impl JsonView {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", hub).set("client.id", "headwater-bridge");
         let admin = config.create().map_err(failed)?;
-        config.set("enable.idempotence", "true").set("compression.type", "zstd").set("linger.ms", "5");
+        config.set("enable.idempotence", "true").set("compression.type", "gzip").set("linger.ms", "5");
         // A record that may or may not have been stored must never be given up: it would come twice.
         config.set("message.timeout.ms", "0");
         let producer = config.create().map_err(failed)?;

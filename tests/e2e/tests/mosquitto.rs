@@ -11,6 +11,13 @@ use testkit::{Hub, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// A program that writes each line as it comes, though it writes into a pipe.
+fn line_by_line(program: &Path) -> Command {
+    let mut command = Command::new("stdbuf");
+    command.arg("-oL").arg(program);
+    command
+}
+
 struct Subscriber {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -19,7 +26,7 @@ struct Subscriber {
 impl Subscriber {
     /// Subscribes and waits until the hub has granted it.
     fn start(program: &Path, hub: &Hub, filter: &str, version: &str) -> Self {
-        let mut child = Command::new(program)
+        let mut child = line_by_line(program)
             .args(["-h", &hub.mqtt.ip().to_string(), "-p", &hub.mqtt.port().to_string()])
             .args(["-V", version, "-q", "2", "-t", filter, "-v", "-d"])
             .stdout(Stdio::piped())
@@ -123,7 +130,7 @@ fn a_retained_message_greets_a_later_subscriber_and_a_will_tells_of_a_death() {
     let subscribed = Subscriber::start(&subscriber, &hub, "state/#", "mqttv311");
     subscribed.wait_for("the retained message", |line| line == "state/door open");
 
-    let mut doomed = Command::new(&subscriber)
+    let mut doomed = line_by_line(&subscriber)
         .args(["-h", &hub.mqtt.ip().to_string(), "-p", &hub.mqtt.port().to_string(), "-d"])
         .args(["-t", "nothing", "--will-topic", "state/doomed", "--will-payload", "gone", "--will-qos", "1"])
         .stdout(Stdio::piped())

@@ -46,7 +46,7 @@ impl Quickstart {
         let log = self.folder.path().join(format!("quickstart-{}.log", start.elapsed().as_nanos()));
         let process = Process::start("quickstart", &mut command, &log);
         wait::until("a decoded record on the screen", RECORDS_WITHIN, || {
-            process.printed().lines().any(|line| line.contains("load1=")).then_some(())
+            process.printed().lines().any(|line| line.contains("load.1m=")).then_some(())
         });
         self.process = Some(process);
         start.elapsed()
@@ -108,7 +108,7 @@ fn records_are_visible_soon_and_the_lines_of_the_readme_work_as_printed() {
         let program = quickstart.adapted(&readme("python"));
         let output = Command::new(python).arg("-c").arg(program).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("load1"), "it printed the host's records");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("load.1m"), "it printed the host's records");
     }
     let printed = quickstart.interrupt();
     assert!(printed.contains("Stopped. Everything is kept"), "{printed}");
