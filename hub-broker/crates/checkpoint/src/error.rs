@@ -1,6 +1,6 @@
 //! What can go wrong, per operation.
 
-use crate::store::Key;
+use crate::checkpoint::Key;
 use std::{fmt, io, path::PathBuf};
 
 #[derive(Debug, thiserror::Error)]

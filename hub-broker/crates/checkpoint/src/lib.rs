@@ -2,6 +2,7 @@
 //!
 //! It knows positions in a log and named blobs; it knows no consensus protocol and no record format.
 
+mod checkpoint;
 mod directory;
 mod error;
 mod limits;
@@ -12,5 +13,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::{Checkpoint, Key, Loaded, Position, State, Written};
 pub use error::{Damage, DamageKind, OpenError, WriteError};
-pub use store::{Checkpoint, Key, Loaded, Position, State, Store, Written};
+pub use store::Store;

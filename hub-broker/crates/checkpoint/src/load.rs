@@ -1,12 +1,12 @@
 //! Reads a checkpoint back, whole or not at all.
 
 use crate::{
+    checkpoint::{Key, Loaded},
     directory::{Directory, Named},
     error::{Damage, DamageKind, Unusable},
     limits::MANIFEST_BYTES_MAX,
     manifest::{Manifest, Place, Unreadable},
     states,
-    store::{Key, Loaded},
 };
 use bytes::Bytes;
 use std::{

@@ -18,9 +18,9 @@
 //! A manifest is called `manifest-` and its sequence number, 16 hexadecimal digits.
 
 use crate::{
+    checkpoint::{Key, Position},
     error::DamageKind,
     limits::{MEMBERSHIP_BYTES_MAX, STATES_MAX},
-    store::{Key, Position},
 };
 use bytes::{Buf, Bytes};
 use crc32c::crc32c_append;

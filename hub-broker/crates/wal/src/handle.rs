@@ -12,7 +12,8 @@ use crate::{
     limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
     recovered::Recovered,
     recovery::{Restored, recover},
-    shared::{Shared, Stop, Write},
+    request::{Done, Stats, Write},
+    shared::{Shared, Stop},
     writer::{Tail, Writer},
 };
 use parking_lot::Mutex;
@@ -22,10 +23,6 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-
-/// Called on the writer thread once its frames are durable, with the sequence number of the last of them. It must be
-/// short, and must not wait for the log.
-pub type Done = Box<dyn FnOnce(Lsn) + Send>;
 
 /// A handle to the log; clones share it. When the last one is dropped without `close`, what waits is still written.
 #[derive(Clone)]
@@ -37,17 +34,6 @@ struct Inner {
     shared: Arc<Shared>,
     payload_bytes_max: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// How full the log is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Files that hold something that is still needed, the current one included.
-    pub files: u64,
-    /// Bytes of those files.
-    pub bytes: u64,
-    /// The groups whose unreleased entries keep the oldest file: checkpointing and releasing these gives it back.
-    pub pinned_by: Vec<GroupId>,
 }
 
 impl Wal {

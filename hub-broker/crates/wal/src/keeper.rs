@@ -9,6 +9,7 @@ use crate::{
     frame::GroupId,
     limits::{FILE_HEADER_BYTES, FILL_STEP_BYTES, FREE_FILES_MAX},
     recovery::LogFile,
+    request::Write,
     rewrite::Rewrite,
     shared::Shared,
 };
@@ -136,7 +137,7 @@ impl Keeper {
         let own_jobs = self.own_jobs.clone();
         // The keeper may have stopped meanwhile: then nobody waits for this.
         let done = Box::new(move |_| own_jobs.send(Job::RewriteOn).unwrap_or_default());
-        let write = crate::shared::Write { frames, copies_of: Some(file), done };
+        let write = Write { frames, copies_of: Some(file), done };
         self.shared.post(|inbox| inbox.writes.push(write));
         Ok(())
     }

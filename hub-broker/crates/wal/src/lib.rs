@@ -20,6 +20,7 @@ mod observe;
 mod reader;
 mod recovered;
 mod recovery;
+mod request;
 mod rewrite;
 mod shared;
 #[cfg(test)]
@@ -30,5 +31,6 @@ pub use config::{Config, SyncMode};
 pub use error::{Concerned, Corruption, OpenError};
 pub use fail::{Fail, Failure};
 pub use frame::{Entry, Frame, GroupId, HardState, Lsn};
-pub use handle::{Done, Stats, Wal};
+pub use handle::Wal;
 pub use recovered::{GroupLog, Recovered, TornTail};
+pub use request::{Done, Stats};

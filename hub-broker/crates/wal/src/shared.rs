@@ -1,23 +1,15 @@
 //! What the handle, the writer thread and the keeper thread share.
 
 use crate::{
-    frame::{Frame, GroupId},
-    handle::{Done, Stats},
+    frame::GroupId,
     recovery::LogFile,
+    request::{Stats, Write},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
-
-/// Frames that wait for the next group commit.
-pub struct Write {
-    pub frames: Vec<Frame>,
-    /// Set when the frames are copies of what is live in that file.
-    pub copies_of: Option<u64>,
-    pub done: Done,
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stop {

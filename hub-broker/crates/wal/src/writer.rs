@@ -8,13 +8,13 @@ use crate::{
     file_header::file_name,
     frame::{Frame, GroupId, HardState, Lsn},
     gather::Gather,
-    handle::{Done, Stats},
     keeper::Job,
     ledger::Ledger,
     limits::{COMMIT_GROUPS_MAX, FILE_HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, TAIL_RESERVE_BYTES},
     observe,
     recovery::LogFile,
-    shared::{Inbox, Shared, Stop, Write},
+    request::{Done, Stats, Write},
+    shared::{Inbox, Shared, Stop},
 };
 use bytes::Bytes;
 use std::{
