@@ -68,6 +68,8 @@ pub const STORED_SESSIONS_MAX: usize = 10_000;
 /// The longest that a session is kept for a client that is away, seconds.
 pub const SESSION_EXPIRY_SECONDS_MAX: u32 = 24 * 60 * 60;
 
+/// How long a SUBSCRIBE waits until what was committed before it has been handed on.
+pub const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands that wait for the fan-out thread.
 pub const FANOUT_COMMANDS_MAX: usize = 1024;
 

@@ -1,6 +1,7 @@
 //! The fan-out thread and the handle by which connections speak to it.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,13 +13,14 @@ use metadata::Metadata;
 use schemas::TopicName;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::SubscriberId;
-use super::feed::Feeds;
+use super::feed::{Barrier, Feeds};
 use super::outbox::Outbox;
 use super::router::{Options, RetainHandling, Router};
-use crate::limits::FANOUT_COMMANDS_MAX;
+use crate::limits::{BARRIER_TIMEOUT, FANOUT_COMMANDS_MAX};
 use crate::wire::Qos;
 use crate::wire::text::{self, FilterError};
 
@@ -162,25 +164,56 @@ impl Fanout {
     }
 }
 
+/// A SUBSCRIBE that waits for its barrier, but not for ever: a partition may be unreadable.
+struct Waiting {
+    barrier: Barrier,
+    until: Instant,
+    request: SubscribeRequest,
+    answer: oneshot::Sender<Vec<Result<Qos, SubscribeRefusal>>>,
+}
+
 async fn serve(router: &RefCell<Router>, feeds: &mut Feeds, commands: &mut mpsc::Receiver<Command>) {
+    let mut waiting: VecDeque<Waiting> = VecDeque::new();
+    let progress = Rc::clone(&feeds.progress);
     loop {
+        subscribe_due(&mut router.borrow_mut(), &mut waiting);
+        let until = waiting.front().map_or_else(Instant::now, |first| first.until);
         tokio::select! {
             command = commands.recv() => match command {
-                Some(command) => carry_out(router, feeds, command),
+                Some(command) => carry_out(router, feeds, &mut waiting, command),
                 None => return,
             },
             () = feeds.changed() => feeds.look(),
+            () = progress.notified(), if !waiting.is_empty() => {}
+            () = tokio::time::sleep_until(until), if !waiting.is_empty() => {}
         }
     }
 }
 
-fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, command: Command) {
+impl Waiting {
+    fn is_due(&self) -> bool {
+        self.barrier.is_passed() || self.until <= Instant::now()
+    }
+}
+
+/// Carries out the SUBSCRIBEs whose barriers are passed, in the order in which they came.
+fn subscribe_due(router: &mut Router, waiting: &mut VecDeque<Waiting>) {
+    while waiting.front().is_some_and(Waiting::is_due) {
+        let Some(Waiting { request, answer, .. }) = waiting.pop_front() else { return };
+        // Who does not wait any more will not remove its subscriptions either.
+        if !answer.is_closed() {
+            let outcomes = subscribe(router, request);
+            let _ = answer.send(outcomes);
+        }
+    }
+}
+
+fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, waiting: &mut VecDeque<Waiting>, command: Command) {
     match command {
         Command::Subscribe(request, answer) => {
             feeds.want();
-            let outcomes = subscribe(&mut router.borrow_mut(), request);
-            // Who does not wait any more has closed its connection, and removes its subscriptions then.
-            let _ = answer.send(outcomes);
+            let (barrier, until) = (feeds.barrier(), Instant::now() + BARRIER_TIMEOUT);
+            waiting.push_back(Waiting { barrier, until, request, answer });
         }
         Command::Unsubscribe(id, filters, answer) => {
             let mut router = router.borrow_mut();
@@ -195,7 +228,7 @@ fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, command: Command) {
     }
     let subscriptions = router.borrow().subscription_count();
     metrics::gauge!("headwater_mqtt_subscriptions").set(subscriptions as f64);
-    if subscriptions == 0 {
+    if subscriptions == 0 && waiting.is_empty() {
         feeds.rest();
     }
 }

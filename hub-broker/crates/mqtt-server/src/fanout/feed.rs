@@ -2,6 +2,9 @@
 //!
 //! Nothing is read while nobody has subscribed and no message was ever retained: a hub that only takes data in
 //! pays nothing for this.
+//!
+//! A subscription takes effect when everything that was committed before it has been handed on (its [`Barrier`]): it
+//! brings nothing that is older, and retained messages as they were at that moment.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -14,7 +17,7 @@ use bytes::Bytes;
 use fetch::{Fetch, Follow, FollowError, FollowFrom, PartitionError};
 use metadata::{Metadata, Principal};
 use schemas::{Offset, PartitionId, RawBatch, TimestampType, TopicName};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::message::Message;
@@ -36,11 +39,25 @@ pub(super) struct Feeds {
     feeds: HashMap<PartitionId, Feed>,
     /// A partition could not be followed yet.
     retry: bool,
+    /// Raised whenever a position has moved.
+    pub progress: Rc<Notify>,
 }
 
+/// The ends of all partitions at one moment.
+pub(super) struct Barrier(Vec<(Position, Offset)>);
+
+impl Barrier {
+    /// Whether everything before it has been handed on.
+    pub fn is_passed(&self) -> bool {
+        self.0.iter().all(|(position, end)| position.get().unwrap_or(Offset(0)) >= *end)
+    }
+}
+
+/// The offset after the last batch that was handed on, or `None` before the feed has begun.
+type Position = Rc<Cell<Option<Offset>>>;
+
 struct Feed {
-    /// The offset after the last batch that was handed on, or `None` before the feed has begun.
-    position: Rc<Cell<Option<Offset>>>,
+    position: Position,
     task: Option<AbortHandle>,
 }
 
@@ -62,10 +79,11 @@ impl Feeds {
             retains: false,
             feeds: HashMap::new(),
             retry: false,
+            progress: Rc::default(),
         }
     }
 
-    /// Follows from now on, if that is not done yet.
+    /// Follows what there is: from now on, if it was not followed yet.
     pub fn want(&mut self) {
         let was_active = self.is_active();
         self.wanted = true;
@@ -79,13 +97,25 @@ impl Feeds {
     }
 
     fn begin(&mut self, was_active: bool) {
-        if !was_active {
+        if was_active {
+            self.look();
+        } else {
             self.follow_all(FollowFrom::End);
         }
     }
 
     fn is_active(&self) -> bool {
         self.wanted || self.retains
+    }
+
+    /// What is committed now lies before it. MUST come right after [`Self::want`].
+    pub fn barrier(&self) -> Barrier {
+        let end = |partition| Some(self.metadata.shards().partition(partition)?.high_watermark());
+        let ends = self
+            .feeds
+            .iter()
+            .filter_map(|(partition, feed)| Some((Rc::clone(&feed.position), end(*partition)?)));
+        Barrier(ends.collect())
     }
 
     /// Nobody is subscribed any more.
@@ -155,8 +185,8 @@ impl Feeds {
         match self.fetch.follow(&Principal::internal(), partition, from) {
             Ok(follow) => {
                 feed.position.set(Some(follow.position()));
-                let position = Rc::clone(&feed.position);
-                let task = tokio::task::spawn_local(run(follow, position, Rc::clone(&self.router)));
+                let (position, progress) = (Rc::clone(&feed.position), Rc::clone(&self.progress));
+                let task = tokio::task::spawn_local(run(follow, position, progress, Rc::clone(&self.router)));
                 feed.task = Some(task.abort_handle());
             }
             Err(error) => {
@@ -178,12 +208,13 @@ impl Feed {
     }
 }
 
-async fn run(mut follow: Follow, position: Rc<Cell<Option<Offset>>>, router: Rc<RefCell<Router>>) {
+async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, router: Rc<RefCell<Router>>) {
     loop {
         match follow.next().await {
             Ok(records) => {
                 deliver(records, &router).await;
                 position.set(Some(follow.position()));
+                progress.notify_one();
             }
             Err(FollowError::Closed) => return,
             Err(error @ FollowError::Skipped { .. }) => {
