@@ -87,7 +87,7 @@ impl<'c, 'a> Calls<'c, 'a> {
             full => {
                 if let Some(at) = full {
                     let call = self.open.swap_remove(at);
-                    self.caller.make(call);
+                    self.caller.make(&call);
                 }
                 let topic = Arc::clone(topic);
                 let id = window.open();
@@ -119,7 +119,7 @@ impl<'c, 'a> Calls<'c, 'a> {
     /// Makes every call. MUST be the last thing that is done with them.
     pub fn make_all(mut self) {
         for call in std::mem::take(&mut self.open) {
-            self.caller.make(call);
+            self.caller.make(&call);
         }
     }
 }
@@ -131,7 +131,7 @@ impl Call<'_> {
 }
 
 impl Caller<'_> {
-    fn make(&self, call: Call<'_>) {
+    fn make(&self, call: &Call<'_>) {
         let timestamp_ms = system_clock();
         let lists: Vec<Vec<(&str, &[u8])>> =
             call.items.iter().map(|item| self.headers(call.route, item)).collect();

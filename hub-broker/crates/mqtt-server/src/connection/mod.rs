@@ -204,10 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn finish(mut self, claim: Claim, reason: Close) {
         self.say_goodbye(reason).await;
-        if reason.publishes_will() {
-            if let Some(will) = self.will.take() {
-                will.publish(&self.hub, &self.client).await;
-            }
+        if let Some(will) = self.will.take().filter(|_| reason.publishes_will()) {
+            will.publish(&self.hub, &self.client).await;
         }
         let is_kept = !self.client.session_expiry.is_zero() && !matches!(reason, Close::TooSlow);
         if !is_kept {

@@ -27,6 +27,7 @@ impl Version {
 
 /// How surely a message is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "the standard's own words")]
 pub enum Qos {
     AtMostOnce = 0,
     AtLeastOnce = 1,

@@ -10,8 +10,7 @@ fn record(key: Option<&[u8]>, headers: &[(&str, &[u8])]) -> Record {
     let mut builder = BatchBuilder::new(BuilderOptions::default());
     builder.push(NOW_MS, key, Some(b"payload"), headers).unwrap();
     let batch = RawBatch::parse(builder.finish().unwrap()).unwrap();
-    let record = batch.records().unwrap().next().unwrap().unwrap();
-    record
+    batch.records().unwrap().next().unwrap().unwrap()
 }
 
 #[test]
