@@ -1,7 +1,7 @@
 //! The handle of the log, and how the log is opened.
 
 use crate::{
-    config::Config,
+    config::{Config, SyncMode},
     disk::{Disk, RealDisk},
     error::OpenError,
     file_header::is_unfinished_name,
@@ -11,7 +11,7 @@ use crate::{
     ledger::Ledger,
     limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
     recovered::Recovered,
-    recovery::{Restored, recover},
+    recovery::{self, PastDamage, Restored, recover},
     request::{Done, Stats, Write},
     shared::{Shared, Stop},
     writer::{Tail, Writer},
@@ -19,6 +19,7 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     io,
+    path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -40,12 +41,13 @@ impl Wal {
     /// Recovers the log in `config.dir`, makes durable what it returns, and starts the log's threads.
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is used once")]
     pub fn open(config: Config) -> Result<(Wal, Recovered), OpenError> {
-        let dir = config.dir.clone();
-        let disk = RealDisk::open(&dir, config.sync).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.clone() },
-            _ => OpenError::Io { operation: "open", file: dir.clone(), error },
-        })?;
-        Wal::open_on(Arc::new(disk), &config)
+        Wal::open_on(Arc::new(open_disk(&config.dir, config.sync)?), &config)
+    }
+
+    /// Reads past the damage for which `open` refuses the log in `dir`. Changes nothing. `None` where the log is
+    /// not damaged.
+    pub fn read_past_damage(dir: &Path) -> Result<Option<PastDamage>, OpenError> {
+        recovery::read_past_damage(&open_disk(dir, SyncMode::Full)?)
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, config: &Config) -> Result<(Wal, Recovered), OpenError> {
@@ -137,6 +139,13 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stop(Stop::Abandon);
     }
+}
+
+fn open_disk(dir: &Path, sync: SyncMode) -> Result<RealDisk, OpenError> {
+    RealDisk::open(dir, sync).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
+        _ => OpenError::Io { operation: "open", file: dir.to_owned(), error },
+    })
 }
 
 /// Files that were still being filled belong to nobody.

@@ -33,4 +33,5 @@ pub use fail::{Fail, Failure};
 pub use frame::{Entry, Frame, GroupId, HardState, Lsn};
 pub use handle::Wal;
 pub use recovered::{GroupLog, Recovered, TornTail};
+pub use recovery::PastDamage;
 pub use request::{Done, Stats};

@@ -17,7 +17,7 @@ use crate::{
     ledger::Ledger,
     limits::FILE_HEADER_BYTES,
     reader::{Found, FrameReader},
-    recovered::{Recovered, Replay, TornTail, hard_state},
+    recovered::{GroupLog, Recovered, Replay, TornTail, hard_state},
 };
 use std::{
     collections::BTreeMap,
@@ -58,6 +58,44 @@ pub fn recover(disk: &dyn Disk, after: BTreeMap<GroupId, u64>) -> Result<Option<
     let torn = scan.settle_tail(&walk)?;
     scan.sync_from(walk.ledger.first_needed().map_or(0, |file| file.id))?;
     scan.into_restored(walk, torn).map(Some)
+}
+
+/// A damaged log, read past its damage.
+#[derive(Debug)]
+pub struct PastDamage {
+    pub corruption: Corruption,
+    /// What the whole frames say; a group that lost entries has a hole, or ends early.
+    pub groups: BTreeMap<GroupId, GroupLog>,
+    /// Size of the largest file.
+    pub file_bytes: Option<u64>,
+}
+
+/// Reads a log that `recover` refuses as damaged, and changes nothing. `None` where it would not refuse.
+pub fn read_past_damage(disk: &dyn Disk) -> Result<Option<PastDamage>, OpenError> {
+    let mut scan = Scan::list(disk)?;
+    if scan.names.is_empty() {
+        return Ok(None);
+    }
+    let mut walk = None;
+    let judged = scan.find_start().and_then(|start| {
+        let walk = walk.insert(Walk::new(start, BTreeMap::new()));
+        walk.run(&mut scan)?;
+        scan.judge_tail(walk)
+    });
+    let corruption = match judged {
+        Ok(_) => return Ok(None),
+        Err(OpenError::Corrupt(corruption)) => *corruption,
+        Err(other) => return Err(other),
+    };
+    let groups = match walk {
+        Some(mut walk) => {
+            walk.play_behind(&scan)?;
+            walk.replay.finish()
+        }
+        None => BTreeMap::new(),
+    };
+    let file_bytes = scan.files.values().map(|file| file.header.file_bytes).max();
+    Ok(Some(PastDamage { corruption, groups, file_bytes }))
 }
 
 struct Scan<'a> {
@@ -136,8 +174,8 @@ impl<'a> Scan<'a> {
         Ok(last)
     }
 
-    /// Proves that the log ends where the walk stopped, and wipes what is whole behind it.
-    fn settle_tail(&mut self, walk: &Walk) -> Result<Option<TornTail>, OpenError> {
+    /// Proves that the log ends where the walk stopped; returns what is whole behind it.
+    fn judge_tail(&mut self, walk: &Walk) -> Result<Behind, OpenError> {
         let behind = self.behind(walk)?;
         if behind.proves_damage(walk.expected, walk.file) {
             return Err(OpenError::Corrupt(Box::new(Corruption {
@@ -148,6 +186,12 @@ impl<'a> Scan<'a> {
                 what: walk.what,
             })));
         }
+        Ok(behind)
+    }
+
+    /// Wipes what is whole behind the end of the log.
+    fn settle_tail(&mut self, walk: &Walk) -> Result<Option<TornTail>, OpenError> {
+        let behind = self.judge_tail(walk)?;
         let torn = TornTail { file: self.path(walk.file), position: walk.position, lsn: walk.expected };
         if let Some(end) = behind.end {
             self.wipe(walk.file, walk.position, end)?;
@@ -246,12 +290,28 @@ impl Walk {
             return Err(scan.corrupt(self.file, 0, self.expected, what));
         };
         let bytes = file.file.bytes().map_err(|error| io_error("measure", path.clone(), error))?;
-        if bytes < file.header.file_bytes {
-            return Err(scan.corrupt(self.file, bytes, self.expected, "the file is cut short"));
-        }
+        let is_short = bytes < file.header.file_bytes;
         self.ledger.open_file(self.file, file.header.file_bytes, self.expected);
         let mut reader = FrameReader::new(file.file.clone(), &file.header);
-        self.read_frames(&mut reader).map_err(|error| io_error("read", path, error))
+        let next = self.read_frames(&mut reader).map_err(|error| io_error("read", path, error))?;
+        if is_short {
+            return Err(scan.corrupt(self.file, bytes, self.expected, "the file is cut short"));
+        }
+        Ok(next)
+    }
+
+    /// Plays the whole frames at and behind the place where the walk stopped.
+    fn play_behind(&mut self, scan: &Scan<'_>) -> Result<(), OpenError> {
+        for &id in scan.files.range(self.file..).map(|(id, _)| id) {
+            let mut position = if id == self.file { self.position } else { FILE_HEADER_BYTES };
+            let Some(mut reader) = scan.reader(id) else { continue };
+            let read = |error| io_error("read", scan.path(id), error);
+            while let Some(found) = reader.find_from(position).map_err(read)? {
+                self.replay.play(&found.header, reader.payload(&found).map_err(read)?);
+                position = found.end();
+            }
+        }
+        Ok(())
     }
 
     fn read_frames(&mut self, reader: &mut FrameReader) -> io::Result<Option<u64>> {
