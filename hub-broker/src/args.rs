@@ -33,6 +33,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run a hub until SIGTERM or Ctrl-C
     Serve(ServeArguments),
+    /// Go on without what a damaged write-ahead log has lost
+    Salvage(SalvageArguments),
     /// Create, list, describe and delete topics
     #[command(subcommand)]
     Topic(TopicCommand),
@@ -70,6 +72,16 @@ pub struct ServeArguments {
     /// Listen beyond loopback without TLS and authentication: anybody who reaches the port can read and write
     #[arg(long)]
     pub insecure: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SalvageArguments {
+    /// Where the hub keeps its data; no hub may run in it
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Where the tools find a hub.

@@ -2,6 +2,7 @@
 
 mod args;
 mod node;
+mod salvage;
 mod settings;
 mod tools;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => node::serve(&settings::read(&arguments)?),
+        Command::Salvage(arguments) => salvage::run(&arguments),
         Command::Topic(command) => tools::topic::run(command),
         Command::Group(command) => tools::group::run(command),
         Command::Tail(arguments) => tools::tail::run(&arguments),

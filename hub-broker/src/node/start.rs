@@ -8,7 +8,7 @@ use metadata::Metadata;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use program::outcome::Failure;
 use schemas::NodeId;
-use shards::{Shards, StartError, SyncMode};
+use shards::{Shards, StartError, SyncMode, WalError};
 
 use crate::settings::NodeSettings;
 
@@ -34,8 +34,8 @@ impl Core {
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(Failure::run)?;
         let (machine, views) = Metadata::state_machine();
-        let shards =
-            Shards::start(shard_config(settings), Box::new(machine)).map_err(|error| failure(&error))?;
+        let shards = Shards::start(shard_config(settings), Box::new(machine))
+            .map_err(|error| failure(settings, &error))?;
         let config = metadata::Config {
             auto_create: settings.auto_create_topics,
             partitions_default: settings.default_partitions,
@@ -71,8 +71,12 @@ fn shard_config(settings: &NodeSettings) -> shards::Config {
 }
 
 /// A place that cannot be used is the caller's to mend; damage is not.
-fn failure(error: &StartError) -> Failure {
+fn failure(settings: &NodeSettings, error: &StartError) -> Failure {
     match error {
+        StartError::Wal(WalError::Corrupt(_)) => Failure::run(format!(
+            "{error}; to see what can be kept: hub-broker salvage --data-dir {}",
+            settings.data_dir.display()
+        )),
         StartError::DataDir(_) | StartError::Config(_) => Failure::usage(error),
         _ => Failure::run(error),
     }

@@ -5,6 +5,7 @@
 //! headwater          format version and identity, see below
 //! clock              see `clock::Anchor`
 //! wal/               the write-ahead log
+//! wal-damaged-N/     a damaged write-ahead log that was set aside; nothing reads it
 //! checkpoint/G/      the checkpoints of group G; group 0 is the metadata's
 //! log/TOPIC-INDEX/   a partition's segments; TOPIC is the topic's UUID
 //! ```
@@ -57,6 +58,15 @@ impl DataDir {
         }
         sync_directory(&path).map_err(|source| not_writable(&path, source))?;
         Ok(Self { path, identity, _lock: lock })
+    }
+
+    /// Opens a directory that a hub has used, whichever hub it was; with its number of shards.
+    pub(crate) fn open_existing(path: &Path) -> Result<(Self, u16), DataDirError> {
+        let file = path.join(IDENTITY_FILE);
+        let bytes = fs::read(&file).map_err(|source| DataDirError::Io { path: file.clone(), source })?;
+        let lock = lock(path)?;
+        let (identity, shard_count) = parse_identity(&file, &bytes)?;
+        Ok((Self { path: path.to_owned(), identity, _lock: lock }, shard_count))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -148,6 +158,20 @@ fn identity_text(identity: &Identity, shard_count: u16) -> String {
 }
 
 fn read_identity(file: &Path, bytes: &[u8], config: &Config) -> Result<Identity, DataDirError> {
+    let (identity, shard_count) = parse_identity(file, bytes)?;
+    if identity.node != config.node {
+        let (found, configured) = (identity.node.0, config.node.0);
+        return Err(DataDirError::OtherNode { path: file.to_owned(), found, configured });
+    }
+    if shard_count != config.shard_count {
+        let (found, configured) = (shard_count, config.shard_count);
+        return Err(DataDirError::OtherShardCount { path: file.to_owned(), found, configured });
+    }
+    Ok(identity)
+}
+
+/// Whose directory it is, and its number of shards.
+fn parse_identity(file: &Path, bytes: &[u8]) -> Result<(Identity, u16), DataDirError> {
     let damaged = |what| DataDirError::Damaged { path: file.to_owned(), what };
     let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
     let version = text.lines().next().and_then(|line| line.strip_prefix(TITLE)?.parse::<u32>().ok());
@@ -159,15 +183,7 @@ fn read_identity(file: &Path, bytes: &[u8], config: &Config) -> Result<Identity,
     if identity_text(&Identity { node, incarnation }, shard_count) != text {
         return Err(damaged("the checksum is wrong"));
     }
-    if node != config.node {
-        let (found, configured) = (node.0, config.node.0);
-        return Err(DataDirError::OtherNode { path: file.to_owned(), found, configured });
-    }
-    if shard_count != config.shard_count {
-        let (found, configured) = (shard_count, config.shard_count);
-        return Err(DataDirError::OtherShardCount { path: file.to_owned(), found, configured });
-    }
-    Ok(Identity { node, incarnation })
+    Ok((Identity { node, incarnation }, shard_count))
 }
 
 fn fields(text: &str) -> Option<(NodeId, Uuid, u16)> {

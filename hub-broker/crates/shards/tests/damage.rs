@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use common::*;
 use partition_log::ReadError;
 use schemas::Offset;
+use shards::{Salvage, Shards};
 
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).expect("a file");
@@ -38,13 +39,7 @@ async fn stored_twice(dir: &Path, orderly: bool) {
     for value in [b'x', b'y'] {
         let shards = start(dir);
         open(&shards, 0).await;
-        let mut builder = schemas::BatchBuilder::new(schemas::BuilderOptions {
-            compression: schemas::Compression::None,
-            ..Default::default()
-        });
-        builder.push(1, None, Some(&[value; 500]), &[]).expect("it fits");
-        let batch = builder.finish().expect("a batch");
-        shards.append_future(shard(0), append(0, batch)).await.expect("stored");
+        store(&shards, 0, value).await;
         if orderly {
             shards.shutdown().await;
         }
@@ -67,6 +62,81 @@ async fn a_flipped_bit_in_an_acknowledged_frame_of_the_wal_keeps_the_hub_from_st
     assert!(error.contains("damaged at"), "{error}");
     flip(&file, at + 100);
     assert_eq!(contents(&start(dir.path()), 0).len(), 2, "nothing was changed by the refusal");
+}
+
+/// Flips a bit of the batch of this value where it lies in the WAL.
+fn damage_in_wal(dir: &Path, value: u8) {
+    let place = files(&dir.join("wal"), "").into_iter().find_map(|path| {
+        let at = position_of(&fs::read(&path).expect("a file"), &[value; 500])?;
+        Some((path, at))
+    });
+    let (file, at) = place.expect("the batch is in the WAL");
+    flip(&file, at + 100);
+}
+
+async fn store(shards: &Shards, index: i32, value: u8) {
+    let mut builder = schemas::BatchBuilder::new(schemas::BuilderOptions {
+        compression: schemas::Compression::None,
+        ..Default::default()
+    });
+    builder.push(1, None, Some(&[value; 500]), &[]).expect("it fits");
+    let batch = builder.finish().expect("a batch");
+    shards.append_future(shard(index), append(index, batch)).await.expect("stored");
+}
+
+#[tokio::test]
+async fn salvage_cuts_one_shard_behind_the_damage_and_keeps_the_rest() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shards = start(dir.path());
+    open(&shards, 0).await;
+    open(&shards, 1).await;
+    for value in [b'p', b'q', b'r'] {
+        store(&shards, 0, value).await;
+        store(&shards, 1, value + 1).await;
+    }
+    assert!(Salvage::examine(dir.path()).is_err(), "not while a hub runs");
+    drop(shards);
+    assert!(Salvage::examine(dir.path()).expect("examined").is_none(), "nothing to salvage");
+    // Only the first batch of partition 0 holds p.
+    damage_in_wal(dir.path(), b'p');
+    let before = fs::read_dir(dir.path().join("wal")).expect("a directory").count();
+    let salvage = Salvage::examine(dir.path()).expect("examined").expect("damaged");
+    let cut: Vec<u32> = salvage
+        .groups
+        .iter()
+        .filter(|kept| kept.known_index > kept.through_index)
+        .map(|kept| kept.group)
+        .collect();
+    assert_eq!(cut, [1], "only the group whose entry is damaged");
+    let set_aside = salvage.set_aside.clone();
+    drop(salvage);
+    assert!(try_start(config(dir.path())).is_err(), "looking changes nothing");
+    Salvage::examine(dir.path()).expect("examined").expect("damaged").carry_out().expect("salvaged");
+    assert_eq!(fs::read_dir(&set_aside).expect("a directory").count(), before, "nothing is deleted");
+    let shards = start(dir.path());
+    assert_eq!(contents(&shards, 0).len(), 0, "partition 0 ends before the damage");
+    assert_eq!(contents(&shards, 1).len(), 3);
+    store(&shards, 0, b'y').await;
+    store(&shards, 1, b'z').await;
+    drop(shards);
+    let shards = start(dir.path());
+    assert_eq!((contents(&shards, 0).len(), contents(&shards, 1).len()), (1, 4));
+}
+
+#[tokio::test]
+async fn salvage_goes_on_from_the_checkpoint_where_the_whole_log_is_unreadable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    stored_twice(dir.path(), true).await;
+    for file in files(&dir.path().join("wal"), "") {
+        flip(&file, 20);
+    }
+    assert!(try_start(config(dir.path())).is_err());
+    Salvage::examine(dir.path()).expect("examined").expect("damaged").carry_out().expect("salvaged");
+    let shards = start(dir.path());
+    assert_eq!(contents(&shards, 0).len(), 2, "the checkpoint holds everything");
+    store(&shards, 0, b'z').await;
+    drop(shards);
+    assert_eq!(contents(&start(dir.path()), 0).len(), 3);
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! Going on without what a damaged write-ahead log has lost: explicitly, and without deleting anything.
+//!
+//! A group's entries are kept up to the first one that is missing behind its checkpoint: an entry counts on all
+//! before it. That is right for the one voter of a single hub, whose entries are never replaced; with several
+//! voters there is nothing to salvage, for a replica fetches from the others.
+//!
+//! The new log is written in a directory of its own, and the two are exchanged in one step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use checkpoint::{Position, Store};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use wal::{Corruption, Frame, GroupId, GroupLog, HardState, PastDamage, Wal};
+
+use crate::StartError;
+use crate::data_dir::{DataDir, sync_directory};
+
+/// How often a write that waits for room is asked about it.
+const ROOM_ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// What can be kept of a damaged log, and what cannot. No hub starts in the directory while this lives.
+pub struct Salvage {
+    dir: DataDir,
+    pub damage: Corruption,
+    /// Of every group that has anything in the log or a checkpoint.
+    pub groups: Vec<KeptGroup>,
+    /// Where the damaged log will lie.
+    pub set_aside: PathBuf,
+    file_bytes: Option<u64>,
+    logs: Vec<(GroupId, GroupLog)>,
+}
+
+/// What becomes of one group; group 0 is the metadata's, group N + 1 that of shard N.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptGroup {
+    pub group: u32,
+    /// The last entry that is kept.
+    pub through_index: u64,
+    /// The last entry that is known of.
+    pub known_index: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SalvageError {
+    #[error("no room for the new write-ahead log in {}", .0.display())]
+    NoSpace(PathBuf),
+    #[error(transparent)]
+    Wal(#[from] wal::OpenError),
+    #[error("cannot put {} in the place of {}: {source}", new.display(), old.display())]
+    Exchange { new: PathBuf, old: PathBuf, source: std::io::Error },
+}
+
+impl Salvage {
+    /// Looks at the hub's data in `data_dir` and changes nothing. `None` where its write-ahead log is not damaged.
+    pub fn examine(data_dir: &Path) -> Result<Option<Self>, StartError> {
+        let (dir, shard_count) = DataDir::open_existing(data_dir)?;
+        if !dir.wal().is_dir() {
+            return Ok(None);
+        }
+        let Some(PastDamage { corruption, groups, file_bytes }) = Wal::read_past_damage(&dir.wal())? else {
+            return Ok(None);
+        };
+        let mut positions = positions(&dir, u32::from(shard_count) + 1)?;
+        for group in groups.keys() {
+            positions.entry(*group).or_default();
+        }
+        let mut kept = Vec::new();
+        let mut logs = Vec::new();
+        for (group, position) in positions {
+            let log = groups.get(&group).cloned().unwrap_or_default();
+            let (log, summary) = keep(group, log, position);
+            kept.push(summary);
+            logs.push((group, log));
+        }
+        let set_aside = free_name(dir.path());
+        Ok(Some(Self { dir, damage: corruption, groups: kept, set_aside, file_bytes, logs }))
+    }
+
+    /// Writes what is kept into a new log and puts the damaged one aside.
+    pub fn carry_out(self) -> Result<(), SalvageError> {
+        let (old, new) = (self.dir.wal(), self.set_aside);
+        let mut config = wal::Config::new(&new);
+        if let Some(bytes) = self.file_bytes {
+            config.file_bytes = bytes;
+        }
+        let (wal, _) = Wal::open(config)?;
+        for (group, log) in self.logs {
+            write(&wal, frames(group, log)).map_err(|NoRoom| SalvageError::NoSpace(new.clone()))?;
+        }
+        wal.close();
+        renameat_with(CWD, &old, CWD, &new, RenameFlags::EXCHANGE)
+            .map_err(std::io::Error::from)
+            .and_then(|()| sync_directory(self.dir.path()))
+            .map_err(|source| SalvageError::Exchange { new, old, source })
+    }
+}
+
+/// Where every group's checkpoint stands.
+fn positions(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Position>, StartError> {
+    let mut positions = BTreeMap::new();
+    for group in 0..groups {
+        let path = dir.checkpoint(group);
+        if path.is_dir() {
+            let (_, loaded, _) =
+                Store::open(&path).map_err(|source| StartError::Checkpoint { group, source })?;
+            positions.extend(loaded.map(|loaded| (GroupId(group), loaded.position)));
+        }
+    }
+    Ok(positions)
+}
+
+/// The part of a group's log that has no hole behind its checkpoint.
+fn keep(group: GroupId, mut log: GroupLog, position: Position) -> (GroupLog, KeptGroup) {
+    let hard_state = log.hard_state.unwrap_or_default();
+    let last = log.entries.last().map_or(0, |entry| entry.index);
+    let known_index = last.max(hard_state.commit).max(position.applied);
+    let (mut through, mut term) = (position.applied, position.term);
+    let mut is_whole = true;
+    log.entries.retain(|entry| {
+        if entry.index > position.applied {
+            is_whole = is_whole && entry.index == through + 1 && entry.term >= term;
+            if is_whole {
+                (through, term) = (entry.index, entry.term);
+            }
+            return is_whole;
+        }
+        true
+    });
+    // The last hard state may have been lost: it is never behind what is kept, nor ahead of it.
+    let vote = if hard_state.term < term { 0 } else { hard_state.vote };
+    log.hard_state =
+        Some(HardState { term: hard_state.term.max(term), vote, commit: hard_state.commit.min(through) });
+    (log, KeptGroup { group: group.0, through_index: through, known_index })
+}
+
+fn frames(group: GroupId, log: GroupLog) -> Vec<Frame> {
+    let entry = |entry: wal::Entry| Frame::Entry {
+        group,
+        index: entry.index,
+        term: entry.term,
+        entry_kind: entry.entry_kind,
+        payload: entry.payload,
+    };
+    let hard_state =
+        log.hard_state.map(|HardState { term, vote, commit }| Frame::HardState { group, term, vote, commit });
+    log.entries.into_iter().map(entry).chain(hard_state).collect()
+}
+
+struct NoRoom;
+
+/// Writes and waits until it is durable.
+fn write(wal: &Wal, frames: Vec<Frame>) -> Result<(), NoRoom> {
+    let (done, durable) = channel();
+    // Nobody listens any more only where the answer is not wanted any more.
+    wal.write(frames, Box::new(move |_| done.send(()).unwrap_or_default()));
+    loop {
+        match durable.recv_timeout(ROOM_ASKED_EVERY) {
+            Ok(()) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if wal.has_room() => {}
+            Err(_) => return Err(NoRoom),
+        }
+    }
+}
+
+/// A name that is not in use.
+fn free_name(dir: &Path) -> PathBuf {
+    let taken: BTreeSet<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let names = (1..).map(|number| dir.join(format!("wal-damaged-{number}")));
+    let mut free = names.skip_while(|path| taken.contains(path));
+    free.next().expect("the numbers do not end")
+}
