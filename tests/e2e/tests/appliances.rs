@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use schemas::{Value, decode_pack};
 use testkit::kafka::Message;
-use testkit::{Agent, Hub, kafka, tools, wait};
+use testkit::{Agent, Bridge, Hub, kafka, tools, wait};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/appliances-energy.csv");
+const TIME_COLUMN: &str = "date";
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Column name and cell of every row, by row.
@@ -64,8 +65,37 @@ fn every_row_of_a_file_arrives_once_in_order_and_with_its_values() {
     assert_eq!(times[0], 1_452_533_400_000, "2016-01-11 17:30:00 UTC");
     assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "in the file's order");
 
+    the_json_view_shows_the_same(folder.path(), &hub, &rows);
     kcat_reads_as_many(&hub, rows.len());
     python_reads_as_many(&hub, rows.len());
+}
+
+fn the_json_view_shows_the_same(folder: &std::path::Path, hub: &Hub, rows: &[BTreeMap<String, String>]) {
+    let pipeline =
+        "[[pipelines]]\nname = \"view\"\ntopics = [\"telemetry\"]\nsink = { kind = \"json-view\" }\n";
+    let mut bridge = Bridge::new(folder, &hub.brokers(), pipeline);
+    bridge.start();
+    wait::until("the JSON view", WITHIN, || {
+        let bounds = kafka::watermarks(&hub.brokers(), "telemetry.json");
+        (bounds.iter().map(|(_, _, end)| *end).sum::<i64>() as usize >= rows.len()).then_some(())
+    });
+    let view = kafka::read_all(&hub.brokers(), "telemetry.json", WITHIN);
+    assert_eq!(view.len(), rows.len());
+    for (message, row) in view.iter().zip(rows) {
+        let seen: serde_json::Value = serde_json::from_slice(&message.value).unwrap();
+        assert_eq!(seen["device"], "house");
+        let time = format!("{}.000Z", row[TIME_COLUMN].replace(' ', "T"));
+        assert_eq!(seen["time"], time);
+        let values = seen["values"].as_object().unwrap();
+        assert_eq!(values.len(), row.len() - 1);
+        for (name, value) in values {
+            let cell = row[name].trim();
+            match value.as_f64() {
+                Some(number) => assert_eq!(number, cell.parse::<f64>().unwrap(), "{name}"),
+                None => assert_eq!(value, cell, "{name}"),
+            }
+        }
+    }
 }
 
 fn kcat_reads_as_many(hub: &Hub, rows: usize) {

@@ -82,7 +82,11 @@ fn member(hub: &Hub) -> BaseConsumer {
 
 fn owned(consumer: &BaseConsumer) -> BTreeSet<i32> {
     let assignment = consumer.assignment().unwrap();
-    assignment.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect()
+    assignment
+        .elements()
+        .iter()
+        .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
+        .collect()
 }
 
 #[test]

@@ -36,7 +36,13 @@ struct Quickstart {
 impl Quickstart {
     fn new() -> Self {
         let free = || ports::free().to_string();
-        Self { mqtt: free(), kafka: free(), http: free(), folder: tempfile::tempdir().unwrap(), process: None }
+        Self {
+            mqtt: free(),
+            kafka: free(),
+            http: free(),
+            folder: tempfile::tempdir().unwrap(),
+            process: None,
+        }
     }
 
     /// Starts it with the programs that were built with this test, and waits for a record.
@@ -119,8 +125,11 @@ fn records_are_visible_soon_and_the_lines_of_the_readme_work_as_printed() {
         .output()
         .unwrap();
     let table = String::from_utf8_lossy(&topics.stdout).into_owned();
-    let stored: i64 =
-        table.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap().parse::<i64>().unwrap()).sum();
+    let stored: i64 = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().nth(2).unwrap().parse::<i64>().unwrap())
+        .sum();
     assert!(stored >= 2, "the second run goes on after the first's records: {table}");
     quickstart.interrupt();
 }

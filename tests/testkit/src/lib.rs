@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod bridge;
 pub mod disk;
 pub mod hub;
 pub mod kafka;
@@ -11,5 +12,6 @@ pub mod tools;
 pub mod wait;
 
 pub use agent::Agent;
+pub use bridge::Bridge;
 pub use hub::Hub;
 pub use process::Process;

@@ -58,8 +58,9 @@ fn begin<A: Control + 'static>(
 
 pub(crate) fn decode<A: Control>(mut body: Reader, version: i16) -> Result<A::Request, WireError> {
     let mut bytes = body.rest();
+    // What follows the last field is let be, as Kafka does: librdkafka 2.12 ends a Metadata request for all
+    // topics with three bytes too many.
     walk(&mut body, A::SHAPE, version)?;
-    body.finish()?;
     A::Request::decode(&mut bytes, version).map_err(|_| WireError::Refused)
 }
 

@@ -188,3 +188,11 @@ fn a_newer_clients_api_versions_is_answered_in_version_0() {
     assert_eq!((answer.error_code, answer.api_keys.len()), (35, TABLE.len()));
     assert!(body.is_empty());
 }
+
+#[test]
+fn librdkafka_s_request_for_all_topics_with_three_bytes_too_many_is_understood() {
+    // Metadata version 13 as librdkafka 2.12 sends it: null topics, both flags, no tags, then what it forgot.
+    let body = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+    let request = decode::<metadata::Metadata>(Reader::new(body, true), 13).unwrap();
+    assert_eq!(request.topics, None);
+}
