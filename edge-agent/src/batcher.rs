@@ -89,7 +89,10 @@ mod tests {
     use super::*;
 
     fn row(time_ms: Option<i64>, value: f64) -> Row {
-        Row { time_ms, measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }] }
+        Row {
+            time_ms,
+            measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }],
+        }
     }
 
     fn batcher() -> Batcher {
@@ -141,7 +144,10 @@ mod tests {
         let mut batcher = batcher();
         batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
         let text = Value::Text("x".repeat(RECORD_BYTES_MAX));
-        let large = Row { time_ms: None, measurements: vec![Measurement { name: "t".into(), unit: None, value: text }] };
+        let large = Row {
+            time_ms: None,
+            measurements: vec![Measurement { name: "t".into(), unit: None, value: text }],
+        };
         assert!(batcher.push(&large, Stamp::Wall(2)).is_err());
         assert_eq!(batcher.flush().unwrap().unwrap().records, 1);
     }

@@ -271,8 +271,16 @@ mod tests {
         assert_eq!(hub("mqtt://10.0.0.1"), Some(("10.0.0.1".into(), 1883)));
         assert_eq!(hub(" mqtt://[::1]:1 "), Some(("[::1]".into(), 1)));
         assert_eq!(hub("mqtt://[fe80::1]"), Some(("[fe80::1]".into(), 1883)));
-        for bad in ["hub:1883", "mqtt://", "mqtt://:1", "mqtt://a:x", "mqtt://a:0", "mqtt://a/b", "mqtt://u@h", "mqtts://h"]
-        {
+        for bad in [
+            "hub:1883",
+            "mqtt://",
+            "mqtt://:1",
+            "mqtt://a:x",
+            "mqtt://a:0",
+            "mqtt://a/b",
+            "mqtt://u@h",
+            "mqtts://h",
+        ] {
             assert_eq!(hub(bad), None, "{bad}");
         }
     }

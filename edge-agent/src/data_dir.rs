@@ -100,15 +100,36 @@ impl DataDir {
 
 /// Writes a small file so that after a power cut either the old or the new one is there, whole.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
-    let temporary = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let replace = || -> io::Result<()> {
+        let temporary = write_beside(path, bytes)?;
         fs::rename(&temporary, path)?;
         sync_dir(path.parent().unwrap_or(Path::new(".")))
     };
-    write().map_err(at(path))
+    replace().map_err(at(path))
+}
+
+/// The same for a file that must not be there yet; false where another process was first.
+pub fn create_file(path: &Path, bytes: &[u8]) -> Result<bool, DataDirError> {
+    let create = || -> io::Result<bool> {
+        let temporary = write_beside(path, bytes)?;
+        let linked = fs::hard_link(&temporary, path);
+        fs::remove_file(&temporary)?;
+        match linked {
+            Ok(()) => sync_dir(path.parent().unwrap_or(Path::new("."))).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    };
+    create().map_err(at(path))
+}
+
+/// A durable file of a name that no other process takes.
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let temporary = path.with_extension(format!("new.{}", std::process::id()));
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(temporary)
 }
 
 /// Makes a directory's entries durable.
@@ -142,6 +163,16 @@ mod tests {
         fs::write(&path, "x").unwrap();
         let error = DataDir::create(&path).unwrap_err().to_string();
         assert!(error.contains("/file: "), "{error}");
+    }
+
+    #[test]
+    fn of_two_that_create_a_file_one_is_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device-id");
+        assert!(create_file(&path, b"one").unwrap());
+        assert!(!create_file(&path, b"other").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

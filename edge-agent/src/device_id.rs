@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use schemas::DeviceId;
 use thiserror::Error;
 
-use crate::data_dir::{DataDir, DataDirError, replace_file};
+use crate::data_dir::{DataDir, DataDirError, create_file};
 
 #[derive(Debug, Error)]
 pub enum DeviceIdFileError {
@@ -24,23 +24,31 @@ pub enum DeviceIdFileError {
 /// The name that the directory has, or gets now.
 pub fn fix(dir: &DataDir, given: Option<&DeviceId>) -> Result<DeviceId, DeviceIdFileError> {
     let path = dir.device_id();
-    match fs::read_to_string(&path) {
-        Ok(text) => {
-            let fixed = DeviceId::try_from(text.trim())
-                .map_err(|error| DeviceIdFileError::Damaged { path: path.clone(), what: error.to_string() })?;
-            match given {
-                Some(given) if *given != fixed => {
-                    Err(DeviceIdFileError::Other { path, fixed, given: given.clone() })
-                }
-                _ => Ok(fixed),
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let fixed = match read_fixed(&path)? {
+        Some(fixed) => fixed,
+        None => {
             let id = given.cloned().unwrap_or_else(|| derive(Path::new("/")));
-            replace_file(&path, format!("{id}\n").as_bytes())?;
-            Ok(id)
+            if create_file(&path, format!("{id}\n").as_bytes())? {
+                return Ok(id);
+            }
+            // Another command was first.
+            read_fixed(&path)?.unwrap_or(id)
         }
-        Err(source) => Err(DataDirError { path, source }.into()),
+    };
+    match given {
+        Some(given) if *given != fixed => Err(DeviceIdFileError::Other { path, fixed, given: given.clone() }),
+        _ => Ok(fixed),
+    }
+}
+
+fn read_fixed(path: &Path) -> Result<Option<DeviceId>, DeviceIdFileError> {
+    match fs::read_to_string(path) {
+        Ok(text) => match DeviceId::try_from(text.trim()) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) => Err(DeviceIdFileError::Damaged { path: path.to_owned(), what: error.to_string() }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataDirError { path: path.to_owned(), source }.into()),
     }
 }
 
@@ -69,7 +77,8 @@ fn board_serial(root: &Path) -> Option<String> {
     ];
     sources.into_iter().find_map(|(kind, path)| {
         let serial = read(root, path).filter(|serial| is_serial(serial))?;
-        let kept: String = serial.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+        let kept: String =
+            serial.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
         Some(format!("{kind}-{}", kept.to_ascii_lowercase()))
     })
 }
@@ -80,7 +89,8 @@ fn is_serial(serial: &str) -> bool {
     let mut distinct: Vec<char> = lower.chars().filter(char::is_ascii_alphanumeric).collect();
     distinct.sort_unstable();
     distinct.dedup();
-    let placeholders = ["none", "default", "not specified", "unknown", "0123456789", "system", "filled", "n/a"];
+    let placeholders =
+        ["none", "default", "not specified", "unknown", "0123456789", "system", "filled", "n/a"];
     serial.len() >= 6
         && !serial.contains(' ')
         && distinct.len() >= 3

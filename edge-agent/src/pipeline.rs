@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use schemas::{DeviceId, TopicName};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,7 +30,12 @@ pub struct Measured {
 }
 
 /// Starts an input; it ends when asked to, or with its source.
-pub fn start_input(input: &Input, clock: &Arc<Clock>, rows: mpsc::Sender<Measured>, stop: &CancellationToken) {
+pub fn start_input(
+    input: &Input,
+    clock: &Arc<Clock>,
+    rows: mpsc::Sender<Measured>,
+    stop: &CancellationToken,
+) {
     let (clock, stop) = (clock.clone(), stop.clone());
     match input.clone() {
         Input::Host { interval, topic } => {
@@ -42,7 +48,9 @@ pub fn start_input(input: &Input, clock: &Arc<Clock>, rows: mpsc::Sender<Measure
         }
         Input::Stdin { format, time_column, topic } => {
             // A read of standard input blocks for as long as nobody writes to it.
-            tokio::task::spawn_blocking(move || read_stdin(format, time_column.as_deref(), &topic, &clock, &rows, &stop));
+            tokio::task::spawn_blocking(move || {
+                read_stdin(format, time_column.as_deref(), &topic, &clock, &rows, &stop);
+            });
         }
     }
 }
@@ -93,7 +101,7 @@ fn read_stdin(
     tracing::info!("standard input has ended");
 }
 
-/// Makes batches of rows until every input has ended; then the last batches are in the buffer's inbox.
+/// Makes batches of rows until every input has ended, and ends itself when all of them are durable.
 pub async fn batch_rows(
     mut rows: mpsc::Receiver<Measured>,
     device: DeviceId,
@@ -101,66 +109,95 @@ pub async fn batch_rows(
     linger: Duration,
     buffer: Buffer,
 ) {
-    let mut open: HashMap<TopicName, (Batcher, Instant)> = HashMap::new();
+    let mut open = OpenBatches { device, boot, linger, by_topic: HashMap::new() };
+    let mut sink = BufferSink { buffer, waiting: JoinSet::new() };
     loop {
-        let due = open.values().filter(|(batcher, _)| !batcher.is_empty()).map(|(_, due)| *due).min();
-        let measured = tokio::select! {
+        tokio::select! {
             measured = rows.recv() => match measured {
-                Some(measured) => Some(measured),
+                Some(measured) => open.push(&measured, &mut sink).await,
                 None => break,
             },
-            () = sleep_until(due) => None,
-        };
-        if let Some(Measured { topic, row, at }) = measured {
-            let fresh = || (Batcher::new(device.clone(), boot), Instant::now());
-            let (batcher, due) = open.entry(topic.clone()).or_insert_with(fresh);
-            if batcher.is_empty() {
-                *due = Instant::now() + linger;
+            () = sleep_until(open.due()) => {}
+        }
+        open.flush(&mut sink, |due| due <= Instant::now()).await;
+    }
+    open.flush(&mut sink, |_| true).await;
+    while sink.waiting.join_next().await.is_some() {}
+}
+
+/// The batches that are being filled.
+struct OpenBatches {
+    device: DeviceId,
+    boot: Uuid,
+    linger: Duration,
+    by_topic: HashMap<TopicName, (Batcher, Instant)>,
+}
+
+impl OpenBatches {
+    /// When the first of them has lingered long enough.
+    fn due(&self) -> Option<Instant> {
+        self.by_topic.values().filter(|(batcher, _)| !batcher.is_empty()).map(|(_, due)| *due).min()
+    }
+
+    async fn push(&mut self, measured: &Measured, sink: &mut BufferSink) {
+        let due_at = Instant::now() + self.linger;
+        let (device, boot) = (&self.device, self.boot);
+        let fresh = || (Batcher::new(device.clone(), boot), due_at);
+        let (batcher, due) = self.by_topic.entry(measured.topic.clone()).or_insert_with(fresh);
+        if batcher.is_empty() {
+            *due = due_at;
+        }
+        match batcher.push(&measured.row, measured.at) {
+            Ok(Some(built)) => {
+                *due = due_at;
+                sink.append(&measured.topic, built).await;
             }
-            match batcher.push(&row, at) {
-                Ok(Some(built)) => {
-                    *due = Instant::now() + linger;
-                    hand_over(&buffer, &topic, built).await;
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a row is left out"),
+        }
+    }
+
+    async fn flush(&mut self, sink: &mut BufferSink, is_due: impl Fn(Instant) -> bool) {
+        for (topic, (batcher, due)) in &mut self.by_topic {
+            if !batcher.is_empty() && is_due(*due) {
+                match batcher.flush() {
+                    Ok(Some(built)) => sink.append(topic, built).await,
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, "a batch could not be built"),
                 }
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a row is left out"),
-            }
-        }
-        flush(&mut open, &buffer, |due| due <= Instant::now()).await;
-    }
-    flush(&mut open, &buffer, |_| true).await;
-}
-
-async fn flush(
-    open: &mut HashMap<TopicName, (Batcher, Instant)>,
-    buffer: &Buffer,
-    is_due: impl Fn(Instant) -> bool,
-) {
-    for (topic, (batcher, due)) in open {
-        if !batcher.is_empty() && is_due(*due) {
-            match batcher.flush() {
-                Ok(Some(built)) => hand_over(buffer, topic, built).await,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "a batch could not be built"),
             }
         }
     }
 }
 
-/// Waits for room in the writer's inbox, not for the disk. That the buffer failed shows at the uplink, which
-/// ends the agent.
-async fn hand_over(buffer: &Buffer, topic: &TopicName, built: Built) {
-    let Ok(answer) = buffer.append(topic.clone(), built.boot, built.batch).await else { return };
-    let records = built.records;
-    tokio::spawn(async move {
-        match durable(answer).await {
-            Ok(appended) if appended.dropped > 0 => {
-                tracing::warn!(dropped = appended.dropped, "the buffer is full; its oldest records were dropped");
+struct BufferSink {
+    buffer: Buffer,
+    /// Batches that are not durable yet.
+    waiting: JoinSet<()>,
+}
+
+impl BufferSink {
+    /// Waits for room in the writer's inbox, not for the disk. That the buffer failed shows at the uplink, which
+    /// ends the agent.
+    async fn append(&mut self, topic: &TopicName, built: Built) {
+        while self.waiting.try_join_next().is_some() {}
+        let Ok(answer) = self.buffer.append(topic.clone(), built.boot, built.batch).await else { return };
+        let records = built.records;
+        self.waiting.spawn(async move {
+            match durable(answer).await {
+                Ok(appended) if appended.dropped > 0 => {
+                    tracing::warn!(
+                        dropped = appended.dropped,
+                        "the buffer is full; its oldest records were dropped"
+                    );
+                }
+                Ok(_) | Err(WriteError::Closed | WriteError::Failed(_)) => {}
+                Err(error @ WriteError::Refused(_)) => {
+                    tracing::error!(%error, records, "records were not buffered");
+                }
             }
-            Ok(_) | Err(WriteError::Closed | WriteError::Failed(_)) => {}
-            Err(error @ WriteError::Refused(_)) => tracing::error!(%error, records, "records were not buffered"),
-        }
-    });
+        });
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

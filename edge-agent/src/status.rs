@@ -109,16 +109,24 @@ impl Status {
             lines.push(format!("held        {held}"));
         }
         let share = 100 * self.buffer.bytes / self.buffer.cap_bytes.max(1);
-        let age = self.buffer.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));
-        lines.push(format!("buffer      {} records, {} bytes, {share} % full{age}", self.buffer.records, self.buffer.bytes));
+        let age =
+            self.buffer.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));
+        lines.push(format!(
+            "buffer      {} records, {} bytes, {share} % full{age}",
+            self.buffer.records, self.buffer.bytes
+        ));
         lines.push(format!(
             "records     {} appended, {} acknowledged, {} dropped",
             self.records.appended, self.records.acknowledged, self.records.dropped
         ));
         for lane in &self.lanes {
             let stream = lane.shipping.as_deref().unwrap_or("none yet");
-            let partition = lane.partition.map_or(String::new(), |partition| format!(" in partition {partition}"));
-            lines.push(format!("topic       {}: {} records, stream {stream}{partition}", lane.topic, lane.records));
+            let partition =
+                lane.partition.map_or(String::new(), |partition| format!(" in partition {partition}"));
+            lines.push(format!(
+                "topic       {}: {} records, stream {stream}{partition}",
+                lane.topic, lane.records
+            ));
         }
         lines.join("\n")
     }

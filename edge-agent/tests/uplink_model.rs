@@ -3,34 +3,12 @@
 
 mod common;
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
-
 use bytes::Bytes;
-use common::{Hub, append, batch, device, open, topic};
-use edge_agent::buffer::Buffer;
-use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, reason};
+use common::world::{Op, World, block_on, run, run_without_settling};
+use common::{device, topic};
+use edge_agent::uplink::{Action, Core, DropReason, Event, Facts, Now};
 use proptest::prelude::*;
 use uuid::Uuid;
-
-/// The child process is no part of this: a program that says nothing makes the check happen here.
-fn no_checker() -> Option<PathBuf> {
-    Some(PathBuf::from("/bin/true"))
-}
-
-#[derive(Clone, Debug)]
-enum Op {
-    Append { records: u64 },
-    Connect { receive_maximum: u16 },
-    Disconnect,
-    /// The hub takes the next publish; it may be too busy for it, or not answer for ever.
-    Deliver { busy: bool },
-    /// The next answer reaches the agent.
-    Answer,
-    Wait { ms: u64 },
-    /// The process ends at once and another begins.
-    Restart,
-}
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
@@ -42,199 +20,6 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u64..2000).prop_map(|ms| Op::Wait { ms }),
         1 => Just(Op::Restart),
     ]
-}
-
-struct World {
-    folder: tempfile::TempDir,
-    cap_bytes: u64,
-    filler: usize,
-    buffer: Option<Buffer>,
-    core: Core,
-    hub: Hub,
-    now_ms: u64,
-    is_connected: bool,
-    window: u64,
-    to_hub: VecDeque<(u64, i32, Bytes)>,
-    to_agent: VecDeque<(u64, Answer)>,
-    next_number: u64,
-}
-
-impl World {
-    fn new(cap_bytes: u64, filler: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let buffer = open(folder.path(), cap_bytes, no_checker());
-        Self {
-            folder,
-            cap_bytes,
-            filler,
-            buffer: Some(buffer),
-            core: Core::new(device(), Uuid::from_u128(1)),
-            hub: Hub::default(),
-            now_ms: 0,
-            is_connected: false,
-            window: 0,
-            to_hub: VecDeque::new(),
-            to_agent: VecDeque::new(),
-            next_number: 0,
-        }
-    }
-
-    fn buffer(&self) -> &Buffer {
-        self.buffer.as_ref().unwrap()
-    }
-
-    async fn run(&mut self, op: &Op) {
-        match *op {
-            Op::Append { records } => {
-                let numbers = self.next_number..self.next_number + records;
-                self.next_number = numbers.end;
-                append(self.buffer(), batch(numbers, self.filler)).await.unwrap();
-                self.lanes().await;
-            }
-            Op::Connect { receive_maximum } if !self.is_connected => self.connect(receive_maximum).await,
-            Op::Connect { .. } => {}
-            Op::Disconnect => self.disconnect().await,
-            Op::Deliver { busy } => self.deliver(busy),
-            Op::Answer => {
-                if let Some((token, answer)) = self.to_agent.pop_front() {
-                    self.tell(Event::Answer { token, answer }).await;
-                }
-            }
-            Op::Wait { ms } => {
-                self.now_ms += ms;
-                self.tell(Event::Timer).await;
-            }
-            Op::Restart => self.restart().await,
-        }
-    }
-
-    fn deliver(&mut self, busy: bool) {
-        if let Some((token, partition, payload)) = self.to_hub.pop_front() {
-            let answer = if busy {
-                Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() }
-            } else {
-                self.hub.publish(partition, &payload)
-            };
-            self.to_agent.push_back((token, answer));
-        }
-    }
-
-    async fn connect(&mut self, receive_maximum: u16) {
-        self.is_connected = true;
-        self.window = u64::from((receive_maximum / 2).max(1));
-        let partitions = [(topic(), 4)].into();
-        let facts = Facts { receive_maximum, max_packet_bytes: None, partitions };
-        self.tell(Event::Connected { facts, named: vec![topic()] }).await;
-        self.lanes().await;
-    }
-
-    async fn disconnect(&mut self) {
-        self.is_connected = false;
-        self.to_hub.clear();
-        self.to_agent.clear();
-        self.tell(Event::Disconnected).await;
-    }
-
-    /// Nothing is told to anybody: what was not committed is gone.
-    async fn restart(&mut self) {
-        self.disconnect().await;
-        let buffer = self.buffer.take().unwrap();
-        let mut ended = buffer.subscribe();
-        drop(buffer);
-        while ended.changed().await.is_ok() {}
-        self.buffer = Some(reopen(self.folder.path(), self.cap_bytes));
-        self.core = Core::new(device(), Uuid::from_u128(1));
-        self.lanes().await;
-    }
-
-    async fn lanes(&mut self) {
-        for lane in self.buffer().snapshot().lanes.clone() {
-            let event = Event::Lane { lane: lane.id, topic: lane.topic, first: lane.first, next: lane.next };
-            self.tell(event).await;
-        }
-    }
-
-    async fn tell(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let now = Now { ms: self.now_ms, wall_ms: 1_700_000_000_000 };
-            for action in self.core.handle(now, event) {
-                match action {
-                    Action::Publish { token, partition, payload, .. } => {
-                        assert!(self.is_connected, "nothing is sent without a connection");
-                        self.to_hub.push_back((token, partition.0, payload));
-                        let unanswered = self.to_hub.len() + self.to_agent.len();
-                        assert!(unanswered as u64 <= self.window, "{unanswered} in flight of {}", self.window);
-                    }
-                    Action::Read { lane, from, until } => {
-                        let items = self.buffer().reader().read(lane, from..until, 4096, 16).unwrap();
-                        events.push_back(Event::Items { lane, from, items });
-                    }
-                    Action::Trim { lane, through, gaps, at_once } => {
-                        self.buffer().trim(lane, through, gaps, at_once).await.unwrap();
-                    }
-                    Action::InFlight { lane, end } => self.buffer().set_in_flight(lane, end),
-                    Action::Amend { lane, amendment } => {
-                        self.buffer().amend(amendment).await.unwrap();
-                        events.push_back(Event::Amended { lane });
-                    }
-                    Action::Drop(reason) => panic!("no reason to drop: {reason:?}"),
-                }
-            }
-        }
-    }
-
-    /// The hub and the network behave from now on.
-    async fn settle(&mut self) {
-        if !self.is_connected {
-            self.connect(40).await;
-        }
-        for _ in 0..100_000 {
-            if self.core.is_drained() && self.to_hub.is_empty() && self.to_agent.is_empty() {
-                return;
-            }
-            if self.to_hub.is_empty() && self.to_agent.is_empty() {
-                // It waits for a commit, or for the hub to be less busy.
-                self.now_ms += 30_000;
-                let snapshots = self.buffer().subscribe();
-                self.tell(Event::Timer).await;
-                if self.to_hub.is_empty() && !self.core.is_drained() {
-                    self.await_commit(snapshots).await;
-                }
-                self.lanes().await;
-            }
-            self.deliver(false);
-            self.run(&Op::Answer).await;
-        }
-        panic!("the uplink does not come to an end: {:?}", self.core);
-    }
-
-    async fn await_commit(
-        &self,
-        mut snapshots: tokio::sync::watch::Receiver<std::sync::Arc<edge_agent::buffer::Snapshot>>,
-    ) {
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(200), snapshots.changed()).await;
-    }
-
-    fn assert_exactly_once(&self) {
-        let log = &self.hub.log;
-        assert!(log.is_sorted_by(|one, other| one < other), "in order and once: {log:?}");
-        let counters = self.buffer().snapshot().counters;
-        assert_eq!(log.len() as u64 + self.hub.lost, self.next_number, "stored and lost add up: {counters:?}");
-    }
-}
-
-/// The environment of the buffer before is closed by its last user, which may be a moment away.
-fn reopen(dir: &std::path::Path, cap_bytes: u64) -> Buffer {
-    let closing = heed::env_closing_event(dir.join("buffer").canonicalize().unwrap());
-    if let Some(closing) = closing {
-        closing.wait();
-    }
-    open(dir, cap_bytes, no_checker())
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 proptest! {
@@ -265,15 +50,6 @@ proptest! {
             world.assert_exactly_once();
         });
     }
-}
-
-fn run(world: &mut World, ops: &[Op]) {
-    block_on(async {
-        for op in ops {
-            world.run(op).await;
-        }
-        world.settle().await;
-    });
 }
 
 const CONNECT: Op = Op::Connect { receive_maximum: 8 };
@@ -308,14 +84,6 @@ fn a_moved_stream_keeps_its_bytes_over_a_restart() {
     run_without_settling(&mut world, &[Op::Append { records: 2 }, DELIVER, Op::Answer, DELIVER, Op::Restart]);
     run(&mut world, &[CONNECT]);
     assert_eq!(world.hub.log, [0, 1, 2, 3]);
-}
-
-fn run_without_settling(world: &mut World, ops: &[Op]) {
-    block_on(async {
-        for op in ops {
-            world.run(op).await;
-        }
-    });
 }
 
 #[test]
@@ -354,7 +122,10 @@ impl RawBatchBytes {
 fn a_malformed_batch_becomes_a_gap_and_the_rest_goes_on() {
     let mut world = World::new(64 << 20, 0);
     world.hub.poison = Some(3);
-    run(&mut world, &[Op::Append { records: 2 }, Op::Append { records: 3 }, Op::Append { records: 1 }, CONNECT]);
+    run(
+        &mut world,
+        &[Op::Append { records: 2 }, Op::Append { records: 3 }, Op::Append { records: 1 }, CONNECT],
+    );
     assert_eq!(world.hub.log, [0, 1, 5]);
     assert_eq!((world.hub.gaps, world.hub.lost), (1, 3));
     let counters = world.buffer().snapshot().counters;

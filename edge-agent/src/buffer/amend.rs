@@ -7,8 +7,8 @@ use bytes::Bytes;
 use schemas::headers::{STREAM_START, StreamStart, StreamStartReason, UNTIMED, Untimed};
 use schemas::limits::AGENT_BATCH_BYTES_MAX;
 use schemas::{
-    BatchBuilder, BuilderOptions, GapCount, GapReason, PartitionIndex, ProducerEpoch, ProducerId, RawBatch, Sequence,
-    stream_id,
+    BatchBuilder, BuilderOptions, GapCount, GapReason, PartitionIndex, ProducerEpoch, ProducerId, RawBatch,
+    Sequence, stream_id,
 };
 
 use super::entry::{EntryError, GapEntry, Kind, decode_batch, encode_batch};
@@ -26,14 +26,18 @@ impl Work<'_> {
         quarantine: &Path,
     ) -> Result<(), WorkError> {
         match *amendment {
-            Amendment::Begin { lane, stored, stream, partition } => self.begin_stream(lane, stored, stream, partition),
+            Amendment::Begin { lane, stored, stream, partition } => {
+                self.begin_stream(lane, stored, stream, partition)
+            }
             Amendment::Move { lane, number, whole, reason } => {
                 self.move_stream(Key { lane, number }, whole, reason)?;
                 Ok(marker.write(&self.state)?)
             }
             Amendment::Quarantine { lane, number } => self.quarantine(Key { lane, number }, quarantine),
             Amendment::CutGap { lane, number, at } => self.cut_gap(Key { lane, number }, at),
-            Amendment::MarkUntimed { lane, number, arrival_ms } => self.mark_untimed(Key { lane, number }, arrival_ms),
+            Amendment::MarkUntimed { lane, number, arrival_ms } => {
+                self.mark_untimed(Key { lane, number }, arrival_ms)
+            }
             Amendment::Repair { lane, number } => self.repair(Key { lane, number }),
             Amendment::StampBoot { boot, offset_ms } => {
                 self.state.set_offset(boot, offset_ms);
@@ -57,8 +61,13 @@ impl Work<'_> {
             }
             return Ok(());
         }
-        let own =
-            Wire { stream, from: Sequence::ZERO, until: None, base: Sequence::ZERO, partition: Some(partition) };
+        let own = Wire {
+            stream,
+            from: Sequence::ZERO,
+            until: None,
+            base: Sequence::ZERO,
+            partition: Some(partition),
+        };
         lane.shipping = Some(Shipping { stream: stored, acked: Sequence::ZERO, wires: vec![own] });
         Ok(())
     }
@@ -167,9 +176,7 @@ pub(super) fn gap_of(
 pub(super) fn with_header(batch: &Bytes, name: &'static str, value: &str) -> Result<Bytes, EntryError> {
     let raw = RawBatch::parse(batch.clone())?;
     let base = raw.header().base_timestamp;
-    rebuild(&raw, |index, delta| {
-        (base.saturating_add(delta), (index == 0).then(|| (name, value.to_owned())))
-    })
+    rebuild(&raw, |index, delta| (base.saturating_add(delta), (index == 0).then(|| (name, value.to_owned()))))
 }
 
 /// Encodes a batch anew: for each record its time and perhaps one header more. Stream and sequences stay.

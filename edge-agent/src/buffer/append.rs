@@ -24,7 +24,12 @@ pub(super) struct NewBatch {
 
 impl Work<'_> {
     /// Appends a batch, making room as the policy says, and answers how many records were dropped for it.
-    pub fn append(&mut self, new: &NewBatch, cap_bytes: u64, marker: &mut MarkerFile) -> Result<u64, WorkError> {
+    pub fn append(
+        &mut self,
+        new: &NewBatch,
+        cap_bytes: u64,
+        marker: &mut MarkerFile,
+    ) -> Result<u64, WorkError> {
         let header = BatchHeader::parse(&new.batch).map_err(EntryError::from)?;
         let records = u32::try_from(header.record_count).map_err(|_| EntryError::BatchFields)?;
         if i64::from(records) != header.offset_span() {

@@ -27,7 +27,8 @@ impl Work<'_> {
     /// Drops the batch that was appended first of all lanes, one in flight only where there is no other; `None`
     /// where there is none left.
     pub fn drop_one(&mut self) -> Result<Option<u64>, WorkError> {
-        let Some((key, head)) = self.oldest_batch(true)?.map_or_else(|| self.oldest_batch(false), |found| Ok(Some(found)))?
+        let Some((key, head)) =
+            self.oldest_batch(true)?.map_or_else(|| self.oldest_batch(false), |found| Ok(Some(found)))?
         else {
             return Ok(None);
         };
@@ -117,7 +118,9 @@ impl Work<'_> {
 
 fn joined(before: &GapEntry, after: &GapEntry) -> Option<GapEntry> {
     let sequences = before.sequences.checked_add(after.sequences)?;
-    let (GapCount::Known(one), GapCount::Known(other)) = (before.gap.count, after.gap.count) else { return None };
+    let (GapCount::Known(one), GapCount::Known(other)) = (before.gap.count, after.gap.count) else {
+        return None;
+    };
     let fits = before.stream == after.stream
         && before.base.plus(before.sequences) == after.base
         && before.gap.reason == after.gap.reason

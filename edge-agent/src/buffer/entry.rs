@@ -196,7 +196,8 @@ impl GapEntry {
         if value.len() != GAP_BYTES {
             return Err(EntryError::Short);
         }
-        if kind(value)? != Kind::Gap || u32::from_be_bytes(field(value, AT_GAP_CRC)?) != crc32c::crc32c(&value[..AT_GAP_CRC])
+        if kind(value)? != Kind::Gap
+            || u32::from_be_bytes(field(value, AT_GAP_CRC)?) != crc32c::crc32c(&value[..AT_GAP_CRC])
         {
             return Err(EntryError::GapCrc);
         }

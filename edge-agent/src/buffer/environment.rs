@@ -22,6 +22,12 @@ const PAGE_BYTES: u64 = 4096;
 const INLINE_BYTES_MAX: u64 = 2000;
 const PAGE_HEADER_BYTES: u64 = 16;
 
+/// What a probe allocates: enough for the free list to be read.
+const PROBE_VALUE_BYTES: usize = 64 << 10;
+const PROBE_VALUES: u64 = 48;
+
+const _: () = assert!(PROBE_VALUES as usize * (PROBE_VALUE_BYTES + 4096) < MAP_BYTES_EXTRA as usize);
+
 /// Whether commits are fsynced. Off is for tests of what must then break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -50,8 +56,6 @@ pub enum EnvironmentError {
     Key(Vec<u8>),
     #[error("keys are out of order")]
     Order,
-    #[error("there is no database in the file")]
-    NoDatabase,
 }
 
 impl From<heed::Error> for EnvironmentError {
@@ -67,7 +71,9 @@ impl EnvironmentError {
     /// The map or the disk has no page left: room can be made.
     pub fn is_full(&self) -> bool {
         match self {
-            Self::Lmdb(heed::Error::Mdb(error)) => matches!(error, heed::MdbError::MapFull | heed::MdbError::TxnFull),
+            Self::Lmdb(heed::Error::Mdb(error)) => {
+                matches!(error, heed::MdbError::MapFull | heed::MdbError::TxnFull)
+            }
             Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }
@@ -80,7 +86,7 @@ impl EnvironmentError {
                 error,
                 heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
             ),
-            Self::State(_) | Self::Key(_) | Self::Order | Self::NoDatabase => true,
+            Self::State(_) | Self::Key(_) | Self::Order => true,
             Self::Io(_) | Self::Lmdb(_) => false,
         }
     }
@@ -146,15 +152,17 @@ impl Environment {
         Ok(Self { env, entries })
     }
 
-    /// Opens an environment that is there, to be read only.
-    pub fn open_to_read(dir: &Path) -> Result<Self, EnvironmentError> {
-        let file_bytes = fs::metadata(dir.join("data.mdb"))?.len();
-        let map_bytes = (file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20);
-        let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(1 << 30), EnvFlags::READ_ONLY)?;
-        let txn = env.read_txn()?;
-        let entries = env.open_database(&txn, None)?.ok_or(EnvironmentError::NoDatabase)?;
-        txn.commit()?;
-        Ok(Self { env, entries })
+    /// Frees and allocates as writing will, and takes it all back: a page of the tree or of the free list that
+    /// is damaged shows now, in a process that may die of it.
+    pub fn probe(&self) -> Result<(), EnvironmentError> {
+        let mut txn = self.write()?;
+        self.entries.clear(&mut txn)?;
+        let value = vec![0; PROBE_VALUE_BYTES];
+        for number in 0..PROBE_VALUES {
+            self.put(&mut txn, Key { lane: 1, number }, &value)?;
+        }
+        txn.abort();
+        Ok(())
     }
 
     pub fn write(&self) -> Result<RwTxn<'_>, EnvironmentError> {
@@ -191,7 +199,8 @@ impl Environment {
         txn: &'t Read<'_>,
         lane: u8,
         numbers: RangeInclusive<u64>,
-    ) -> Result<impl Iterator<Item = Result<(u64, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError> {
+    ) -> Result<impl Iterator<Item = Result<(u64, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError>
+    {
         let low = Key { lane, number: *numbers.start() }.encode();
         let high = Key { lane, number: *numbers.end() }.encode();
         let range = (std::ops::Bound::Included(low.as_slice()), std::ops::Bound::Included(high.as_slice()));
@@ -219,7 +228,8 @@ impl Environment {
     pub fn walk<'t>(
         &self,
         txn: &'t Read<'_>,
-    ) -> Result<impl Iterator<Item = Result<(Key, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError> {
+    ) -> Result<impl Iterator<Item = Result<(Key, &'t [u8]), EnvironmentError>> + use<'t>, EnvironmentError>
+    {
         let mut last: Option<Key> = None;
         let all = self.entries.iter(txn)?.filter(|entry| !matches!(entry, Ok((STATE_KEY, _))));
         Ok(all.map(move |entry| {
@@ -230,11 +240,6 @@ impl Environment {
             }
             Ok((key, value))
         }))
-    }
-
-    /// Bytes of pages in use, free ones not counted.
-    pub fn used_bytes(&self) -> Result<u64, EnvironmentError> {
-        Ok(self.env.non_free_pages_size()?)
     }
 
     /// Closes the environment; every clone must be gone or going.
@@ -250,9 +255,7 @@ fn open_env(dir: &Path, map_bytes: usize, flags: EnvFlags) -> Result<Env<Without
     // SAFETY: only one process opens the directory (its lock file), and none changes the file otherwise. What a
     // damaged file may do to the map is met by checking it first in a child process (see `guard`). NO_SYNC
     // breaks durability, never memory.
-    unsafe {
-        options.flags(flags).open(dir)
-    }
+    unsafe { options.flags(flags).open(dir) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::environment::{Environment, EnvironmentError};
+use super::environment::{Environment, EnvironmentError, Sync};
 use super::walk::{Walked, walk};
 
 /// SIGABRT, SIGBUS and SIGSEGV.
@@ -27,7 +27,11 @@ pub enum Checked {
 }
 
 /// Has `program check-buffer` walk the environment of a data directory.
-pub(super) fn check(program: &Path, data_dir: &Path, environment: &Path) -> Result<Checked, EnvironmentError> {
+pub(super) fn check(
+    program: &Path,
+    data_dir: &Path,
+    environment: &Path,
+) -> Result<Checked, EnvironmentError> {
     let mut deaths = Vec::new();
     while deaths.len() < DEATHS_MAX as usize {
         let output = run(program, data_dir)?;
@@ -55,12 +59,22 @@ pub(super) fn check(program: &Path, data_dir: &Path, environment: &Path) -> Resu
 
 /// The walk itself, for the child.
 pub fn check_in_this_process(environment: &Path) -> Result<Checked, EnvironmentError> {
-    let walked = Environment::open_to_read(environment).and_then(|environment| walk(&environment));
-    match walked {
+    match walk_and_probe(environment) {
         Ok(walked) => Ok(Checked::Sound(walked)),
         Err(error) if error.is_damage() => Ok(Checked::Damaged(error.to_string())),
         Err(error) => Err(error),
     }
+}
+
+fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
+    if !dir.join("data.mdb").exists() {
+        return Ok(Walked::default());
+    }
+    let environment = Environment::open(dir, 0, Sync::Off)?;
+    let walked = walk(&environment)?;
+    environment.probe()?;
+    environment.close();
+    Ok(walked)
 }
 
 fn run(program: &Path, data_dir: &Path) -> Result<Output, EnvironmentError> {

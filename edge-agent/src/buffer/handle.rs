@@ -175,7 +175,13 @@ impl Buffer {
 
     /// Notes that a hub has the entries of a lane up to a number. They leave with the next append, after a
     /// second, or at once.
-    pub async fn trim(&self, lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool) -> Result<(), WriteError> {
+    pub async fn trim(
+        &self,
+        lane: u8,
+        through: u64,
+        gaps: Vec<GapAnswer>,
+        at_once: bool,
+    ) -> Result<(), WriteError> {
         let command = Command::Trim { lane, through, gaps, at_once };
         self.commands.send(command).await.map_err(|_| WriteError::Closed)
     }
@@ -207,7 +213,9 @@ impl Buffer {
 }
 
 /// Waits for an append's answer.
-pub async fn durable(answer: oneshot::Receiver<Result<Appended, WriteError>>) -> Result<Appended, WriteError> {
+pub async fn durable(
+    answer: oneshot::Receiver<Result<Appended, WriteError>>,
+) -> Result<Appended, WriteError> {
     answer.await.map_err(|_| WriteError::Closed)?
 }
 

@@ -4,7 +4,7 @@
 //! stream's first batch is in the buffer. `clean` says that the last stop was one. JSON, version 1:
 //!
 //! ```text
-//! {"version": 1, "clean": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}]}
+//! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}]}
 //! ```
 
 use std::fs;
@@ -24,6 +24,9 @@ const STREAMS_MAX: usize = 1 << 14;
 pub(super) struct Marker {
     version: u32,
     pub clean: bool,
+    /// The writer met damage that no walk may find.
+    #[serde(default)]
+    pub damaged: bool,
     pub state: State,
     /// The streams of each lane in the order in which they were begun.
     pub streams: Vec<LaneStreams>,
@@ -73,12 +76,17 @@ impl MarkerFile {
     }
 
     pub fn write(&self, state: &State) -> Result<(), DataDirError> {
-        self.replace(state, false)
+        self.replace(state, false, false)
     }
 
     /// Writes that the buffer is closed, with everything in it.
     pub fn finish(&self, state: &State) -> Result<(), DataDirError> {
-        self.replace(state, true)
+        self.replace(state, true, false)
+    }
+
+    /// Writes that the buffer must be set aside at the next start.
+    pub fn note_damage(&self, state: &State) -> Result<(), DataDirError> {
+        self.replace(state, false, true)
     }
 
     pub fn into_streams(self) -> Vec<LaneStreams> {
@@ -105,9 +113,9 @@ impl MarkerFile {
         }
     }
 
-    fn replace(&self, state: &State, clean: bool) -> Result<(), DataDirError> {
+    fn replace(&self, state: &State, clean: bool, damaged: bool) -> Result<(), DataDirError> {
         let marker =
-            Marker { version: VERSION, clean, state: state.clone(), streams: self.streams.clone() };
+            Marker { version: VERSION, clean, damaged, state: state.clone(), streams: self.streams.clone() };
         let bytes = serde_json::to_vec(&marker)
             .map_err(|error| DataDirError { path: self.path.clone(), source: error.into() })?;
         replace_file(&self.path, &bytes)

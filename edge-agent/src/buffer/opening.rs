@@ -59,7 +59,7 @@ impl Opening<'_> {
         let is_new = !self.data_file().exists() && !self.dir.damaged().exists();
         let walked = self.check_or_salvage(&found)?;
         self.note_open(marker)?;
-        let (environment, mut state) = match self.environment() {
+        let (mut environment, mut state) = match self.environment() {
             Ok(opened) => opened,
             Err(OpenError::Environment { source, .. }) if source.is_damage() => {
                 self.set_aside(&source.to_string())?;
@@ -69,10 +69,20 @@ impl Opening<'_> {
             Err(error) => return Err(error),
         };
         let streams = match walked {
-            Step::Walked(walked) => {
-                state = self.repair(&environment, state, &walked)?;
-                walked.streams
-            }
+            Step::Walked(walked) => match self.repair(&environment, state.clone(), &walked) {
+                Ok(repaired) => {
+                    state = repaired;
+                    walked.streams
+                }
+                Err(WorkError::Environment(error)) if error.is_damage() => {
+                    environment.close();
+                    self.set_aside(&error.to_string())?;
+                    let streams = self.salvage(marker)?;
+                    (environment, state) = self.environment()?;
+                    streams
+                }
+                Err(source) => return Err(self.in_work()(source)),
+            },
             Step::Salvaged(streams) => streams,
             Step::Clean => marker.map(|marker| marker.streams.clone()).unwrap_or_default(),
         };
@@ -100,6 +110,10 @@ impl Opening<'_> {
         if marker.is_some_and(|marker| marker.clean) {
             return Ok(Step::Clean);
         }
+        if marker.is_some_and(|marker| marker.damaged) {
+            self.set_aside("the writer met damage")?;
+            return Ok(Step::Salvaged(self.salvage(marker)?));
+        }
         let checked = check(self.checker, self.dir.root(), &self.dir.buffer()).map_err(self.at_buffer())?;
         match checked {
             Checked::Sound(walked) => Ok(Step::Walked(walked)),
@@ -126,7 +140,11 @@ impl Opening<'_> {
         let salvaged = salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
         let streams = match salvaged {
             Ok(Salvaged { state, streams, records }) => {
-                tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
+                tracing::warn!(
+                    records,
+                    topics = state.lanes.len(),
+                    "records were salvaged from the damaged buffer"
+                );
                 self.say_unknown_loss(&fresh, state, streams)?
             }
             // The agent always starts: what could not be salvaged stays in the set-aside directory.
@@ -169,17 +187,17 @@ impl Opening<'_> {
         Ok((environment, state))
     }
 
-    fn repair(&self, environment: &Environment, state: State, walked: &Walked) -> Result<State, OpenError> {
+    fn repair(&self, environment: &Environment, state: State, walked: &Walked) -> Result<State, WorkError> {
         if walked.faults.is_empty() {
             return Ok(state);
         }
         let mut marker = MarkerFile::start(&self.dir.marker(), &state, walked.streams.clone())?;
-        let mut work = Work::begin(environment, state, realtime_ms()).map_err(self.at_buffer())?;
+        let mut work = Work::begin(environment, state, realtime_ms())?;
         for (lane, number) in &walked.faults {
             let amendment = Amendment::Repair { lane: *lane, number: *number };
-            work.amend(&amendment, &mut marker, &self.dir.quarantine()).map_err(self.in_work())?;
+            work.amend(&amendment, &mut marker, &self.dir.quarantine())?;
         }
-        work.commit().map_err(self.at_buffer())
+        Ok(work.commit()?)
     }
 
     /// A new buffer takes at most half of what is free, and keeps to that.

@@ -129,7 +129,11 @@ fn patched(value: &Bytes, batch: &RawBatch, offset: Option<i64>, moved: Option<&
     let bytes = batch_bytes_mut(&mut copy).ok()?;
     if let Some(offset) = offset {
         let header = batch.header();
-        patch_times(bytes, header.base_timestamp.saturating_add(offset), header.max_timestamp.saturating_add(offset));
+        patch_times(
+            bytes,
+            header.base_timestamp.saturating_add(offset),
+            header.max_timestamp.saturating_add(offset),
+        );
     }
     if let Some(placement) = moved {
         patch_stream(bytes, placement.stream, placement.base);

@@ -45,7 +45,9 @@ impl Work<'_> {
             return previous.end();
         }
         let shipping = self.state.lane(lane).and_then(|lane| lane.shipping.as_ref());
-        shipping.filter(|shipping| shipping.stream == stream).map_or(Sequence::ZERO, |shipping| shipping.acked)
+        shipping
+            .filter(|shipping| shipping.stream == stream)
+            .map_or(Sequence::ZERO, |shipping| shipping.acked)
     }
 
     /// `claim` is what the entry says of itself, believed only where its neighbours agree.
@@ -66,7 +68,9 @@ impl Work<'_> {
             _ => None,
         };
         let known = range.and_then(|(stream, from, end)| {
-            let count = u32::try_from(end.distance(from)).ok().filter(|count| (1..=GAP_RECORDS_MAX).contains(count))?;
+            let count = u32::try_from(end.distance(from))
+                .ok()
+                .filter(|count| (1..=GAP_RECORDS_MAX).contains(count))?;
             Some((stream, from, count))
         });
         if let Some((stream, from, count)) = known {
@@ -81,7 +85,8 @@ impl Work<'_> {
 
     /// A gap for records that were in the buffer's account.
     fn lose(&mut self, key: Key, stream: ProducerId, base: Sequence, count: u32) -> Result<(), WorkError> {
-        let gap = Gap { count: GapCount::Known(count), from_ms: None, to_ms: None, reason: GapReason::Damaged };
+        let gap =
+            Gap { count: GapCount::Known(count), from_ms: None, to_ms: None, reason: GapReason::Damaged };
         let entry = GapEntry { stream, base, sequences: count, gap };
         self.insert(key, &entry.encode(self.now_ms), 0)?;
         let lost = u64::from(count);
@@ -89,14 +94,21 @@ impl Work<'_> {
             lane.records = lane.records.saturating_sub(lost);
         }
         self.state.counters.dropped += lost;
-        tracing::error!(lane = key.lane, records = lost, "damage in the buffer: records are lost, a gap says so");
+        tracing::error!(
+            lane = key.lane,
+            records = lost,
+            "damage in the buffer: records are lost, a gap says so"
+        );
         Ok(())
     }
 
     fn lose_unknown(&mut self, key: Key, stream: ProducerId, base: Sequence) -> Result<(), WorkError> {
         let gap = Gap { count: GapCount::Unknown, from_ms: None, to_ms: None, reason: GapReason::Damaged };
         let entry = GapEntry { stream, base, sequences: 1, gap };
-        tracing::error!(lane = key.lane, "damage in the buffer: an unknown number of records is lost, a gap says so");
+        tracing::error!(
+            lane = key.lane,
+            "damage in the buffer: an unknown number of records is lost, a gap says so"
+        );
         self.insert(key, &entry.encode(self.now_ms), 0)
     }
 

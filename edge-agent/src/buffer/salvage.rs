@@ -117,11 +117,18 @@ impl Copy<'_> {
     }
 }
 
-fn fill(work: &mut Work<'_>, lane: u8, stream: ProducerId, from: Sequence, missing: u32) -> Result<(), WorkError> {
+fn fill(
+    work: &mut Work<'_>,
+    lane: u8,
+    stream: ProducerId,
+    from: Sequence,
+    missing: u32,
+) -> Result<(), WorkError> {
     let mut done = 0;
     while done < missing {
         let sequences = (missing - done).min(GAP_RECORDS_MAX);
-        let gap = Gap { count: GapCount::Known(sequences), from_ms: None, to_ms: None, reason: GapReason::Damaged };
+        let gap =
+            Gap { count: GapCount::Known(sequences), from_ms: None, to_ms: None, reason: GapReason::Damaged };
         let entry = GapEntry { stream, base: from.plus(done), sequences, gap };
         let value = entry.encode(work.now_ms);
         put(work, lane, &value, 0)?;
@@ -181,15 +188,16 @@ fn scan(file: &File) -> io::Result<Vec<Scrap>> {
         let flags = u16_at(&page, 10).unwrap_or(0);
         if flags & FLAG_OVERFLOW != 0 {
             let at = position + PAGE_HEADER_BYTES as u64;
-            let bytes = page.get(PAGE_HEADER_BYTES..).and_then(length_of).filter(|bytes| *bytes <= ENTRY_BYTES_MAX);
+            let bytes =
+                page.get(PAGE_HEADER_BYTES..).and_then(length_of).filter(|bytes| *bytes <= ENTRY_BYTES_MAX);
             if let Some(bytes) = bytes {
                 let value = read_up_to(file, at, bytes)?;
-                scraps.extend(whole(value.into(), at));
+                scraps.extend(whole(&value.into(), at));
             }
         } else if flags & FLAG_LEAF != 0 {
             scraps.extend(leaf_values(&page).filter_map(|(at, bytes)| {
                 let value = Bytes::copy_from_slice(page.get(at..at + bytes)?);
-                whole(value, position + at as u64)
+                whole(&value, position + at as u64)
             }));
         }
         position += PAGE_BYTES as u64;
@@ -197,8 +205,8 @@ fn scan(file: &File) -> io::Result<Vec<Scrap>> {
     Ok(scraps)
 }
 
-fn whole(value: Bytes, position: u64) -> Option<Scrap> {
-    let head = verify(&value).ok().filter(|head| is_stream_id(head.stream))?;
+fn whole(value: &Bytes, position: u64) -> Option<Scrap> {
+    let head = verify(value).ok().filter(|head| is_stream_id(head.stream))?;
     Some(Scrap { head, position, bytes: value.len() })
 }
 

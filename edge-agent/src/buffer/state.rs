@@ -175,10 +175,6 @@ impl Lane {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.first == self.next
-    }
-
     /// How sequences from `base` on of the buffer's `stream` travel.
     pub fn placement(&self, stream: ProducerId, base: Sequence) -> Placement {
         let own = Placement { stream, base, partition: None };
@@ -222,7 +218,8 @@ mod tests {
     fn the_counter_record_survives_being_written() {
         let mut state = State::default();
         let mut lane = Lane::new(1, TopicName::try_from("telemetry").unwrap());
-        lane.shipping = Some(Shipping { stream: ProducerId(1), acked: Sequence(3), wires: vec![wire(1, 0, None, 2)] });
+        lane.shipping =
+            Some(Shipping { stream: ProducerId(1), acked: Sequence(3), wires: vec![wire(1, 0, None, 2)] });
         (lane.first, lane.drop_from) = (0, 0);
         state.lanes.push(lane);
         state.set_offset(Uuid::from_u128(7), -5);

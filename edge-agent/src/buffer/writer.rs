@@ -23,11 +23,24 @@ use crate::time::realtime_ms;
 const ROOM_TRIES: u32 = 8;
 
 pub(super) enum Command {
-    Append { batch: NewBatch, done: oneshot::Sender<Result<Appended, WriteError>> },
-    Amend { amendment: Amendment, done: oneshot::Sender<Result<(), WriteError>> },
-    Trim { lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool },
+    Append {
+        batch: NewBatch,
+        done: oneshot::Sender<Result<Appended, WriteError>>,
+    },
+    Amend {
+        amendment: Amendment,
+        done: oneshot::Sender<Result<(), WriteError>>,
+    },
+    Trim {
+        lane: u8,
+        through: u64,
+        gaps: Vec<GapAnswer>,
+        at_once: bool,
+    },
     /// Answered when everything before it is durable and the marker says that the buffer is closed.
-    Close { done: oneshot::Sender<Result<(), WriteError>> },
+    Close {
+        done: oneshot::Sender<Result<(), WriteError>>,
+    },
 }
 
 /// Up to which number the entries of each lane are in flight, so that dropping spares them.
@@ -92,7 +105,8 @@ impl Writer {
     /// Waits for a command, or for the time to trim alone; takes along what else waits.
     async fn next_group(&mut self, trim_at: Option<Instant>) -> Option<Group> {
         let mut group = Group::default();
-        let wait = trim_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let wait =
+            trim_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         match tokio::time::timeout(wait, self.inbox.recv()).await {
             Ok(Some(command)) => self.take(&mut group, command),
             Ok(None) => return None,
@@ -154,9 +168,20 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(%error, "the buffer cannot be written any more");
+                self.note_damage(&error);
                 self.answer_all(group, &error);
                 false
             }
+        }
+    }
+
+    /// The next start must not trust the file; a walk may not find what a write met.
+    fn note_damage(&self, error: &WriteError) {
+        if let WriteError::Refused(WorkError::Environment(error)) = error
+            && error.is_damage()
+            && let Err(error) = self.marker.note_damage(&self.state)
+        {
+            tracing::error!(%error, "the marker cannot be written either");
         }
     }
 
@@ -190,7 +215,9 @@ impl Writer {
                     let (_, done) = group.amendments.remove(index);
                     let _ = done.send(Err(error));
                 }
-                Err(Attempt::Failed(WorkError::Environment(error))) if error.is_full() && room_tries < ROOM_TRIES => {
+                Err(Attempt::Failed(WorkError::Environment(error)))
+                    if error.is_full() && room_tries < ROOM_TRIES =>
+                {
                     room_tries += 1;
                     self.make_room()?;
                 }
@@ -199,7 +226,11 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, group: &Group, refused: &[Option<WriteError>]) -> Result<(State, Vec<u64>), Attempt> {
+    fn attempt(
+        &mut self,
+        group: &Group,
+        refused: &[Option<WriteError>],
+    ) -> Result<(State, Vec<u64>), Attempt> {
         let mut work = begin(&self.environment, &self.state, &self.in_flight).map_err(Attempt::Failed)?;
         for trim in &self.trims {
             work.trim(trim).map_err(Attempt::Failed)?;
@@ -244,7 +275,11 @@ impl Writer {
 }
 
 /// A transaction that spares what is in flight.
-fn begin<'e>(environment: &'e Environment, state: &State, in_flight: &InFlight) -> Result<Work<'e>, WorkError> {
+fn begin<'e>(
+    environment: &'e Environment,
+    state: &State,
+    in_flight: &InFlight,
+) -> Result<Work<'e>, WorkError> {
     let spared = in_flight.clone();
     let spare = move |lane: u8| spared[usize::from(lane)].load(Ordering::Acquire);
     Ok(Work::begin(environment, state.clone(), realtime_ms())?.sparing(spare))

@@ -34,7 +34,10 @@ pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
             return Ok(Access::Own(lock));
         }
         if Instant::now() >= give_up {
-            return Err(Failure::run(format!("{}: another process has the buffer open", dir.root().display())));
+            return Err(Failure::run(format!(
+                "{}: another process has the buffer open",
+                dir.root().display()
+            )));
         }
         tokio::time::sleep(BUSY_POLL).await;
     }
@@ -55,5 +58,9 @@ pub fn open_buffer(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<
 
 /// One thread: these programs wait most of the time, and an idle agent is to stay small.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().map_err(Failure::run)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(Failure::run)
 }

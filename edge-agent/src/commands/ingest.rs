@@ -108,8 +108,15 @@ async fn ingest(
 
 /// Where batches go.
 enum Sink {
-    Agent { client: Client, waiting: VecDeque<u64> },
-    Own { buffer: Buffer, waiting: VecDeque<(u64, oneshot::Receiver<Result<Appended, WriteError>>)>, _lock: DataDirLock },
+    Agent {
+        client: Client,
+        waiting: VecDeque<u64>,
+    },
+    Own {
+        buffer: Buffer,
+        waiting: VecDeque<(u64, oneshot::Receiver<Result<Appended, WriteError>>)>,
+        _lock: DataDirLock,
+    },
 }
 
 impl Sink {
@@ -141,7 +148,8 @@ impl Sink {
                 waiting.push_back(records);
             }
             Self::Own { buffer, waiting, .. } => {
-                let answer = buffer.append(topic.clone(), built.boot, built.batch).await.map_err(Failure::run)?;
+                let answer =
+                    buffer.append(topic.clone(), built.boot, built.batch).await.map_err(Failure::run)?;
                 waiting.push_back((records, answer));
             }
         }

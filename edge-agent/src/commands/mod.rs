@@ -27,7 +27,7 @@ HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more
 
 /// Reads sensors, keeps what it read in a buffer on disk, and ships it to a hub
 #[derive(Debug, Parser)]
-#[command(name = "edge-agent", version, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "edge-agent", version, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = false)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -142,8 +142,8 @@ fn load(common: &CommonArgs, mut flags: Flags) -> Result<Config, Failure> {
         None => None,
     };
     flags.push(("data_dir", data_dir));
-    let settings: Settings =
-        program::settings::load(common.config.as_deref(), std::env::vars(), &flags).map_err(Failure::usage)?;
+    let settings: Settings = program::settings::load(common.config.as_deref(), std::env::vars(), &flags)
+        .map_err(Failure::usage)?;
     settings.validate().map_err(Failure::usage)
 }
 

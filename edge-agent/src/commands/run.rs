@@ -51,7 +51,8 @@ async fn run(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<(), Fa
     let terminated = program::signals::termination().map_err(Failure::run)?;
     let buffer = open_buffer(dir, device, config)?;
     let clock = Arc::new(Clock::of_this_machine());
-    let known = buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot()).map(|(_, offset)| *offset);
+    let known =
+        buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot()).map(|(_, offset)| *offset);
     if let Some(offset) = known {
         clock.learn(offset);
     }
@@ -93,7 +94,8 @@ impl Agent {
             start_input(input, clock, rows.clone(), &inputs);
         }
         drop(rows);
-        let batcher = tokio::spawn(batch_rows(inbox, device.clone(), clock.boot(), config.linger, buffer.clone()));
+        let batcher =
+            tokio::spawn(batch_rows(inbox, device.clone(), clock.boot(), config.linger, buffer.clone()));
 
         let uplink_config = UplinkConfig {
             hubs: config.hubs.clone(),

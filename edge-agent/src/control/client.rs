@@ -38,7 +38,11 @@ impl Client {
         let (_held, path) = dir.short_socket()?;
         match UnixStream::connect(path).await {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -49,7 +53,12 @@ impl Client {
     }
 
     /// Sends a batch; its answer is to be read with [`Client::appended`], in order.
-    pub async fn append(&mut self, topic: &TopicName, boot: Option<Uuid>, batch: Bytes) -> Result<(), ClientError> {
+    pub async fn append(
+        &mut self,
+        topic: &TopicName,
+        boot: Option<Uuid>,
+        batch: Bytes,
+    ) -> Result<(), ClientError> {
         let ask = Ask::Append { topic: topic.to_string(), boot, bytes: batch.len() };
         self.send(ask, Some(batch)).await
     }

@@ -42,12 +42,14 @@ impl<R: Read> CsvRows<R> {
         if !reader.read_record(&mut header)? {
             return Err(CsvError::NoHeader);
         }
-        let names: Vec<&str> =
-            header.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
+        let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
         let time_column = match time_column {
-            Some(wanted) => Some(names.iter().position(|name| *name == wanted).ok_or_else(|| {
-                CsvError::NoTimeColumn(wanted.to_owned(), names.join(", "))
-            })?),
+            Some(wanted) => Some(
+                names
+                    .iter()
+                    .position(|name| *name == wanted)
+                    .ok_or_else(|| CsvError::NoTimeColumn(wanted.to_owned(), names.join(", ")))?,
+            ),
             None => names.iter().position(|name| is_time_name(name)),
         };
         let sensors = sensors(&names, time_column)?;
@@ -176,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_a_name() {
-        assert_eq!(rows("\u{feff}date,a\n2016-01-11,2\n")[0].as_ref().unwrap().time_ms, Some(1_452_470_400_000));
+        assert_eq!(
+            rows("\u{feff}date,a\n2016-01-11,2\n")[0].as_ref().unwrap().time_ms,
+            Some(1_452_470_400_000)
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl<R: BufRead> JsonLines<R> {
     }
 
     fn row(&self) -> Result<Row, String> {
-        let Json::Object(mut fields) = serde_json::from_slice(&self.text).map_err(|error| error.to_string())?
+        let Json::Object(mut fields) =
+            serde_json::from_slice(&self.text).map_err(|error| error.to_string())?
         else {
             return Err("not an object".to_owned());
         };
@@ -79,7 +80,9 @@ fn flatten(name: String, value: Json, found: &mut Vec<Measurement>) -> Result<()
     let value = match value {
         Json::Null => return Ok(()),
         Json::Object(fields) => {
-            return fields.into_iter().try_for_each(|(inner, value)| flatten(format!("{name}/{inner}"), value, found));
+            return fields
+                .into_iter()
+                .try_for_each(|(inner, value)| flatten(format!("{name}/{inner}"), value, found));
         }
         Json::Array(items) => {
             return items
@@ -144,7 +147,9 @@ mod tests {
 
     #[test]
     fn nested_objects_are_joined_with_a_slash() {
-        let rows = rows("{\"ts\": 1452533400, \"pump\": {\"on\": true, \"speed\": {\"rpm\": 90}}, \"mode\": \"eco\"}\n");
+        let rows = rows(
+            "{\"ts\": 1452533400, \"pump\": {\"on\": true, \"speed\": {\"rpm\": 90}}, \"mode\": \"eco\"}\n",
+        );
         let row = rows[0].as_ref().unwrap();
         assert_eq!(row.time_ms, Some(1_452_533_400_000));
         assert_eq!(

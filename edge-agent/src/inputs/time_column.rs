@@ -21,7 +21,8 @@ pub fn parse_time(text: &str) -> Option<i64> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Some(at.as_millisecond());
     }
-    let civil = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(|day| day.at(0, 0, 0, 0))).ok()?;
+    let civil =
+        text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(|day| day.at(0, 0, 0, 0))).ok()?;
     Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond())
 }
 
@@ -59,7 +60,9 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in ["", "soon", "17:30", "2016-13-01", "2016-02-30 00:00", "1e300", "NaN", "inf", "1452533400000000"] {
+        for text in
+            ["", "soon", "17:30", "2016-13-01", "2016-02-30 00:00", "1e300", "NaN", "inf", "1452533400000000"]
+        {
             assert_eq!(parse_time(text), None, "{text}");
         }
     }

@@ -72,7 +72,10 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_half_a_minute() {
-        assert_eq!(waits(false, Ended::Failed, 9), [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        assert_eq!(
+            waits(false, Ended::Failed, 9),
+            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
+        );
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectProperties, DisconnectReasonCode, Packet, PubAck, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectProperties, DisconnectReasonCode, Packet, PubAck, PubAckReason,
+};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event as MqttEvent, EventLoop, MqttOptions, StateError};
 use schemas::mqtt::{parse_log_topic_answer, property};
 use schemas::{DeviceId, Sequence, TopicName};
@@ -29,13 +31,22 @@ const RECEIVE_MAXIMUM_DEFAULT: u16 = u16::MAX;
 /// What a connection says.
 #[derive(Debug)]
 pub(super) enum Said {
-    Connected { facts: Facts, hub_time_ms: Option<i64> },
-    Answer { token: u64, answer: Answer },
+    Connected {
+        facts: Facts,
+        hub_time_ms: Option<i64>,
+    },
+    Answer {
+        token: u64,
+        answer: Answer,
+    },
     PingSent,
     PingAnswered,
     /// Some other packet.
     Received,
-    Closed { ended: Ended, why: String },
+    Closed {
+        ended: Ended,
+        why: String,
+    },
 }
 
 pub(super) struct Connection {
@@ -167,7 +178,8 @@ fn connected(connack: &ConnAck) -> Said {
 
 fn answer(puback: &PubAck) -> Answer {
     let mut answer = Answer { reason: reason_code(puback.reason), ..Answer::default() };
-    for (name, value) in puback.properties.as_ref().map(|p| p.user_properties.as_slice()).unwrap_or_default() {
+    for (name, value) in puback.properties.as_ref().map(|p| p.user_properties.as_slice()).unwrap_or_default()
+    {
         match name.as_str() {
             property::EXPECTED_SEQUENCE => {
                 answer.expected = value.parse().ok().filter(|sequence| *sequence >= 0).map(Sequence);

@@ -10,17 +10,34 @@ use crate::buffer::{Amendment, GapAnswer, Item};
 #[derive(Clone, Debug)]
 pub enum Event {
     /// CONNACK came; these topics were named in CONNECT.
-    Connected { facts: Facts, named: Vec<TopicName> },
+    Connected {
+        facts: Facts,
+        named: Vec<TopicName>,
+    },
     Disconnected,
     /// A lane of the buffer as of a commit.
-    Lane { lane: u8, topic: TopicName, first: u64, next: u64 },
+    Lane {
+        lane: u8,
+        topic: TopicName,
+        first: u64,
+        next: u64,
+    },
     /// What a [`Action::Read`] found.
-    Items { lane: u8, from: u64, items: Vec<Item> },
+    Items {
+        lane: u8,
+        from: u64,
+        items: Vec<Item>,
+    },
     /// The lane's amendment is durable.
-    Amended { lane: u8 },
+    Amended {
+        lane: u8,
+    },
     /// The wall time of this boot became known, and is durable.
     Stamped,
-    Answer { token: u64, answer: Answer },
+    Answer {
+        token: u64,
+        answer: Answer,
+    },
     /// Any packet came from the hub.
     Received,
     PingSent,

@@ -11,7 +11,9 @@ use schemas::{PartitionIndex, ProducerId, Sequence, TopicName, device_partition}
 use super::event::{Action, Answer};
 use super::shared::{Connection, Shared};
 use crate::buffer::{Amendment, Content, GapAnswer, Item, NUMBER_STEP};
-use crate::limits::{PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES, SHIP_SPAN_ENTRIES, TRIM_ENTRIES, UNTIMED_AFTER};
+use crate::limits::{
+    PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES, SHIP_SPAN_ENTRIES, TRIM_ENTRIES, UNTIMED_AFTER,
+};
 
 const SPAN: u64 = SHIP_SPAN_ENTRIES * NUMBER_STEP;
 
@@ -24,7 +26,10 @@ pub(super) enum Phase {
     /// The buffer is being changed.
     Amending,
     /// The hub is asked again later.
-    Holding { until_ms: u64, why: String },
+    Holding {
+        until_ms: u64,
+        why: String,
+    },
 }
 
 /// An entry in flight.
@@ -152,7 +157,9 @@ impl Lane {
     pub fn wake_ms(&self, connection: &Connection) -> Option<u64> {
         match &self.phase {
             Phase::Holding { until_ms, .. } => Some(*until_ms),
-            Phase::Flowing if matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. })) => {
+            Phase::Flowing
+                if matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. })) =>
+            {
                 Some(connection.since_ms + millis(UNTIMED_AFTER))
             }
             _ => None,
@@ -280,7 +287,9 @@ impl Lane {
         let mut end = first.base;
         let fits = |item: &&Item| {
             bytes += payload(item).len();
-            let follows = item.stored == first.stored && item.base == end && item.placement.stream == first.placement.stream;
+            let follows = item.stored == first.stored
+                && item.base == end
+                && item.placement.stream == first.placement.stream;
             end = item.base.plus(item.sequences);
             follows && matches!(item.content, Content::Batch(_)) && bytes <= bytes_max
         };

@@ -29,8 +29,7 @@ pub struct Now {
 
 impl Core {
     pub fn new(device: DeviceId, boot: Uuid) -> Self {
-        let shared =
-            Shared { device, boot, connection: None, actions: Vec::new(), now_ms: 0, arrival_ms: 0 };
+        let shared = Shared { device, boot, connection: None, actions: Vec::new(), now_ms: 0, arrival_ms: 0 };
         Self { lanes: Vec::new(), shared, turn: 0 }
     }
 
@@ -78,7 +77,9 @@ impl Core {
         let connection = self.shared.connection.as_ref()?;
         self.lanes.iter().find_map(|lane| match &lane.phase {
             Phase::Holding { why, .. } => Some(why.clone()),
-            _ if connection.named.contains(&lane.topic) && self.shared.partition_count(&lane.topic).is_none() => {
+            _ if connection.named.contains(&lane.topic)
+                && self.shared.partition_count(&lane.topic).is_none() =>
+            {
                 Some(format!("the hub does not say how many partitions {} has", lane.topic))
             }
             _ => None,
@@ -136,7 +137,8 @@ impl Core {
     }
 
     fn answer(&mut self, token: u64, answer: &super::event::Answer) {
-        let is_awaited = self.shared.connection.as_mut().is_some_and(|connection| connection.window.answer(token));
+        let is_awaited =
+            self.shared.connection.as_mut().is_some_and(|connection| connection.window.answer(token));
         if is_awaited {
             for lane in &mut self.lanes {
                 if lane.answer(token, answer.clone(), &mut self.shared) {

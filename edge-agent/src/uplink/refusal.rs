@@ -19,7 +19,9 @@ const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
 impl Lane {
     /// Notes an answer to one of the lane's publishes; false where it is none of them.
     pub fn answer(&mut self, token: u64, answer: Answer, shared: &mut Shared) -> bool {
-        let Some(shipment) = self.flight.iter_mut().find(|shipment| shipment.token == token) else { return false };
+        let Some(shipment) = self.flight.iter_mut().find(|shipment| shipment.token == token) else {
+            return false;
+        };
         if answer.reason >= reason::REFUSED && self.phase == Phase::Flowing {
             self.phase = Phase::Draining;
         }
@@ -35,7 +37,8 @@ impl Lane {
         let flight: Vec<Shipment> = self.flight.drain(..).collect();
         self.phase = Phase::Flowing;
         self.rewind();
-        let Some((refused, answer)) = flight.first().and_then(|first| Some((first, first.answer.as_ref()?))) else {
+        let Some((refused, answer)) = flight.first().and_then(|first| Some((first, first.answer.as_ref()?)))
+        else {
             return;
         };
         let (answer, is_single) = (answer.clone(), refused.entries.len() == 1);
@@ -59,7 +62,11 @@ impl Lane {
             }
             reason::QUOTA_EXCEEDED => self.hold("the hub has no room now".to_owned(), BUSY_HOLD_MS, shared),
             reason::NOT_AUTHORIZED => {
-                self.hold(format!("the hub does not allow this device to write to {}", self.topic), FAULT_HOLD_MS, shared);
+                self.hold(
+                    format!("the hub does not allow this device to write to {}", self.topic),
+                    FAULT_HOLD_MS,
+                    shared,
+                );
             }
             reason::TOPIC_NAME_INVALID => {
                 self.hold(format!("the hub has no place for {}", self.topic), FAULT_HOLD_MS, shared);
@@ -70,11 +77,16 @@ impl Lane {
 
     /// What is below the expected sequence is stored; where that is a boundary, the rest goes on from it.
     fn go_on_from(&mut self, expected: Sequence, flight: &[Shipment], shared: &mut Shared) {
-        let entries: Vec<Sent> = flight.iter().flat_map(|shipment| shipment.entries.iter().cloned()).collect();
+        let entries: Vec<Sent> =
+            flight.iter().flat_map(|shipment| shipment.entries.iter().cloned()).collect();
         let Some(first) = entries.first() else { return };
         if expected == first.wire_base {
             // It expects what it refuses: it may be in motion.
-            return self.hold(format!("the hub refused the sequence {expected} that it expects"), BUSY_HOLD_MS, shared);
+            return self.hold(
+                format!("the hub refused the sequence {expected} that it expects"),
+                BUSY_HOLD_MS,
+                shared,
+            );
         }
         let below = entries.iter().take_while(|entry| ends_by(entry, expected)).count();
         let is_inside = first.wire_base.is_before(expected);
@@ -90,14 +102,21 @@ impl Lane {
             Some(next) if is_inside && next.wire_base == expected => {}
             Some(next) if is_inside && next.is_gap => {
                 let known = u32::try_from(expected.distance(next.wire_base)).unwrap_or(0);
-                let amendment = Amendment::CutGap { lane: self.id, number: next.number, at: next.base.plus(known) };
+                let amendment =
+                    Amendment::CutGap { lane: self.id, number: next.number, at: next.base.plus(known) };
                 self.amend(amendment, shared);
             }
             Some(_) => {
-                let why = if expected == Sequence::ZERO { StreamStartReason::Forgotten } else { StreamStartReason::OutOfOrder };
+                let why = if expected == Sequence::ZERO {
+                    StreamStartReason::Forgotten
+                } else {
+                    StreamStartReason::OutOfOrder
+                };
                 self.move_on(&entries[below..], true, why, shared);
             }
-            None => self.hold(format!("the hub expects {expected}, which was never sent"), FAULT_HOLD_MS, shared),
+            None => {
+                self.hold(format!("the hub expects {expected}, which was never sent"), FAULT_HOLD_MS, shared);
+            }
         }
     }
 

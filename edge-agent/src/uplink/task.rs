@@ -74,7 +74,17 @@ impl Uplink {
     ) -> Self {
         let snapshots = buffer.subscribe();
         let core = Core::new(device.clone(), clock.boot());
-        Self { config, device, buffer, clock, status, core, started: Instant::now(), snapshots, hub_offset_ms: None }
+        Self {
+            config,
+            device,
+            buffer,
+            clock,
+            status,
+            core,
+            started: Instant::now(),
+            snapshots,
+            hub_offset_ms: None,
+        }
     }
 
     /// Ships until it is asked to stop, and then for a moment longer what is left; ends with an error when the
@@ -94,12 +104,23 @@ impl Uplink {
             if ended == Ended::TakenOver && backoff.is_duplicate_identity() {
                 tracing::error!(device = %self.device, "another agent uses this device's identity");
             }
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(wait) => {}
+            if !self.wait(wait, &shutdown).await? {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Waits between connections; false where it is asked to stop. The buffer may fail meanwhile.
+    async fn wait(&mut self, wait: Duration, shutdown: &CancellationToken) -> Result<bool, UplinkError> {
+        let until = Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(false),
+                () = tokio::time::sleep_until(until) => return Ok(true),
+                changed = self.snapshots.changed() => changed.map_err(|_| WriteError::Closed)?,
+            }
+        }
     }
 
     fn note_end(&self, ended: Ended, why: String, hub: &HubAddress) {
@@ -114,7 +135,11 @@ impl Uplink {
     }
 
     /// One connection from its beginning to its end.
-    async fn connection(&mut self, hub: &HubAddress, shutdown: &CancellationToken) -> Result<Turn, UplinkError> {
+    async fn connection(
+        &mut self,
+        hub: &HubAddress,
+        shutdown: &CancellationToken,
+    ) -> Result<Turn, UplinkError> {
         let topics = self.topics();
         let mut connection = Connection::open(hub, &self.device, &topics);
         let turn = self.converse(&mut connection, hub, &topics, shutdown).await;
@@ -163,7 +188,8 @@ impl Uplink {
             if let Some(turn) = self.step(event, connection).await? {
                 return Ok(turn);
             }
-            let is_over = give_up_at.is_some_and(|at| at <= Instant::now() || !is_connected || self.core.is_drained());
+            let is_over =
+                give_up_at.is_some_and(|at| at <= Instant::now() || !is_connected || self.core.is_drained());
             if is_over {
                 return Ok(Turn::Shutdown);
             }
@@ -171,7 +197,11 @@ impl Uplink {
     }
 
     /// Tells the state machine what happened and does what it wants.
-    async fn step(&mut self, event: Option<Event>, connection: &mut Connection) -> Result<Option<Turn>, UplinkError> {
+    async fn step(
+        &mut self,
+        event: Option<Event>,
+        connection: &mut Connection,
+    ) -> Result<Option<Turn>, UplinkError> {
         // What came from the hub shows that it lives, whatever it said.
         let from_hub = matches!(event, Some(Event::Answer { .. } | Event::PingAnswered));
         let events = from_hub.then_some(Event::Received).into_iter().chain(event);
@@ -220,7 +250,8 @@ impl Uplink {
                     continue;
                 }
                 Action::Read { lane, from, until } => {
-                    let items = self.buffer.reader().read(lane, from..until, READ_BYTES_MAX, READ_ITEMS_MAX)?;
+                    let items =
+                        self.buffer.reader().read(lane, from..until, READ_BYTES_MAX, READ_ITEMS_MAX)?;
                     Event::Items { lane, from, items }
                 }
                 Action::Amend { lane, amendment } => {

@@ -1,6 +1,11 @@
 //! What several tests share: batches of numbered records, and a hub's memory of streams.
 
 #![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+pub mod fake_hub;
+pub mod program;
+pub mod world;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -10,7 +15,8 @@ use edge_agent::buffer::{Appended, Buffer, BufferOptions, Sync, WriteError, dura
 use edge_agent::data_dir::DataDir;
 use edge_agent::uplink::{Answer, reason};
 use schemas::{
-    BatchBuilder, BuilderOptions, DeviceId, GapCount, OriginRules, RawBatch, Rules, Sequence, TopicName, read_gap,
+    BatchBuilder, BuilderOptions, DeviceId, GapCount, OriginRules, RawBatch, Rules, Sequence, TopicName,
+    read_gap,
 };
 
 pub fn device() -> DeviceId {
@@ -69,6 +75,7 @@ pub struct Hub {
     streams: HashMap<i64, Stream>,
     /// Numbers of the records in the order in which they were stored.
     pub log: Vec<u64>,
+    pub times: Vec<i64>,
     /// Records that gaps stand for.
     pub lost: u64,
     pub gaps: usize,
@@ -106,7 +113,11 @@ impl Hub {
     fn take(&mut self, partition: i32, batch: &RawBatch) -> Result<bool, Answer> {
         let device = device();
         let rules = Rules {
-            origin: OriginRules::Agent { device: &device, grant: &schemas::GatewayGrant::NONE, gap_records_max: 1 << 24 },
+            origin: OriginRules::Agent {
+                device: &device,
+                grant: &schemas::GatewayGrant::NONE,
+                gap_records_max: 1 << 24,
+            },
             max_batch_bytes: 1 << 20,
             depth: schemas::Depth::Full,
             keys_required: false,
@@ -158,7 +169,8 @@ impl Hub {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 self.headers.push((text(name), text(value.as_deref().unwrap_or_default())));
             }
-            self.log.push(u64::from_be_bytes(*record.value.unwrap().first_chunk().unwrap()));
+            self.times.push(batch.header().base_timestamp + record.timestamp_delta);
+            self.log.push(number(&record.value.unwrap()));
         }
     }
 }
@@ -167,5 +179,16 @@ impl Hub {
 pub fn numbers(batch: &RawBatch) -> Vec<u64> {
     let records = batch.records().unwrap().map(Result::unwrap);
     let data = records.filter(|record| read_gap(record).unwrap().is_none());
-    data.map(|record| u64::from_be_bytes(*record.value.unwrap().first_chunk().unwrap())).collect()
+    data.map(|record| number(&record.value.unwrap())).collect()
+}
+
+/// A record's number: its value as such, or the sensor `n` of a pack.
+fn number(value: &[u8]) -> u64 {
+    let pack = schemas::decode_pack(value).unwrap_or_default();
+    let named = pack.into_iter().find(|measurement| measurement.name == "n");
+    match named.map(|measurement| measurement.value) {
+        Some(schemas::Value::Float(number)) => number as u64,
+        Some(other) => panic!("{other:?}"),
+        None => value.first_chunk().copied().map_or(0, u64::from_be_bytes),
+    }
 }

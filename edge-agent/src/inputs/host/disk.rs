@@ -16,7 +16,8 @@ fn read_counters(found: &mut Found<'_>) {
     for line in text.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let [_, _, disk, _, _, read, _, _, _, written, ..] = fields.as_slice() else { continue };
-        let is_real = disks.iter().any(|known| known == disk) && !disk.starts_with("loop") && !disk.starts_with("ram");
+        let is_real =
+            disks.iter().any(|known| known == disk) && !disk.starts_with("loop") && !disk.starts_with("ram");
         if let (true, Ok(read), Ok(written)) = (is_real, read.parse::<f64>(), written.parse::<f64>()) {
             found.add(format!("disk.{disk}.read"), Some("B"), read * SECTOR_BYTES);
             found.add(format!("disk.{disk}.written"), Some("B"), written * SECTOR_BYTES);

@@ -19,8 +19,11 @@ pub fn read(found: &mut Found<'_>) {
         for file in found.names(&folder) {
             let Some(sensor) = file.strip_suffix("_input") else { continue };
             let letters = sensor.trim_end_matches(|c: char| c.is_ascii_digit());
-            let Some((_, unit, scale)) = KINDS.into_iter().find(|(kind, _, _)| *kind == letters) else { continue };
-            let Some(value) = found.text(&format!("{folder}/{file}")).and_then(|text| text.trim().parse::<f64>().ok())
+            let Some((_, unit, scale)) = KINDS.into_iter().find(|(kind, _, _)| *kind == letters) else {
+                continue;
+            };
+            let Some(value) =
+                found.text(&format!("{folder}/{file}")).and_then(|text| text.trim().parse::<f64>().ok())
             else {
                 continue;
             };

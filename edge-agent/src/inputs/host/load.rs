@@ -41,7 +41,8 @@ impl Processor {
 /// user nice system idle iowait irq softirq steal; guest time is in user already (proc(5)).
 fn ticks(text: &str) -> Option<Ticks> {
     let line = text.lines().find(|line| line.starts_with("cpu "))?;
-    let fields: Vec<u64> = line.split_whitespace().skip(1).take(8).map_while(|field| field.parse().ok()).collect();
+    let fields: Vec<u64> =
+        line.split_whitespace().skip(1).take(8).map_while(|field| field.parse().ok()).collect();
     let idle = fields.get(3)? + fields.get(4)?;
     Some(Ticks { total: fields.iter().sum(), idle })
 }

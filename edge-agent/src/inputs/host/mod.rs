@@ -63,7 +63,8 @@ impl Found<'_> {
     /// The names in a directory, sorted so that rows look alike.
     fn names(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.root.join(path)).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort_unstable();
         names
     }
@@ -126,7 +127,8 @@ mod tests {
 
     #[test]
     fn network_and_disk_counters_are_bytes() {
-        let network = "h\nh\n    lo: 1 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0\n  eth0:7000 5 1 0 0 0 0 0 800 4 2 0 0 0 0 0\n";
+        let network =
+            "h\nh\n    lo: 1 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0\n  eth0:7000 5 1 0 0 0 0 0 800 4 2 0 0 0 0 0\n";
         let disks = " 254 0 vda 10 0 100 5 20 0 200 7 0 1 2\n 254 1 vda1 1 0 1 1 1 0 1 1 0 1 1\n 7 0 loop0 1 0 1 1 1 0 1 1 0 1 1\n";
         let found = measured(&[
             ("proc/net/dev", network),

@@ -1,0 +1,144 @@
+//! The command line: what is refused, how, and what the tools print.
+
+mod common;
+
+use std::path::Path;
+
+use common::program::{edge_agent, ingest, output, status};
+
+/// One line on standard error, exit code 2.
+fn refused(arguments: &[&str]) -> String {
+    let output = output(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{arguments:?}: {message}");
+    assert!(output.stdout.is_empty());
+    message
+}
+
+fn settings(folder: &Path, text: &str) -> String {
+    let path = folder.join("agent.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn usage_and_settings_that_cannot_be_are_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = settings(folder.path(), "bufer_bytes = 1");
+    assert!(refused(&["run", "--config", &config]).contains("did you mean `buffer_bytes`?"));
+    let config = settings(folder.path(), "linger_ms = \"soon\"");
+    assert!(refused(&["run", "--config", &config]).contains("line 1"));
+    let config = settings(folder.path(), "[[inputs]]\nkind = \"modbus\"");
+    assert!(refused(&["run", "--config", &config]).contains("modbus"));
+    assert!(refused(&["run", "--hub", "http://x"]).contains("http://x"));
+    assert!(refused(&["run", "--buffer-bytes", "many"]).contains("many"));
+    assert!(refused(&["run", "--no-such-flag"]).contains("--no-such-flag"));
+    assert!(refused(&[]).contains("--help"));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    assert!(refused(&["run", "--data-dir", file]).contains(file));
+    assert!(refused(&["run", "--data-dir", "/proc/headwater"]).contains("/proc/headwater"));
+    assert!(refused(&["status", "--data-dir", "/nonexistent"]).contains("/nonexistent"));
+}
+
+#[test]
+fn another_device_id_than_the_directorys_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(ingest(folder.path(), 0..1).status.success());
+    let dir = folder.path().to_str().unwrap();
+    let message = refused(&["run", "--data-dir", dir, "--device-id", "pump-2"]);
+    assert!(message.contains("belongs to device pump-1, not to pump-2"), "{message}");
+}
+
+#[test]
+fn help_has_examples_and_version_a_number() {
+    let help = output(&["--help"]);
+    assert!(help.status.success());
+    assert!(String::from_utf8(help.stdout).unwrap().contains("Examples:"));
+    let version = output(&["--version"]);
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap(),
+        format!("edge-agent {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn ingest_names_bad_rows_by_their_line_and_stores_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.csv");
+    std::fs::write(&file, "date,a\n2016-01-11,1\nsoon,2\n2016-01-12,3\n2016-01-13\n").unwrap();
+    let dir = folder.path().join("data");
+    let output =
+        edge_agent(&["ingest", "--device-id", "pump-1", "--data-dir"]).arg(&dir).arg(&file).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "2 records stored, 0 dropped, 2 bad rows\n");
+    let bad = String::from_utf8(output.stderr).unwrap();
+    assert!(bad.contains("line 3: \"soon\" is no time") && bad.contains("line 5: 1 cells"), "{bad}");
+    assert_eq!(status(&dir)["records"]["appended"], 2);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_usage_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    assert!(refused(&["ingest", "--data-dir", dir, "/nonexistent.csv"]).contains("/nonexistent.csv"));
+    assert!(refused(&["ingest", "--data-dir", dir, "--time-column", "at", "Cargo.toml"]).contains("\"at\""));
+}
+
+#[test]
+fn ingest_obeys_the_cap_and_prints_what_was_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = edge_agent(&["ingest", "--device-id", "pump-1", "--data-dir"]);
+    let file = folder.path().join("rows.jsonl");
+    // Text that does not compress.
+    let mut state = 1u64;
+    let rows = (0..60_000).map(|n| {
+        let noise: String = (0..12)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                format!("{:016x}", state ^ (state >> 29))
+            })
+            .collect();
+        format!("{{\"ts\":{},\"text\":\"{noise}\"}}\n", 1_700_000_000 + n)
+    });
+    std::fs::write(&file, rows.collect::<String>()).unwrap();
+    command.env("HEADWATER_BUFFER_BYTES", "4194304");
+    let dir = folder.path().join("data");
+    let output = command.arg(&dir).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (stored, dropped): (u64, u64) = (words[0].parse().unwrap(), words[3].parse().unwrap());
+    // What is dropped was stored first: the oldest goes.
+    assert_eq!(stored, 60_000);
+    assert!(dropped > 0 && dropped < 60_000, "{line}");
+    let status = status(&dir);
+    assert_eq!(status["records"]["dropped"].as_u64(), Some(dropped));
+    assert_eq!(status["buffer"]["records"].as_u64(), Some(60_000 - dropped));
+}
+
+#[test]
+fn the_published_file_is_taken_whole() {
+    let Some(file) = shared_data("appliances-energy.csv") else {
+        eprintln!("skipped: there is no appliances-energy.csv beside the repository");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        edge_agent(&["ingest", "--device-id", "house", "--data-dir"]).arg(folder.path()).arg(file).output();
+    let output = output.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "4932 records stored, 0 dropped\n");
+    assert!(output.stderr.is_empty());
+}
+
+fn shared_data(name: &str) -> Option<std::path::PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    Some(root.parent()?.join("shared/data").join(name)).filter(|path| path.exists())
+}

@@ -1,0 +1,267 @@
+//! An agent's uplink over a real buffer, with the network and the hub in the test's hands.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use edge_agent::buffer::Buffer;
+use edge_agent::uplink::{Action, Answer, Core, Event, Facts, Now, reason};
+use uuid::Uuid;
+
+use super::{Hub, append, batch, device, open, topic};
+
+/// The child process is no part of this: a program that says nothing makes the check happen here.
+pub fn no_checker() -> Option<PathBuf> {
+    Some(PathBuf::from("/bin/true"))
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Append {
+        records: u64,
+    },
+    Connect {
+        receive_maximum: u16,
+    },
+    Disconnect,
+    /// The hub takes the next publish; it may be too busy for it, or not answer for ever.
+    Deliver {
+        busy: bool,
+    },
+    /// The next answer reaches the agent.
+    Answer,
+    Wait {
+        ms: u64,
+    },
+    /// The process ends at once and another begins.
+    Restart,
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub checker: Option<PathBuf>,
+    pub cap_bytes: u64,
+    pub filler: usize,
+    pub buffer: Option<Buffer>,
+    pub core: Core,
+    pub hub: Hub,
+    pub now_ms: u64,
+    pub is_connected: bool,
+    pub window: u64,
+    pub to_hub: VecDeque<(u64, i32, Bytes)>,
+    pub to_agent: VecDeque<(u64, Answer)>,
+    pub next_number: u64,
+}
+
+impl World {
+    pub fn new(cap_bytes: u64, filler: usize) -> Self {
+        Self::checked_by(no_checker(), cap_bytes, filler)
+    }
+
+    pub fn checked_by(checker: Option<PathBuf>, cap_bytes: u64, filler: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = open(folder.path(), cap_bytes, checker.clone());
+        Self {
+            folder,
+            checker,
+            cap_bytes,
+            filler,
+            buffer: Some(buffer),
+            core: Core::new(device(), Uuid::from_u128(1)),
+            hub: Hub::default(),
+            now_ms: 0,
+            is_connected: false,
+            window: 0,
+            to_hub: VecDeque::new(),
+            to_agent: VecDeque::new(),
+            next_number: 0,
+        }
+    }
+
+    pub fn buffer(&self) -> &Buffer {
+        self.buffer.as_ref().unwrap()
+    }
+
+    pub async fn run(&mut self, op: &Op) {
+        match *op {
+            Op::Append { records } => {
+                let numbers = self.next_number..self.next_number + records;
+                self.next_number = numbers.end;
+                append(self.buffer(), batch(numbers, self.filler)).await.unwrap();
+                self.lanes().await;
+            }
+            Op::Connect { receive_maximum } if !self.is_connected => self.connect(receive_maximum).await,
+            Op::Connect { .. } => {}
+            Op::Disconnect => self.disconnect().await,
+            Op::Deliver { busy } => self.deliver(busy),
+            Op::Answer => {
+                if let Some((token, answer)) = self.to_agent.pop_front() {
+                    self.tell(Event::Answer { token, answer }).await;
+                }
+            }
+            Op::Wait { ms } => {
+                self.now_ms += ms;
+                self.tell(Event::Timer).await;
+            }
+            Op::Restart => self.restart().await,
+        }
+    }
+
+    pub fn deliver(&mut self, busy: bool) {
+        if let Some((token, partition, payload)) = self.to_hub.pop_front() {
+            let answer = if busy {
+                Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() }
+            } else {
+                self.hub.publish(partition, &payload)
+            };
+            self.to_agent.push_back((token, answer));
+        }
+    }
+
+    pub async fn connect(&mut self, receive_maximum: u16) {
+        self.is_connected = true;
+        self.window = u64::from((receive_maximum / 2).max(1));
+        let partitions = [(topic(), 4)].into();
+        let facts = Facts { receive_maximum, max_packet_bytes: None, partitions };
+        self.tell(Event::Connected { facts, named: vec![topic()] }).await;
+        self.lanes().await;
+    }
+
+    pub async fn disconnect(&mut self) {
+        self.is_connected = false;
+        self.to_hub.clear();
+        self.to_agent.clear();
+        self.tell(Event::Disconnected).await;
+    }
+
+    /// Nothing is told to anybody: what was not committed is gone.
+    pub async fn restart(&mut self) {
+        self.crash().await;
+        self.start().await;
+    }
+
+    /// Ends at once; the marker says that the buffer is open.
+    pub async fn crash(&mut self) {
+        self.disconnect().await;
+        let buffer = self.buffer.take().unwrap();
+        let mut ended = buffer.subscribe();
+        drop(buffer);
+        while ended.changed().await.is_ok() {}
+        // The environment is closed by its last user, which may be a moment away.
+        let path = self.folder.path().join("buffer").canonicalize().unwrap();
+        if let Some(closing) = heed::env_closing_event(path) {
+            closing.wait();
+        }
+    }
+
+    pub async fn start(&mut self) {
+        self.buffer = Some(open(self.folder.path(), self.cap_bytes, self.checker.clone()));
+        self.core = Core::new(device(), Uuid::from_u128(1));
+        self.lanes().await;
+    }
+
+    pub async fn lanes(&mut self) {
+        for lane in self.buffer().snapshot().lanes.clone() {
+            let event = Event::Lane { lane: lane.id, topic: lane.topic, first: lane.first, next: lane.next };
+            self.tell(event).await;
+        }
+    }
+
+    pub async fn tell(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let now = Now { ms: self.now_ms, wall_ms: 1_700_000_000_000 };
+            for action in self.core.handle(now, event) {
+                match action {
+                    Action::Publish { token, partition, payload, .. } => {
+                        assert!(self.is_connected, "nothing is sent without a connection");
+                        self.to_hub.push_back((token, partition.0, payload));
+                        let unanswered = self.to_hub.len() + self.to_agent.len();
+                        assert!(
+                            unanswered as u64 <= self.window,
+                            "{unanswered} in flight of {}",
+                            self.window
+                        );
+                    }
+                    Action::Read { lane, from, until } => {
+                        let items = self.buffer().reader().read(lane, from..until, 4096, 16).unwrap();
+                        events.push_back(Event::Items { lane, from, items });
+                    }
+                    Action::Trim { lane, through, gaps, at_once } => {
+                        self.buffer().trim(lane, through, gaps, at_once).await.unwrap();
+                    }
+                    Action::InFlight { lane, end } => self.buffer().set_in_flight(lane, end),
+                    Action::Amend { lane, amendment } => {
+                        self.buffer().amend(amendment).await.unwrap();
+                        events.push_back(Event::Amended { lane });
+                    }
+                    Action::Drop(reason) => panic!("no reason to drop: {reason:?}"),
+                }
+            }
+        }
+    }
+
+    /// The hub and the network behave from now on.
+    pub async fn settle(&mut self) {
+        if !self.is_connected {
+            self.connect(40).await;
+        }
+        for _ in 0..100_000 {
+            if self.core.is_drained() && self.to_hub.is_empty() && self.to_agent.is_empty() {
+                return;
+            }
+            if self.to_hub.is_empty() && self.to_agent.is_empty() {
+                // It waits for a commit, or for the hub to be less busy.
+                self.now_ms += 30_000;
+                let snapshots = self.buffer().subscribe();
+                self.tell(Event::Timer).await;
+                if self.to_hub.is_empty() && !self.core.is_drained() {
+                    self.await_commit(snapshots).await;
+                }
+                self.lanes().await;
+            }
+            self.deliver(false);
+            self.run(&Op::Answer).await;
+        }
+        panic!("the uplink does not come to an end: {:?}", self.core);
+    }
+
+    pub async fn await_commit(
+        &self,
+        mut snapshots: tokio::sync::watch::Receiver<std::sync::Arc<edge_agent::buffer::Snapshot>>,
+    ) {
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(200), snapshots.changed()).await;
+    }
+
+    pub fn assert_exactly_once(&self) {
+        let log = &self.hub.log;
+        assert!(log.is_sorted_by(|one, other| one < other), "in order and once: {log:?}");
+        let counters = self.buffer().snapshot().counters;
+        assert_eq!(
+            log.len() as u64 + self.hub.lost,
+            self.next_number,
+            "stored and lost add up: {counters:?}"
+        );
+    }
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+pub fn run(world: &mut World, ops: &[Op]) {
+    block_on(async {
+        for op in ops {
+            world.run(op).await;
+        }
+        world.settle().await;
+    });
+}
+
+pub fn run_without_settling(world: &mut World, ops: &[Op]) {
+    block_on(async {
+        for op in ops {
+            world.run(op).await;
+        }
+    });
+}

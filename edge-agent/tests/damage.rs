@@ -1,0 +1,136 @@
+//! Damage to the buffer's file: the agent always starts, and every record is shipped or a gap stands for it.
+
+mod common;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use common::world::{Op, World, block_on};
+use proptest::prelude::*;
+
+fn checker() -> Option<PathBuf> {
+    Some(env!("CARGO_BIN_EXE_edge-agent").into())
+}
+
+/// A buffer of some 60 batches, small and large ones, of which the hub has a part; then a crash.
+async fn crashed() -> World {
+    let mut world = World::checked_by(checker(), 64 << 20, 300);
+    for n in 0..20 {
+        world.run(&Op::Append { records: 1 + n % 3 }).await;
+    }
+    world.run(&Op::Connect { receive_maximum: 8 }).await;
+    for _ in 0..3 {
+        world.run(&Op::Deliver { busy: false }).await;
+        world.run(&Op::Answer).await;
+    }
+    world.restart().await;
+    for n in 0..40 {
+        world.run(&Op::Append { records: 1 + n % 20 }).await;
+    }
+    world.crash().await;
+    world
+}
+
+fn data_file(world: &World) -> PathBuf {
+    world.folder.path().join("buffer/data.mdb")
+}
+
+/// Starts on what is left and ships it; nothing may be stored twice or out of order.
+async fn recover(world: &mut World) {
+    world.start().await;
+    world.settle().await;
+    assert!(world.hub.log.is_sorted_by(|one, other| one < other), "{:?}", world.hub.log);
+}
+
+#[test]
+fn a_truncated_file_is_set_aside_and_what_is_left_of_it_is_shipped() {
+    block_on(async {
+        let mut world = crashed().await;
+        let path = data_file(&world);
+        let length = fs::metadata(&path).unwrap().len();
+        File::options().write(true).open(&path).unwrap().set_len(length * 2 / 3).unwrap();
+        recover(&mut world).await;
+        assert!(world.folder.path().join("buffer.set-aside").exists());
+        assert!(world.hub.log.len() > 20, "most of it can be read: {:?}", world.hub.log);
+        assert_eq!(world.hub.unknown_gaps, 1, "what is lost beyond what is known is said");
+    });
+}
+
+#[test]
+fn a_file_of_garbage_leaves_a_gap_of_unknown_size() {
+    block_on(async {
+        let mut world = crashed().await;
+        let shipped = world.hub.log.len();
+        fs::write(data_file(&world), vec![0x5a; 100_000]).unwrap();
+        recover(&mut world).await;
+        assert_eq!((world.hub.log.len(), world.hub.unknown_gaps), (shipped, 1));
+        world.run(&Op::Append { records: 2 }).await;
+        world.settle().await;
+        assert_eq!(world.hub.log.len(), shipped + 2, "it goes on");
+    });
+}
+
+#[test]
+fn a_flipped_bit_in_a_batch_costs_that_batch_alone() {
+    block_on(async {
+        let mut world = crashed().await;
+        // The last batch has 20 records and overflow pages of its own; a byte of its values is unmistakable.
+        let last = world.next_number - 1;
+        let bytes = fs::read(data_file(&world)).unwrap();
+        let mut value = last.to_be_bytes().to_vec();
+        value.resize(200, (last % 251) as u8);
+        let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
+        let file = File::options().write(true).open(data_file(&world)).unwrap();
+        file.write_all_at(&[bytes[at + 100] ^ 4], at as u64 + 100).unwrap();
+        recover(&mut world).await;
+        assert_eq!(world.hub.log.len() as u64 + world.hub.lost, world.next_number);
+        assert_eq!((world.hub.gaps, world.hub.unknown_gaps), (1, 0));
+        assert!(world.hub.lost <= 20 && !world.hub.log.contains(&last));
+    });
+}
+
+#[test]
+fn a_damaged_marker_is_no_obstacle() {
+    block_on(async {
+        let mut world = crashed().await;
+        fs::write(world.folder.path().join("marker"), "{").unwrap();
+        recover(&mut world).await;
+        assert_eq!(world.hub.log.len() as u64, world.next_number);
+    });
+}
+
+#[test]
+fn a_crash_during_salvage_leads_back_to_it() {
+    block_on(async {
+        let mut world = crashed().await;
+        let dir = world.folder.path().to_owned();
+        fs::rename(dir.join("buffer"), dir.join("buffer.damaged")).unwrap();
+        fs::create_dir(dir.join("buffer.new")).unwrap();
+        fs::write(dir.join("buffer.new/data.mdb"), "half").unwrap();
+        recover(&mut world).await;
+        assert_eq!(world.hub.log.len() as u64 + world.hub.lost, world.next_number);
+        assert_eq!(world.hub.lost, 0, "the file itself was whole");
+        assert!(!dir.join("buffer.damaged").exists());
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn zeroed_pages_anywhere_lose_nothing_in_silence(pages in prop::collection::vec(0usize..400, 1..4)) {
+        block_on(async {
+            let mut world = crashed().await;
+            let file = File::options().write(true).open(data_file(&world)).unwrap();
+            let count = fs::metadata(data_file(&world)).unwrap().len() as usize / 4096;
+            for page in pages {
+                file.write_all_at(&[0; 4096], (page % count * 4096) as u64).unwrap();
+            }
+            recover(&mut world).await;
+            let known = world.hub.log.len() as u64 + world.hub.lost;
+            let said = known == world.next_number || world.hub.unknown_gaps > 0;
+            assert!(said, "{known} of {} records are accounted for", world.next_number);
+        });
+    }
+}
