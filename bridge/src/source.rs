@@ -143,6 +143,9 @@ pub fn subscribe(
         .set("client.id", format!("headwater-bridge-{}", pipeline.name))
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
+        // A bridge that was killed holds up its successor no longer than this.
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "2000")
         .set("allow.auto.create.topics", "true")
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set("queued.max.messages.kbytes", "16384")
