@@ -90,6 +90,7 @@ mod tests {
 
     fn row(time_ms: Option<i64>, value: f64) -> Row {
         Row {
+            line: 0,
             time_ms,
             measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }],
         }
@@ -145,6 +146,7 @@ mod tests {
         batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
         let text = Value::Text("x".repeat(RECORD_BYTES_MAX));
         let large = Row {
+            line: 0,
             time_ms: None,
             measurements: vec![Measurement { name: "t".into(), unit: None, value: text }],
         };

@@ -108,7 +108,7 @@ impl RawBatchBytes {
     fn change_a_time(&mut self) {
         let mut rest = Bytes::from(self.0.clone());
         let mut forged = Vec::new();
-        while let Some(batch) = schemas::RawBatch::split_first(&mut rest).unwrap() {
+        while let Ok(Some(batch)) = schemas::RawBatch::split_first(&mut rest) {
             let header = batch.header().clone();
             let mut bytes = batch.into_bytes().to_vec();
             schemas::patch_times(&mut bytes, header.base_timestamp - 1, header.max_timestamp - 1);

@@ -81,7 +81,7 @@ async fn ingest(
     sink.teach(&clock);
     let mut batcher = Batcher::new(device.clone(), clock.boot());
     let mut tally = Tally::default();
-    for (row, line) in rows.zip(1..) {
+    for row in rows {
         let row: Row = match row {
             Ok(Ok(row)) => row,
             Ok(Err(bad)) => {
@@ -96,7 +96,7 @@ async fn ingest(
         match batcher.push(&row, clock.stamp()) {
             Ok(None) => {}
             Ok(Some(built)) => sink.append(topic, built, &mut tally).await?,
-            Err(error) => tally.note_bad(&BadRow { line, what: error.to_string() }),
+            Err(error) => tally.note_bad(&BadRow { line: row.line, what: error.to_string() }),
         }
     }
     if let Some(built) = batcher.flush().map_err(Failure::run)? {

@@ -78,7 +78,7 @@ impl<R: Read> CsvRows<R> {
         if measurements.is_empty() {
             return Err(bad("no measurement in it".to_owned()));
         }
-        Ok(Row { time_ms, measurements })
+        Ok(Row { line, time_ms, measurements })
     }
 }
 
@@ -145,6 +145,23 @@ mod tests {
         assert_eq!(names(row), ["T1", "WeekStatus"]);
         assert_eq!(row.measurements[0].value, Value::Float(19.89));
         assert_eq!(row.measurements[1].value, Value::Text("Weekday".into()));
+    }
+
+    #[test]
+    fn the_published_file_is_understood_as_it_is() {
+        let text = include_str!("../../tests/data/appliances-excerpt.csv");
+        let rows: Vec<Row> = rows(text).into_iter().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 4);
+        assert!(rows.iter().all(|row| row.measurements.len() == 31));
+        let times: Vec<_> = rows.iter().filter_map(|row| row.time_ms).collect();
+        assert_eq!((times[0], times[3]), (1_452_533_400_000, 1_464_370_800_000));
+        let value =
+            |row: &Row, name: &str| row.measurements.iter().find(|m| m.name == name).unwrap().value.clone();
+        assert_eq!(value(&rows[0], "Appliances"), Value::Float(50.0));
+        assert_eq!(value(&rows[3], "Appliances"), Value::Float(270.0));
+        assert_eq!(value(&rows[0], "T_out"), Value::Float(6.25));
+        assert_eq!(value(&rows[3], "RH_6"), Value::Float(1.0));
+        assert_eq!(value(&rows[3], "Day_of_week"), Value::Text("Friday".into()));
     }
 
     #[test]

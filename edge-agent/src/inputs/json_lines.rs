@@ -57,7 +57,7 @@ impl<R: BufRead> JsonLines<R> {
         if measurements.is_empty() {
             return Err("no measurement in it".to_owned());
         }
-        Ok(Row { time_ms, measurements })
+        Ok(Row { line: self.line, time_ms, measurements })
     }
 
     fn take_time(&self, fields: &mut Map<String, Json>) -> Result<Option<i64>, String> {

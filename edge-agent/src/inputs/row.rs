@@ -6,6 +6,8 @@ use thiserror::Error;
 /// What was measured at one instant; it becomes one record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
+    /// Where it stands in its source, from 1; 0 where there are no lines.
+    pub line: u64,
     /// ms since 1970, where the source says when; `None` is now.
     pub time_ms: Option<i64>,
     /// Never empty.

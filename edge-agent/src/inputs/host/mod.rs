@@ -45,7 +45,7 @@ impl Host {
         thermal::read(&mut found);
         hwmon::read(&mut found);
         let measurements = found.measurements;
-        (!measurements.is_empty()).then_some(Row { time_ms: None, measurements })
+        (!measurements.is_empty()).then_some(Row { line: 0, time_ms: None, measurements })
     }
 }
 
