@@ -5,7 +5,7 @@
 pub const PLAIN_BATCH_BYTES_TARGET: usize = 256 * 1024;
 
 /// Bytes of plain messages that one partition holds unanswered before it answers `Overloaded`.
-pub const PLAIN_PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const PLAIN_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the batch around one plain message costs at most, beside its key, value and headers.
 pub const PLAIN_RECORD_OVERHEAD_BYTES: usize = 64;

@@ -27,8 +27,10 @@ pub const WRITE_PENDING_BYTES_MAX: usize = 256 * 1024;
 
 /// Publishes of one client that wait for their acknowledgement (Receive Maximum for 5).
 pub const RECEIVE_MAXIMUM: u16 = 1024;
-/// Bytes of publishes of one connection that are on their way into the log. Above, its socket is not read.
+/// Bytes of publishes that are on their way into the log, of one connection and of all. A connection whose share is
+/// used up is not read: clients wait long before anybody has to be refused.
 pub const IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const IN_FLIGHT_BYTES_TOTAL: usize = 32 * 1024 * 1024;
 /// Messages and bytes of one call into the log.
 pub const CALL_MESSAGES_MAX: usize = 4096;
 pub const CALL_BYTES_MAX: usize = 128 * 1024;
@@ -77,7 +79,9 @@ const _: () = {
     assert!(schemas::limits::AGENT_BATCH_BYTES_MAX + TOPIC_BYTES_MAX / 2 <= PACKET_BYTES_MAX);
     assert!(CONNECT_BYTES_MAX <= PACKET_BYTES_MAX);
     assert!(READ_BYTES_MIN <= READ_BYTES_MAX);
-    assert!(PACKET_BYTES_MAX <= IN_FLIGHT_BYTES_MAX);
+    assert!(PACKET_BYTES_MAX <= IN_FLIGHT_BYTES_MAX && IN_FLIGHT_BYTES_MAX <= IN_FLIGHT_BYTES_TOTAL);
+    // Everything may go into one partition.
+    assert!(IN_FLIGHT_BYTES_TOTAL < ingest::limits::PLAIN_PENDING_BYTES_MAX);
     assert!(CALL_BYTES_MAX + ingest::limits::PLAIN_RECORD_OVERHEAD_BYTES <= IN_FLIGHT_BYTES_MAX);
     // A subscription to everything is given every retained message before it has taken one.
     assert!(RETAINED_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use fetch::Fetch;
@@ -61,6 +62,7 @@ impl Server {
             fanout,
             registry: Arc::new(Registry::default()),
             routes: config.routes,
+            connections: AtomicUsize::new(0),
             shutdown: CancellationToken::new(),
         };
         let places = Arc::new(Semaphore::new(config.connections_max));

@@ -11,6 +11,7 @@ mod will;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ingest::Ingest;
@@ -22,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fanout::FanoutHandle;
 use crate::limits::{
-    DELIVERY_WINDOW_MAX, DRAIN_TIMEOUT, IN_FLIGHT_BYTES_MAX, RECEIVE_MAXIMUM, WRITE_PENDING_BYTES_MAX,
-    WRITE_STALL_MAX,
+    DELIVERY_WINDOW_MAX, DRAIN_TIMEOUT, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_BYTES_TOTAL, RECEIVE_MAXIMUM,
+    WRITE_PENDING_BYTES_MAX, WRITE_STALL_MAX,
 };
 use crate::reason::Close;
 use crate::routes::Routes;
@@ -42,6 +43,8 @@ pub struct Hub {
     pub fanout: FanoutHandle,
     pub registry: Arc<Registry>,
     pub routes: Routes,
+    /// How many connections share what may be in flight.
+    pub connections: AtomicUsize,
     /// Connections are to let go of their clients.
     pub shutdown: CancellationToken,
 }
@@ -91,11 +94,28 @@ struct Intake {
 
 /// Serves one accepted socket from its CONNECT to its end.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: Arc<Hub>, stream: S, peer: SocketAddr) {
-    metrics::gauge!("headwater_mqtt_connections").increment(1.0);
+    let _counted = Counted::new(&hub);
     if let Some((connection, claim)) = handshake::accept(hub, Io::new(stream), peer).await {
         connection.run(claim, peer).await;
     }
-    metrics::gauge!("headwater_mqtt_connections").decrement(1.0);
+}
+
+/// One of the connections, for as long as it lives and however it ends.
+struct Counted(Arc<Hub>);
+
+impl Counted {
+    fn new(hub: &Arc<Hub>) -> Self {
+        hub.connections.fetch_add(1, Ordering::Relaxed);
+        metrics::gauge!("headwater_mqtt_connections").increment(1.0);
+        Self(Arc::clone(hub))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("headwater_mqtt_connections").decrement(1.0);
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -170,9 +190,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Version::V311 => self.window.acks_waiting() < usize::from(RECEIVE_MAXIMUM),
             Version::V5 => true,
         };
+        let share = IN_FLIGHT_BYTES_TOTAL / self.hub.connections.load(Ordering::Relaxed).max(1);
         has_room
             && !self.is_draining
-            && self.window.in_flight_bytes() < IN_FLIGHT_BYTES_MAX
+            && self.window.in_flight_bytes() < share.clamp(1, IN_FLIGHT_BYTES_MAX)
             && self.io.pending_output() < WRITE_PENDING_BYTES_MAX
     }
 
