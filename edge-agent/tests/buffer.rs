@@ -1,5 +1,7 @@
 //! The buffer on a real LMDB environment: order, streams, the cap, gaps, and what a crash leaves.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! The command line: what is refused, how, and what the tools print.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::path::Path;

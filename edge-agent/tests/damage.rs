@@ -1,5 +1,7 @@
 //! Damage to the buffer's file: the agent always starts, and every record is shipped or a gap stands for it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! The agent as a program against a hub on a socket: reconnect, resume, kill, stop.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use common::fake_hub::FakeHub;

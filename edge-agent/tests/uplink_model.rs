@@ -1,6 +1,8 @@
 //! The uplink's state machine over a real buffer against a hub that dies, refuses and forgets: every record is
 //! stored once and in order, or a gap stands for it.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod common;
 
 use bytes::Bytes;
