@@ -16,7 +16,13 @@ fn a_check_without_a_hub_says_where_it_looked() {
     let text = "hub = \"127.0.0.1:1\"\n[[pipelines]]\nname = \"v\"\ntopics = [\"t\"]\nsink = { kind = \"json-view\" }\n";
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bridge"));
-    let output = command.arg("check").arg("--config").arg(&config).env("HEADWATER_HUB", "127.0.0.1:1").output().unwrap();
+    let output = command
+        .arg("check")
+        .arg("--config")
+        .arg(&config)
+        .env("HEADWATER_HUB", "127.0.0.1:1")
+        .output()
+        .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.lines().last().unwrap().contains("127.0.0.1:1"), "{said}");

@@ -1,5 +1,7 @@
 //! Where settings come from, which source wins, and what a slip is told.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
 use std::path::PathBuf;
 
 use program::settings::{Settings, SettingsError, load};

@@ -1,5 +1,7 @@
 //! Kafka clients that are not ours, with their default settings: kcat, librdkafka and kafka-python.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};

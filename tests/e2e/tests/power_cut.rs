@@ -1,6 +1,8 @@
 //! The power fails under a hub's and an agent's data directory: what was acknowledged is there afterwards.
 //! The same with fsync switched off must fail, or the test could not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
 use std::time::Duration;
 
 use e2e::numbered::{assert_once_in_order, json_lines, of_device};
