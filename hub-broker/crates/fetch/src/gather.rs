@@ -20,12 +20,12 @@ pub(crate) struct Gather {
 
 struct Slot {
     request: FetchPartition,
-    /// An error here is the partition's answer, whatever was read before it.
+    /// An error here is the partition's answer.
     source: Result<PartitionReader, FetchError>,
     next: Offset,
     bytes: usize,
     chunks: Vec<Bytes>,
-    /// The partition has had its share, or its next batch does not fit into this answer.
+    /// The partition has had its share, or its next batch does not fit into this answer or cannot be read.
     full: bool,
 }
 
@@ -120,6 +120,8 @@ impl Gather {
                 }
                 Err(error) => slot.source = Err(error),
             },
+            // What was read is given; the error meets whoever asks for what comes next.
+            Err(_) if !slot.chunks.is_empty() => slot.full = true,
             Err(error) => slot.source = Err(read_error(error)),
         }
     }

@@ -100,7 +100,9 @@ fn a_truncated_closed_segment_is_reported_at_start_and_at_read() {
     assert_eq!(partition.recover(&state), [expected]);
     let reader = partition.reader();
     assert_eq!(damage_of(reader.read(Offset(16), 0)).file, log);
-    assert_eq!(split(reader.read(Offset(15), 0).expect("before it")).len(), 1);
+    for from in 10..16 {
+        assert!(!split(reader.read(Offset(from), EVERYTHING).expect("before it")).is_empty(), "{from}");
+    }
     assert_eq!(records(&reader, Offset(20)).len(), 13);
     assert_eq!(partition.append(&numbered(33, 1), 20), Offset(33));
 }

@@ -7,7 +7,7 @@ use super::*;
 /// Partitions in a directory of their own, each with batches of these sizes.
 struct Logs {
     logs: Vec<PartitionLog>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Logs {
@@ -21,7 +21,7 @@ impl Logs {
             sizes.iter().for_each(|size| append(&mut log, *size));
             log
         };
-        Self { logs: (0..).zip(sizes).map(open).collect(), _dir: dir }
+        Self { logs: (0..).zip(sizes).map(open).collect(), dir }
     }
 
     fn gather(&self, bytes_max: usize, partition_max: usize) -> Gather {
@@ -113,6 +113,24 @@ fn what_was_read_stays_and_only_what_is_new_is_added() {
     let gather = read_all(gather);
     assert_eq!(gather.len_bytes(), before * 3);
     assert_eq!(counts(gather), [2, 1]);
+}
+
+#[test]
+fn what_comes_before_a_damaged_batch_is_given_and_the_damage_to_who_asks_next() {
+    let logs = Logs::new(&[&[100; 5], &[100; 2]]);
+    let segment = std::fs::read_dir(logs.dir.path().join("0")).unwrap();
+    let path = segment.map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "log");
+    let path = path.unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() * 3 / 5 + 70;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(counts(read_all(logs.gather(1 << 20, 1 << 20))), [3, 2]);
+    let mut gather = logs.gather(1 << 20, 1 << 20);
+    gather.slots[0].next = Offset(3);
+    let answers = read_all(gather).finish();
+    assert!(matches!(answers[0].result, Err(FetchError::Damaged(_))));
+    assert!(answers[1].result.is_ok());
 }
 
 #[test]

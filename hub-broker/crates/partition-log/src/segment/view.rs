@@ -99,7 +99,11 @@ impl SegmentView {
             return Ok(Bytes::new());
         };
         let start = first.position;
-        let bytes = self.read_span(start, end)?;
+        let bytes = match self.read_span(start, end) {
+            // The first batch may lie before what cannot be read.
+            Err(_) if entries.len() > 1 => return self.read(number, 0),
+            result => result?,
+        };
         let ends = entries.iter().skip(1).map(|entry| entry.position).chain([end]);
         for (entry, batch_end) in entries.iter().zip(ends) {
             let (from, to) = ((entry.position - start) as usize, (batch_end - start) as usize);
