@@ -146,7 +146,10 @@ impl Refusal for FetchError {
         match self {
             Self::Partition(error) => error.kafka(),
             Self::OutOfRange { .. } => Code::OffsetOutOfRange,
-            Self::Damaged(_) | Self::Disk(_) => Code::KafkaStorageError,
+            // Clients try again in silence after a storage error, for ever; what is damaged does not get better, and
+            // this one they hand to the application.
+            Self::Damaged(_) => Code::CorruptMessage,
+            Self::Disk(_) => Code::KafkaStorageError,
             Self::Stopped => Code::NotLeaderOrFollower,
             Self::TooManyPartitions => Code::InvalidRequest,
         }
