@@ -67,10 +67,6 @@ pub(crate) fn start(config: &Config, metadata: Box<dyn StateMachine>) -> Result<
     let dir = DataDir::open(config)?;
     let (stores, loaded) = open_checkpoints(&dir, u32::from(config.shard_count) + 1)?;
     let (wal, mut recovered) = Wal::open(wal_config(config, &dir, &loaded))?;
-    if let Some(torn) = recovered.torn_tail {
-        let (file, position) = (torn.file.display(), torn.position);
-        tracing::warn!(%file, position, "cut off a write that was not finished, and so never acknowledged");
-    }
     remove_unnamed_partitions(&dir, &loaded)?;
     let mut machine = Some(metadata);
     let mut found: Vec<Found> = Vec::new();
