@@ -1,0 +1,96 @@
+//! Finds places in the programs' files, and damages them.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const WAL_MAGIC: u32 = 0xA757_4846;
+const WAL_FILE_HEADER_BYTES: usize = 4096;
+const WAL_FRAME_HEADER_BYTES: usize = 48;
+
+/// What looks like a frame of the write-ahead log, of whichever life of its file.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    pub position: u64,
+    pub end: u64,
+    pub lsn: u64,
+}
+
+/// Everything in a file of the write-ahead log that looks like a frame, by position.
+pub fn frames(file: &Path) -> Vec<Frame> {
+    let bytes = fs::read(file).expect("a file of the log");
+    let number = |at: usize| bytes.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight));
+    let mut found = Vec::new();
+    for position in (WAL_FILE_HEADER_BYTES..bytes.len()).step_by(8) {
+        let Some(first) = number(position) else { break };
+        if first as u32 == WAL_MAGIC
+            && let Some(lsn) = number(position + 8)
+        {
+            let length = WAL_FRAME_HEADER_BYTES + ((first >> 32) as usize).next_multiple_of(8);
+            found.push(Frame { position: position as u64, end: (position + length) as u64, lsn });
+        }
+    }
+    found
+}
+
+pub fn wal_files(data_dir: &Path) -> Vec<PathBuf> {
+    files(&data_dir.join("wal"), ".wal")
+}
+
+/// The segment of a partition that holds something, and its index. The topic must be the only one that does.
+///
+/// # Panics
+/// Where there is not exactly one.
+pub fn partition_files(data_dir: &Path, partition: i32) -> (PathBuf, PathBuf) {
+    let folders = fs::read_dir(data_dir.join("log")).expect("the hub's logs");
+    let folders = folders.map(|entry| entry.expect("a readable folder").path());
+    let own = folders.filter(|path| path.to_string_lossy().ends_with(&format!("-{partition}")));
+    let logs: Vec<_> = own.flat_map(|folder| files(&folder, ".log")).filter(|log| length(log) > 0).collect();
+    let [log] = &logs[..] else { panic!("not one segment: {logs:?}") };
+    (log.clone(), log.with_extension("index"))
+}
+
+/// Per group of shards, its manifests, the older first.
+pub fn manifests(data_dir: &Path) -> Vec<Vec<PathBuf>> {
+    let groups = fs::read_dir(data_dir.join("checkpoint")).expect("the hub's checkpoints");
+    let groups = groups.map(|entry| files(&entry.expect("a readable folder").path(), ""));
+    let is_manifest = |path: &PathBuf| path.to_string_lossy().contains("manifest-");
+    groups.map(|files| files.into_iter().filter(is_manifest).collect()).collect()
+}
+
+/// Which of these files holds the bytes, and where; the last of several places.
+///
+/// # Panics
+/// Where none does.
+pub fn holding(files: &[PathBuf], bytes: &[u8]) -> (PathBuf, u64) {
+    let place = |file: &PathBuf| {
+        let content = fs::read(file).expect("a readable file");
+        let at = content.windows(bytes.len()).rposition(|window| window == bytes)?;
+        Some((file.clone(), at as u64))
+    };
+    files.iter().rev().find_map(place).expect("one of the files holds the bytes")
+}
+
+/// Flips a bit of the byte at a position.
+///
+/// # Panics
+/// Where there is no such byte.
+pub fn flip(file: &Path, position: u64) {
+    let mut byte = [0];
+    let file = fs::File::options().read(true).write(true).open(file).expect("a file");
+    file.read_exact_at(&mut byte, position).expect("a byte at the position");
+    file.write_all_at(&[byte[0] ^ 0x10], position).expect("the byte can be written");
+}
+
+fn length(file: &Path) -> u64 {
+    fs::metadata(file).map_or(0, |meta| meta.len())
+}
+
+/// The files of a folder whose names end like this, by name.
+fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let mut found: Vec<_> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
+    found.retain(|path| path.is_file() && path.to_string_lossy().ends_with(end));
+    found.sort();
+    found
+}
