@@ -8,6 +8,7 @@ use metadata::Metadata;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use program::outcome::Failure;
 use schemas::NodeId;
+use shards::limits::RESERVE_MARGIN_BYTES;
 use shards::{Shards, StartError, SyncMode, WalError};
 
 use crate::settings::NodeSettings;
@@ -66,6 +67,7 @@ fn shard_config(settings: &NodeSettings) -> shards::Config {
     }
     if let Some(bytes) = settings.wal_file_bytes {
         config.wal_file_bytes = bytes;
+        config.reserve_bytes = bytes + RESERVE_MARGIN_BYTES;
     }
     config
 }

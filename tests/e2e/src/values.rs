@@ -84,3 +84,33 @@ pub fn read_to_error(
     }
     (values, None)
 }
+
+/// Sends one record without trying again; the error that it is refused with.
+///
+/// # Panics
+/// Where it is not answered in time.
+pub fn refusal_of(brokers: &str, topic: &str, partition: i32, value: &str) -> Option<RDKafkaErrorCode> {
+    #[derive(Clone, Default)]
+    struct Refusal(std::sync::Arc<std::sync::Mutex<Option<rdkafka::error::KafkaError>>>);
+    impl rdkafka::ClientContext for Refusal {}
+    impl rdkafka::producer::ProducerContext for Refusal {
+        type DeliveryOpaque = ();
+        fn delivery(&self, result: &rdkafka::message::DeliveryResult<'_>, (): ()) {
+            *self.0.lock().expect("no panic while held") =
+                result.as_ref().err().map(|(error, _)| error.clone());
+        }
+    }
+    let refusal = Refusal::default();
+    let producer: rdkafka::producer::ThreadedProducer<Refusal> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("acks", "all")
+        .set("linger.ms", "0")
+        .set("compression.type", "none")
+        .set("message.send.max.retries", "0")
+        .create_with_context(refusal.clone())
+        .expect("a valid configuration");
+    let record: BaseRecord<'_, (), str, ()> = BaseRecord::to(topic).partition(partition).payload(value);
+    producer.send(record).map_err(|(error, _)| error).expect("the queue has room");
+    producer.flush(ANSWERED_WITHIN).expect("everything is answered");
+    refusal.0.lock().expect("no panic while held").take().and_then(|error| error.rdkafka_error_code())
+}

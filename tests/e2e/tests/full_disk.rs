@@ -1,0 +1,172 @@
+//! The disk fills up: writes are refused with the proper errors, reads go on, nothing acknowledged is lost, and all
+//! goes on by itself when there is room.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::numbered::{assert_once_in_order, json_lines, of_device};
+use e2e::producer::{NumberedProducer, numbers};
+use e2e::values::refusal_of;
+use rdkafka::types::RDKafkaErrorCode;
+use testkit::disk::Disk;
+use testkit::{Agent, Hub, Process, kafka, tools, wait};
+
+const WITHIN: Duration = Duration::from_secs(40);
+const HUB_MEBIBYTES: u64 = 52;
+
+/// Takes all the room that is left.
+fn fill(disk: &Disk, name: &str) {
+    let mut filler = File::create(disk.path().join(name)).unwrap();
+    for bytes in [1 << 16, 1 << 12, 1] {
+        while filler.write_all(&vec![1; bytes]).is_ok() {}
+    }
+}
+
+fn make_room(disk: &Disk, name: &str) {
+    fs::remove_file(disk.path().join(name)).unwrap();
+}
+
+fn small_hub(folder: &Path, disk: &Disk) -> Hub {
+    let settings = folder.join("hub.toml");
+    fs::write(&settings, "wal_file_bytes = 1048576\n").unwrap();
+    let mut hub = Hub::new(folder)
+        .with_data_dir(&disk.path().join("hub"))
+        .with_argument("--config")
+        .with_argument(settings.display().to_string());
+    hub.start();
+    let created = hub.tool(&["topic", "create", "orders", "--partitions", "2"]).status().unwrap();
+    assert!(created.success());
+    hub
+}
+
+/// Publishes with mosquitto's client, which logs every packet.
+fn publish(program: &Path, hub: &Hub, log: &Path, version: &str) -> Process {
+    let mut command = Command::new("stdbuf");
+    command.arg("-oL").arg(program);
+    command.args(["-h", &hub.mqtt.ip().to_string(), "-p", &hub.mqtt.port().to_string()]);
+    command.args(["-d", "-q", "1", "-V", version, "-t", "plant/pump", "-m", version]);
+    Process::start("mosquitto_pub", command.stdin(Stdio::null()), log)
+}
+
+fn logged(log: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned()
+}
+
+fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    wait::until(what, WITHIN, || holds().then_some(()));
+}
+
+fn wait_shipped(agent: &Agent) {
+    wait::until("the agent's buffer to be empty", WITHIN, || {
+        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
+        (status["buffer"]["records"].as_u64()? == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_room() {
+    let test = "a hub on a full disk";
+    let Some(mosquitto) = tools::find("mosquitto_pub", test).filter(|_| tools::is_root(test)) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), HUB_MEBIBYTES);
+    fs::write(disk.path().join("filler"), vec![0; 20 << 20]).unwrap();
+    let mut hub = small_hub(folder.path(), &disk);
+    let mut agent = Agent::new(folder.path(), "pump-7", &hub.mqtt_url());
+    agent.start();
+    assert!(agent.ingest_lines(&json_lines(0..100)).status.success());
+    wait_shipped(&agent);
+    let log = folder.path().join("mosquitto.log");
+    publish(&mosquitto, &hub, &log, "mqttv5").wait(WITHIN);
+    let producer = NumberedProducer::new(&hub.brokers(), "orders");
+    (0..1000).for_each(|number| producer.send(0, number));
+    producer.flush(WITHIN);
+
+    // Until it is full; the client does not try again, so that its error is the hub's.
+    let value = "f".repeat(200_000);
+    let mut stored = 0;
+    let refusal = loop {
+        match refusal_of(&hub.brokers(), "orders", 1, &value) {
+            None => stored += 1,
+            Some(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal, RDKafkaErrorCode::KafkaStorageError);
+    assert!(stored > 10, "{stored}");
+    // Others take what the hub had in reserve.
+    fill(&disk, "more filler");
+    assert_eq!(refusal_of(&hub.brokers(), "orders", 1, &value), Some(RDKafkaErrorCode::KafkaStorageError));
+    (1000..2000).for_each(|number| producer.send(0, number));
+    assert!(agent.ingest_lines(&json_lines(100..200)).status.success());
+    wait_for("the agent to be refused", || agent.printed().contains("the hub has no room now"));
+    publish(&mosquitto, &hub, &log, "mqttv5").wait(WITHIN);
+    assert!(logged(&log).contains("RC:151"), "0x97: {}", logged(&log));
+    let old = folder.path().join("mosquitto-311.log");
+    let publisher = publish(&mosquitto, &hub, &old, "mqttv311");
+    wait_for("a publish", || logged(&old).contains("sending PUBLISH"));
+    wait_for("its end", || hub.printed().contains("a publish could not be stored"));
+    publisher.kill();
+    assert!(!logged(&old).contains("received PUBACK"), "{}", logged(&old));
+
+    let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
+    assert_eq!(numbers(&messages[..1000], 0), (0..1000).collect::<Vec<_>>(), "reads go on");
+    assert!(hub.process().unwrap().is_running());
+    assert!(hub.get("/metrics").unwrap().1.contains("disk"), "it can be seen from outside");
+
+    make_room(&disk, "filler");
+    make_room(&disk, "more filler");
+    producer.flush(WITHIN);
+    wait_shipped(&agent);
+    assert_eq!(refusal_of(&hub.brokers(), "orders", 1, &value), None);
+    assert_eq!(producer.outcomes.failed(), Vec::<i64>::new());
+    hub.kill();
+    hub.start();
+    let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
+    let (own, other): (Vec<_>, Vec<_>) = messages.into_iter().partition(|message| message.partition == 0);
+    assert_once_in_order(&numbers(&own, 0), &(0..2000).collect::<Vec<_>>(), &[]);
+    assert_eq!(other.len(), stored + 1);
+    let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "pump-7");
+    assert_once_in_order(&found, &(0..200).collect::<Vec<_>>(), &[]);
+    let plain = kafka::read_all(&hub.brokers(), "mqtt", WITHIN);
+    assert_eq!(plain.iter().filter(|message| message.value == b"mqttv5").count(), 1);
+}
+
+#[test]
+fn a_hub_is_stopped_killed_and_started_on_a_full_disk() {
+    let test = "a hub's restart on a full disk";
+    if !tools::is_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), HUB_MEBIBYTES);
+    let mut hub = small_hub(folder.path(), &disk);
+    let producer = NumberedProducer::new(&hub.brokers(), "orders");
+    (0..3000).for_each(|number| producer.send(0, number));
+    producer.flush(WITHIN);
+    // In the middle of it, so that entries are under way that cannot be applied.
+    (3000..6000).for_each(|number| producer.send(0, number));
+    fill(&disk, "filler");
+    let serves_reads = |hub: &Hub| {
+        let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
+        assert_eq!(numbers(&messages[..3000], 0), (0..3000).collect::<Vec<_>>());
+    };
+    serves_reads(&hub);
+    hub.kill();
+    // What the killed hub gave back is taken too.
+    fill(&disk, "more filler");
+    hub.start();
+    serves_reads(&hub);
+    assert_eq!(hub.stop().unwrap().code(), Some(0), "a clean stop needs no room");
+    fill(&disk, "still more filler");
+    hub.start();
+    serves_reads(&hub);
+    ["filler", "more filler", "still more filler"].iter().for_each(|name| make_room(&disk, name));
+    producer.flush(WITHIN);
+    assert_eq!(producer.outcomes.failed(), Vec::<i64>::new());
+    hub.kill();
+    hub.start();
+    let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
+    assert_once_in_order(&numbers(&messages, 0), &(0..6000).collect::<Vec<_>>(), &[]);
+}
