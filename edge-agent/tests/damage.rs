@@ -38,6 +38,16 @@ fn data_file(world: &World) -> PathBuf {
     world.folder.path().join("buffer/data.mdb")
 }
 
+/// Flips one bit of a record's value; the filler makes it unmistakable.
+fn flip_a_bit_of(world: &World, number: u64) {
+    let bytes = fs::read(data_file(world)).unwrap();
+    let mut value = number.to_be_bytes().to_vec();
+    value.resize(200, (number % 251) as u8);
+    let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
+    let file = File::options().write(true).open(data_file(world)).unwrap();
+    file.write_all_at(&[bytes[at + 100] ^ 4], at as u64 + 100).unwrap();
+}
+
 /// Starts on what is left and ships it; nothing may be stored twice or out of order.
 async fn recover(world: &mut World) {
     world.start().await;
@@ -77,14 +87,8 @@ fn a_file_of_garbage_leaves_a_gap_of_unknown_size() {
 fn a_flipped_bit_in_a_batch_costs_that_batch_alone() {
     block_on(async {
         let mut world = crashed().await;
-        // The last batch has 20 records and overflow pages of its own; a byte of its values is unmistakable.
         let last = world.next_number - 1;
-        let bytes = fs::read(data_file(&world)).unwrap();
-        let mut value = last.to_be_bytes().to_vec();
-        value.resize(200, (last % 251) as u8);
-        let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
-        let file = File::options().write(true).open(data_file(&world)).unwrap();
-        file.write_all_at(&[bytes[at + 100] ^ 4], at as u64 + 100).unwrap();
+        flip_a_bit_of(&world, last);
         recover(&mut world).await;
         assert_eq!(world.hub.log.len() as u64 + world.hub.lost, world.next_number);
         assert_eq!((world.hub.gaps, world.hub.unknown_gaps), (1, 0));
@@ -115,6 +119,51 @@ fn a_crash_during_salvage_leads_back_to_it() {
         assert_eq!(world.hub.lost, 0, "the file itself was whole");
         assert!(!dir.join("buffer.damaged").exists());
     });
+}
+
+/// After a clean stop nothing is walked: what is wrong is found when it is to be shipped.
+#[test]
+fn damage_behind_a_clean_stop_becomes_a_gap_when_it_is_met() {
+    block_on(async {
+        let mut world = crashed().await;
+        world.start().await;
+        world.stop().await;
+        let last = world.next_number - 1;
+        flip_a_bit_of(&world, last);
+        recover(&mut world).await;
+        assert_eq!(world.hub.log.len() as u64 + world.hub.lost, world.next_number);
+        assert!(world.hub.lost > 0 && !world.hub.log.contains(&last));
+    });
+}
+
+#[test]
+fn an_entry_that_is_missing_becomes_a_gap_wherever_it_was() {
+    for missing in [0, 7, 20] {
+        block_on(async {
+            let mut world = World::checked_by(checker(), 64 << 20, 0);
+            for _ in 0..30 {
+                world.run(&Op::Append { records: 3 }).await;
+            }
+            world.stop().await;
+            delete_entry(&world, missing);
+            recover(&mut world).await;
+            assert_eq!((world.hub.log.len(), world.hub.lost, world.hub.gaps), (87, 3, 1), "entry {missing}");
+        });
+    }
+}
+
+/// Takes an entry out of the tree behind the buffer's back.
+fn delete_entry(world: &World, index: usize) {
+    use heed::types::Bytes;
+    let dir = world.folder.path().join("buffer");
+    #[expect(unsafe_code, reason = "LMDB's open; nobody else has the file open")]
+    let env = unsafe { heed::EnvOpenOptions::new().map_size(64 << 20).open(dir) }.unwrap();
+    let mut txn = env.write_txn().unwrap();
+    let entries: heed::Database<Bytes, Bytes> = env.create_database(&mut txn, None).unwrap();
+    let key = entries.iter(&txn).unwrap().nth(1 + index).unwrap().unwrap().0.to_vec();
+    assert!(entries.delete(&mut txn, &key).unwrap());
+    txn.commit().unwrap();
+    env.prepare_for_closing().wait();
 }
 
 proptest! {

@@ -8,8 +8,9 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::entry::{GapEntry, Head, Kind, batch_bytes_mut, decode_batch};
-use super::environment::{Environment, EnvironmentError};
+use super::environment::{Environment, EnvironmentError, Key};
 use super::state::{Placement, State};
+use super::walk::follows;
 
 #[derive(Debug, Error)]
 #[error("the buffer cannot be read: {0}")]
@@ -24,6 +25,8 @@ pub struct Item {
     pub base: Sequence,
     pub sequences: u32,
     pub placement: Placement,
+    /// Whether it goes on where what was before it in the buffer ended.
+    pub is_continuous: bool,
     pub content: Content,
 }
 
@@ -58,13 +61,18 @@ impl Reader {
         let state = self.environment.state(&txn)?.unwrap_or_default();
         let mut items = Vec::new();
         let mut bytes = 0;
+        let before = self.environment.before(&txn, lane, numbers.start)?;
+        let mut previous = before.and_then(|(_, value)| Head::parse(value).ok());
         for entry in self.environment.range(&txn, lane, numbers.start..=numbers.end.saturating_sub(1))? {
             let (number, value) = entry?;
             if items.len() == items_max || (!items.is_empty() && bytes + value.len() > bytes_max) {
                 break;
             }
             bytes += value.len();
-            items.push(self.item(&state, lane, number, value));
+            let key = Key { lane, number };
+            let head = Head::parse(value).ok();
+            items.push(self.item(&state, key, previous.as_ref(), head.as_ref(), value));
+            previous = head;
         }
         Ok(items)
     }
@@ -82,23 +90,22 @@ impl Reader {
         Ok(oldest)
     }
 
-    fn item(&self, state: &State, lane: u8, number: u64, value: &[u8]) -> Item {
-        let damaged = |stored, base, sequences| Item {
-            number,
-            stored,
-            base,
-            sequences,
-            placement: Placement { stream: stored, base, partition: None },
-            content: Content::Damaged,
-        };
-        let Ok(head) = Head::parse(value) else { return damaged(ProducerId::NONE, Sequence::ZERO, 0) };
-        let (stored, base, sequences) = (head.stream, head.base, head.sequences);
+    fn item(
+        &self,
+        state: &State,
+        key: Key,
+        previous: Option<&Head>,
+        head: Option<&Head>,
+        value: &[u8],
+    ) -> Item {
+        let (stored, base, sequences) = head
+            .map_or((ProducerId::NONE, Sequence::ZERO, 0), |head| (head.stream, head.base, head.sequences));
         let own = Placement { stream: stored, base, partition: None };
-        let placement = state.lane(lane).map_or(own, |lane| lane.placement(stored, base));
-        match self.content(state, &head, &placement, value) {
-            Some(content) => Item { number, stored, base, sequences, placement, content },
-            None => damaged(stored, base, sequences),
-        }
+        let placement = state.lane(key.lane).map_or(own, |lane| lane.placement(stored, base));
+        let content = head.and_then(|head| self.content(state, head, &placement, value));
+        let is_continuous = head.is_some_and(|head| follows(state, key, previous, head));
+        let content = content.unwrap_or(Content::Damaged);
+        Item { number: key.number, stored, base, sequences, placement, is_continuous, content }
     }
 
     fn content(&self, state: &State, head: &Head, placement: &Placement, value: &[u8]) -> Option<Content> {

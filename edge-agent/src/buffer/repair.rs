@@ -8,7 +8,7 @@ use super::entry::{GapEntry, Head, verify};
 use super::environment::Key;
 use super::marker::MarkerFile;
 use super::state::{NUMBER_STEP, OpenStream};
-use super::walk::follows;
+use super::walk::{begin_of, follows};
 use super::work::{Work, WorkError};
 
 impl Work<'_> {
@@ -27,7 +27,7 @@ impl Work<'_> {
         if follows(&self.state, key, previous.as_ref(), head) {
             return Ok(());
         }
-        let from = self.end_before(key.lane, previous.as_ref(), head.stream);
+        let from = begin_of(&self.state, key.lane, previous.as_ref(), head.stream);
         let Ok(missing) = u32::try_from(head.base.distance(from)) else { return Ok(()) };
         let at = Key { lane: key.lane, number: key.number - 1 };
         if missing > 0 && self.environment.get(&self.txn, at)?.is_none() {
@@ -39,17 +39,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The sequence at which what comes after `previous` should begin, in `stream`.
-    fn end_before(&self, lane: u8, previous: Option<&Head>, stream: ProducerId) -> Sequence {
-        if let Some(previous) = previous.filter(|previous| previous.stream == stream) {
-            return previous.end();
-        }
-        let shipping = self.state.lane(lane).and_then(|lane| lane.shipping.as_ref());
-        shipping
-            .filter(|shipping| shipping.stream == stream)
-            .map_or(Sequence::ZERO, |shipping| shipping.acked)
-    }
-
     /// `claim` is what the entry says of itself, believed only where its neighbours agree.
     fn replace_unreadable(&mut self, key: Key, claim: Option<Head>) -> Result<(), WorkError> {
         let previous = self.readable_before(key)?;
@@ -58,11 +47,11 @@ impl Work<'_> {
         let upper = next.map(|(_, head)| (head.stream, head.base)).or(open);
         self.remove(key, 0)?;
         let range = match (upper, claim) {
-            (Some((stream, end)), _) if end != self.end_before(key.lane, previous.as_ref(), stream) => {
-                Some((stream, self.end_before(key.lane, previous.as_ref(), stream), end))
+            (Some((stream, end)), _) if end != begin_of(&self.state, key.lane, previous.as_ref(), stream) => {
+                Some((stream, begin_of(&self.state, key.lane, previous.as_ref(), stream), end))
             }
             (_, Some(claim)) => {
-                let begins = self.end_before(key.lane, previous.as_ref(), claim.stream);
+                let begins = begin_of(&self.state, key.lane, previous.as_ref(), claim.stream);
                 (begins == claim.base).then(|| (claim.stream, claim.base, claim.end()))
             }
             _ => None,

@@ -1,7 +1,7 @@
 //! The full walk over a buffer: every key, every entry, every checksum, and whether sequences follow.
 
 use bytes::Bytes;
-use schemas::ProducerId;
+use schemas::{ProducerId, Sequence};
 use serde::{Deserialize, Serialize};
 
 use super::entry::{Head, verify};
@@ -39,16 +39,19 @@ pub(super) fn walk(environment: &Environment) -> Result<Walked, EnvironmentError
     Ok(walked)
 }
 
-/// Whether an entry's sequences go on where those before it end.
+/// Whether no sequences are missing between an entry and what was before it. One that begins earlier is the
+/// hub's to recognise as a duplicate.
 pub(super) fn follows(state: &State, key: Key, previous: Option<&Head>, head: &Head) -> bool {
-    if let Some(previous) = previous.filter(|previous| previous.stream == head.stream) {
-        return previous.end() == head.base;
+    !begin_of(state, key.lane, previous, head.stream).is_before(head.base)
+}
+
+/// The sequence at which what comes after `previous` begins, in `stream`.
+pub(super) fn begin_of(state: &State, lane: u8, previous: Option<&Head>, stream: ProducerId) -> Sequence {
+    if let Some(previous) = previous.filter(|previous| previous.stream == stream) {
+        return previous.end();
     }
-    let shipping = state.lane(key.lane).and_then(|lane| lane.shipping.as_ref());
-    match shipping.filter(|shipping| shipping.stream == head.stream) {
-        Some(shipping) => shipping.acked == head.base,
-        None => head.base.0 == 0,
-    }
+    let shipping = state.lane(lane).and_then(|lane| lane.shipping.as_ref());
+    shipping.filter(|shipping| shipping.stream == stream).map_or(Sequence::ZERO, |shipping| shipping.acked)
 }
 
 fn add_stream(streams: &mut Vec<LaneStreams>, lane: u8, id: ProducerId) {

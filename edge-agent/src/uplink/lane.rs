@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use schemas::{PartitionIndex, ProducerId, Sequence, TopicName, device_partition};
 
 use super::event::{Action, Answer};
+use super::refusal::FAULT_HOLD_MS;
 use super::shared::{Connection, Shared};
 use crate::buffer::{Amendment, Content, GapAnswer, Item, NUMBER_STEP};
 use crate::limits::{
@@ -66,8 +67,6 @@ pub(super) struct Lane {
     pub acked: u64,
     /// The next entry to be sent.
     pub cursor: u64,
-    /// Where the entry sent last ended: what follows in that stream begins there.
-    tail: Option<(ProducerId, Sequence)>,
     queue: VecDeque<Item>,
     /// The range of numbers that was asked for.
     reading: Option<(u64, u64)>,
@@ -88,7 +87,6 @@ impl Lane {
             next,
             acked: first,
             cursor: first,
-            tail: None,
             queue: VecDeque::new(),
             reading: None,
             flight: VecDeque::new(),
@@ -100,7 +98,13 @@ impl Lane {
 
     /// What a commit made of the lane.
     pub fn update(&mut self, first: u64, next: u64) {
+        let found_before = first < self.first;
         (self.first, self.next) = (first, next);
+        if found_before {
+            // A repair has put a gap before what was the first entry.
+            self.acked = self.acked.min(first);
+            self.rewind();
+        }
         if self.acked < first {
             self.acked = first;
         }
@@ -115,7 +119,6 @@ impl Lane {
         self.queue.clear();
         self.reading = None;
         self.cursor = self.acked;
-        self.tail = None;
     }
 
     pub fn is_drained(&self) -> bool {
@@ -153,15 +156,16 @@ impl Lane {
         self.reading = None;
     }
 
+    /// Whether the next entry cannot be sent because the time of its boot is not known.
+    pub fn waits_for_time(&self) -> bool {
+        matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. }))
+    }
+
     /// When the lane wants to be looked at again.
     pub fn wake_ms(&self, connection: &Connection) -> Option<u64> {
         match &self.phase {
             Phase::Holding { until_ms, .. } => Some(*until_ms),
-            Phase::Flowing
-                if matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. })) =>
-            {
-                Some(connection.since_ms + millis(UNTIMED_AFTER))
-            }
+            Phase::Flowing if self.waits_for_time() => Some(connection.since_ms + millis(UNTIMED_AFTER)),
             _ => None,
         }
     }
@@ -198,6 +202,14 @@ impl Lane {
                 self.trim(Vec::new(), true, shared);
                 return false;
             }
+            Obstacle::TooLarge(bytes) => {
+                self.hold(
+                    format!("a batch of {bytes} bytes is more than the hub takes"),
+                    FAULT_HOLD_MS,
+                    shared,
+                );
+                return false;
+            }
         }
         let Some(partition) = item.placement.partition else { return false };
         self.publish(partition, shared)
@@ -217,9 +229,13 @@ impl Lane {
                 let arrival_ms = shared.arrival_ms;
                 return Obstacle::Amend(Amendment::MarkUntimed { lane: self.id, number, arrival_ms });
             }
-            Content::Batch(_) | Content::Gap(_) => {}
+            Content::Batch(bytes) | Content::Gap(bytes) => {
+                if bytes.len() > shared.payload_bytes_max() {
+                    return Obstacle::TooLarge(bytes.len());
+                }
+            }
         }
-        if self.tail.is_some_and(|(stream, end)| stream == item.stored && end != item.base) {
+        if !item.is_continuous {
             return Obstacle::Amend(Amendment::Repair { lane: self.id, number });
         }
         if item.placement.partition.is_some() {
@@ -268,7 +284,6 @@ impl Lane {
         let Some(stream) = taken.first().map(|item| item.placement.stream) else { return false };
         if let Some(last) = taken.last() {
             self.cursor = last.number + 1;
-            self.tail = Some((last.stored, last.base.plus(last.sequences)));
         }
         let payload = join(&taken, bytes);
         let entries = taken.iter().map(sent).collect();
@@ -327,6 +342,7 @@ enum Obstacle {
     None,
     Wait,
     Trim,
+    TooLarge(usize),
     Amend(Amendment),
 }
 
@@ -374,10 +390,15 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 impl Shared {
-    /// What neighbouring batches are joined up to, below what the hub takes.
-    fn publish_bytes_max(&self) -> usize {
+    /// The largest payload that the hub takes.
+    fn payload_bytes_max(&self) -> usize {
         let packet = self.connection.as_ref().and_then(|connection| connection.facts.max_packet_bytes);
         let hub = packet.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
-        PUBLISH_BYTES_TARGET.min(hub.saturating_sub(PUBLISH_OVERHEAD_BYTES))
+        hub.saturating_sub(PUBLISH_OVERHEAD_BYTES)
+    }
+
+    /// What neighbouring batches are joined up to.
+    fn publish_bytes_max(&self) -> usize {
+        PUBLISH_BYTES_TARGET.min(self.payload_bytes_max())
     }
 }

@@ -72,6 +72,11 @@ impl Core {
         self.lanes.iter().all(Lane::is_drained)
     }
 
+    /// Whether something cannot be sent because this boot's time is not known.
+    pub fn waits_for_time(&self) -> bool {
+        self.lanes.iter().any(Lane::waits_for_time)
+    }
+
     /// Why something is held back, for people.
     pub fn held(&self) -> Option<String> {
         let connection = self.shared.connection.as_ref()?;

@@ -14,7 +14,7 @@ use crate::buffer::Amendment;
 /// The shortest and the longest time after which a hub is asked again that has no room now, or where the
 /// destination is at fault.
 const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
-const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
+pub(super) const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
 
 impl Lane {
     /// Notes an answer to one of the lane's publishes; false where it is none of them.
@@ -133,7 +133,7 @@ impl Lane {
         shared.act(Action::Amend { lane: self.id, amendment });
     }
 
-    fn hold(&mut self, why: String, (shortest, longest): (u64, u64), shared: &mut Shared) {
+    pub fn hold(&mut self, why: String, (shortest, longest): (u64, u64), shared: &mut Shared) {
         let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
         self.holds += 1;
         tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");

@@ -202,9 +202,10 @@ impl Uplink {
         event: Option<Event>,
         connection: &mut Connection,
     ) -> Result<Option<Turn>, UplinkError> {
+        let stamped = self.learn_from_kernel().await?.then_some(Event::Stamped);
         // What came from the hub shows that it lives, whatever it said.
         let from_hub = matches!(event, Some(Event::Answer { .. } | Event::PingAnswered));
-        let events = from_hub.then_some(Event::Received).into_iter().chain(event);
+        let events = from_hub.then_some(Event::Received).into_iter().chain(stamped).chain(event);
         for event in events.chain(self.lane_events()) {
             let actions = self.core.handle(self.now(), event);
             if let Some(reason) = self.perform(actions, Some(connection)).await? {
@@ -256,6 +257,10 @@ impl Uplink {
                 }
                 Action::Amend { lane, amendment } => {
                     self.amend(amendment).await?;
+                    // What the amendment made of the lane is known before the lane goes on.
+                    for event in self.lane_events() {
+                        waiting.extend(self.core.handle(self.now(), event));
+                    }
                     Event::Amended { lane }
                 }
             };
@@ -306,20 +311,36 @@ impl Uplink {
         });
     }
 
-    /// Makes durable what this boot's clock is, once that is known from the kernel or from a hub that may be
-    /// believed.
+    /// Takes the time that a hub tells, if it may be believed and nothing better is known.
     async fn learn_time(&mut self, hub: &HubAddress, hub_time_ms: Option<i64>) -> Result<(), UplinkError> {
         self.hub_offset_ms = hub_time_ms.map(|ms| ms - boottime_ms());
-        let boot = self.clock.boot();
-        let is_durable = self.buffer.snapshot().boots.iter().any(|(known, _)| *known == boot);
         let is_trusted = self.config.trust_hub_time || hub.is_loopback();
-        let told = self.hub_offset_ms.filter(|_| is_trusted);
-        if let (false, Some(offset_ms)) = (is_durable, self.clock.known_offset().or(told)) {
-            self.buffer.amend(Amendment::StampBoot { boot, offset_ms }).await?;
-            self.clock.learn(offset_ms);
-            let actions = self.core.handle(self.now(), Event::Stamped);
-            self.perform(actions, None).await?;
+        match self.hub_offset_ms {
+            Some(offset_ms) if is_trusted && self.clock.known_offset().is_none() => {
+                self.stamp_boot(offset_ms).await
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// The kernel's clock may have become right since something was measured that waits for it.
+    async fn learn_from_kernel(&mut self) -> Result<bool, UplinkError> {
+        if !self.core.waits_for_time() {
+            return Ok(false);
+        }
+        let Some(offset_ms) = self.clock.known_offset() else { return Ok(false) };
+        self.stamp_boot(offset_ms).await?;
+        Ok(true)
+    }
+
+    /// Makes durable what this boot's clock is, before anything is stamped by it.
+    async fn stamp_boot(&mut self, offset_ms: i64) -> Result<(), UplinkError> {
+        let boot = self.clock.boot();
+        self.buffer.amend(Amendment::StampBoot { boot, offset_ms }).await?;
+        // What was made durable first stays.
+        let known =
+            self.buffer.snapshot().boots.iter().find(|(known, _)| *known == boot).map(|(_, offset)| *offset);
+        self.clock.learn(known.unwrap_or(offset_ms));
         Ok(())
     }
 

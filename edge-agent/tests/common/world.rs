@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use edge_agent::buffer::Buffer;
+use edge_agent::buffer::{Buffer, LaneView};
 use edge_agent::uplink::{Action, Answer, Core, Event, Facts, Now, reason};
 use uuid::Uuid;
 
@@ -147,7 +147,18 @@ impl World {
         let mut ended = buffer.subscribe();
         drop(buffer);
         while ended.changed().await.is_ok() {}
-        // The environment is closed by its last user, which may be a moment away.
+        self.await_closed();
+    }
+
+    /// Ends in good order.
+    pub async fn stop(&mut self) {
+        self.disconnect().await;
+        self.buffer.take().unwrap().close().await.unwrap();
+        self.await_closed();
+    }
+
+    /// The environment is closed by its last user, which may be a moment away.
+    fn await_closed(&self) {
         let path = self.folder.path().join("buffer").canonicalize().unwrap();
         if let Some(closing) = heed::env_closing_event(path) {
             closing.wait();
@@ -161,10 +172,20 @@ impl World {
     }
 
     pub async fn lanes(&mut self) {
-        for lane in self.buffer().snapshot().lanes.clone() {
-            let event = Event::Lane { lane: lane.id, topic: lane.topic, first: lane.first, next: lane.next };
+        for event in self.lane_events() {
             self.tell(event).await;
         }
+    }
+
+    fn lane_events(&self) -> Vec<Event> {
+        let lanes = self.buffer().snapshot().lanes.clone();
+        let event = |lane: LaneView| Event::Lane {
+            lane: lane.id,
+            topic: lane.topic,
+            first: lane.first,
+            next: lane.next,
+        };
+        lanes.into_iter().map(event).collect()
     }
 
     pub async fn tell(&mut self, event: Event) {
@@ -193,6 +214,7 @@ impl World {
                     Action::InFlight { lane, end } => self.buffer().set_in_flight(lane, end),
                     Action::Amend { lane, amendment } => {
                         self.buffer().amend(amendment).await.unwrap();
+                        events.extend(self.lane_events());
                         events.push_back(Event::Amended { lane });
                     }
                     Action::Drop(reason) => panic!("no reason to drop: {reason:?}"),
