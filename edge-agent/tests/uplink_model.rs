@@ -35,7 +35,7 @@ proptest! {
                 world.run(op).await;
             }
             world.settle().await;
-            world.assert_exactly_once();
+            world.assert_exactly_once().await;
             assert_eq!(world.hub.lost, 0);
             assert_eq!(world.hub.log.len() as u64, world.next_number);
         });
@@ -49,7 +49,7 @@ proptest! {
                 world.run(op).await;
             }
             world.settle().await;
-            world.assert_exactly_once();
+            world.assert_exactly_once().await;
         });
     }
 }

@@ -184,6 +184,8 @@ impl Opening<'_> {
         let dir = self.dir.buffer();
         let environment = Environment::open(&dir, self.cap_bytes, self.sync).map_err(self.at_buffer())?;
         let state = ends(&environment).map_err(self.at_buffer())?;
+        // LMDB syncs its file, not the directory that names it.
+        sync_dir(&dir).map_err(io_at(&dir))?;
         Ok((environment, state))
     }
 

@@ -3,7 +3,7 @@
 //! In order: nothing of a stream is sent before the stream before it is wholly acknowledged, and on a new
 //! connection everything past the acknowledged position is sent again from there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use schemas::{PartitionIndex, ProducerId, Sequence, TopicName, device_partition};
@@ -44,6 +44,8 @@ pub(super) struct Sent {
     pub wire_base: Sequence,
     pub sequences: u32,
     pub is_gap: bool,
+    /// It was sent before and not answered: that the hub has it may mean the gap itself.
+    pub is_repeat: bool,
 }
 
 /// A publish in flight: entries of one stream, back to back.
@@ -68,6 +70,8 @@ pub(super) struct Lane {
     /// The next entry to be sent.
     pub cursor: u64,
     queue: VecDeque<Item>,
+    /// Numbers that were sent as gaps, on this connection or before, and are not acknowledged.
+    gaps_sent: BTreeSet<u64>,
     /// The range of numbers that was asked for.
     reading: Option<(u64, u64)>,
     pub flight: VecDeque<Shipment>,
@@ -88,6 +92,7 @@ impl Lane {
             acked: first,
             cursor: first,
             queue: VecDeque::new(),
+            gaps_sent: BTreeSet::new(),
             reading: None,
             flight: VecDeque::new(),
             phase: Phase::Flowing,
@@ -286,7 +291,7 @@ impl Lane {
             self.cursor = last.number + 1;
         }
         let payload = join(&taken, bytes);
-        let entries = taken.iter().map(sent).collect();
+        let entries = taken.iter().map(|item| self.sent(item)).collect();
         self.flight.push_back(Shipment { token, stream, entries, answer: None });
         shared.act(Action::Publish { token, topic: self.topic.clone(), partition, payload });
         true
@@ -311,6 +316,19 @@ impl Lane {
         self.queue.iter().take_while(fits).count().max(1)
     }
 
+    fn sent(&mut self, item: &Item) -> Sent {
+        let is_gap = matches!(item.content, Content::Gap(_));
+        Sent {
+            number: item.number,
+            stored: item.stored,
+            base: item.base,
+            wire_base: item.placement.base,
+            sequences: item.sequences,
+            is_gap,
+            is_repeat: is_gap && !self.gaps_sent.insert(item.number),
+        }
+    }
+
     /// Takes what is answered off the front, and tells the buffer.
     pub fn advance(&mut self, shared: &mut Shared) {
         let mut gaps = Vec::new();
@@ -326,6 +344,7 @@ impl Lane {
         }
         if self.acked > before {
             self.holds = 0;
+            self.gaps_sent = self.gaps_sent.split_off(&self.acked);
             let at_once = self.acked.saturating_sub(self.first) >= TRIM_ENTRIES * NUMBER_STEP;
             self.trim(gaps, at_once, shared);
         }
@@ -355,18 +374,7 @@ impl Shipment {
 /// What a trim says of those entries that travelled as gaps.
 pub(super) fn gap_answers(entries: &[Sent], is_duplicate: bool) -> impl Iterator<Item = GapAnswer> {
     let gaps = entries.iter().filter(|sent| sent.is_gap);
-    gaps.map(move |sent| GapAnswer { number: sent.number, is_duplicate })
-}
-
-fn sent(item: &Item) -> Sent {
-    Sent {
-        number: item.number,
-        stored: item.stored,
-        base: item.base,
-        wire_base: item.placement.base,
-        sequences: item.sequences,
-        is_gap: matches!(item.content, Content::Gap(_)),
-    }
+    gaps.map(move |sent| GapAnswer { number: sent.number, is_duplicate: is_duplicate && !sent.is_repeat })
 }
 
 fn payload(item: &Item) -> &[u8] {
