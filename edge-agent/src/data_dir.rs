@@ -18,11 +18,21 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
+/// What a file takes of the disk is a multiple of this.
+const BLOCK_BYTES: u64 = 4096;
+
 #[derive(Debug, Error)]
 #[error("{}: {source}", path.display())]
 pub struct DataDirError {
     pub path: PathBuf,
     pub source: io::Error,
+}
+
+impl DataDirError {
+    /// The disk has no room: trying again later can help.
+    pub fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +118,21 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     replace().map_err(at(path))
 }
 
+/// Writes over a file that is there, within the room that it has: on a full disk there is none for another. A
+/// power cut may leave a mixture of both.
+pub fn overwrite_file(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
+    let overwrite = || -> io::Result<()> {
+        let mut file = File::options().write(true).open(path)?;
+        if bytes.len() as u64 > file.metadata()?.len().next_multiple_of(BLOCK_BYTES) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    overwrite().map_err(at(path))
+}
+
 /// The same for a file that must not be there yet; false where another process was first.
 pub fn create_file(path: &Path, bytes: &[u8]) -> Result<bool, DataDirError> {
     let create = || -> io::Result<bool> {
@@ -126,9 +151,13 @@ pub fn create_file(path: &Path, bytes: &[u8]) -> Result<bool, DataDirError> {
 /// A durable file of a name that no other process takes.
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let temporary = path.with_extension(format!("new.{}", std::process::id()));
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    // A file that could not be written takes no room from the next attempt.
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
     Ok(temporary)
 }
 

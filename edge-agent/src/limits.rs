@@ -15,6 +15,10 @@ pub const MAP_BYTES_EXTRA: u64 = 8 << 20;
 
 /// Commands that wait for the writer; senders wait beyond that.
 pub const WRITER_INBOX: usize = 64;
+/// What appends leave free on the disk, so that a full one does not keep acknowledged batches from being trimmed.
+pub const DISK_RESERVE_BYTES: u64 = 512 << 10;
+/// A buffer with less than this in it gives nothing up for new records when the disk is full: it would not help.
+pub const DROP_FOR_DISK_BYTES_MIN: u64 = 2 * DISK_RESERVE_BYTES;
 /// What one transaction writes at most, so that its dirty pages stay a small share of the memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// Acknowledged batches are trimmed alone when no append has come along for this long.

@@ -5,17 +5,23 @@
 //! key lane, number (u64, BE)  an entry; lanes from 1, numbers going up
 //! ```
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use heed::types::Bytes as Raw;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::state::{State, StateError};
-use crate::limits::{MAP_BYTES_EXTRA, MAP_BYTES_PER_CAP};
+use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_PER_CAP};
 
+const DATA_FILE: &str = "data.mdb";
 const STATE_KEY: &[u8] = &[0];
 const PAGE_BYTES: u64 = 4096;
 /// A value that does not fit half a page has overflow pages of its own, which begin with a header of 16 bytes.
@@ -74,7 +80,9 @@ impl EnvironmentError {
             Self::Lmdb(heed::Error::Mdb(error)) => {
                 matches!(error, heed::MdbError::MapFull | heed::MdbError::TxnFull)
             }
-            Self::Io(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            Self::Io(error) => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
             _ => false,
         }
     }
@@ -97,6 +105,7 @@ impl EnvironmentError {
 pub struct Environment {
     env: Env<WithoutTls>,
     entries: Database<Raw, Raw>,
+    file: Arc<File>,
 }
 
 /// A view of the environment as of one commit; a write transaction derefs to one.
@@ -143,13 +152,14 @@ impl Environment {
         fs::create_dir_all(dir)?;
         let map_bytes = cap_bytes / MAP_BYTES_PER_CAP.1 * MAP_BYTES_PER_CAP.0 + MAP_BYTES_EXTRA;
         // A cap that was lowered must not make the map smaller than what is in the file.
-        let file_bytes = fs::metadata(dir.join("data.mdb")).map_or(0, |meta| meta.len());
+        let file_bytes = fs::metadata(dir.join(DATA_FILE)).map_or(0, |meta| meta.len());
         let map_bytes = map_bytes.max(file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20);
         let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(1 << 30), sync.flags())?;
         let mut txn = env.write_txn()?;
         let entries = env.create_database(&mut txn, None)?;
         txn.commit()?;
-        Ok(Self { env, entries })
+        let file = Arc::new(File::options().write(true).open(dir.join(DATA_FILE))?);
+        Ok(Self { env, entries, file })
     }
 
     /// Frees and allocates as writing will, and takes it all back: a page of the tree or of the free list that
@@ -163,6 +173,44 @@ impl Environment {
         }
         txn.abort();
         Ok(())
+    }
+
+    /// Takes so much of the disk, if it is not there already, that `bytes` more of entries leave the reserve.
+    /// LMDB itself notices a full disk only half-way through a commit.
+    pub fn reserve(&self, bytes: u64) -> Result<(), EnvironmentError> {
+        let stat = self.env.stat();
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        let used = u64::try_from(pages).unwrap_or(u64::MAX).saturating_mul(PAGE_BYTES);
+        // Freed pages within the file are as good as new ones at its end.
+        if self.file.metadata()?.blocks() * 512 >= used + bytes + DISK_RESERVE_BYTES {
+            return Ok(());
+        }
+        self.allocate(bytes + DISK_RESERVE_BYTES)
+    }
+
+    /// Takes room on the disk for so much more behind the last page.
+    fn allocate(&self, bytes: u64) -> Result<(), EnvironmentError> {
+        let pages = u64::try_from(self.env.info().last_page_number).unwrap_or(u64::MAX).saturating_add(1);
+        let end = pages.saturating_mul(PAGE_BYTES);
+        match fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, end.saturating_add(bytes)) {
+            // Then it shows half-way through a commit.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Commits. What LMDB calls an error of the device may be a disk that had room for a part of a page only.
+    pub fn commit(&self, txn: RwTxn<'_>) -> Result<(), EnvironmentError> {
+        let failed = match txn.commit() {
+            Ok(()) => return Ok(()),
+            Err(error) => EnvironmentError::from(error),
+        };
+        let is_device =
+            matches!(&failed, EnvironmentError::Io(error) if Errno::from_io_error(error) == Some(Errno::IO));
+        match self.allocate(DISK_RESERVE_BYTES) {
+            Err(full) if is_device && full.is_full() => Err(full),
+            _ => Err(failed),
+        }
     }
 
     pub fn write(&self) -> Result<RwTxn<'_>, EnvironmentError> {

@@ -146,6 +146,7 @@ impl Buffer {
             snapshots: publisher,
             in_flight: in_flight.clone(),
             trims: Vec::new(),
+            is_out_of_room: false,
         };
         start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
         let reader = Reader { environment: opened.environment, device: options.device.clone() };

@@ -14,7 +14,7 @@ use schemas::ProducerId;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use crate::data_dir::{DataDirError, replace_file};
+use crate::data_dir::{DataDirError, overwrite_file, replace_file};
 
 const VERSION: u32 = 1;
 /// Beyond this the oldest are forgotten: each was a start of the agent that buffered something.
@@ -118,6 +118,10 @@ impl MarkerFile {
             Marker { version: VERSION, clean, damaged, state: state.clone(), streams: self.streams.clone() };
         let bytes = serde_json::to_vec(&marker)
             .map_err(|error| DataDirError { path: self.path.clone(), source: error.into() })?;
-        replace_file(&self.path, &bytes)
+        match replace_file(&self.path, &bytes) {
+            // A mixture of two markers is unreadable, and so says no more than that the buffer was open.
+            Err(error) if error.is_full() => overwrite_file(&self.path, &bytes).map_err(|_| error),
+            result => result,
+        }
     }
 }

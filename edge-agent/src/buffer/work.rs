@@ -23,10 +23,23 @@ pub enum WorkError {
     TooManyTopics(usize),
     #[error("the buffer is full, and nothing in it may be dropped")]
     Full,
+    #[error("the disk has no room for the buffer")]
+    NoRoom,
     #[error("marker: {0}")]
     Marker(#[from] crate::data_dir::DataDirError),
     #[error("there is no entry {0:?}")]
     NoEntry(Key),
+}
+
+impl WorkError {
+    /// The map or the disk is full: room can be made, or comes.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Environment(error) => error.is_full(),
+            Self::Marker(error) => error.is_full(),
+            _ => false,
+        }
+    }
 }
 
 /// A change to what is buffered that the uplink asks for; durable when it is answered.
@@ -79,7 +92,7 @@ impl<'e> Work<'e> {
 
     pub fn commit(mut self) -> Result<State, EnvironmentError> {
         self.environment.put_state(&mut self.txn, &self.state)?;
-        self.txn.commit()?;
+        self.environment.commit(self.txn)?;
         Ok(self.state)
     }
 

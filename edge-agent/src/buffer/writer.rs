@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::append::NewBatch;
-use super::environment::Environment;
+use super::environment::{Environment, cost};
 use super::handle::{Appended, Snapshot, WriteError};
 use super::marker::MarkerFile;
 use super::state::State;
 use super::trim::Trim;
 use super::work::{Amendment, GapAnswer, Work, WorkError};
-use crate::limits::{COMMIT_BYTES_MAX, TRIM_AFTER, WRITER_INBOX};
+use crate::limits::{COMMIT_BYTES_MAX, DROP_FOR_DISK_BYTES_MIN, TRIM_AFTER, WRITER_INBOX};
 use crate::time::realtime_ms;
 
 /// How often room is made for a commit that found the map or the disk full.
@@ -57,6 +57,8 @@ pub(super) struct Writer {
     pub in_flight: InFlight,
     /// Acknowledged, not yet trimmed.
     pub trims: Vec<Trim>,
+    /// The last commit found no room and left something out.
+    pub is_out_of_room: bool,
 }
 
 /// Commands of one commit.
@@ -95,7 +97,8 @@ impl Writer {
                 if !self.commit(group) || close {
                     return;
                 }
-                trim_at = None;
+                // On a full disk they wait for room.
+                trim_at = (!self.trims.is_empty()).then(|| Instant::now() + TRIM_AFTER);
             } else if !self.trims.is_empty() {
                 trim_at.get_or_insert(Instant::now() + TRIM_AFTER);
             }
@@ -146,13 +149,12 @@ impl Writer {
     fn commit(&mut self, mut group: Group) -> bool {
         let outcome = self.write(&mut group).and_then(|outcome| {
             if group.close.is_some() {
-                self.marker.finish(&self.state).map_err(WorkError::Marker)?;
+                self.finish_marker()?;
             }
             Ok(outcome)
         });
         match outcome {
             Ok(appended) => {
-                self.trims.clear();
                 self.publish();
                 for ((_, done), result) in group.appends.into_iter().zip(appended) {
                     // Whoever asked may be gone; the records are in the buffer all the same.
@@ -172,6 +174,16 @@ impl Writer {
                 self.answer_all(group, &error);
                 false
             }
+        }
+    }
+
+    fn finish_marker(&self) -> Result<(), WorkError> {
+        match self.marker.finish(&self.state) {
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, "the next start checks the buffer: that it was closed could not be noted");
+                Ok(())
+            }
+            result => Ok(result?),
         }
     }
 
@@ -197,29 +209,47 @@ impl Writer {
     }
 
     /// Tries until the group is durable: what cannot be taken is refused and left out, and room is made where
-    /// the map or the disk is full.
+    /// the map or the disk is full. Where none can be made, appends are refused first, then amendments, and trims
+    /// wait.
     fn write(&mut self, group: &mut Group) -> Result<Outcome, WriteError> {
         let mut refused: Vec<Option<WriteError>> = group.appends.iter().map(|_| None).collect();
-        let mut room_tries = 0;
+        let (mut room_tries, mut room_dropped) = (0, 0);
         loop {
             match self.attempt(group, &refused) {
                 Ok((state, dropped)) => {
                     self.state = state;
-                    let outcome = refused.into_iter().zip(dropped);
-                    return Ok(outcome
-                        .map(|(refusal, dropped)| refusal.map_or(Ok(Appended { dropped }), Err))
-                        .collect());
+                    self.trims.clear();
+                    if refused.iter().all(Option::is_none) {
+                        self.note_room(true);
+                    }
+                    return Ok(outcome(refused, dropped, room_dropped));
                 }
                 Err(Attempt::Refused(index, error)) => refused[index] = Some(error),
                 Err(Attempt::Amendment(index, error)) => {
                     let (_, done) = group.amendments.remove(index);
                     let _ = done.send(Err(error));
                 }
-                Err(Attempt::Failed(WorkError::Environment(error)))
-                    if error.is_full() && room_tries < ROOM_TRIES =>
-                {
-                    room_tries += 1;
-                    self.make_room()?;
+                Err(Attempt::Failed(error)) if error.is_full() => {
+                    let is_appending = refused.iter().any(Option::is_none);
+                    if is_appending && room_tries < ROOM_TRIES {
+                        room_tries += 1;
+                        if let Some(dropped) = self.make_room()? {
+                            room_dropped += dropped;
+                            continue;
+                        }
+                    }
+                    self.note_room(false);
+                    if is_appending {
+                        let free = refused.iter_mut().filter(|refusal| refusal.is_none());
+                        free.for_each(|refusal| *refusal = Some(WorkError::NoRoom.into()));
+                    } else if group.amendments.is_empty() {
+                        let dropped = vec![0; refused.len()];
+                        return Ok(outcome(refused, dropped, room_dropped));
+                    } else {
+                        for (_, done) in group.amendments.drain(..) {
+                            let _ = done.send(Err(WorkError::NoRoom.into()));
+                        }
+                    }
                 }
                 Err(Attempt::Failed(error)) => return Err(error.into()),
             }
@@ -231,6 +261,11 @@ impl Writer {
         group: &Group,
         refused: &[Option<WriteError>],
     ) -> Result<(State, Vec<u64>), Attempt> {
+        let appends = || group.appends.iter().zip(refused).filter(|(_, refusal)| refusal.is_none());
+        if appends().next().is_some() {
+            let bytes = appends().map(|((new, _), _)| cost(new.batch.len())).sum();
+            self.environment.reserve(bytes).map_err(|error| Attempt::Failed(error.into()))?;
+        }
         let mut work = begin(&self.environment, &self.state, &self.in_flight).map_err(Attempt::Failed)?;
         for trim in &self.trims {
             work.trim(trim).map_err(Attempt::Failed)?;
@@ -258,20 +293,52 @@ impl Writer {
         Ok((state, dropped))
     }
 
-    /// LMDB had no page left below our own cap (fragments, or a full disk): drops a sixteenth of what is there.
-    fn make_room(&mut self) -> Result<(), WriteError> {
+    /// LMDB had no page left below our own cap (fragments, or a full disk): drops a sixteenth of what is there,
+    /// and answers how many records that were; `None` where it cannot.
+    fn make_room(&mut self) -> Result<Option<u64>, WriteError> {
+        if self.state.cost() < DROP_FOR_DISK_BYTES_MIN {
+            return Ok(None);
+        }
         let target = self.state.cost() / 16 * 15;
         let mut work = begin(&self.environment, &self.state, &self.in_flight)?;
-        let dropped = work.make_room(0, target)?;
-        self.state = work.commit().map_err(WorkError::from)?;
+        let dropped = match work.make_room(0, target) {
+            Ok(dropped) if dropped > 0 => dropped,
+            Ok(_) | Err(WorkError::Full) => return Ok(None),
+            Err(error) if error.is_full() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        match work.commit() {
+            Ok(state) => self.state = state,
+            Err(error) if error.is_full() => return Ok(None),
+            Err(error) => return Err(WorkError::from(error).into()),
+        }
         tracing::warn!(dropped, "no page was left for the buffer; its oldest records were dropped");
-        Ok(())
+        Ok(Some(dropped))
+    }
+
+    /// Says it once when it changes.
+    fn note_room(&mut self, has_room: bool) {
+        match (self.is_out_of_room, has_room) {
+            (false, false) => tracing::warn!("the disk has no room for the buffer; new records are refused"),
+            (true, true) => tracing::info!("the disk has room for the buffer again"),
+            _ => {}
+        }
+        self.is_out_of_room = !has_room;
     }
 
     fn publish(&self) {
         let snapshot = Snapshot::of(&self.state, self.cap_bytes);
         self.snapshots.send_replace(Arc::new(snapshot));
     }
+}
+
+/// What was dropped to make room counts for the first append that it was made for.
+fn outcome(refused: Vec<Option<WriteError>>, dropped: Vec<u64>, mut room_dropped: u64) -> Outcome {
+    let results = refused.into_iter().zip(dropped);
+    let result = |(refusal, dropped): (Option<WriteError>, u64)| {
+        refusal.map_or_else(|| Ok(Appended { dropped: dropped + std::mem::take(&mut room_dropped) }), Err)
+    };
+    results.map(result).collect()
 }
 
 /// A transaction that spares what is in flight.
@@ -296,7 +363,11 @@ enum Attempt {
 /// Whether an error is of the one command and not of the buffer.
 fn is_own(error: &WorkError) -> bool {
     match error {
-        WorkError::Entry(_) | WorkError::TooManyTopics(_) | WorkError::Full | WorkError::NoEntry(_) => true,
+        WorkError::Entry(_)
+        | WorkError::TooManyTopics(_)
+        | WorkError::Full
+        | WorkError::NoRoom
+        | WorkError::NoEntry(_) => true,
         WorkError::Environment(_) | WorkError::Marker(_) => false,
     }
 }

@@ -29,15 +29,17 @@ pub fn execute(args: &IngestArgs) -> Result<(), Failure> {
     let rows = open_rows(args)?;
     let dir = DataDir::create(&config.data_dir).map_err(Failure::usage)?;
     let device = device_id::fix(&dir, config.device_id.as_ref()).map_err(Failure::usage)?;
-    let tally = runtime()?.block_on(async {
+    let mut tally = Tally::default();
+    let ended = runtime()?.block_on(async {
         let mut sink = Sink::open(&dir, &device, &config).await?;
-        let tally = ingest(rows, &device, &config.topic, &mut sink).await;
-        // What was appended is closed cleanly whatever ended the rows.
+        let taken = ingest(rows, &device, &config.topic, &mut sink, &mut tally).await;
+        // What was handed over is counted and closed cleanly, whatever ended the rows.
+        let settled = sink.finish(&mut tally).await;
         let closed = sink.close().await;
-        let tally = tally?;
-        closed.map(|()| tally)
-    })?;
-    tally.report()
+        tally.say();
+        taken.and(settled).and(closed)
+    });
+    ended.and_then(|()| tally.judge())
 }
 
 #[derive(Debug, Default)]
@@ -59,10 +61,13 @@ impl Tally {
         }
     }
 
-    /// Bad rows are told and counted; they are a failure only where nothing else was in the source.
-    fn report(self) -> Result<(), Failure> {
+    fn say(&self) {
         let bad = if self.bad > 0 { format!(", {} bad rows", self.bad) } else { String::new() };
         println!("{} records stored, {} dropped{bad}", self.stored, self.dropped);
+    }
+
+    /// Bad rows are a failure only where nothing else was in the source.
+    fn judge(self) -> Result<(), Failure> {
         match self.broken {
             Some(error) => Err(Failure::run(format!("the rows end early: {error}"))),
             None if self.stored == 0 && self.bad > 0 => Err(Failure::run("no row could be taken")),
@@ -76,11 +81,11 @@ async fn ingest(
     device: &DeviceId,
     topic: &TopicName,
     sink: &mut Sink,
-) -> Result<Tally, Failure> {
+    tally: &mut Tally,
+) -> Result<(), Failure> {
     let clock = Clock::of_this_machine();
     sink.teach(&clock);
     let mut batcher = Batcher::new(device.clone(), clock.boot());
-    let mut tally = Tally::default();
     for row in rows {
         let row: Row = match row {
             Ok(Ok(row)) => row,
@@ -95,15 +100,14 @@ async fn ingest(
         };
         match batcher.push(&row, clock.stamp()) {
             Ok(None) => {}
-            Ok(Some(built)) => sink.append(topic, built, &mut tally).await?,
+            Ok(Some(built)) => sink.append(topic, built, tally).await?,
             Err(error) => tally.note_bad(&BadRow { line: row.line, what: error.to_string() }),
         }
     }
     if let Some(built) = batcher.flush().map_err(Failure::run)? {
-        sink.append(topic, built, &mut tally).await?;
+        sink.append(topic, built, tally).await?;
     }
-    sink.finish(&mut tally).await?;
-    Ok(tally)
+    Ok(())
 }
 
 /// Where batches go.
@@ -180,11 +184,14 @@ impl Sink {
         Ok(())
     }
 
+    /// Waits for everything that was handed over; answers the first failure.
     async fn finish(&mut self, tally: &mut Tally) -> Result<(), Failure> {
+        let mut first = Ok(());
         while self.waiting() > 0 {
-            self.settle(tally).await?;
+            let settled = self.settle(tally).await;
+            first = first.and(settled);
         }
-        Ok(())
+        first
     }
 
     async fn close(self) -> Result<(), Failure> {

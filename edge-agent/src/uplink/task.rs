@@ -269,14 +269,15 @@ impl Uplink {
         Ok(None)
     }
 
-    async fn amend(&self, amendment: Amendment) -> Result<(), UplinkError> {
+    /// False where it could not be done now.
+    async fn amend(&self, amendment: Amendment) -> Result<bool, UplinkError> {
         match self.buffer.amend(amendment).await {
             Err(WriteError::Refused(error)) => {
                 tracing::warn!(%error, "the buffer could not be amended");
                 tokio::time::sleep(REFUSED_PAUSE).await;
-                Ok(())
+                Ok(false)
             }
-            other => Ok(other?),
+            other => Ok(other.map(|()| true)?),
         }
     }
 
@@ -336,7 +337,9 @@ impl Uplink {
     /// Makes durable what this boot's clock is, before anything is stamped by it.
     async fn stamp_boot(&mut self, offset_ms: i64) -> Result<(), UplinkError> {
         let boot = self.clock.boot();
-        self.buffer.amend(Amendment::StampBoot { boot, offset_ms }).await?;
+        if !self.amend(Amendment::StampBoot { boot, offset_ms }).await? {
+            return Ok(());
+        }
         // What was made durable first stays.
         let known =
             self.buffer.snapshot().boots.iter().find(|(known, _)| *known == boot).map(|(_, offset)| *offset);
