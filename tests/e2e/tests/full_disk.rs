@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use e2e::numbered::{assert_once_in_order, json_lines, of_device};
@@ -145,6 +145,9 @@ fn a_hub_is_stopped_killed_and_started_on_a_full_disk() {
     let producer = NumberedProducer::new(&hub.brokers(), "orders");
     (0..3000).for_each(|number| producer.send(0, number));
     producer.flush(WITHIN);
+    // So much that is in no checkpoint that a start cuts it off and applies it again.
+    let value = "s".repeat(200_000);
+    (0..20).for_each(|_| assert_eq!(refusal_of(&hub.brokers(), "orders", 1, &value), None));
     // In the middle of it, so that entries are under way that cannot be applied.
     (3000..6000).for_each(|number| producer.send(0, number));
     fill(&disk, "filler");
@@ -169,4 +172,96 @@ fn a_hub_is_stopped_killed_and_started_on_a_full_disk() {
     hub.start();
     let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
     assert_once_in_order(&numbers(&messages, 0), &(0..6000).collect::<Vec<_>>(), &[]);
+}
+
+/// Incompressible records of these numbers.
+fn large_lines(numbers: std::ops::Range<i64>) -> String {
+    let line = |n| {
+        let noise: String = (0..12).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+        format!("{{\"time\": {}, \"n\": {n}, \"noise\": \"{noise}\"}}\n", 1_700_000_000 + n)
+    };
+    numbers.map(line).collect()
+}
+
+/// What `ingest` said: records stored, and dropped to make room.
+fn tally(output: &Output) -> (u64, u64) {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let number = |at: usize| words.get(at).and_then(|word: &&str| word.parse().ok());
+    number(0).zip(number(3)).unwrap_or_else(|| panic!("no tally: {output:?}"))
+}
+
+#[test]
+fn an_agent_on_a_full_disk_says_what_it_stored_and_ships_all_of_it() {
+    let test = "an agent on a full disk";
+    if !tools::is_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), 16);
+    let mut hub = Hub::new(folder.path());
+    let log = folder.path().join("agent.log");
+    let mut agent = Agent::new(disk.path(), "meter-1", &hub.mqtt_url()).with_log(&log);
+    assert_eq!(tally(&agent.ingest_lines(&json_lines(0..100))), (100, 0));
+    fill(&disk, "filler");
+    let mut stored = 100;
+    for (is_running, numbers) in [(false, 1000..15_000), (true, 15_000..30_000)] {
+        if is_running {
+            agent.start();
+            wait_for("the agent", || {
+                agent.status().is_some_and(|status| status.contains("\"running\":true"))
+            });
+        }
+        let output = agent.ingest_lines(&large_lines(numbers));
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let (more, dropped) = tally(&output);
+        assert!(more < 1000 && dropped == 0, "{output:?}");
+        stored += more;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.lines().count() == 1 && said.contains("no room"), "{said}");
+        assert!(agent.status().is_some(), "running: {is_running}");
+    }
+    assert_eq!(agent.stop().unwrap().code(), Some(0), "a clean stop needs no room");
+    agent.start();
+    hub.start();
+    wait_shipped(&agent);
+    let shipped = || of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "meter-1");
+    let refused: Vec<i64> = (1000..30_000).collect();
+    assert_once_in_order(&shipped(), &(0..100).collect::<Vec<_>>(), &refused);
+    assert_eq!(shipped().len() as u64, stored, "what was said to be stored, on the disk that is still full");
+    make_room(&disk, "filler");
+    assert_eq!(tally(&agent.ingest_lines(&json_lines(30_000..30_100))), (100, 0), "it goes on by itself");
+    wait_shipped(&agent);
+    let kept: Vec<i64> = (0..100).chain(30_000..30_100).collect();
+    assert_once_in_order(&shipped(), &kept, &refused);
+    assert_eq!(shipped().len() as u64, stored + 100);
+    assert!(agent.process().unwrap().is_running());
+}
+
+#[test]
+fn an_agent_whose_disk_fills_up_drops_the_oldest_and_says_how_many() {
+    let test = "an agent whose disk fills up";
+    if !tools::is_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), 16);
+    let mut hub = Hub::new(folder.path());
+    let mut agent =
+        Agent::new(disk.path(), "meter-1", &hub.mqtt_url()).with_log(&folder.path().join("agent.log"));
+    assert_eq!(tally(&agent.ingest_lines(&json_lines(0..100))), (100, 0));
+    fill(&disk, "filler");
+    let filler = File::options().write(true).open(disk.path().join("filler")).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - (6 << 20)).unwrap();
+    let output = agent.ingest_lines(&large_lines(100..60_100));
+    let (stored, dropped) = tally(&output);
+    assert!(output.status.success(), "the oldest make room: {output:?}");
+    assert_eq!(stored, 60_000);
+    assert!(dropped > 1000, "{dropped}");
+    hub.start();
+    agent.start();
+    wait_shipped(&agent);
+    let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "meter-1");
+    assert_eq!(found.len() as u64, 60_100 - dropped);
+    assert_once_in_order(&found, &(60_000..60_100).collect::<Vec<_>>(), &(0..60_000).collect::<Vec<_>>());
 }
