@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heed::types::Bytes as Raw;
@@ -186,6 +186,15 @@ impl Environment {
             return Ok(());
         }
         self.allocate(bytes + DISK_RESERVE_BYTES)
+    }
+
+    /// For messages.
+    pub fn path(&self) -> PathBuf {
+        self.env.path().join(DATA_FILE)
+    }
+
+    pub fn file_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
     /// Takes room on the disk for so much more behind the last page.

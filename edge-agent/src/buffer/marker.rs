@@ -4,7 +4,8 @@
 //! stream's first batch is in the buffer. `clean` says that the last stop was one. JSON, version 1:
 //!
 //! ```text
-//! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}]}
+//! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}],
+//!  "file_bytes": length of the buffer's file, after a clean stop}
 //! ```
 
 use std::fs;
@@ -30,6 +31,9 @@ pub(super) struct Marker {
     pub state: State,
     /// The streams of each lane in the order in which they were begun.
     pub streams: Vec<LaneStreams>,
+    /// How long the buffer's file was at the clean stop: one that has lost its end must not be opened.
+    #[serde(default)]
+    pub file_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,17 +80,17 @@ impl MarkerFile {
     }
 
     pub fn write(&self, state: &State) -> Result<(), DataDirError> {
-        self.replace(state, false, false)
+        self.replace(&self.marker(state))
     }
 
-    /// Writes that the buffer is closed, with everything in it.
-    pub fn finish(&self, state: &State) -> Result<(), DataDirError> {
-        self.replace(state, true, false)
+    /// Writes that the buffer is closed, with everything in it, in a file of so many bytes.
+    pub fn finish(&self, state: &State, file_bytes: u64) -> Result<(), DataDirError> {
+        self.replace(&Marker { clean: true, file_bytes: Some(file_bytes), ..self.marker(state) })
     }
 
     /// Writes that the buffer must be set aside at the next start.
     pub fn note_damage(&self, state: &State) -> Result<(), DataDirError> {
-        self.replace(state, false, true)
+        self.replace(&Marker { damaged: true, ..self.marker(state) })
     }
 
     pub fn into_streams(self) -> Vec<LaneStreams> {
@@ -113,10 +117,14 @@ impl MarkerFile {
         }
     }
 
-    fn replace(&self, state: &State, clean: bool, damaged: bool) -> Result<(), DataDirError> {
-        let marker =
-            Marker { version: VERSION, clean, damaged, state: state.clone(), streams: self.streams.clone() };
-        let bytes = serde_json::to_vec(&marker)
+    /// Of a buffer that is open.
+    fn marker(&self, state: &State) -> Marker {
+        let (state, streams) = (state.clone(), self.streams.clone());
+        Marker { version: VERSION, clean: false, damaged: false, state, streams, file_bytes: None }
+    }
+
+    fn replace(&self, marker: &Marker) -> Result<(), DataDirError> {
+        let bytes = serde_json::to_vec(marker)
             .map_err(|error| DataDirError { path: self.path.clone(), source: error.into() })?;
         match replace_file(&self.path, &bytes) {
             // A mixture of two markers is unreadable, and so says no more than that the buffer was open.

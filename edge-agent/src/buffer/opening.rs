@@ -107,7 +107,7 @@ impl Opening<'_> {
                 false => Step::Clean,
             });
         }
-        if marker.is_some_and(|marker| marker.clean) {
+        if marker.is_some_and(|marker| marker.clean && self.has_length(marker)) {
             return Ok(Step::Clean);
         }
         if marker.is_some_and(|marker| marker.damaged) {
@@ -122,6 +122,11 @@ impl Opening<'_> {
                 Ok(Step::Salvaged(self.salvage(marker)?))
             }
         }
+    }
+
+    fn has_length(&self, marker: &Marker) -> bool {
+        let actual = fs::metadata(self.data_file()).map(|meta| meta.len());
+        marker.file_bytes.is_none_or(|bytes| actual.is_ok_and(|actual| actual == bytes))
     }
 
     fn set_aside(&self, why: &str) -> Result<(), OpenError> {

@@ -83,21 +83,16 @@ impl Work<'_> {
             lane.records = lane.records.saturating_sub(lost);
         }
         self.state.counters.dropped += lost;
-        tracing::error!(
-            lane = key.lane,
-            records = lost,
-            "damage in the buffer: records are lost, a gap says so"
-        );
+        let file = self.environment.path();
+        tracing::error!(file = %file.display(), lane = key.lane, entry = key.number, records = lost, "the buffer is damaged: records are lost, a gap says so");
         Ok(())
     }
 
     fn lose_unknown(&mut self, key: Key, stream: ProducerId, base: Sequence) -> Result<(), WorkError> {
         let gap = Gap { count: GapCount::Unknown, from_ms: None, to_ms: None, reason: GapReason::Damaged };
         let entry = GapEntry { stream, base, sequences: 1, gap };
-        tracing::error!(
-            lane = key.lane,
-            "damage in the buffer: an unknown number of records is lost, a gap says so"
-        );
+        let file = self.environment.path();
+        tracing::error!(file = %file.display(), lane = key.lane, entry = key.number, "the buffer is damaged: an unknown number of records is lost, a gap says so");
         self.insert(key, &entry.encode(self.now_ms), 0)
     }
 

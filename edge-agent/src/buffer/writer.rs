@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::append::NewBatch;
-use super::environment::{Environment, cost};
+use super::environment::{Environment, EnvironmentError, cost};
 use super::handle::{Appended, Snapshot, WriteError};
 use super::marker::MarkerFile;
 use super::state::State;
@@ -178,7 +178,8 @@ impl Writer {
     }
 
     fn finish_marker(&self) -> Result<(), WorkError> {
-        match self.marker.finish(&self.state) {
+        let file_bytes = self.environment.file_bytes().map_err(EnvironmentError::from)?;
+        match self.marker.finish(&self.state, file_bytes) {
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "the next start checks the buffer: that it was closed could not be noted");
                 Ok(())

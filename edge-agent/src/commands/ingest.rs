@@ -24,6 +24,7 @@ use crate::limits::{BAD_ROWS_SHOWN, CONTROL_PIPELINE};
 use crate::time::Clock;
 
 pub fn execute(args: &IngestArgs) -> Result<(), Failure> {
+    program::logging::start_quiet();
     let flags = vec![("device_id", text(args.device_id.as_ref())), ("topic", text(args.topic.as_ref()))];
     let config = load(&args.common, flags)?;
     let rows = open_rows(args)?;

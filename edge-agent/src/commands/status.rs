@@ -10,6 +10,7 @@ use crate::device_id;
 use crate::status::Status;
 
 pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
+    program::logging::start_quiet();
     let config = load(&args.common, vec![])?;
     let dir = DataDir::existing(&config.data_dir).map_err(|error| {
         Failure::usage(format!("{error} (no agent has used {} yet)", config.data_dir.display()))
