@@ -3,13 +3,22 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use schemas::{Value, decode_pack};
+use schemas::{GapCount, Record, Value, decode_pack, read_gap};
 use testkit::kafka::Message;
 
 /// JSON lines of numbered records, a second apart.
 pub fn json_lines(numbers: Range<i64>) -> String {
     let start_s = 1_700_000_000;
     numbers.map(|n| format!("{{\"time\": {}, \"n\": {n}}}\n", start_s + n)).collect()
+}
+
+/// The same with noise beside the number, so that they take as much room in the buffer as they have bytes.
+pub fn large_json_lines(numbers: Range<i64>) -> String {
+    let line = |n| {
+        let noise: String = (0..12).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
+        format!("{{\"time\": {}, \"n\": {n}, \"noise\": \"{noise}\"}}\n", 1_700_000_000 + n)
+    };
+    numbers.map(line).collect()
 }
 
 /// The numbers of a device's records in the order of the log; gaps are left out.
@@ -20,6 +29,29 @@ pub fn of_device(messages: &[Message], device: &str) -> Vec<i64> {
 
 pub fn is_gap(message: &Message) -> bool {
     message.headers.iter().any(|(name, _)| name == "gap")
+}
+
+/// How many records a device's gaps stand for, and how many of its gaps do not know.
+pub fn gaps(messages: &[Message], device: &str) -> (u64, usize) {
+    let own = messages.iter().filter(|message| message.key == device.as_bytes() && is_gap(message));
+    own.fold((0, 0), |(known, unknown), message| match gap_count(message) {
+        GapCount::Known(count) => (known + u64::from(count), unknown),
+        GapCount::Unknown => (known, unknown + 1),
+    })
+}
+
+fn gap_count(message: &Message) -> GapCount {
+    let headers = message.headers.iter();
+    let record = Record {
+        offset_delta: 0,
+        timestamp_delta: 0,
+        key: None,
+        value: Some(message.value.clone().into()),
+        headers: headers
+            .map(|(name, value)| (name.clone().into_bytes().into(), Some(value.clone().into())))
+            .collect(),
+    };
+    read_gap(&record).expect("a gap that can be read").expect("a gap").count
 }
 
 fn number(message: &Message) -> Option<i64> {

@@ -1,6 +1,8 @@
 //! Bits flip and files shrink while a program is down: damage is found, named with file and position, never served,
 //! and what is not damaged is served.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -8,9 +10,10 @@ use std::process::Output;
 use std::time::Duration;
 
 use e2e::damage::{flip, frames, holding, manifests, partition_files, wal_files};
+use e2e::numbered::{assert_once_in_order, gaps, json_lines, large_json_lines, of_device};
 use e2e::values::{Produced, read_to_error, record};
 use rdkafka::types::RDKafkaErrorCode;
-use testkit::{Hub, kafka};
+use testkit::{Agent, Hub, kafka, wait};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const TOPIC: &str = "readings";
@@ -272,4 +275,102 @@ fn a_damaged_manifest_gives_way_to_the_one_before_and_without_that_the_hub_says_
     groups.iter().for_each(|manifests| flip(&manifests[0], 21));
     let said = refusal(&mut hub);
     assert!(said.lines().last().unwrap().contains("manifest-"), "{said}");
+}
+
+/// Damage to a buffer's file, given its length.
+type BufferDamage = fn(file: &File, bytes: u64);
+
+fn zero_a_page(file: &File, bytes: u64) {
+    file.write_all_at(&[0; 4096], bytes / 4096 * 2 / 3 * 4096).unwrap();
+}
+
+fn garble_a_page(file: &File, bytes: u64) {
+    file.write_all_at(&[0xa5; 4096], bytes / 4096 / 2 * 4096).unwrap();
+}
+
+fn zero_the_meta_pages(file: &File, _: u64) {
+    file.write_all_at(&[0; 8192], 0).unwrap();
+}
+
+const BUFFER_DAMAGES: [(&str, BufferDamage); 5] = [
+    ("a truncated file", |file, bytes| file.set_len(bytes * 2 / 3).unwrap()),
+    ("a zeroed page", zero_a_page),
+    ("a garbage page", garble_a_page),
+    ("zeroed meta pages", zero_the_meta_pages),
+    ("a flipped bit", |file, bytes| {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, bytes / 2 + 77).unwrap();
+        file.write_all_at(&[byte[0] ^ 8], bytes / 2 + 77).unwrap();
+    }),
+];
+
+/// Starts it and waits until it has its buffer open: what it finds there stands in its own log then.
+fn start_agent(agent: &mut Agent) {
+    let starts = |agent: &Agent| agent.printed().matches("the agent runs").count();
+    let before = starts(agent);
+    agent.start();
+    wait::until("the agent to run", WITHIN, || (starts(agent) > before).then_some(()));
+}
+
+fn wait_shipped(agent: &mut Agent, what: &str) {
+    wait::until("the agent's buffer to be empty", WITHIN, || {
+        assert!(agent.process().unwrap().is_running(), "{what}: the agent ended: {}", agent.printed());
+        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
+        (status["buffer"]["records"].as_u64()? == 0).then_some(())
+    });
+}
+
+/// Ships a part, buffers more with no hub, damages the buffer, and ships what is left.
+fn damaged_buffer(what: &str, damage: BufferDamage, is_clean: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = Hub::started(folder.path());
+    let mut agent = Agent::new(folder.path(), "meter-1", &hub.mqtt_url());
+    start_agent(&mut agent);
+    (0..3).for_each(|n| drop(agent.ingest_lines(&large_json_lines(n * 300..(n + 1) * 300))));
+    wait_shipped(&mut agent, what);
+    hub.kill();
+    for n in 3..10 {
+        assert!(agent.ingest_lines(&large_json_lines(n * 300..(n + 1) * 300)).status.success());
+    }
+    if is_clean {
+        assert_eq!(agent.stop().unwrap().code(), Some(0));
+    } else {
+        agent.kill();
+    }
+    let path = agent.data_dir().join("buffer/data.mdb");
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    damage(&file, file.metadata().unwrap().len());
+    hub.start();
+    start_agent(&mut agent);
+    wait_shipped(&mut agent, what);
+    assert_eq!(agent.ingest_lines(&json_lines(5000..5100)).status.code(), Some(0), "{what}");
+    wait_shipped(&mut agent, what);
+    let messages = kafka::read_all(&hub.brokers(), "telemetry", WITHIN);
+    let found = of_device(&messages, "meter-1");
+    let certain: Vec<i64> = (0..900).chain(5000..5100).collect();
+    assert_once_in_order(&found, &certain, &(900..3000).collect::<Vec<_>>());
+    let (known, unknown) = gaps(&messages, "meter-1");
+    let said = found.len() as u64 + known == 3100 || unknown > 0;
+    println!(
+        "{what}, clean {is_clean}: {} found, {known} known missing, {unknown} gaps of unknown size",
+        found.len()
+    );
+    assert!(said, "{what}, clean {is_clean}: {} of 3100 are accounted for", found.len() as u64 + known);
+    if found.len() < 3100 {
+        let said = agent.printed();
+        let named = said
+            .lines()
+            .any(|line| line.contains("the buffer is damaged") && line.contains("meter-1/buffer"));
+        assert!(named, "{what}, clean {is_clean}: {said}");
+    }
+}
+
+#[test]
+fn a_damaged_buffer_is_found_after_a_kill_and_what_is_left_is_shipped() {
+    BUFFER_DAMAGES.iter().for_each(|(what, damage)| damaged_buffer(what, *damage, false));
+}
+
+#[test]
+fn a_damaged_buffer_is_found_after_a_clean_stop_and_what_is_left_is_shipped() {
+    BUFFER_DAMAGES.iter().for_each(|(what, damage)| damaged_buffer(what, *damage, true));
 }

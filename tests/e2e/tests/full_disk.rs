@@ -1,13 +1,15 @@
 //! The disk fills up: writes are refused with the proper errors, reads go on, nothing acknowledged is lost, and all
 //! goes on by itself when there is room.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use e2e::numbered::{assert_once_in_order, json_lines, of_device};
+use e2e::numbered::{assert_once_in_order, json_lines, large_json_lines, of_device};
 use e2e::producer::{NumberedProducer, numbers};
 use e2e::values::refusal_of;
 use rdkafka::types::RDKafkaErrorCode;
@@ -174,15 +176,6 @@ fn a_hub_is_stopped_killed_and_started_on_a_full_disk() {
     assert_once_in_order(&numbers(&messages, 0), &(0..6000).collect::<Vec<_>>(), &[]);
 }
 
-/// Incompressible records of these numbers.
-fn large_lines(numbers: std::ops::Range<i64>) -> String {
-    let line = |n| {
-        let noise: String = (0..12).map(|_| format!("{:016x}", rand::random::<u64>())).collect();
-        format!("{{\"time\": {}, \"n\": {n}, \"noise\": \"{noise}\"}}\n", 1_700_000_000 + n)
-    };
-    numbers.map(line).collect()
-}
-
 /// What `ingest` said: records stored, and dropped to make room.
 fn tally(output: &Output) -> (u64, u64) {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -212,7 +205,7 @@ fn an_agent_on_a_full_disk_says_what_it_stored_and_ships_all_of_it() {
                 agent.status().is_some_and(|status| status.contains("\"running\":true"))
             });
         }
-        let output = agent.ingest_lines(&large_lines(numbers));
+        let output = agent.ingest_lines(&large_json_lines(numbers));
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let (more, dropped) = tally(&output);
         assert!(more < 1000 && dropped == 0, "{output:?}");
@@ -253,7 +246,7 @@ fn an_agent_whose_disk_fills_up_drops_the_oldest_and_says_how_many() {
     fill(&disk, "filler");
     let filler = File::options().write(true).open(disk.path().join("filler")).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - (6 << 20)).unwrap();
-    let output = agent.ingest_lines(&large_lines(100..60_100));
+    let output = agent.ingest_lines(&large_json_lines(100..60_100));
     let (stored, dropped) = tally(&output);
     assert!(output.status.success(), "the oldest make room: {output:?}");
     assert_eq!(stored, 60_000);
