@@ -115,7 +115,9 @@ fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_ro
     let messages = kafka::read_all(&hub.brokers(), "orders", WITHIN);
     assert_eq!(numbers(&messages[..1000], 0), (0..1000).collect::<Vec<_>>(), "reads go on");
     assert!(hub.process().unwrap().is_running());
-    assert!(hub.get("/metrics").unwrap().1.contains("disk"), "it can be seen from outside");
+    wait_for("the metric", || {
+        hub.get("/metrics").is_some_and(|(_, body)| body.contains("headwater_disk_full 1\n"))
+    });
 
     make_room(&disk, "filler");
     make_room(&disk, "more filler");
