@@ -77,8 +77,7 @@ async fn try_load(
 ) -> Result<(), LoadError> {
     let reader = runtime.context.metadata.shards().partition(topic.partition_id(index));
     let reader = reader.ok_or(LoadError::NotOpen(index.0))?;
-    let view = runtime.context.view();
-    let reading = tokio::task::spawn_blocking(move || load(&reader, &view));
+    let reading = tokio::task::spawn_blocking(move || load(&reader));
     let groups = reading.await.map_err(|_| LoadError::Ended)??;
     runtime.admit(topic, index, groups);
     Ok(())
@@ -89,7 +88,7 @@ async fn sweep(runtime: &Runtime) {
     let mut versions = runtime.context.metadata.subscribe();
     let mut ticks = tokio::time::interval(runtime.context.config.expiry_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut topics = HashSet::new();
+    let mut topics = topic_ids(runtime);
     loop {
         let is_due = tokio::select! {
             _ = ticks.tick() => true,
@@ -97,7 +96,7 @@ async fn sweep(runtime: &Runtime) {
                 if changed.is_err() {
                     return;
                 }
-                let now: HashSet<TopicId> = runtime.context.view().topics().map(|topic| topic.id).collect();
+                let now = topic_ids(runtime);
                 let some_are_gone = !topics.is_subset(&now);
                 topics = now;
                 some_are_gone
@@ -110,4 +109,8 @@ async fn sweep(runtime: &Runtime) {
             }
         }
     }
+}
+
+fn topic_ids(runtime: &Runtime) -> HashSet<TopicId> {
+    runtime.context.view().topics().map(|topic| topic.id).collect()
 }

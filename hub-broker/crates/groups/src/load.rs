@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use metadata::View;
-use schemas::{BatchError, Offset, RawBatch, TopicId};
+use schemas::{BatchError, Offset, RawBatch, Record};
 use shards::PartitionReader;
 use thiserror::Error;
 
 use crate::limits::LOAD_BYTES;
 use crate::offsets::{Entry, Offsets};
-use crate::records::{self, DecodeError, GroupMetadata, Key};
+use crate::records::{self, DecodeError, GroupMetadata, Key, TOPIC_ID};
 
 /// A group as the log has it.
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ pub(crate) enum LoadError {
 }
 
 /// Reads everything that is committed now. Blocks on the disk.
-pub(crate) fn load(reader: &PartitionReader, view: &View) -> Result<HashMap<String, LoadedGroup>, LoadError> {
+pub(crate) fn load(reader: &PartitionReader) -> Result<HashMap<String, LoadedGroup>, LoadError> {
     let mut groups = HashMap::new();
     let mut from = reader.log_start();
     let end = reader.high_watermark();
@@ -44,7 +43,7 @@ pub(crate) fn load(reader: &PartitionReader, view: &View) -> Result<HashMap<Stri
         while let Some(batch) =
             RawBatch::split_first(&mut bytes).map_err(|source| LoadError::Batch { offset: from, source })?
         {
-            replay(&mut groups, &batch, view)?;
+            replay(&mut groups, &batch)?;
             let header = batch.header();
             from = Offset(header.base_offset + header.offset_span());
         }
@@ -56,13 +55,13 @@ pub(crate) fn load(reader: &PartitionReader, view: &View) -> Result<HashMap<Stri
     Ok(groups)
 }
 
-fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch, view: &View) -> Result<(), LoadError> {
+fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch) -> Result<(), LoadError> {
     let offset = Offset(batch.header().base_offset);
     let broken = |source| LoadError::Batch { offset, source };
     for record in batch.records().map_err(broken)? {
         let record = record.map_err(broken)?;
-        let Some(key) = record.key else { continue };
-        let key = match Key::decode(&key) {
+        let Some(key) = &record.key else { continue };
+        let key = match Key::decode(key) {
             Ok(key) => key,
             Err(error @ DecodeError::UnknownKey(_)) => {
                 tracing::warn!(%offset, %error, "a record of the offsets topic is passed over");
@@ -70,8 +69,7 @@ fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch, view: &Vi
             }
             Err(source) => return Err(LoadError::Record { offset, source }),
         };
-        apply(groups, key, record.value.as_deref(), offset, view)
-            .map_err(|source| LoadError::Record { offset, source })?;
+        apply(groups, key, &record, offset).map_err(|source| LoadError::Record { offset, source })?;
     }
     Ok(())
 }
@@ -79,10 +77,10 @@ fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch, view: &Vi
 fn apply(
     groups: &mut HashMap<String, LoadedGroup>,
     key: Key,
-    value: Option<&[u8]>,
+    record: &Record,
     stored_at: Offset,
-    view: &View,
 ) -> Result<(), DecodeError> {
+    let value = record.value.as_deref();
     match key {
         Key::Group { group } => {
             groups.entry(group).or_default().metadata = value.map(GroupMetadata::decode).transpose()?;
@@ -94,8 +92,7 @@ fn apply(
                 return Ok(());
             };
             let committed = records::decode_offset(value)?;
-            // Of a topic that is gone, the offset is an orphan and will be swept away.
-            let id = view.topic(&topic).map_or(TopicId(uuid::Uuid::nil()), |topic| topic.id);
+            let id = records::decode_topic_id(record.header(TOPIC_ID))?;
             offsets.put((topic, partition), Entry { committed, topic: id, stored_at });
         }
     }

@@ -3,17 +3,20 @@
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use metadata::Topic;
-use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, ShardId};
+use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, ShardId, TopicId};
 use shards::{Append, AppendError, Appended, Origin, Shards};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::limits::BATCH_BYTES_TARGET;
+use crate::records::TOPIC_ID;
 
 /// A record to be written; without a value it is a tombstone.
 pub(crate) struct Record {
     pub(crate) key: Bytes,
     pub(crate) value: Option<Bytes>,
+    /// The topic that an offset is of.
+    pub(crate) topic: Option<TopicId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -83,7 +86,8 @@ fn batches(records: &[Record], stamp_ms: i64) -> Result<Vec<Batch>, WriteError> 
             let full = std::mem::replace(&mut builder, BatchBuilder::new(BuilderOptions::default()));
             batches.push(finish(full)?);
         }
-        let pushed = builder.push(stamp_ms, Some(&record.key), record.value.as_deref(), &[]);
+        let topic = record.topic.as_ref().map(|topic| (TOPIC_ID, &topic.0.as_bytes()[..]));
+        let pushed = builder.push(stamp_ms, Some(&record.key), record.value.as_deref(), topic.as_slice());
         pushed.map_err(|_| WriteError::TooLarge)?;
     }
     if !builder.is_empty() {
@@ -109,6 +113,7 @@ mod tests {
         let record = |n: usize| Record {
             key: Bytes::from(format!("key-{n}")),
             value: Some(Bytes::from(vec![0; 1_000])),
+            topic: None,
         };
         let records: Vec<_> = (0..600).map(record).collect();
         let batches = batches(&records, 5).unwrap();
@@ -124,9 +129,21 @@ mod tests {
     }
 
     #[test]
+    fn an_offset_has_its_topic_in_a_header_and_nothing_else_has() {
+        let record = |topic| Record { key: Bytes::from_static(b"k"), value: Some(Bytes::new()), topic };
+        let topic = TopicId(uuid::Uuid::from_u128(0x0102));
+        let batches = batches(&[record(Some(topic)), record(None)], 5).unwrap();
+        let parsed = RawBatch::parse(batches[0].bytes.clone()).unwrap();
+        let records: Vec<_> = parsed.records().unwrap().map(Result::unwrap).collect();
+        let id: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2];
+        let header = records[0].header("topic-id").flatten().map(|id| &id[..]);
+        assert_eq!((header, records[0].headers.len(), records[1].headers.len()), (Some(id), 1, 0));
+    }
+
+    #[test]
     fn a_record_beyond_the_limit_is_refused_before_anything_is_written() {
         let value = Some(Bytes::from(vec![0; schemas::limits::RECORD_BYTES_MAX]));
-        let records = [Record { key: Bytes::from_static(b"k"), value }];
+        let records = [Record { key: Bytes::from_static(b"k"), value, topic: None }];
         assert!(matches!(batches(&records, 5), Err(WriteError::TooLarge)));
     }
 }

@@ -14,14 +14,23 @@
 //! ```
 //! The first number is the version, an i16, of which these are the ones that are written. A key without a value is
 //! a tombstone.
+//!
+//! Beside an offset's value stands a record header, which Kafka's readers do not mind:
+//!
+//! ```text
+//! topic-id   16 bytes, the UUID of the topic for which the offset was committed
+//! ```
+//! A topic that was deleted and made again has another id, and offsets of the old one do not apply to it. An offset
+//! without the header may be of either, so it applies to none and is swept away.
 
 mod codec;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
-use schemas::{Offset, PartitionIndex, TopicName};
+use schemas::{Offset, PartitionIndex, TopicId, TopicName};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::api::CommittedOffset;
 use codec::{Input, put_bytes, put_i16, put_i32, put_i64, put_nullable, put_string};
@@ -30,6 +39,9 @@ const OFFSET_KEY: i16 = 1;
 const GROUP_KEY: i16 = 2;
 const OFFSET_VALUE: i16 = 3;
 const GROUP_VALUE: i16 = 3;
+
+/// The header of an offset's record.
+pub(crate) const TOPIC_ID: &str = "topic-id";
 
 /// What a record is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +140,13 @@ pub(crate) fn decode_offset(bytes: &[u8]) -> Result<CommittedOffset, DecodeError
     };
     input.end()?;
     Ok(value)
+}
+
+/// The topic of an offset's record, by its header [`TOPIC_ID`]; of a record without one, the id that no topic has.
+pub(crate) fn decode_topic_id(header: Option<Option<&Bytes>>) -> Result<TopicId, DecodeError> {
+    let Some(value) = header else { return Ok(TopicId(Uuid::nil())) };
+    let id = value.and_then(|value| Uuid::from_slice(value).ok());
+    id.map(TopicId).ok_or(DecodeError::Malformed)
 }
 
 impl GroupMetadata {

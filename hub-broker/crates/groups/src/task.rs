@@ -269,7 +269,7 @@ impl GroupTask {
 
     fn store(&mut self, ticket: Ticket, metadata: &GroupMetadata) {
         let key = Key::Group { group: self.id.clone() }.encode();
-        let record = Record { key, value: Some(metadata.encode()) };
+        let record = Record { key, value: Some(metadata.encode()), topic: None };
         let write = self.log.write(&[record], self.context.now().wall_ms);
         self.is_stored = true;
         self.writes.push(Box::pin(async move {

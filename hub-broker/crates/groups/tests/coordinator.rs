@@ -205,6 +205,40 @@ fn an_offset_does_not_outlive_its_topic_into_another_of_the_same_name() {
 }
 
 #[test]
+fn an_offset_goes_with_its_topic_at_once_even_if_that_is_the_first_change() {
+    let dir = tempfile::tempdir().unwrap();
+    life(dir.path(), brisk(), |hub| async move {
+        hub.topic("a").await;
+        hub.commit(outsider("alone"), vec![offset("a", 0, 5)]).await;
+    });
+    life(dir.path(), brisk(), |hub| async move {
+        assert_eq!(hub.committed("alone").await, [("a".to_owned(), 0, 5)]);
+        hub.metadata.delete_topic(&anyone(), &name("a")).await.unwrap();
+        eventually("the group, which has nothing left, is gone", async || {
+            hub.groups.list(&anyone()).await == Ok(Vec::new())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn an_offset_whose_topic_was_replaced_unseen_does_not_come_back_for_the_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    life(dir.path(), brisk(), |hub| async move {
+        hub.topic("a").await;
+        hub.topic("b").await;
+        hub.commit(outsider("alone"), vec![offset("a", 0, 5), offset("b", 0, 6)]).await;
+        // From here on nothing is swept.
+        hub.groups.stop();
+        hub.metadata.delete_topic(&anyone(), &name("a")).await.unwrap();
+        hub.topic("a").await;
+    });
+    life(dir.path(), brisk(), |hub| async move {
+        assert_eq!(hub.committed("alone").await, [("b".to_owned(), 0, 6)]);
+    });
+}
+
+#[test]
 fn what_is_not_known_is_said_as_kafka_says_it() {
     let dir = tempfile::tempdir().unwrap();
     life(dir.path(), Config { groups_max: 1, ..brisk() }, |hub| async move {

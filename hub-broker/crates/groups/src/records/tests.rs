@@ -73,6 +73,16 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn an_offset_without_a_topic_id_is_of_no_topic_and_a_broken_id_is_refused() {
+    let id = Uuid::from_u128(7);
+    let header = Bytes::copy_from_slice(id.as_bytes());
+    assert_eq!(decode_topic_id(Some(Some(&header))), Ok(TopicId(id)));
+    assert_eq!(decode_topic_id(None), Ok(TopicId(Uuid::nil())));
+    assert_eq!(decode_topic_id(Some(Some(&header.slice(1..)))), Err(DecodeError::Malformed));
+    assert_eq!(decode_topic_id(Some(None)), Err(DecodeError::Malformed));
+}
+
+#[test]
 fn keys_of_other_kinds_are_told_from_damage() {
     assert_eq!(Key::decode(&[0, 3, 0, 1, b'g']), Err(DecodeError::UnknownKey(3)));
     assert_eq!(Key::decode(&[0]), Err(DecodeError::Malformed));

@@ -88,7 +88,8 @@ impl GroupTask {
 
     fn record(&self, (topic, partition): &NamedPartition, kept: &Kept) -> Record {
         let key = Key::Offset { group: self.id.clone(), topic: topic.clone(), partition: *partition };
-        Record { key: key.encode(), value: Some(records::encode_offset(&kept.committed)) }
+        let value = Some(records::encode_offset(&kept.committed));
+        Record { key: key.encode(), value, topic: Some(kept.topic) }
     }
 
     pub(super) fn commit_written(&mut self, commit: Commit, result: Result<Vec<Offset>, WriteError>) {

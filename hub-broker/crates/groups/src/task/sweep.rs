@@ -49,7 +49,8 @@ impl GroupTask {
         if tombstones.ends_group && self.is_stored {
             keys.push(Key::Group { group: self.id.clone() });
         }
-        let records: Vec<_> = keys.iter().map(|key| Record { key: key.encode(), value: None }).collect();
+        let tombstone = |key: &Key| Record { key: key.encode(), value: None, topic: None };
+        let records: Vec<_> = keys.iter().map(tombstone).collect();
         if records.is_empty() {
             return self.tombstones_written(tombstones, Ok(Vec::new()));
         }
