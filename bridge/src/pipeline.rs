@@ -163,12 +163,12 @@ impl Worker {
     }
 }
 
-/// Gives a batch to its sink until it is taken or the bridge stops.
+/// Gives a batch to its sink until it is taken, its partition is given up, or the bridge stops.
 async fn carry(shared: Arc<Shared>, batch: Batch, resumed: mpsc::Sender<Partition>) {
-    let partition = batch.partition.clone();
+    let (partition, life) = (batch.partition.clone(), batch.life);
     if !is_taken(&shared, batch).await {
-        shared.change(|flow| flow.given_up(&partition));
-    } else if shared.change(|flow| flow.stored(&partition)) {
+        shared.change(|flow| flow.given_up(&partition, life));
+    } else if shared.change(|flow| flow.stored(&partition, life)) {
         // The worker is gone only when the bridge stops, and then nothing is resumed.
         let _ = resumed.send(partition);
     }
@@ -179,17 +179,20 @@ async fn is_taken(shared: &Shared, mut batch: Batch) -> bool {
     loop {
         let Err(error) = shared.sink().write(&batch).await else { return true };
         warn!(partition = %batch.partition, %error, again_in = ?backoff, "the sink did not take a batch");
-        tokio::select! {
-            () = tokio::time::sleep(backoff) => {}
-            () = shared.shutdown().cancelled() => return false,
-        }
-        backoff = (backoff * 2).min(BACKOFF_MAX);
-        // It may have taken a part of it.
-        if let Ok(Some(from)) = shared.sink().resume_from(&batch.partition).await {
-            batch.records.retain(|record| record.offset >= from);
-            if batch.records.is_empty() {
-                return true;
+        // It may have taken a part of it, so nothing is offered again before it has said what it has.
+        let from = loop {
+            if !shared.may_retry(&batch.partition, batch.life, backoff).await {
+                return false;
             }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            match shared.sink().resume_from(&batch.partition).await {
+                Ok(from) => break from,
+                Err(error) => warn!(partition = %batch.partition, %error, "cannot tell what the sink has"),
+            }
+        };
+        batch.records.retain(|record| from.is_none_or(|from| record.offset >= from));
+        if batch.records.is_empty() {
+            return true;
         }
     }
 }

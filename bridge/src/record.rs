@@ -69,6 +69,8 @@ impl Carried {
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub partition: Partition,
+    /// Which of the partition's assignments to this consumer it belongs to.
+    pub life: u64,
     /// Never empty.
     pub records: Vec<Carried>,
 }

@@ -13,6 +13,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -32,11 +33,43 @@ pub struct Shared {
     sink: Arc<dyn Sink>,
     runtime: Handle,
     shutdown: CancellationToken,
+    /// Wakes the tasks that wait to offer a batch again: its partition may be somebody else's now.
+    revoked: Notify,
 }
 
 impl Shared {
     pub fn new(flow: Flow, sink: Arc<dyn Sink>, runtime: Handle, shutdown: CancellationToken) -> Self {
-        Self { flow: Mutex::new(flow), changed: Condvar::new(), sink, runtime, shutdown }
+        Self {
+            flow: Mutex::new(flow),
+            changed: Condvar::new(),
+            sink,
+            runtime,
+            shutdown,
+            revoked: Notify::new(),
+        }
+    }
+
+    /// Waits for this time; answers whether a batch may be offered again then.
+    pub async fn may_retry(&self, partition: &Partition, life: u64, after: Duration) -> bool {
+        let pause = tokio::time::sleep(after);
+        tokio::pin!(pause);
+        loop {
+            let revoked = self.revoked.notified();
+            if self.shutdown.is_cancelled() || !self.flow().is_current(partition, life) {
+                return false;
+            }
+            tokio::select! {
+                () = &mut pause => return true,
+                () = revoked => {}
+                () = self.shutdown.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Waits until no batch of an earlier assignment is at a partition's sink: two never write side by side.
+    fn wait_alone(&self, partition: &Partition) {
+        let alone = |flow: &mut Flow| flow.has_stray(partition) && !self.shutdown.is_cancelled();
+        drop(self.changed.wait_while(self.flow(), alone));
     }
 
     pub fn sink(&self) -> &Arc<dyn Sink> {
@@ -107,6 +140,7 @@ impl ConsumerContext for Context {
 impl Context {
     fn assigned(&self, partitions: &TopicPartitionList) {
         for partition in partitions.elements().iter().map(partition_of) {
+            self.shared.wait_alone(&partition);
             let from = self.shared.resume_from(&partition);
             info!(%partition, sink_has_below = from, "taking up");
             self.shared.change(|flow| flow.assigned(partition, from.unwrap_or(0)));
@@ -124,6 +158,7 @@ impl Context {
             info!(%partition, "giving up");
             self.shared.change(|flow| flow.revoked(&partition));
         }
+        self.shared.revoked.notify_waiters();
     }
 }
 
@@ -158,13 +193,15 @@ pub fn subscribe(
 
 /// Commits what the sink has. Nothing is asked of the hub where there is nothing new.
 pub fn commit(consumer: &BaseConsumer<Context>, shared: &Shared) -> KafkaResult<()> {
-    let committable = shared.change(Flow::take_committable);
+    let committable = shared.flow().committable();
     if committable.is_empty() {
         return Ok(());
     }
     let offsets =
         offsets(committable.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))?;
-    consumer.commit(&offsets, CommitMode::Sync)
+    consumer.commit(&offsets, CommitMode::Sync)?;
+    shared.change(|flow| flow.committed(&committable));
+    Ok(())
 }
 
 /// A list of partitions with offsets.

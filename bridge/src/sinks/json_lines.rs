@@ -211,7 +211,7 @@ mod tests {
         };
         let record =
             |offset| Carried { offset, timestamp_ms: 0, key: None, decoded: decoded.clone(), bytes: 1 };
-        Batch { partition: partition(), records: offsets.map(record).collect() }
+        Batch { partition: partition(), life: 1, records: offsets.map(record).collect() }
     }
 
     fn offsets(folder: &Path) -> Vec<i64> {

@@ -221,3 +221,39 @@ fn http_posts_are_repeated_until_they_are_taken_and_name_what_they_carry() {
     assert!(!lags.is_empty() && lags.iter().all(|line| line.ends_with(" 0")), "{table}");
     assert_eq!(taken.lock().unwrap().len(), before);
 }
+
+#[test]
+fn a_record_too_large_for_its_view_is_shown_by_its_size_and_holds_up_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::started(folder.path());
+    // A view that was made by hand takes what any topic takes, about 1 MiB.
+    for topic in ["blobs", "blobs.json"] {
+        assert!(hub.tool(&["topic", "create", topic, "--partitions", "1"]).status().unwrap().success());
+    }
+    let blob: Vec<u8> = (0..900_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for value in [&b"before"[..], &blob, b"after"] {
+        produce(&hub, "blobs", value);
+    }
+    let pipeline = view_of("view").replace("telemetry", "blobs");
+    let mut bridge = Bridge::new(folder.path(), &hub.brokers(), &pipeline);
+    bridge.start();
+    wait_for_offsets(&hub, "blobs.json", 3);
+    let view = kafka::read_all(&hub.brokers(), "blobs.json", WITHIN);
+    let rows: Vec<Value> =
+        view.iter().map(|message| serde_json::from_slice(&message.value).unwrap()).collect();
+    assert_eq!(view.iter().map(source_of).collect::<Vec<_>>(), [(0, 0), (0, 1), (0, 2)]);
+    assert_eq!((&rows[0]["text"], &rows[2]["text"]), (&"before".into(), &"after".into()));
+    assert!(rows[1]["too_large_bytes"].as_u64().unwrap() > 1_000_000, "{}", rows[1]);
+}
+
+/// One record, acknowledged.
+fn produce(hub: &Hub, topic: &str, value: &[u8]) {
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", hub.brokers())
+        .set("message.max.bytes", "2000000")
+        .create()
+        .unwrap();
+    producer.send(BaseRecord::<[u8], [u8]>::to(topic).payload(value)).map_err(|(error, _)| error).unwrap();
+    producer.flush(WITHIN).unwrap();
+}
