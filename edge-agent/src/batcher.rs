@@ -52,14 +52,22 @@ impl Batcher {
     pub fn push(&mut self, row: &Row, now: Stamp) -> Result<Option<Built>, RowError> {
         let stamp = row.time_ms.map_or(now, Stamp::Wall);
         let pack = encode_pack(&row.measurements)?;
-        let finished = if stamp.is_wall() == self.is_wall { None } else { self.flush()? };
-        self.is_wall = stamp.is_wall();
-        self.builder.push(stamp.ms(), Some(self.device.as_str().as_bytes()), Some(&pack), &[])?;
-        match finished {
-            Some(built) => Ok(Some(built)),
-            None if self.builder.len_bytes() >= AGENT_BATCH_BYTES_TARGET => self.flush(),
-            None => Ok(None),
+        let key = Some(self.device.as_str().as_bytes());
+        if stamp.is_wall() == self.is_wall && !self.is_full() {
+            self.builder.push(stamp.ms(), key, Some(&pack), &[])?;
+            return if self.is_full() { self.flush() } else { Ok(None) };
         }
+        // Before the batch ends: a row that is refused leaves it as it was.
+        let mut next = builder();
+        next.push(stamp.ms(), key, Some(&pack), &[])?;
+        let finished = self.flush()?;
+        (self.builder, self.is_wall) = (next, stamp.is_wall());
+        if finished.is_none() && self.is_full() { self.flush() } else { Ok(finished) }
+    }
+
+    /// Also true of a batch that a large row began when it ended the one before.
+    fn is_full(&self) -> bool {
+        self.builder.len_bytes() >= AGENT_BATCH_BYTES_TARGET
     }
 
     pub fn is_empty(&self) -> bool {
@@ -93,6 +101,15 @@ mod tests {
             line: 0,
             time_ms,
             measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }],
+        }
+    }
+
+    fn text_row(bytes: usize) -> Row {
+        let text = Value::Text("x".repeat(bytes));
+        Row {
+            line: 0,
+            time_ms: None,
+            measurements: vec![Measurement { name: "t".into(), unit: None, value: text }],
         }
     }
 
@@ -144,13 +161,30 @@ mod tests {
     fn a_row_that_is_too_large_is_refused_and_the_batch_goes_on() {
         let mut batcher = batcher();
         batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
-        let text = Value::Text("x".repeat(RECORD_BYTES_MAX));
-        let large = Row {
-            line: 0,
-            time_ms: None,
-            measurements: vec![Measurement { name: "t".into(), unit: None, value: text }],
-        };
-        assert!(batcher.push(&large, Stamp::Wall(2)).is_err());
+        assert!(batcher.push(&text_row(RECORD_BYTES_MAX), Stamp::Wall(2)).is_err());
+        assert_eq!(batcher.flush().unwrap().unwrap().records, 1);
+    }
+
+    #[test]
+    fn a_row_of_another_clock_that_is_too_large_does_not_take_the_batch_with_it() {
+        let device = DeviceId::try_from("d".repeat(128).as_str()).unwrap();
+        let mut batcher = Batcher::new(device, Uuid::from_u128(9));
+        batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
+        // The row's pack is small enough, its record with the device's name is not.
+        let refused = batcher.push(&text_row(RECORD_BYTES_MAX - 100), Stamp::Boot(2));
+        assert!(matches!(refused, Err(RowError::Push(_))));
+        batcher.push(&row(Some(3), 1.0), Stamp::Boot(0)).unwrap();
+        let built = batcher.flush().unwrap().unwrap();
+        assert_eq!((built.boot, built.records), (None, 2));
+    }
+
+    #[test]
+    fn a_large_row_that_changes_the_clock_shares_its_batch_with_no_other() {
+        let mut batcher = batcher();
+        batcher.push(&row(Some(1), 1.0), Stamp::Boot(0)).unwrap();
+        let large = text_row(RECORD_BYTES_MAX - 1024);
+        assert_eq!(batcher.push(&large, Stamp::Boot(2)).unwrap().unwrap().records, 1);
+        assert_eq!(batcher.push(&large, Stamp::Boot(3)).unwrap().unwrap().records, 1);
         assert_eq!(batcher.flush().unwrap().unwrap().records, 1);
     }
 }
