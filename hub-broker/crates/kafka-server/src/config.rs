@@ -26,10 +26,11 @@ pub struct Config {
     pub connections_max: usize,
     /// A connection on which nothing is asked and nothing is owed for this long is closed. Default: 10 min.
     pub idle_timeout: Duration,
-    /// A request or a response that makes no progress for this long closes its connection. Default: 30 s.
+    /// A request or a response that makes no progress for this long closes its connection, and so does a request
+    /// that takes longer by this than its length does at 64 KiB/s. Default: 30 s.
     pub stall_timeout: Duration,
     /// Requests larger than 64 KiB hold at most this many bytes together, over all connections.
-    /// Default: 256 MiB.
+    /// Less than the largest request, 64 MiB, counts as that. Default: 256 MiB.
     pub request_bytes_held_max: usize,
 }
 

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Pending, RequestError};
 use crate::dispatch;
-use crate::frame::{FrameError, FrameReader, Memory};
+use crate::frame::{FrameError, FrameReader};
 use crate::limits::IN_FLIGHT_REQUESTS_MAX;
+use crate::memory::Memory;
 use crate::response::Chunks;
 use crate::session::Session;
 
@@ -74,7 +75,7 @@ pub(crate) async fn run(
     let config = &session.context.config;
     let stall_timeout = config.stall_timeout;
     let (input, output) = socket.into_split();
-    let shared = Arc::clone(&session.context.request_bytes);
+    let shared = session.context.request_memory.clone();
     let frames = FrameReader::new(input, shared, config.idle_timeout, stall_timeout);
     let (owe, owed) = mpsc::channel(IN_FLIGHT_REQUESTS_MAX);
     let read = read_requests(frames, session, owe, shutdown.clone());

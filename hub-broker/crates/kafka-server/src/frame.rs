@@ -4,7 +4,8 @@
 //!   length i32 │ api key i16 │ version i16 │ correlation id i32 │ client id, body …
 //! ```
 //!
-//! The length is checked against what its API may send before memory is taken for it.
+//! The length is checked against what its API may send, and memory is taken only as the bytes arrive: the buffer
+//! begins small and doubles when it is full.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, error::Elapsed, timeout};
 
 use crate::limits::{
     CONTROL_REQUEST_BYTES_MAX, FRAME_HEAD_BYTES, IN_FLIGHT_BYTES_MAX, RECORDS_REQUEST_BYTES_MAX,
-    SMALL_REQUEST_BYTES,
+    REQUEST_BYTES_PER_SECOND_MIN, SMALL_REQUEST_BYTES,
 };
+use crate::memory::{Memory, RequestMemory};
 
 /// Why no further request can be read from a connection.
 #[derive(Debug, Error)]
@@ -30,7 +32,7 @@ pub(crate) enum FrameError {
     Cut,
     #[error("idle")]
     Idle,
-    #[error("no progress in the middle of a request")]
+    #[error("no progress, or too little, in the middle of a request")]
     Stalled,
     #[error("a request of {len} bytes, where 8 to {max} are allowed")]
     Length { len: i32, max: usize },
@@ -53,24 +55,17 @@ pub(crate) struct Frame {
     pub(crate) memory: Memory,
 }
 
-/// Given back when dropped.
-pub(crate) struct Memory {
-    _connection: OwnedSemaphorePermit,
-    _shared: Option<OwnedSemaphorePermit>,
-}
-
 pub(crate) struct FrameReader<R> {
     socket: BufReader<R>,
     /// One permit a byte that this connection may have in flight.
     in_flight: Arc<Semaphore>,
-    /// Likewise for all connections together; small requests do not count.
-    shared: Arc<Semaphore>,
+    shared: RequestMemory,
     idle_timeout: Duration,
     stall_timeout: Duration,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(socket: R, shared: Arc<Semaphore>, idle: Duration, stall: Duration) -> Self {
+    pub(crate) fn new(socket: R, shared: RequestMemory, idle: Duration, stall: Duration) -> Self {
         Self {
             socket: BufReader::with_capacity(8 << 10, socket),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT_BYTES_MAX)),
@@ -89,17 +84,39 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         timeout(self.stall_timeout, self.socket.read_exact(&mut prefix)).await??;
         let [l0, l1, l2, l3, k0, k1, ..] = prefix;
         let len = check_length(i32::from_be_bytes([l0, l1, l2, l3]), i16::from_be_bytes([k0, k1]))?;
-        let memory = self.memory(len).await?;
-        let mut bytes = BytesMut::with_capacity(len);
-        bytes.put_slice(&prefix[PREFIX_BYTES..]);
+        let mut memory = self.begin(len).await?;
+        let bytes = self.read_body(&prefix[PREFIX_BYTES..], len, &mut memory).await?;
+        Ok(Some(Frame { bytes: bytes.freeze(), memory }))
+    }
+
+    /// Reads the rest of a request of `len` bytes that begins with `head`. The time that the client may take does not
+    /// run while it is we who make it wait.
+    async fn read_body(
+        &mut self,
+        head: &[u8],
+        len: usize,
+        memory: &mut Memory,
+    ) -> Result<BytesMut, FrameError> {
+        let mut left = self.stall_timeout + time_for(len);
+        let mut bytes = BytesMut::with_capacity(len.min(SMALL_REQUEST_BYTES));
+        let mut room = len.min(SMALL_REQUEST_BYTES);
+        bytes.put_slice(head);
         while bytes.len() < len {
-            let missing = len - bytes.len();
+            if bytes.len() == room {
+                let more = room.min(len - room);
+                self.shared.grow(memory, permits(more)).await;
+                room += more;
+                bytes = moved(&bytes, room);
+            }
+            let begun = Instant::now();
+            let missing = room - bytes.len();
             let mut rest = (&mut bytes).limit(missing);
-            if timeout(self.stall_timeout, self.socket.read_buf(&mut rest)).await?? == 0 {
+            if timeout(left.min(self.stall_timeout), self.socket.read_buf(&mut rest)).await?? == 0 {
                 return Err(FrameError::Cut);
             }
+            left = left.saturating_sub(begun.elapsed());
         }
-        Ok(Some(Frame { bytes: bytes.freeze(), memory }))
+        Ok(bytes)
     }
 
     /// Who waits for an answer of ours is not idle.
@@ -115,17 +132,23 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    async fn memory(&self, len: usize) -> Result<Memory, FrameError> {
+    async fn begin(&self, len: usize) -> Result<Memory, FrameError> {
         let own = permits(len.min(IN_FLIGHT_BYTES_MAX));
         let connection = Arc::clone(&self.in_flight).acquire_many_owned(own).await;
-        let shared = if len > SMALL_REQUEST_BYTES {
-            let permit = Arc::clone(&self.shared).acquire_many_owned(permits(len)).await;
-            Some(permit.map_err(|_| FrameError::Stopping)?)
-        } else {
-            None
-        };
-        Ok(Memory { _connection: connection.map_err(|_| FrameError::Stopping)?, _shared: shared })
+        Ok(Memory::new(connection.map_err(|_| FrameError::Stopping)?))
     }
+}
+
+/// Not left to `reserve`, which may take twice of what it is asked for.
+fn moved(bytes: &[u8], room: usize) -> BytesMut {
+    let mut moved = BytesMut::with_capacity(room);
+    moved.put_slice(bytes);
+    moved
+}
+
+/// What a request of this length may take beyond a single stall.
+fn time_for(len: usize) -> Duration {
+    Duration::from_secs(len as u64 / REQUEST_BYTES_PER_SECOND_MIN)
 }
 
 fn permits(bytes: usize) -> u32 {
@@ -148,8 +171,12 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    fn shared() -> RequestMemory {
+        RequestMemory::new(LARGEST * 2)
+    }
+
     fn reader<R: AsyncRead + Unpin>(socket: R) -> FrameReader<R> {
-        FrameReader::new(socket, Arc::new(Semaphore::new(RECORDS_REQUEST_BYTES_MAX)), MINUTE, MINUTE)
+        FrameReader::new(socket, shared(), MINUTE, MINUTE)
     }
 
     #[tokio::test]
@@ -180,6 +207,63 @@ mod tests {
         assert!(timeout(MINUTE * 10, frames.next()).await.is_err(), "closed although an answer was owed");
         drop(owed);
         assert!(matches!(frames.next().await, Err(FrameError::Idle)));
+    }
+
+    const LARGEST: usize = RECORDS_REQUEST_BYTES_MAX;
+
+    /// The first bytes of a produce request.
+    fn head(len: usize) -> Vec<u8> {
+        let mut head = u32::try_from(len).unwrap().to_be_bytes().to_vec();
+        head.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
+        head
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_announces_much_and_sends_little_holds_up_nobody_and_not_for_long() {
+        let shared = shared();
+        let slow = (0..4).map(|_| {
+            let (mut client, server) = tokio::io::duplex(64);
+            let mut frames = FrameReader::new(server, shared.clone(), MINUTE, MINUTE);
+            tokio::spawn(async move {
+                client.write_all(&head(LARGEST)).await.unwrap();
+                while client.write_all(&[0]).await.is_ok() {
+                    tokio::time::sleep(MINUTE / 6).await;
+                }
+            });
+            tokio::spawn(async move { frames.next().await })
+        });
+        let slow: Vec<_> = slow.collect();
+        tokio::time::sleep(MINUTE * 3).await;
+        let request = [head(1 << 20), vec![7; (1 << 20) - FRAME_HEAD_BYTES]].concat();
+        let mut honest = FrameReader::new(request.as_slice(), shared.clone(), MINUTE, MINUTE);
+        let frame = timeout(MINUTE, honest.next()).await.expect("there is memory for it");
+        assert_eq!(frame.unwrap().unwrap().bytes, request[PREFIX_BYTES..]);
+        for ended in slow {
+            let ended = timeout(MINUTE * 60, ended).await.expect("it ends").unwrap();
+            assert!(matches!(ended, Err(FrameError::Stalled)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_have_not_room_together_are_read_one_after_the_other() {
+        let shared = shared();
+        let clients = (0..3).map(|_| {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let mut frames = FrameReader::new(server, shared.clone(), MINUTE, MINUTE);
+            tokio::spawn(async move {
+                client.write_all(&head(LARGEST)).await.unwrap();
+                client.write_all(&vec![0; LARGEST - FRAME_HEAD_BYTES]).await.unwrap();
+            });
+            tokio::spawn(async move {
+                let frame = frames.next().await.unwrap().unwrap();
+                // It takes longer to be answered than a client may stall.
+                tokio::time::sleep(MINUTE * 100).await;
+                frame.bytes.len()
+            })
+        });
+        for read in clients.collect::<Vec<_>>() {
+            assert_eq!(timeout(MINUTE * 1000, read).await.expect("it is read").unwrap(), LARGEST);
+        }
     }
 
     #[tokio::test(start_paused = true)]

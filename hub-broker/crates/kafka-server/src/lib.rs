@@ -23,6 +23,7 @@ mod errors;
 mod frame;
 mod hubs;
 pub mod limits;
+mod memory;
 mod response;
 mod server;
 mod session;

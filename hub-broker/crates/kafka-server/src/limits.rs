@@ -18,8 +18,13 @@ pub const IN_FLIGHT_REQUESTS_MAX: usize = 128;
 /// Bytes of such requests. One request may exceed it, but then it is alone.
 pub const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
 
-/// Requests up to this size do not count against the memory that all connections share.
+/// Requests up to this size, and the first so many bytes of larger ones, do not count against the memory that all
+/// connections share.
 pub const SMALL_REQUEST_BYTES: usize = 64 << 10;
+
+/// A request must arrive at this rate on average, one stall apart. Clients themselves give
+/// up on a request after 30 to 60 s.
+pub const REQUEST_BYTES_PER_SECOND_MIN: u64 = 64 << 10;
 
 /// The bytes from the length prefix that are looked at before memory for the rest is taken: api key (2) and
 /// version (2), correlation id (4).

@@ -7,9 +7,9 @@ use fetch::Fetch;
 use groups::Groups;
 use ingest::Ingest;
 use metadata::{Metadata, Principal};
-use tokio::sync::Semaphore;
 
 use crate::config::{Advertised, Config};
+use crate::memory::RequestMemory;
 
 /// Shared by all connections of a listener.
 pub(crate) struct Context {
@@ -19,8 +19,7 @@ pub(crate) struct Context {
     pub(crate) fetch: Fetch,
     pub(crate) groups: Groups,
     pub(crate) metadata: Metadata,
-    /// Memory for large requests, one permit a byte.
-    pub(crate) request_bytes: Arc<Semaphore>,
+    pub(crate) request_memory: RequestMemory,
 }
 
 impl Context {
@@ -32,9 +31,8 @@ impl Context {
         groups: Groups,
         metadata: Metadata,
     ) -> Self {
-        let bytes = config.request_bytes_held_max.max(crate::limits::RECORDS_REQUEST_BYTES_MAX);
-        let request_bytes = Arc::new(Semaphore::new(bytes));
-        Self { config, advertised, ingest, fetch, groups, metadata, request_bytes }
+        let request_memory = RequestMemory::new(config.request_bytes_held_max);
+        Self { config, advertised, ingest, fetch, groups, metadata, request_memory }
     }
 }
 
