@@ -26,7 +26,7 @@ use crate::args::{Arguments, Command};
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return program::outcome::usage(&error),
+        Err(error) => return program::outcome::usage("bridge", &error),
     };
     report("bridge", run(&arguments.command))
 }

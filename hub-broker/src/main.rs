@@ -16,7 +16,7 @@ use crate::args::{Arguments, Command};
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return program::outcome::usage(&error),
+        Err(error) => return program::outcome::usage("hub-broker", &error),
     };
     report("hub-broker", run(arguments.command))
 }

@@ -21,6 +21,12 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub enum ClientError {
     #[error("cannot reach a hub at {hub}: {source}; is it running? (hub-broker serve)")]
     Unreachable { hub: String, source: std::io::Error },
+    #[error("{hub:?} is not HOST:PORT, like 127.0.0.1:9092")]
+    Address { hub: String },
+    #[error("{hub} ended the connection; is it a hub's Kafka listener, and is the hub running?")]
+    Closed { hub: String },
+    #[error("{hub} does not answer")]
+    Silent { hub: String },
     #[error("the connection to {hub} broke: {source}")]
     Broken { hub: String, source: std::io::Error },
     #[error("{hub} does not speak Kafka's protocol as expected: {what}")]
@@ -29,11 +35,22 @@ pub enum ClientError {
 
 /// What the hub answered with an error code.
 #[derive(Debug, Error)]
-#[error("{what}: {error}{}", detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+#[error("{what}: {}{}", in_words(*error), detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
 pub struct Refused {
     pub what: String,
     pub error: ResponseError,
     pub detail: Option<String>,
+}
+
+/// The errors that people meet with these tools; the others go by Kafka's name.
+fn in_words(error: ResponseError) -> String {
+    match error {
+        ResponseError::UnknownTopicOrPartition => {
+            "there is no such topic; `hub-broker topic list` shows those there are".to_owned()
+        }
+        ResponseError::TopicAlreadyExists => "the topic is there already".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// Turns an error code into a `Refused`.
@@ -56,6 +73,11 @@ pub struct Client {
 
 impl Client {
     pub fn connect(hub: &str) -> Result<Self, ClientError> {
+        let is_address =
+            hub.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        if !is_address {
+            return Err(ClientError::Address { hub: hub.to_owned() });
+        }
         let stream = TcpStream::connect(hub)
             .and_then(|stream| {
                 stream.set_nodelay(true)?;
@@ -114,6 +136,12 @@ impl Client {
     }
 
     fn broken(&self, source: std::io::Error) -> ClientError {
-        ClientError::Broken { hub: self.hub.clone(), source }
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
+        let hub = self.hub.clone();
+        match source.kind() {
+            UnexpectedEof | ConnectionReset | BrokenPipe => ClientError::Closed { hub },
+            WouldBlock | TimedOut => ClientError::Silent { hub },
+            _ => ClientError::Broken { hub, source },
+        }
     }
 }

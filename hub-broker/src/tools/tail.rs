@@ -99,15 +99,24 @@ impl Tail<'_> {
     fn print(&self, partition: i32, offset: i64, record: &DecodedRecord) -> Result<(), Failure> {
         let line =
             if self.json { record.to_json().to_string() } else { for_people(partition, offset, record) };
-        // A reader that went away (head) ends the tail as it ends any other filter.
-        writeln!(std::io::stdout(), "{line}").map_err(Failure::run)
+        match writeln!(std::io::stdout(), "{line}") {
+            // The reader has seen enough, as `head` does.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            result => result.map_err(Failure::run),
+        }
     }
 }
 
 fn for_people(partition: i32, offset: i64, record: &DecodedRecord) -> String {
     let time = record.to_json()["time"].as_str().unwrap_or("untimed").to_owned();
     let device = record.device.as_deref().unwrap_or("-");
-    format!("{time}  {partition}/{offset}  {device}  {}", content(&record.content))
+    printable(&format!("{time}  {partition}/{offset}  {device}  {}", content(&record.content)))
+}
+
+/// What devices send must not steer the terminal, nor look like another record.
+fn printable(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 fn content(content: &Content) -> String {
@@ -131,5 +140,13 @@ fn value(value: &Value) -> String {
         Value::Text(text) => text.clone(),
         Value::Bool(flag) => flag.to_string(),
         Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(super::printable("a\u{1b}[2J\nb\u{9b}°C"), "a\\u{1b}[2J\\nb\\u{9b}°C");
     }
 }

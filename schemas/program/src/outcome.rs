@@ -53,7 +53,7 @@ pub fn one_line(error: impl Display) -> String {
 
 /// Ends a program whose command line could not be understood: help and version go to standard output with
 /// exit code 0, anything else is one line on standard error with exit code 2.
-pub fn usage(error: &clap::Error) -> ExitCode {
+pub fn usage(program: &str, error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -62,11 +62,12 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.to_string();
-            let what = text.lines().take_while(|line| !line.starts_with("Usage:"));
+            // clap's first paragraph says what is wrong; the rest is usage, which --help shows.
+            let what =
+                text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
             let what = one_line(what.collect::<Vec<_>>().join("\n"));
             let what = what.trim_start_matches("error:").trim().replace(" tip:", "; tip:");
-            let more = text.lines().last().filter(|line| line.starts_with("For more"));
-            eprintln!("{}{}", what, more.map(|_| "; --help shows what there is").unwrap_or_default());
+            eprintln!("{program}: {what}; --help shows what there is");
             ExitCode::from(2)
         }
     }

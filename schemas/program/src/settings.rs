@@ -99,11 +99,18 @@ fn explained(message: &str) -> String {
     let names: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
     match names.split_first() {
         Some((unknown, known)) => match nearest(unknown, known.iter().copied()) {
-            Some(near) => format!("unknown key `{unknown}`; did you mean `{near}`?"),
-            None => format!("unknown key `{unknown}`"),
+            Some(near) if is_alike(unknown, near) => {
+                format!("unknown key `{unknown}`; did you mean `{near}`?")
+            }
+            _ => format!("unknown key `{unknown}`; known are {}", known.join(", ")),
         },
         None => message,
     }
+}
+
+/// Whether one may be a slip for the other: no more than half of it is different.
+fn is_alike(unknown: &str, known: &str) -> bool {
+    strsim::damerau_levenshtein(unknown, known) * 2 <= known.chars().count()
 }
 
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -77,6 +77,12 @@ fn an_unknown_key_names_file_line_and_the_nearest_known_one() {
 }
 
 #[test]
+fn an_unknown_key_that_is_like_none_is_told_what_there_is() {
+    let message = refusal(Some("bogus = 1"), &[]);
+    assert!(message.contains("unknown key `bogus`; known are data_dir, linger_ms, listeners"), "{message}");
+}
+
+#[test]
 fn an_unknown_key_in_a_table_is_told_likewise() {
     let message = refusal(Some("[[listeners]]\nbnd = \"x\""), &[]);
     assert!(message.contains("unknown key `bnd`; did you mean `bind`?"), "{message}");

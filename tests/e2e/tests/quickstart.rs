@@ -147,6 +147,39 @@ fn a_port_in_use_is_told() {
 }
 
 #[test]
+fn another_hub_on_the_port_is_left_alone() {
+    let quickstart = Quickstart::new();
+    let folder = tempfile::tempdir().unwrap();
+    let other = testkit::Hub::started(folder.path());
+    let mut command = quickstart.command();
+    let output = command.env("HEADWATER_KAFKA_LISTEN", other.brokers()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("in use"), "{said}");
+    let listed = other.tool(&["topic", "list"]).output().unwrap();
+    assert!(
+        !String::from_utf8_lossy(&listed.stdout).contains("telemetry"),
+        "nothing was made in the other hub"
+    );
+}
+
+#[test]
+fn wrong_arguments_are_told_in_one_line() {
+    for (arguments, word) in [
+        (&["--seconds", "abc"][..], "whole number"),
+        (&["--data-dir"][..], "needs a folder"),
+        (&["--data-dir", "/dev/null"][..], "/dev/null"),
+        (&["--nonsense"][..], "--nonsense"),
+    ] {
+        let mut command = Command::new(root().join("deploy/quickstart"));
+        command.args(arguments).env("HEADWATER_BIN_DIR", binaries::path("hub-broker").parent().unwrap());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(word) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn missing_tools_are_named() {
     let mut command = Command::new("/bin/bash");
     let output = command.arg(root().join("deploy/quickstart")).env("PATH", "/nonexistent").output().unwrap();
