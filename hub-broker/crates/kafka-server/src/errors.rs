@@ -122,9 +122,10 @@ impl Refusal for SequenceError {
     fn kafka(&self) -> Code {
         match self {
             Self::OutOfOrder { .. } => Code::OutOfOrderSequenceNumber,
-            Self::UnknownStream => Code::UnknownProducerId,
+            // Clients begin anew under a higher epoch. They would after `OutOfOrder`, too, save librdkafka, for which a
+            // hole in front of the batch that is due is fatal.
+            Self::UnknownStream | Self::ProducerExpired { .. } => Code::UnknownProducerId,
             Self::ProducerFenced => Code::InvalidProducerEpoch,
-            Self::DuplicateButForgotten => Code::DuplicateSequenceNumber,
             Self::Fork { .. } | Self::WrongProducerId | Self::EmptyRange => Code::InvalidRecord,
         }
     }

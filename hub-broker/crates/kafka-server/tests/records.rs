@@ -232,6 +232,11 @@ async fn a_batch_sent_twice_is_stored_once() {
         builder.push(1, None, Some(b"once"), &[]).unwrap();
         builder.finish().unwrap()
     };
+    assert_eq!(
+        stored(&mut client, id, 9, idempotent(1)).await,
+        Err(45),
+        "sent ahead of one that was refused"
+    );
     assert_eq!(stored(&mut client, id, 9, idempotent(0)).await, Ok(0));
     assert_eq!(stored(&mut client, id, 9, idempotent(0)).await, Ok(0));
     assert_eq!(stored(&mut client, id, 9, idempotent(2)).await, Err(45));

@@ -135,7 +135,7 @@ impl PartitionLog {
             }
             Origin::Kafka | Origin::Hub if id == ProducerId::NONE => SequenceVerdict::Append,
             Origin::Kafka | Origin::Hub if id > ProducerId::NONE && !schemas::is_stream_id(id) => {
-                self.producers.check(id, ProducerEpoch(header.producer_epoch), range)
+                self.producers.check(id, ProducerEpoch(header.producer_epoch), range, self.log_start)
             }
             _ => SequenceVerdict::Refuse(SequenceError::WrongProducerId),
         }

@@ -59,9 +59,9 @@ pub enum SequenceError {
     /// A newer epoch of this producer has written.
     #[error("a newer epoch of the producer has written")]
     ProducerFenced,
-    /// Stored, but longer ago than the remembered batches, so it can be answered without an offset at most.
-    #[error("stored too long ago to say where")]
-    DuplicateButForgotten,
+    /// A producer that is not known and does not begin at 0, but may have been known once.
+    #[error("the producer has not written for too long and is not known any more")]
+    ProducerExpired { log_start: Offset },
     /// An agent's batch without a stream id, or another sender's with one.
     #[error("the producer id is not one for this kind of sender")]
     WrongProducerId,

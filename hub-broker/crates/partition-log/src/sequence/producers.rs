@@ -1,5 +1,8 @@
 //! Kafka's rule (KIP-98, `ProducerAppendInfo` and `ProducerStateEntry`): the last five batches of a producer
 //! are known by their exact ranges, the next must follow without a hole, an older epoch is fenced off.
+//!
+//! Where Kafka lets a producer without state begin anywhere, it must begin at 0 here: clients send several batches
+//! ahead, so the second may come alone when the first was refused. Stored, it would be in the first one's place.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -37,11 +40,22 @@ impl Producer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Producers {
     by_id: HashMap<ProducerId, Producer>,
+    /// The highest id that has expired. Ids are given out in rising blocks, so this tells most producers that were
+    /// forgotten from those that never wrote here, at the price of one number.
+    expired: Option<ProducerId>,
 }
 
 impl Producers {
     pub fn insert(&mut self, id: ProducerId, producer: Producer) {
         self.by_id.insert(id, producer);
+    }
+
+    pub fn expired(&self) -> Option<ProducerId> {
+        self.expired
+    }
+
+    pub fn set_expired(&mut self, highest: Option<ProducerId>) {
+        self.expired = highest;
     }
 
     /// In the order of their ids, so that equal states have equal bytes.
@@ -51,25 +65,33 @@ impl Producers {
         all
     }
 
-    /// A producer that is not known may begin anywhere, as in Kafka: its state may have expired.
-    pub fn check(&self, id: ProducerId, epoch: ProducerEpoch, range: Range) -> SequenceVerdict {
+    /// `log_start` is for the sender of a batch that is refused because its producer may have expired.
+    pub fn check(
+        &self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        range: Range,
+        log_start: Offset,
+    ) -> SequenceVerdict {
         let Some(producer) = self.by_id.get(&id) else {
-            return SequenceVerdict::Append;
+            return match expect_next(range, Sequence::ZERO) {
+                SequenceVerdict::Refuse(_) if Some(id) <= self.expired => {
+                    SequenceVerdict::Refuse(SequenceError::ProducerExpired { log_start })
+                }
+                verdict => verdict,
+            };
         };
         if epoch < producer.epoch {
             return SequenceVerdict::Refuse(SequenceError::ProducerFenced);
         }
         if epoch > producer.epoch {
-            return expect_next(range, Sequence(0));
+            return expect_next(range, Sequence::ZERO);
         }
         if let Some(known) = producer.remembered(range) {
             return SequenceVerdict::Duplicate { base_offset: Some(known.base_offset) };
         }
-        let next = producer.next().unwrap_or(range.base);
-        if range.is_below(next) {
-            return SequenceVerdict::Refuse(SequenceError::DuplicateButForgotten);
-        }
-        expect_next(range, next)
+        // Below `next` it is no duplicate for that: clients take a duplicate for stored.
+        expect_next(range, producer.next().unwrap_or(range.base))
     }
 
     pub fn appended(
@@ -98,9 +120,16 @@ impl Producers {
 
     /// Forgets who has not appended for `after_ms`, and says how many these were.
     pub fn expire(&mut self, stamp_ms: i64, after_ms: i64) -> usize {
-        let before = self.by_id.len();
-        self.by_id.retain(|_, producer| stamp_ms.saturating_sub(producer.last_stamp_ms) < after_ms);
-        before - self.by_id.len()
+        let Self { by_id, expired } = self;
+        let before = by_id.len();
+        by_id.retain(|id, producer| {
+            let kept = stamp_ms.saturating_sub(producer.last_stamp_ms) < after_ms;
+            if !kept {
+                *expired = (*expired).max(Some(*id));
+            }
+            kept
+        });
+        before - by_id.len()
     }
 }
 

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use schemas::{DeviceId, Offset, ProducerEpoch, ProducerId, Sequence};
 
-use super::SequenceError::{DuplicateButForgotten, Fork, OutOfOrder, ProducerFenced, UnknownStream};
+use super::SequenceError::{Fork, OutOfOrder, ProducerExpired, ProducerFenced, UnknownStream};
 use super::SequenceVerdict::{Append, Duplicate, Refuse};
 use super::*;
 use crate::limits::{DEVICE_STREAMS_MAX, PRODUCER_BATCHES, STREAM_BATCHES};
@@ -195,7 +195,11 @@ mod producers {
     const ID: ProducerId = ProducerId(7);
 
     fn check(producers: &Producers, epoch: i16, base: i32, count: u32) -> SequenceVerdict {
-        producers.check(ID, ProducerEpoch(epoch), range(base, count))
+        producers.check(ID, ProducerEpoch(epoch), range(base, count), Offset(50))
+    }
+
+    fn hole(expected: i32) -> SequenceVerdict {
+        Refuse(OutOfOrder { expected: Sequence(expected) })
     }
 
     fn append(producers: &mut Producers, epoch: i16, base: i32, count: u32, at: i64) {
@@ -216,8 +220,20 @@ mod producers {
     }
 
     #[test]
-    fn a_producer_that_is_not_known_may_begin_anywhere() {
-        assert_eq!(check(&Producers::default(), 0, 55, 5), Append);
+    fn a_producer_that_is_not_known_begins_at_zero() {
+        assert_eq!(check(&Producers::default(), 0, 0, 5), Append);
+        assert_eq!(check(&Producers::default(), 4, 0, 5), Append);
+        assert_eq!(check(&Producers::default(), 0, 55, 5), hole(0));
+    }
+
+    #[test]
+    fn a_batch_sent_ahead_does_not_take_the_place_of_one_that_was_refused() {
+        let mut producers = Producers::default();
+        // The batch 0..10 was refused for want of room and never came here.
+        assert_eq!(check(&producers, 0, 10, 10), hole(0));
+        assert_eq!(check(&producers, 0, 0, 10), Append);
+        append(&mut producers, 0, 0, 10, 100);
+        assert_eq!(check(&producers, 0, 10, 10), Append);
     }
 
     #[test]
@@ -227,13 +243,14 @@ mod producers {
     }
 
     #[test]
-    fn a_stored_range_that_is_not_exactly_remembered_is_no_answerable_duplicate() {
+    fn a_range_that_is_not_exactly_remembered_is_no_duplicate() {
         let mut producers = known();
-        assert_eq!(check(&producers, 3, 0, 9), Refuse(DuplicateButForgotten));
+        assert_eq!(check(&producers, 3, 0, 9), hole(20));
+        assert_eq!(check(&producers, 3, 0, 20), hole(20));
         for batch in 2..=PRODUCER_BATCHES as i32 {
             append(&mut producers, 3, batch * 10, 10, 300);
         }
-        assert_eq!(check(&producers, 3, 0, 10), Refuse(DuplicateButForgotten));
+        assert_eq!(check(&producers, 3, 0, 10), hole(60), "longer ago than is remembered");
     }
 
     #[test]
@@ -263,7 +280,7 @@ mod producers {
         append(&mut producers, 0, i32::MAX - 4, 10, 0);
         assert_eq!(check(&producers, 0, 5, 1), Append);
         assert_eq!(check(&producers, 0, i32::MAX - 4, 10), Duplicate { base_offset: Some(Offset(0)) });
-        assert_eq!(check(&producers, 0, i32::MAX, 1), Refuse(DuplicateButForgotten));
+        assert_eq!(check(&producers, 0, i32::MAX, 1), hole(5));
     }
 
     #[test]
@@ -272,7 +289,23 @@ mod producers {
         assert_eq!(producers.expire(200 + 999, 1000), 0);
         assert_eq!(check(&producers, 3, 55, 1), Refuse(OutOfOrder { expected: Sequence(20) }));
         assert_eq!(producers.expire(200 + 1000, 1000), 1);
-        assert_eq!(check(&producers, 3, 55, 1), Append);
+        assert_eq!(check(&producers, 3, 0, 1), Append);
+    }
+
+    #[test]
+    fn who_may_have_expired_is_told_from_who_never_wrote() {
+        let mut producers = known();
+        producers.appended(ProducerId(5), ProducerEpoch(0), range(0, 1), Offset(210), 210);
+        assert_eq!(producers.expire(5000, 1000), 2);
+        assert_eq!(producers.expired(), Some(ID));
+        let of = |id| producers.check(ProducerId(id), ProducerEpoch(3), range(20, 5), Offset(50));
+        let expired = Refuse(ProducerExpired { log_start: Offset(50) });
+        assert_eq!([of(5), of(7)], [expired; 2]);
+        assert_eq!(of(8), hole(0));
+        // It goes on under a higher epoch.
+        assert_eq!(check(&producers, 4, 0, 5), Append);
+        append(&mut producers, 4, 0, 5, 300);
+        assert_eq!(check(&producers, 4, 5, 5), Append);
     }
 
     proptest! {
@@ -291,14 +324,12 @@ mod producers {
                 let base = (next - back).max(0);
                 let remembered = of_epoch.iter().rev().take(PRODUCER_BATCHES);
                 let exact = remembered.into_iter().find(|batch| (batch.1, batch.2) == (base, count));
-                let expected = if all.is_empty() || base == next && epoch >= current {
+                let expected = if base == next && (all.is_empty() || epoch >= current) {
                     Append
                 } else if epoch < current {
                     Refuse(ProducerFenced)
                 } else if let Some(batch) = exact {
                     Duplicate { base_offset: Some(Offset(batch.3)) }
-                } else if base + i64::from(count) <= next {
-                    Refuse(DuplicateButForgotten)
                 } else {
                     Refuse(OutOfOrder { expected: Sequence(next as i32) })
                 };

@@ -1,7 +1,7 @@
 //! The state's bytes.
 //!
 //! ```text
-//! version u8 = 1
+//! version u8 = 2
 //! partition: topic UUID 16 | index i32
 //! options: segment bytes u32
 //! log start i64 | last stable offset i64 | next segment id u64 | running hash u32
@@ -11,6 +11,7 @@
 //! epochs: count u32, each   epoch i32 | first offset i64
 //! producers: count u32, each by rising id
 //!     id i64 | epoch i16 | last stamp i64 | batches u8, each   base i32 | count u32 | base offset i64
+//! highest expired producer i64 (not in version 1; -1 without any)
 //! devices: count u32, each by rising name
 //!     name length u8 | name | streams u8, longest untouched first, each
 //!         id i64 | next i32 | batches u8, each   base i32 | CRC as sent u32 | base offset i64
@@ -34,7 +35,9 @@ use crate::limits::{DEVICE_STREAMS_MAX, PRODUCER_BATCHES, STREAM_BATCHES};
 use crate::options::LogOptions;
 use crate::sequence::{DeviceStreams, Producer, ProducerBatch, Producers, Stream, StreamBatch, Streams};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Without the highest expired producer.
+const VERSION_1: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 const COMPACTED: u8 = 1;
 
@@ -58,6 +61,7 @@ pub(super) fn encode(state: &PartitionState) -> Vec<u8> {
         out.put_i64(start.0);
     }
     put_producers(&mut out, &state.producers);
+    out.put_i64(state.producers.expired().unwrap_or(ProducerId::NONE).0);
     put_streams(&mut out, &state.streams);
     let checksum = crc32c::crc32c(&out);
     out.put_u32(checksum);
@@ -123,21 +127,21 @@ fn put_streams(out: &mut Vec<u8>, streams: &Streams) {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<PartitionState, DecodeStateError> {
-    match bytes.first() {
+    let version = match bytes.first() {
         None => return Err(DecodeStateError::Malformed),
-        Some(&VERSION) => {}
+        Some(&version @ (VERSION_1 | VERSION)) => version,
         Some(&version) => return Err(DecodeStateError::UnknownVersion(version)),
-    }
+    };
     let body_bytes = bytes.len().checked_sub(CHECKSUM_BYTES).ok_or(DecodeStateError::Malformed)?;
     let (body, mut checksum) = bytes.split_at(body_bytes);
     if crc32c::crc32c(body) != checksum.get_u32() {
         return Err(DecodeStateError::Checksum);
     }
-    decode_body(&body[1..]).ok_or(DecodeStateError::Malformed)
+    decode_body(&body[1..], version).ok_or(DecodeStateError::Malformed)
 }
 
 /// `None` where the bytes end early, go on for too long, or hold what was never written.
-fn decode_body(mut input: &[u8]) -> Option<PartitionState> {
+fn decode_body(mut input: &[u8], version: u8) -> Option<PartitionState> {
     let input = &mut input;
     let id = take_id(input)?;
     let options = LogOptions { segment_bytes: input.try_get_u32().ok()? };
@@ -150,6 +154,10 @@ fn decode_body(mut input: &[u8]) -> Option<PartitionState> {
     let mut producers = Producers::default();
     for (id, producer) in take_list(input, take_producer)? {
         producers.insert(id, producer);
+    }
+    if version > VERSION_1 {
+        let highest = ProducerId(input.try_get_i64().ok()?);
+        producers.set_expired(Some(highest).filter(|id| *id > ProducerId::NONE));
     }
     let mut streams = Streams::default();
     for (device, list) in take_list(input, take_device)? {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use ingest::ProduceError;
-use shards::Appended;
+use shards::{AppendError, Appended, SequenceError};
 
 use crate::answer::Head;
 use crate::topics::TopicRef;
@@ -41,7 +41,14 @@ impl PartitionAnswer {
 
     pub(super) fn refused(index: i32, error_code: i16, error: Option<&ProduceError>) -> Self {
         let message = error.map(ToString::to_string);
-        Self { index, error_code, message, base_offset: -1, append_time_ms: -1, log_start: -1 }
+        // The Java client sends the same batch again and again until it is told where the log starts.
+        let log_start = match error {
+            Some(ProduceError::Append(AppendError::Sequence(SequenceError::ProducerExpired {
+                log_start,
+            }))) => log_start.0,
+            _ => -1,
+        };
+        Self { index, error_code, message, base_offset: -1, append_time_ms: -1, log_start }
     }
 
     /// For the log, where the client is told nothing.

@@ -4,6 +4,7 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
 use schemas::Offset;
+use shards::{AppendError, SequenceError};
 use uuid::Uuid;
 
 use super::*;
@@ -93,6 +94,22 @@ fn responses_of_every_version_are_read_by_a_client() {
         let told = partitions[1].error_message.as_ref().map(ToString::to_string);
         assert_eq!(told, (version >= 8).then(|| refusal.to_string()));
     }
+}
+
+#[test]
+fn an_expired_producer_is_told_where_the_log_starts() {
+    let error = SequenceError::ProducerExpired { log_start: Offset(7) };
+    let refusal = ProduceError::Append(AppendError::Sequence(error));
+    let head = head(9);
+    let refused = PartitionAnswer::refused(0, errors::code(&head, &refusal), Some(&refusal));
+    let name = TopicRef::Name("telemetry".to_owned());
+    let mut body = BytesMut::new();
+    for chunk in response::encode(&[TopicAnswer { name, partitions: vec![refused] }], &head) {
+        body.extend_from_slice(&chunk);
+    }
+    let answer = ProduceResponse::decode(&mut body, 9).unwrap();
+    let partition = &answer.responses[0].partition_responses[0];
+    assert_eq!((partition.error_code, partition.log_start_offset), (59, 7));
 }
 
 proptest! {
