@@ -47,13 +47,14 @@ impl EpochHistory {
     }
 
     /// The largest epoch not above `epoch`, and where it ends: what OffsetForLeaderEpoch answers.
-    /// `log_end` is the end of the latest epoch. `None` for an epoch that is above or below all that are known.
+    /// `log_end` is the end of the latest epoch. `None` for one that is above all that are known. One below them wrote
+    /// data that is gone, and ended at the latest where the first known one begins: nothing was taken back.
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
-        if self.latest()? < epoch {
+        if epoch <= LeaderEpoch::NONE || self.latest()? < epoch {
             return None;
         }
         let after = self.entries.partition_point(|(known, _)| *known <= epoch);
-        let known = self.entries[after.checked_sub(1)?].0;
+        let known = after.checked_sub(1).map_or(epoch, |at| self.entries[at].0);
         let end = self.entries.get(after).map_or(log_end, |(_, began)| *began);
         Some((known, end))
     }
@@ -72,7 +73,8 @@ mod tests {
     fn an_epoch_ends_where_the_next_begins_and_the_latest_at_the_logs_end() {
         let history = history(&[(2, 0), (5, 10), (6, 25)]);
         let end_of = |epoch| history.end_of(LeaderEpoch(epoch), Offset(30)).map(|(e, o)| (e.0, o.0));
-        assert_eq!(end_of(1), None);
+        assert_eq!(end_of(1), Some((1, 0)), "one whose data is gone ended where the first known one begins");
+        assert_eq!(end_of(-1), None, "no epoch at all");
         assert_eq!(end_of(2), Some((2, 10)));
         assert_eq!(end_of(4), Some((2, 10)), "an epoch that wrote nothing is answered by the one before");
         assert_eq!(end_of(5), Some((5, 25)));

@@ -48,7 +48,7 @@ impl PartitionReader {
         self.shared.view.load().epochs.latest().unwrap_or(LeaderEpoch::NONE)
     }
 
-    /// The largest epoch not above `epoch`, and its end offset.
+    /// The largest epoch not above `epoch`, or itself where that is forgotten, and its end offset.
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         let view = self.shared.view.load();
         view.epochs.end_of(epoch, view.end)
