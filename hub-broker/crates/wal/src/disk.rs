@@ -44,6 +44,12 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// True when an error means that a file cannot be opened while so many are, by the process or on the whole system:
+/// nothing has happened to it.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 pub struct RealDisk {
     dir: PathBuf,
     handle: File,

@@ -89,7 +89,7 @@ impl Wal {
         self.inner.shared.post(|inbox| inbox.releases.push((group, through_index)));
     }
 
-    /// False while the disk has no room for the next file: the owner refuses proposals until it is true again. What
+    /// False while the next file cannot be made, for want of room on the disk or of file descriptors: the owner refuses proposals until it is true again. What
     /// is in flight then still fits into the current file, or waits for room.
     pub fn has_room(&self) -> bool {
         self.inner.shared.has_room()
@@ -220,6 +220,7 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
         own_jobs,
         free,
         wanted,
+        to_rewrite: None,
         rewrite: None,
     };
     let threads =

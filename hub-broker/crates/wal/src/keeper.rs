@@ -3,7 +3,7 @@
 
 use crate::{
     codec::Generation,
-    disk::{Disk, DiskFile, is_full, write_all_at},
+    disk::{Disk, DiskFile, is_full, is_out_of_files, write_all_at},
     fail::{Fail, Failure},
     file_header::{FileHeader, file_name, unfinished_name},
     frame::GroupId,
@@ -23,15 +23,18 @@ use std::{
     time::Duration,
 };
 
+/// Per group, the live entries of a file: those above the first index, up to the second.
+pub type Ranges = BTreeMap<GroupId, (u64, u64)>;
+
 pub enum Job {
     /// The file of this id will be needed.
     Prepare(u64),
     /// The file of this name is not needed any more.
     Free(String),
-    /// Copy the live entries of `file`: per group those above the first index, up to the second.
+    /// Copy the live entries of `file`.
     Rewrite {
         file: u64,
-        ranges: BTreeMap<GroupId, (u64, u64)>,
+        ranges: Ranges,
     },
     /// The last step's copies are durable.
     RewriteOn,
@@ -48,6 +51,8 @@ pub struct Keeper {
     pub own_jobs: Sender<Job>,
     pub free: Vec<String>,
     pub wanted: Option<u64>,
+    /// To be copied as soon as the file can be opened.
+    pub to_rewrite: Option<(u64, Ranges)>,
     pub rewrite: Option<Rewrite>,
 }
 
@@ -63,13 +68,11 @@ impl Keeper {
         loop {
             self.prepare()?;
             self.trim()?;
+            self.begin_rewrite()?;
             match self.next_job() {
                 Some(Job::Prepare(id)) => self.wanted = Some(id),
                 Some(Job::Free(name)) => self.free.push(name),
-                Some(Job::Rewrite { file, ranges }) => {
-                    self.rewrite = Some(Rewrite::survey(self.disk.as_ref(), file, ranges)?);
-                    self.rewrite_on()?;
-                }
+                Some(Job::Rewrite { file, ranges }) => self.to_rewrite = Some((file, ranges)),
                 Some(Job::RewriteOn) => self.rewrite_on()?,
                 Some(Job::Stop) => return Ok(()),
                 None => {}
@@ -79,7 +82,7 @@ impl Keeper {
 
     /// The next job, or nothing when it is time to look for room again.
     fn next_job(&self) -> Option<Job> {
-        if self.wanted.is_none() {
+        if self.wanted.is_none() && self.to_rewrite.is_none() {
             return Some(self.jobs.recv().unwrap_or(Job::Stop));
         }
         match self.jobs.recv_timeout(self.room_retry) {
@@ -94,12 +97,12 @@ impl Keeper {
         match make_file(self.disk.as_ref(), id, self.file_bytes, &mut self.free, &self.shared) {
             Ok(file) => {
                 self.wanted = None;
-                self.shared.set_room(true);
+                self.shared.set_room(Ok(()));
                 self.shared.post(|inbox| inbox.spare = Some(file));
                 Ok(())
             }
-            Err(error) if is_full(&error) => {
-                self.shared.set_room(false);
+            Err(error) if is_full(&error) || is_out_of_files(&error) => {
+                self.shared.set_room(Err(&error));
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted && self.shared.is_stopping() => Ok(()),
@@ -122,6 +125,19 @@ impl Keeper {
             })?;
         }
         Ok(())
+    }
+
+    fn begin_rewrite(&mut self) -> Result<(), Failure> {
+        let Some((file, ranges)) = &self.to_rewrite else { return Ok(()) };
+        match Rewrite::survey(self.disk.as_ref(), *file, ranges) {
+            Ok(rewrite) => {
+                self.to_rewrite = None;
+                self.rewrite = Some(rewrite);
+                self.rewrite_on()
+            }
+            Err(failure) if is_out_of_files(&failure.error) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Hands the writer the next step's copies, or says that all are durable.

@@ -3,9 +3,11 @@
 use crate::{
     codec::{Commit, FrameHeader, Kind},
     disk::Disk,
+    error::OpenError,
     fail::Failure,
     file_header::file_name,
     frame::{Frame, GroupId},
+    keeper::Ranges,
     limits::{FILE_HEADER_BYTES, REWRITE_STEP_BYTES},
     reader::{Found, FrameReader},
     recovery::open_file,
@@ -27,13 +29,12 @@ type Places = BTreeMap<GroupId, BTreeMap<u64, Found>>;
 
 impl Rewrite {
     /// Finds the entries in `ranges`: per group above the first index, up to the second.
-    pub fn survey(
-        disk: &dyn Disk,
-        file: u64,
-        ranges: BTreeMap<GroupId, (u64, u64)>,
-    ) -> Result<Rewrite, Failure> {
+    pub fn survey(disk: &dyn Disk, file: u64, ranges: &Ranges) -> Result<Rewrite, Failure> {
         let failed = |error| failure(disk, file, 0, error);
-        let opened = open_file(disk, &file_name(file)).map_err(|error| failed(io::Error::other(error)))?;
+        let opened = open_file(disk, &file_name(file)).map_err(|error| match error {
+            OpenError::Io { error, .. } => failed(error),
+            error => failed(io::Error::other(error)),
+        })?;
         let opened = opened.ok_or_else(|| failed(damaged()))?;
         let mut reader = FrameReader::new(opened.file, &opened.header);
         let mut places: Places = ranges.keys().map(|&group| (group, BTreeMap::new())).collect();
@@ -48,8 +49,8 @@ impl Rewrite {
             }
         }
         let mut left: Vec<Found> = Vec::new();
-        for (group, (above, up_to)) in ranges {
-            let of_group = places.remove(&group).unwrap_or_default();
+        for (group, &(above, up_to)) in ranges {
+            let of_group = places.remove(group).unwrap_or_default();
             left.extend(
                 of_group.into_values().filter(|found| (above + 1..=up_to).contains(&found.header.index)),
             );

@@ -7,6 +7,7 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
+    io,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -73,12 +74,12 @@ impl Shared {
         self.room.load(Ordering::Acquire)
     }
 
-    pub fn set_room(&self, room: bool) {
-        if self.room.swap(room, Ordering::AcqRel) != room {
-            if room {
-                tracing::info!("the disk has room for the next file of the write-ahead log again");
-            } else {
-                tracing::warn!("the disk has no room for the next file of the write-ahead log");
+    /// Notes whether the next file could be made.
+    pub fn set_room(&self, made: Result<(), &io::Error>) {
+        if self.room.swap(made.is_ok(), Ordering::AcqRel) != made.is_ok() {
+            match made {
+                Ok(()) => tracing::info!("there is room for the next file of the write-ahead log again"),
+                Err(error) => tracing::warn!(%error, "no room for the next file of the write-ahead log"),
             }
         }
         self.arrived.notify_one();

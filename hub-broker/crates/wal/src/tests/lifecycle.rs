@@ -155,6 +155,32 @@ fn a_full_disk_stops_nothing_but_new_files() {
 }
 
 #[test]
+fn a_process_with_too_many_files_open_stops_nothing_but_new_files() {
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk);
+    write(&wal, vec![entry(9, 1, b"one")]);
+    for index in 1..=100 {
+        // Now the next file cannot be opened, now the oldest one, to copy what the idle group has in it.
+        disk.refuse_opens(2);
+        write(&wal, vec![entry(1, index, &[1; 2000])]);
+        wal.release(GroupId(1), index);
+    }
+    eventually("the idle group's entry is copied", || !disk.file_names().contains(&file_name(1)));
+    eventually("there is room", || wal.has_room());
+    disk.refuse_opens(u32::MAX);
+    let filled = wal.stats().files + 1;
+    (101..120).for_each(|index| wal.write(vec![entry(1, index, &[1; 2000])], Box::new(|_| {})));
+    eventually("a new file cannot be had", || !wal.has_room());
+    disk.refuse_opens(0);
+    write(&wal, vec![entry(1, 120, b"")]);
+    assert!(wal.stats().files >= filled);
+    wal.close();
+    let (_wal, recovered) = open(&disk);
+    assert_eq!(indexes(&recovered, 9), [1]);
+    assert_eq!(indexes(&recovered, 1).last(), Some(&120));
+}
+
+#[test]
 fn releasing_gives_room_while_the_writer_waits_for_it() {
     let disk = SimDisk::new(1);
     disk.set_room(Some(2 * FILE_BYTES));

@@ -35,6 +35,8 @@ struct State {
     operations_left: Option<u64>,
     /// What new files may still take.
     room: Option<u64>,
+    /// So many more attempts to open a file meet a process that has too many open.
+    opens_refused: u32,
     syncs: u64,
     /// Syncs do nothing.
     unsynced: bool,
@@ -53,6 +55,7 @@ impl SimDisk {
             random: StdRng::seed_from_u64(seed),
             operations_left: None,
             room: None,
+            opens_refused: 0,
             syncs: 0,
             unsynced: false,
         })))
@@ -71,6 +74,11 @@ impl SimDisk {
 
     pub fn set_room(&self, room: Option<u64>) {
         self.0.lock().room = room;
+    }
+
+    /// The process has too many files open for so many more attempts to open one.
+    pub fn refuse_opens(&self, count: u32) {
+        self.0.lock().opens_refused = count;
     }
 
     pub fn syncs(&self) -> u64 {
@@ -93,6 +101,7 @@ impl SimDisk {
             random,
             operations_left: None,
             room: state.room,
+            opens_refused: 0,
             syncs: 0,
             unsynced: false,
         })))
@@ -135,6 +144,14 @@ impl State {
     fn change(&mut self, change: DirectoryChange) {
         change.apply(&mut self.names);
         self.changes.push(change);
+    }
+
+    fn open_one(&mut self) -> io::Result<()> {
+        if self.opens_refused == 0 {
+            return Ok(());
+        }
+        self.opens_refused -= 1;
+        Err(rustix::io::Errno::MFILE.into())
     }
 
     /// Counts an operation; fails once the machine has stopped.
@@ -184,6 +201,7 @@ impl Disk for SimDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
         state.operate()?;
+        state.open_one()?;
         let inode = state.inodes.len();
         state.inodes.push(Inode::default());
         state.change(DirectoryChange::Name(name.to_owned(), inode));
@@ -191,7 +209,8 @@ impl Disk for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.open_one()?;
         let inode = *state.names.get(name).ok_or_else(missing)?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
