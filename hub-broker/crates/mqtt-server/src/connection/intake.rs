@@ -198,7 +198,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether the publish is to be stored: a QoS 2 one whose id is not released yet has been already.
     fn is_new(&mut self, publish: &Publish<'_>) -> Result<bool, Close> {
+        let is_known = publish.qos == Qos::ExactlyOnce && self.session.received.knows(publish.packet_id);
+        let is_bounded = self.client.version == Version::V5 && publish.qos != Qos::AtMostOnce && !is_known;
         let waiting = self.window.acks_waiting() + self.session.received.unreleased();
+        // Before the id is noted: a kept session would never answer it again.
+        if is_bounded && waiting >= usize::from(RECEIVE_MAXIMUM) {
+            return Err(Close::ReceiveMaximum);
+        }
         if publish.qos == Qos::ExactlyOnce {
             match self.session.received.publish(publish.packet_id) {
                 Verdict::New => {}
@@ -209,10 +215,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Ok(false);
                 }
             }
-        }
-        let is_bounded = self.client.version == Version::V5 && publish.qos != Qos::AtMostOnce;
-        if is_bounded && waiting >= usize::from(RECEIVE_MAXIMUM) {
-            return Err(Close::ReceiveMaximum);
         }
         Ok(true)
     }

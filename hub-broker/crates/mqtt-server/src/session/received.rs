@@ -38,6 +38,12 @@ impl Received {
         }
     }
 
+    /// Whether a publish with this id was received and is not released yet.
+    #[must_use]
+    pub fn knows(&self, id: u16) -> bool {
+        self.ids.contains_key(&id)
+    }
+
     pub fn stored(&mut self, id: u16) {
         if self.ids.insert(id, State::Stored) != Some(State::Stored) {
             self.stored += 1;

@@ -92,6 +92,24 @@ async fn a_kept_session_stores_a_qos_2_publish_once_across_connections() {
 }
 
 #[tokio::test]
+async fn a_qos_2_publish_beyond_the_receive_maximum_is_taken_when_there_is_room_again() {
+    let hub = Hub::start().await;
+    let (mut client, _) = Client::connect_with(&hub, keeps(5, "c")).await;
+    let over = mqtt_server::limits::RECEIVE_MAXIMUM + 1;
+    let packets: Vec<u8> = (1..=over).flat_map(|id| publish(5, 4, id, "a", &[], b"x")).collect();
+    client.send(&packets).await;
+    assert_eq!(client.end().await, Some(0x93));
+    let (mut client, _) = Client::connect_with(&hub, keeps(5, "c")).await;
+    client.send(&ack(PUBREL, 1)).await;
+    assert_eq!(client.read().await.unwrap().kind(), PUBCOMP);
+    client.send(&publish(5, 4 | 8, over, "a", &[], b"x")).await;
+    let answer = client.read().await.unwrap();
+    assert_eq!((answer.kind(), answer.id()), (PUBREC, over));
+    assert_eq!(hub.records("mqtt").len(), usize::from(over));
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn a_kept_session_is_given_what_it_missed() {
     let hub = Hub::start().await;
     let (mut client, _) = Client::connect_with(&hub, keeps(5, "c")).await;
