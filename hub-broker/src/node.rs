@@ -31,6 +31,7 @@ pub fn serve(settings: &NodeSettings) -> Result<(), Failure> {
 
 async fn run(settings: &NodeSettings) -> Result<(), Failure> {
     let asked_to_stop = signals::termination().map_err(Failure::run)?;
+    listeners::check_addresses(settings)?;
     let core = Core::start(settings).await?;
     let listeners = match Listeners::bind(settings, &core).await {
         Ok(listeners) => listeners,

@@ -19,6 +19,19 @@ pub struct Listeners {
     http: admin_server::Server,
 }
 
+/// Whether all addresses can be had, asked before anything is recovered: an address in use is told at once, and
+/// the data directory is left as it is.
+pub fn check_addresses(settings: &NodeSettings) -> Result<(), Failure> {
+    for (key, address) in [
+        ("mqtt_listen", settings.mqtt_listen),
+        ("kafka_listen", settings.kafka_listen),
+        ("http_listen", settings.http_listen),
+    ] {
+        std::net::TcpListener::bind(address).map_err(|error| taken(key, address, &error))?;
+    }
+    Ok(())
+}
+
 impl Listeners {
     /// Takes all addresses, or none.
     pub async fn bind(settings: &NodeSettings, core: &Core) -> Result<Self, Failure> {
