@@ -1,5 +1,7 @@
 //! Benchmarks: both sides in one run, in turns, and a ratio. A benchmark asserts nothing: it prints.
 
 pub mod apache_kafka;
+pub mod load;
+pub mod memory;
 pub mod mqtt_load;
 pub mod report;

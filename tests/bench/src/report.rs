@@ -24,3 +24,16 @@ fn range(figures: &[f64]) -> String {
     let high = figures.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     format!("{:.0} ({low:.0} to {high:.0})", median(figures))
 }
+
+/// One line about a figure that has an upper limit to hold.
+pub fn at_most(what: &str, unit: &str, found: f64, aim: f64) {
+    let verdict = if found < aim { "holds" } else { "does not hold" };
+    println!("{what}: {found:.1} {unit} (aim below {aim:.0}: {verdict})");
+}
+
+/// One line about figures that have a lower limit to reach.
+pub fn at_least(what: &str, unit: &str, found: &[f64], aim: f64) {
+    let ratio = median(found) / aim;
+    let verdict = if ratio >= 1.0 { "holds" } else { "does not hold" };
+    println!("{what}: {} {unit}, ratio {ratio:.2} to the aim of {aim:.0} ({verdict})", range(found));
+}
