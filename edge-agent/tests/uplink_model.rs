@@ -21,6 +21,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => Just(Op::Answer),
         1 => (1u64..2000).prop_map(|ms| Op::Wait { ms }),
         1 => Just(Op::Restart),
+        1 => Just(Op::Unadmit),
     ]
 }
 
@@ -174,6 +175,49 @@ fn a_broker_that_knows_no_topics_gets_nothing() {
     });
     assert!(world.to_hub.is_empty());
     assert!(world.core.held().unwrap().contains("telemetry"));
+}
+
+#[test]
+fn a_topic_that_was_deleted_and_made_again_is_written_to_after_another_connect() {
+    let mut world = World::new(64 << 20, 0);
+    run(&mut world, &[Op::Append { records: 2 }, CONNECT]);
+    let old = world.hub.known_streams()[0];
+    world.replace_topic(Some(4));
+    run(&mut world, &[Op::Append { records: 2 }]);
+    assert_eq!(world.hub.log, [0, 1, 2, 3]);
+    assert_eq!(world.hub.headers, [("stream-start".to_owned(), format!("1 {old} forgotten"))]);
+    assert_eq!(world.admissions_asked, 1);
+}
+
+#[test]
+fn a_topic_that_was_made_again_with_fewer_partitions_takes_a_new_stream() {
+    let mut world = World::new(64 << 20, 0);
+    run(&mut world, &[Op::Append { records: 2 }, CONNECT]);
+    let old = world.hub.known_streams()[0];
+    assert!(world.hub.partitions[&old] > 0, "the device's partition of four is not the only one of one");
+    world.replace_topic(Some(1));
+    run(&mut world, &[Op::Append { records: 2 }, Op::Append { records: 1 }]);
+    assert_eq!(world.hub.log, [0, 1, 2, 3, 4]);
+    assert!(world.hub.partitions.values().all(|partition| *partition == 0));
+    assert_eq!(world.hub.headers, [("stream-start".to_owned(), format!("1 {old} forgotten"))]);
+}
+
+#[test]
+fn a_hub_without_the_topic_is_asked_ever_less_often_by_another_connect() {
+    let mut world = World::new(64 << 20, 0);
+    world.partitions = None;
+    run_without_settling(&mut world, &[CONNECT, Op::Append { records: 1 }]);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let wait = world.core.deadline_ms().unwrap() - world.now_ms;
+        waits.push(wait);
+        run_without_settling(&mut world, &[Op::Wait { ms: wait }]);
+    }
+    assert_eq!(waits, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    assert_eq!(world.admissions_asked, 9);
+    world.partitions = Some(4);
+    run(&mut world, &[]);
+    assert_eq!(world.hub.log, [0]);
 }
 
 #[test]

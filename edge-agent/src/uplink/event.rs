@@ -99,4 +99,6 @@ pub enum DropReason {
     Stalled,
     /// There is a topic that CONNECT did not name: connect again at once.
     NewTopic,
+    /// The hub has to admit a topic anew, which it does at CONNECT: connect again at once.
+    NotAdmitted,
 }

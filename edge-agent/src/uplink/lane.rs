@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
+use schemas::headers::StreamStartReason;
 use schemas::{PartitionIndex, ProducerId, Sequence, TopicName, device_partition};
 
 use super::event::{Action, Answer};
@@ -30,6 +31,8 @@ pub(super) enum Phase {
     Holding {
         until_ms: u64,
         why: String,
+        /// Only another CONNECT can change the hub's answer.
+        needs_connect: bool,
     },
 }
 
@@ -166,6 +169,11 @@ impl Lane {
         matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. }))
     }
 
+    /// Whether it has waited for long enough for another connection.
+    pub fn is_due_for_connect(&self, now_ms: u64) -> bool {
+        matches!(&self.phase, Phase::Holding { until_ms, needs_connect: true, .. } if *until_ms <= now_ms)
+    }
+
     /// When the lane wants to be looked at again.
     pub fn wake_ms(&self, connection: &Connection) -> Option<u64> {
         match &self.phase {
@@ -182,9 +190,13 @@ impl Lane {
         {
             self.phase = Phase::Flowing;
         }
-        if self.phase != Phase::Flowing || shared.partition_count(&self.topic).is_none() {
+        if self.phase != Phase::Flowing {
             return false;
         }
+        let Some(partition_count) = shared.partition_count(&self.topic) else {
+            self.await_admission(shared);
+            return false;
+        };
         let Some(item) = self.queue.front() else {
             self.ask_for_more(shared);
             return false;
@@ -193,7 +205,7 @@ impl Lane {
         if is_other_stream {
             return false;
         }
-        match self.obstacle(item, shared) {
+        match self.obstacle(item, partition_count, shared) {
             Obstacle::None => {}
             Obstacle::Wait => return false,
             Obstacle::Amend(amendment) => {
@@ -221,7 +233,7 @@ impl Lane {
     }
 
     /// What keeps the next entry from being sent.
-    fn obstacle(&self, item: &Item, shared: &Shared) -> Obstacle {
+    fn obstacle(&self, item: &Item, partition_count: i32, shared: &Shared) -> Obstacle {
         let number = item.number;
         match &item.content {
             Content::Damaged => return Obstacle::Amend(Amendment::Repair { lane: self.id, number }),
@@ -243,17 +255,31 @@ impl Lane {
         if !item.is_continuous {
             return Obstacle::Amend(Amendment::Repair { lane: self.id, number });
         }
-        if item.placement.partition.is_some() {
-            return Obstacle::None;
+        match item.placement.partition {
+            Some(partition) if partition.0 < partition_count => return Obstacle::None,
+            // Partitions are never taken away: this is another topic of the same name, which knows no stream.
+            Some(_) => {
+                let reason = StreamStartReason::Forgotten;
+                return Obstacle::Amend(Amendment::Move { lane: self.id, number, whole: true, reason });
+            }
+            None => {}
         }
         // The stream before it leaves the buffer before this one begins: its partition is forgotten then.
         if self.first < number {
             return Obstacle::Trim;
         }
-        let Some(count) = shared.partition_count(&self.topic) else { return Obstacle::Wait };
-        let partition = device_partition(&shared.device, count);
+        let partition = device_partition(&shared.device, partition_count);
         let (stored, stream) = (item.stored, item.placement.stream);
         Obstacle::Amend(Amendment::Begin { lane: self.id, stored, stream, partition })
+    }
+
+    /// The hub did not admit the topic when the connection began: it is asked again by another one.
+    fn await_admission(&mut self, shared: &mut Shared) {
+        let connection = shared.connection.as_ref().filter(|connection| !connection.is_dropped);
+        let was_named = connection.is_some_and(|connection| connection.named.contains(&self.topic));
+        if was_named && !self.is_drained() {
+            self.hold_for_connect(shared.no_partitions(&self.topic), shared);
+        }
     }
 
     /// Whether there may be an entry from this number on: the last one is a step below `next`.

@@ -56,6 +56,7 @@ impl Core {
             Event::PingAnswered => self.with_connection(|connection, _| connection.ping_ms = None),
             Event::Timer => self.check_stall(),
         }
+        self.check_admissions();
         self.pump();
         std::mem::take(&mut self.shared.actions)
     }
@@ -85,7 +86,7 @@ impl Core {
             _ if connection.named.contains(&lane.topic)
                 && self.shared.partition_count(&lane.topic).is_none() =>
             {
-                Some(format!("the hub does not say how many partitions {} has", lane.topic))
+                Some(self.shared.no_partitions(&lane.topic))
             }
             _ => None,
         })
@@ -161,6 +162,16 @@ impl Core {
         if let Some(connection) = self.shared.connection.as_mut().filter(stalled) {
             connection.is_dropped = true;
             self.shared.actions.push(Action::Drop(DropReason::Stalled));
+        }
+    }
+
+    /// A lane that only another CONNECT can help has waited for long enough.
+    fn check_admissions(&mut self) {
+        let is_due = self.lanes.iter().any(|lane| lane.is_due_for_connect(self.shared.now_ms));
+        let connection = self.shared.connection.as_mut().filter(|connection| !connection.is_dropped);
+        if let Some(connection) = connection.filter(|_| is_due) {
+            connection.is_dropped = true;
+            self.shared.actions.push(Action::Drop(DropReason::NotAdmitted));
         }
     }
 

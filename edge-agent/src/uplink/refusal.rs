@@ -69,7 +69,9 @@ impl Lane {
                 );
             }
             reason::TOPIC_NAME_INVALID => {
-                self.hold(format!("the hub has no place for {}", self.topic), FAULT_HOLD_MS, shared);
+                // The topic may have been deleted: a connection's admission is of that one, not of the next of
+                // its name.
+                self.hold_for_connect(format!("the hub has no place for {}", self.topic), shared);
             }
             code => self.hold(format!("the hub refused with reason {code:#04x}"), FAULT_HOLD_MS, shared),
         }
@@ -133,12 +135,28 @@ impl Lane {
         shared.act(Action::Amend { lane: self.id, amendment });
     }
 
-    pub fn hold(&mut self, why: String, (shortest, longest): (u64, u64), shared: &mut Shared) {
+    /// Waits, and then asks again on this connection.
+    pub fn hold(&mut self, why: String, bounds_ms: (u64, u64), shared: &mut Shared) {
+        self.wait(why, bounds_ms, false, shared);
+    }
+
+    /// Waits, and then asks again on another connection.
+    pub fn hold_for_connect(&mut self, why: String, shared: &mut Shared) {
+        self.wait(why, FAULT_HOLD_MS, true, shared);
+    }
+
+    fn wait(
+        &mut self,
+        why: String,
+        (shortest, longest): (u64, u64),
+        needs_connect: bool,
+        shared: &mut Shared,
+    ) {
         let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
         self.holds += 1;
         tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");
         shared.act(Action::InFlight { lane: self.id, end: 0 });
-        self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why };
+        self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why, needs_connect };
     }
 }
 

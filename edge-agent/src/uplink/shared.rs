@@ -36,6 +36,11 @@ impl Shared {
         self.actions.push(action);
     }
 
+    /// Why nothing is sent where CONNACK did not tell a topic's partitions, for people.
+    pub fn no_partitions(&self, topic: &TopicName) -> String {
+        format!("the hub does not say how many partitions {topic} has")
+    }
+
     /// The hub's partition count of a topic: without it, it is not a hub that stores it.
     pub fn partition_count(&self, topic: &TopicName) -> Option<i32> {
         let connection = self.connection.as_ref().filter(|connection| !connection.is_dropped)?;

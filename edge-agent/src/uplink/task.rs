@@ -210,7 +210,9 @@ impl Uplink {
             let actions = self.core.handle(self.now(), event);
             if let Some(reason) = self.perform(actions, Some(connection)).await? {
                 return Ok(Some(match reason {
-                    DropReason::NewTopic => Turn::Ended(Ended::OnPurpose, String::new()),
+                    DropReason::NewTopic | DropReason::NotAdmitted => {
+                        Turn::Ended(Ended::OnPurpose, String::new())
+                    }
                     DropReason::Stalled => {
                         Turn::Ended(Ended::Failed, "the hub has not answered for a while".to_owned())
                     }

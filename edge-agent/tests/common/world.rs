@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use edge_agent::buffer::{Amendment, Buffer, LaneView};
-use edge_agent::uplink::{Action, Answer, Core, Event, Facts, Now, reason};
+use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, reason};
 use uuid::Uuid;
 
 use super::{Hub, append, batch, device, open, topic};
@@ -35,6 +35,8 @@ pub enum Op {
     },
     /// The process ends at once and another begins.
     Restart,
+    /// The hub takes nothing for the topic any more on this connection; the next one is admitted to it.
+    Unadmit,
 }
 
 pub struct World {
@@ -47,6 +49,12 @@ pub struct World {
     pub hub: Hub,
     pub now_ms: u64,
     pub is_connected: bool,
+    /// The partitions of the hub's topic; none where there is none.
+    pub partitions: Option<i32>,
+    /// Whether the connection may write to it.
+    pub is_admitted: bool,
+    /// How often the agent wanted another connection.
+    pub admissions_asked: usize,
     pub window: u64,
     pub to_hub: VecDeque<(u64, i32, Bytes)>,
     pub to_agent: VecDeque<(u64, Answer)>,
@@ -72,6 +80,9 @@ impl World {
             hub: Hub::default(),
             now_ms: 0,
             is_connected: false,
+            partitions: Some(4),
+            is_admitted: false,
+            admissions_asked: 0,
             window: 0,
             to_hub: VecDeque::new(),
             to_agent: VecDeque::new(),
@@ -106,13 +117,25 @@ impl World {
                 self.tell(Event::Timer).await;
             }
             Op::Restart => self.restart().await,
+            Op::Unadmit => self.is_admitted = false,
         }
+    }
+
+    /// Deletes the topic with everything that it knows of streams, and makes it again with so many partitions.
+    pub fn replace_topic(&mut self, partitions: Option<i32>) {
+        for stream in self.hub.known_streams() {
+            self.hub.forget(stream);
+        }
+        self.partitions = partitions;
+        self.is_admitted = false;
     }
 
     pub fn deliver(&mut self, busy: bool) {
         if let Some((token, partition, payload)) = self.to_hub.pop_front() {
             let answer = if busy {
                 Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() }
+            } else if !self.is_admitted || self.partitions.is_none_or(|count| partition >= count) {
+                Answer { reason: reason::TOPIC_NAME_INVALID, ..Answer::default() }
             } else {
                 self.hub.publish(partition, &payload)
             };
@@ -121,12 +144,18 @@ impl World {
     }
 
     pub async fn connect(&mut self, receive_maximum: u16) {
-        self.is_connected = true;
-        self.window = u64::from((receive_maximum / 2).max(1));
-        let partitions = [(topic(), 4)].into();
-        let facts = Facts { receive_maximum, max_packet_bytes: None, partitions };
-        self.tell(Event::Connected { facts, named: vec![topic()] }).await;
+        let connected = self.connected(receive_maximum);
+        self.tell(connected).await;
         self.lanes().await;
+    }
+
+    fn connected(&mut self, receive_maximum: u16) -> Event {
+        self.is_connected = true;
+        self.is_admitted = self.partitions.is_some();
+        self.window = u64::from((receive_maximum / 2).max(1));
+        let partitions = self.partitions.map(|count| (topic(), count)).into_iter().collect();
+        let facts = Facts { receive_maximum, max_packet_bytes: None, partitions };
+        Event::Connected { facts, named: vec![topic()] }
     }
 
     pub async fn disconnect(&mut self) {
@@ -219,6 +248,14 @@ impl World {
                         self.buffer().amend(amendment).await.unwrap();
                         events.extend(self.lane_events());
                         events.push_back(Event::Amended { lane });
+                    }
+                    Action::Drop(DropReason::NotAdmitted) => {
+                        self.admissions_asked += 1;
+                        self.to_hub.clear();
+                        self.to_agent.clear();
+                        events.push_back(Event::Disconnected);
+                        events.push_back(self.connected(40));
+                        events.extend(self.lane_events());
                     }
                     Action::Drop(reason) => panic!("no reason to drop: {reason:?}"),
                 }
