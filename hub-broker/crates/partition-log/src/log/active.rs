@@ -24,6 +24,8 @@ pub(super) struct Active {
     written: SegmentState,
     /// Open from the first write after a checkpoint to the next checkpoint.
     handles: Option<Handles>,
+    /// Files were created, and no write has said so yet.
+    created: bool,
     staged: Vec<Staged>,
     staged_bytes: usize,
     staged_entries: Vec<IndexEntry>,
@@ -50,6 +52,7 @@ impl Active {
             next: state,
             written: state,
             handles: None,
+            created: false,
             staged: Vec::new(),
             staged_bytes: 0,
             staged_entries: Vec::new(),
@@ -113,12 +116,12 @@ impl Active {
         base
     }
 
-    /// Writes what is staged. Returns whether files were created on the way.
+    /// Writes what is staged. Returns whether files were created on the way, now or by calls that failed.
     pub fn write(&mut self) -> Result<bool, LogError> {
         if self.staged.is_empty() {
             return Ok(false);
         }
-        let created = self.open()?;
+        self.open()?;
         // The index goes first: if there is no space for it, nothing has happened yet.
         if self.files.tail.read().entries().len() + self.staged.len() > INDEX_TAIL_ENTRIES_MAX {
             self.write_index()?;
@@ -134,7 +137,7 @@ impl Active {
         self.written = self.next;
         self.staged.clear();
         self.staged_bytes = 0;
-        Ok(created)
+        Ok(std::mem::take(&mut self.created))
     }
 
     /// Brings the index file up to what has been written.
@@ -156,9 +159,9 @@ impl Active {
         Ok(())
     }
 
-    fn open(&mut self) -> Result<bool, LogError> {
+    fn open(&mut self) -> Result<(), LogError> {
         if self.handles.is_some() {
-            return Ok(false);
+            return Ok(());
         }
         let fresh = self.written.bytes == 0;
         let open = |kind| {
@@ -166,7 +169,8 @@ impl Active {
             file.map(Arc::new).map_err(|source| LogError::from_io(&self.files.path(kind), source))
         };
         self.handles = Some(Handles { log: open(FileKind::Log)?, index: open(FileKind::Index)? });
-        Ok(fresh)
+        self.created |= fresh;
+        Ok(())
     }
 
     /// What was written since the last call, with the handles it was written through.
