@@ -78,13 +78,14 @@ fn split(
     let (grant, gap_records_max) = (&GatewayGrant::NONE, inner.config.gap_records_max);
     let rules = Rules {
         origin: OriginRules::Agent { device, grant, gap_records_max },
-        max_batch_bytes: AGENT_BATCH_BYTES_MAX.min(topic.config.max_message_bytes),
+        max_batch_bytes: AGENT_BATCH_BYTES_MAX,
         depth: inner.config.depth,
         keys_required: true,
     };
     let mut good: Vec<RawBatch> = Vec::with_capacity(1);
     loop {
-        match next(&mut payload, &rules, good.first(), good.len()) {
+        let next = next(&mut payload, &rules, good.first(), good.len());
+        match next.and_then(|batch| fits(batch, topic.config.max_message_bytes)) {
             Ok(Some(batch)) => good.push(batch),
             Ok(None) => return (good, None),
             Err(error) => {
@@ -110,6 +111,14 @@ fn next(
     }
     validate(&batch, rules)?;
     Ok(Some(batch))
+}
+
+/// Of a sound batch, whether the topic takes one of its size.
+fn fits(batch: Option<RawBatch>, max: usize) -> Result<Option<RawBatch>, AgentError> {
+    match batch.as_ref().map(|batch| batch.header().total_bytes()) {
+        Some(bytes) if bytes > max => Err(AgentError::TopicTakesLess { bytes, max }),
+        _ => Ok(batch),
+    }
 }
 
 /// Gathers the outcomes of one publish's batches.

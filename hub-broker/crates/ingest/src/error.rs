@@ -38,6 +38,10 @@ pub enum AgentError {
     TooManyBatches(usize),
     #[error("the publish carries batches of more than one stream")]
     MixedStreams,
+    /// No fault of the batch, which other topics would take. Sending it again helps when the topic's
+    /// `max.message.bytes` has been raised.
+    #[error("the batch has {bytes} bytes, and the topic takes {max}")]
+    TopicTakesLess { bytes: usize, max: usize },
     /// The batch breaks a rule of `design/batch.md`. Sending it again does not help.
     #[error(transparent)]
     Invalid(#[from] BatchError),

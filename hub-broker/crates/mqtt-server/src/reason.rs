@@ -95,6 +95,7 @@ fn agent_error(error: &AgentError) -> (u8, &'static str) {
         AgentError::Empty => (code::PAYLOAD_FORMAT_INVALID, "no batch"),
         AgentError::TooManyBatches(_) => (code::PAYLOAD_FORMAT_INVALID, "too many batches in one publish"),
         AgentError::MixedStreams => (code::PAYLOAD_FORMAT_INVALID, "batches of more than one stream"),
+        AgentError::TopicTakesLess { .. } => (code::TOPIC_NAME_INVALID, "larger than the log topic takes"),
         // The key is right for another device: the batch is sound, its sender is not.
         AgentError::Invalid(BatchError::KeyNotAllowed { .. }) => {
             (code::NOT_AUTHORIZED, "a record's key is another device's")

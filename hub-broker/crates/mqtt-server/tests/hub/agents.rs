@@ -88,6 +88,22 @@ async fn the_stored_bytes_are_the_agents() {
 }
 
 #[tokio::test]
+async fn a_topic_that_takes_smaller_batches_than_agents_send_is_at_fault_itself() {
+    let hub = Hub::start().await;
+    hub.create_topic("telemetry", 4, &[("max.message.bytes", "200")]).await;
+    let mut client = agent(&hub).await;
+    let large = batch(0, &["x".repeat(200).as_str()]);
+    let answer = client.published(1, 1, TOPIC, &large).await;
+    assert_eq!((answer.kind(), answer.reason()), (PUBACK, 0x90), "{answer:?}");
+    let mut flipped = large;
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    assert_eq!(client.published(1, 2, TOPIC, &flipped).await.reason(), 0x99, "it fits into no topic");
+    assert_eq!(client.published(1, 3, TOPIC, &batch(0, &["small"])).await.reason(), 0);
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn rule_the_crc_must_be_right() {
     let mut flipped = batch(0, &["a"]);
     let last = flipped.len() - 1;
