@@ -12,7 +12,7 @@ use metadata::{Principal, Topic};
 use parking_lot::Mutex;
 use schemas::limits::AGENT_BATCH_BYTES_MAX;
 use schemas::{DeviceId, GatewayGrant, OriginRules, PartitionIndex, RawBatch, Rules, ShardId, validate};
-use shards::{Append, AppendError, Appended, Origin};
+use shards::{Append, AppendDone, AppendError, Appended, Origin};
 
 use crate::error::{AgentError, AgentRefusal};
 use crate::limits::AGENT_BATCHES_PER_PUBLISH_MAX;
@@ -44,20 +44,21 @@ pub(crate) fn agent_batches(
         return done(Err(refusal));
     }
     let join = Arc::new(Mutex::new(Join::new(good.len(), refused, done)));
-    for (index, batch) in good.into_iter().enumerate() {
+    let appends = good.into_iter().enumerate().map(|(index, batch)| {
         let origin = Origin::Agent { device: device.clone(), sent_crc: batch.header().crc };
         let append =
             Append { partition: topic.partition_id(partition), origin, batch: batch.bytes().clone() };
         let join = Arc::clone(&join);
-        let answer = Box::new(move |outcome| {
+        let answer: AppendDone = Box::new(move |outcome| {
             // The guard ends with this statement: the callback runs without it.
             let finished = join.lock().answer(index, outcome);
             if let Some((done, outcome)) = finished {
                 done(outcome);
             }
         });
-        inner.metadata.shards().append(shard, append, answer);
-    }
+        (shard, append, answer)
+    });
+    inner.metadata.shards().append_all(appends);
 }
 
 fn admit(principal: &Principal, topic: &Topic, partition: PartitionIndex) -> Result<ShardId, AgentError> {

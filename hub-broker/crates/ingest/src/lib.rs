@@ -29,6 +29,7 @@ pub use authorize::Denied;
 pub use config::{Clock, Config, system_clock};
 pub use error::{AgentError, AgentRefusal, PlainError, ProduceError};
 pub use plain::{PlainMessage, PlainStored};
+pub use produce::Produced;
 pub use shards::{AppendError, SequenceError};
 
 /// Hears once what became of a Kafka producer's batch.
@@ -58,16 +59,10 @@ impl Ingest {
         Self { inner: Arc::new(Inner { metadata, config, plain }) }
     }
 
-    /// Stores one RecordBatch as a Kafka producer sent it: exactly one batch, of magic 2.
-    pub fn produce(
-        &self,
-        principal: &Principal,
-        topic: &Topic,
-        partition: PartitionIndex,
-        records: Bytes,
-        done: ProduceDone,
-    ) {
-        produce::produce(&self.inner, principal, topic, partition, records, done);
+    /// Stores the RecordBatches of one request of a Kafka producer, each answered on its own. All are checked first,
+    /// then they are handed on together.
+    pub fn produce<'a>(&self, principal: &Principal, batches: impl IntoIterator<Item = Produced<'a>>) {
+        produce::produce(&self.inner, principal, batches);
     }
 
     /// Stores an agent's publish: one or more batches of one stream, back to back. They are judged in order; the

@@ -3,27 +3,38 @@
 use bytes::{Bytes, BytesMut};
 use metadata::{CleanupPolicy, Principal, TimestampType, Topic};
 use schemas::{OriginRules, PartitionIndex, RawBatch, Rules, ShardId, patch_log_append_time, validate};
-use shards::{Append, Origin};
+use shards::{Append, AppendDone, AppendError, Origin};
 
 use crate::error::ProduceError;
 use crate::{Inner, ProduceDone, authorize};
 
-pub(crate) fn produce(
+/// What a producer sends to one partition.
+pub struct Produced<'a> {
+    pub topic: &'a Topic,
+    pub partition: PartitionIndex,
+    /// Exactly one RecordBatch of magic 2, as it came.
+    pub records: Bytes,
+    pub done: ProduceDone,
+}
+
+pub(crate) fn produce<'a>(
     inner: &Inner,
     principal: &Principal,
-    topic: &Topic,
-    partition: PartitionIndex,
-    records: Bytes,
-    done: ProduceDone,
+    batches: impl IntoIterator<Item = Produced<'a>>,
 ) {
-    match prepare(inner, principal, topic, partition, records) {
-        Ok((shard, append)) => inner.metadata.shards().append(
-            shard,
-            append,
-            Box::new(move |outcome| done(outcome.map_err(ProduceError::from))),
-        ),
-        Err(error) => done(Err(error)),
+    let mut good: Vec<(ShardId, Append, AppendDone)> = Vec::new();
+    for Produced { topic, partition, records, done } in batches {
+        match prepare(inner, principal, topic, partition, records) {
+            Ok((shard, append)) => {
+                let done = Box::new(move |outcome: Result<_, AppendError>| {
+                    done(outcome.map_err(ProduceError::from));
+                });
+                good.push((shard, append, done));
+            }
+            Err(error) => done(Err(error)),
+        }
     }
+    inner.metadata.shards().append_all(good);
 }
 
 fn prepare(

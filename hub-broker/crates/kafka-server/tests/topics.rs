@@ -67,7 +67,8 @@ async fn a_topic_is_made_by_being_named_only_where_the_client_wants_it() {
     let made = describe(&mut client, "sensors", true).await;
     assert_eq!((made.topics[0].error_code, made.topics[0].partitions.len()), (0, 4));
     assert_eq!(describe(&mut client, "no good", true).await.topics[0].error_code, 17);
-    assert_eq!(describe(&mut client, "__hidden", true).await.topics[0].error_code, 3);
+    assert_eq!(describe(&mut client, "__hidden", false).await.topics[0].error_code, 3);
+    assert_eq!(describe(&mut client, "__hidden", true).await.topics[0].error_code, 17, "it never will be");
     hub.stop().await;
 }
 
@@ -114,6 +115,19 @@ async fn admin_tools_find_settings_cluster_and_coordinator() {
     for version in 1..=4 {
         let answer = client.call(&request, version).await;
         assert_eq!((answer.results[0].error_code, answer.results[0].configs.len()), (0, 1));
+    }
+    // Null is every setting, also where all of them are defaults.
+    let every = request.resources[0].clone().with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![every]);
+    for version in 1..=4 {
+        let answer = client.call(&request, version).await;
+        let setting = |name: &str| {
+            let configs = answer.results[0].configs.iter();
+            configs.filter(|config| config.name.as_str() == name).map(|config| config.value.clone()).collect()
+        };
+        let found: Vec<_> = setting("max.message.bytes");
+        assert_eq!(found, [Some(StrBytes::from_static_str("1048588"))], "version {version}");
+        assert_eq!(setting("retention.ms").len(), 1, "version {version}");
     }
     let cluster = client.call(&DescribeClusterRequest::default(), 1).await;
     assert_eq!((cluster.error_code, cluster.brokers.len(), cluster.controller_id.0), (0, 1, 1));

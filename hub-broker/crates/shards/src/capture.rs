@@ -16,7 +16,7 @@ use crate::partitions::PartitionSet;
 pub(crate) struct Captured {
     pub position: Position,
     pub group: GroupState,
-    /// `None` if the disk is too full even for what is held back: then there is only something to sync and to
+    /// `None` if the disk is too full even for what is held back, or too many files are open: then there is only something to sync and to
     /// remove, and the next capture brings the states.
     pub states: Option<States>,
     /// Written since the last capture, and to be synced before anything refers to it.

@@ -29,7 +29,7 @@ pub(crate) enum Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Running,
-    /// An entry cannot be applied for want of room; it is tried again with every tick.
+    /// An entry cannot be applied for want of room, on the disk or for another open file; it is tried again with every tick.
     Paused,
     /// An entry is of an unknown version. Only another version of the program can go on.
     Stopped,
@@ -71,7 +71,7 @@ struct Applying {
 }
 
 enum ApplyError {
-    NoSpace,
+    NoSpace(LogError),
     Unknown(UnknownEntry),
 }
 
@@ -147,10 +147,8 @@ impl Group {
                 self.perform(action, outbox);
             }
             let before = self.applied.0;
-            let ran = self.standing == Standing::Running;
-            self.apply_committed();
-            if ran && self.standing == Standing::Paused {
-                tracing::warn!(group = %self.id, after = before, "the shard waits for room on the disk");
+            if let Some(error) = self.apply_committed() {
+                tracing::warn!(group = %self.id, after = before, %error, "the shard waits for room");
             }
             if self.applied.0 > before {
                 event = Some(Event::Applied { index: self.applied.0 });
@@ -238,12 +236,13 @@ impl Group {
         }
     }
 
-    fn apply_committed(&mut self) {
+    /// Returns what it had to pause for, if it had to.
+    fn apply_committed(&mut self) -> Option<LogError> {
         while self.standing == Standing::Running {
             let Some(mut applying) =
                 self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))
             else {
-                return;
+                return None;
             };
             let applied = match &mut applying {
                 Ok(applying) => self.machine.apply(applying),
@@ -251,12 +250,15 @@ impl Group {
             };
             match (applied, applying) {
                 (Ok(()), Ok(applying)) => self.finish(applying),
-                (Err(ApplyError::NoSpace), Ok(applying)) => self.pause(applying),
-                (Err(ApplyError::Unknown(error)), _) | (Ok(()) | Err(ApplyError::NoSpace), Err(error)) => {
-                    self.stop(error);
+                (Err(ApplyError::NoSpace(error)), Ok(applying)) => {
+                    self.pause(applying);
+                    return Some(error);
                 }
+                (Err(ApplyError::Unknown(error)), _)
+                | (Ok(()) | Err(ApplyError::NoSpace(_)), Err(error)) => self.stop(error),
             }
         }
+        None
     }
 
     fn begin_next(&mut self) -> Option<Result<Applying, UnknownEntry>> {
@@ -354,10 +356,10 @@ fn apply_metadata(
     }
 }
 
-/// Anything but a full disk ends the process: nobody knows any more what the segments hold.
+/// Anything but want of room ends the process: nobody knows any more what the segments hold.
 fn no_space(error: LogError) -> ApplyError {
     match error {
-        LogError::NoSpace { .. } => ApplyError::NoSpace,
+        LogError::NoSpace { .. } => ApplyError::NoSpace(error),
         error => crate::fail::stop("a partition's log failed", &error),
     }
 }

@@ -69,24 +69,40 @@ impl Shards {
 
     /// Hands one batch to its shard. Never blocks; `done` hears what became of it.
     pub fn append(&self, shard: ShardId, request: Append, done: AppendDone) {
+        self.append_all(std::iter::once((shard, request, done)));
+    }
+
+    /// Hands batches to their shards, in their order. Those that arrive together are written together, so batches of
+    /// one request do not wait for two writes. Never blocks.
+    pub fn append_all(&self, requests: impl IntoIterator<Item = (ShardId, Append, AppendDone)>) {
+        let mut ways: Vec<Vec<Message>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for (shard, request, done) in requests {
+            match self.admit(shard, &request) {
+                Ok((place, permit)) => {
+                    let answer = Answer::append(done, permit);
+                    let request = Request { command: Command::Append(request), answer };
+                    ways[place.executor].push(Message::Request { slot: place.slot, request });
+                }
+                Err(error) => done(Err(error)),
+            }
+        }
+        for (inbox, messages) in self.inboxes.iter().zip(ways).filter(|(_, messages)| !messages.is_empty()) {
+            inbox.push_all(messages.into_iter());
+        }
+    }
+
+    /// Where a batch goes, and the room for it.
+    fn admit(&self, shard: ShardId, request: &Append) -> Result<(Place, Permit), AppendError> {
         let bytes = request.batch.len();
         let max = self.shared.batch_bytes_max;
         if bytes > max {
-            return done(Err(AppendError::TooLarge { bytes, max }));
+            return Err(AppendError::TooLarge { bytes, max });
         }
         if !BatchHeader::parse(&request.batch).is_ok_and(|header| header.total_bytes() == bytes) {
-            return done(Err(AppendError::Malformed));
+            return Err(AppendError::Malformed);
         }
-        let Some(place) = self.place(shard) else {
-            return done(Err(AppendError::UnknownPartition));
-        };
-        match self.permit(bytes as u64, true) {
-            Ok(permit) => {
-                let answer = Answer::append(done, permit);
-                self.request(place, Request { command: Command::Append(request), answer });
-            }
-            Err(refusal) => done(Err(refusal.into())),
-        }
+        let place = self.place(shard).ok_or(AppendError::UnknownPartition)?;
+        Ok((place, self.permit(bytes as u64, true)?))
     }
 
     /// The same as a future.

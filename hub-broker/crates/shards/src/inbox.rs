@@ -38,13 +38,18 @@ impl<M> Inbox<M> {
 
     /// Puts a message in. One that comes too late is dropped, which answers whoever waits for it.
     pub(crate) fn push(&self, message: M) {
+        self.push_all(std::iter::once(message));
+    }
+
+    /// Puts messages in of which the owner takes all or none at once, so that they can share an entry and a write.
+    pub(crate) fn push_all(&self, messages: impl ExactSizeIterator<Item = M>) {
         let mut state = self.shared.state.lock();
         if state.closed {
             // Whoever is answered by the drop must not find the lock taken.
             drop(state);
-            return drop(message);
+            return drop(messages);
         }
-        state.messages.push(message);
+        state.messages.extend(messages);
         let wake = std::mem::take(&mut state.asleep);
         drop(state);
         if wake {

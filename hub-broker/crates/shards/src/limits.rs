@@ -30,6 +30,10 @@ pub const RESERVE_MARGIN_BYTES: u64 = 16 * MIB;
 pub const QUEUED_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
 /// What one queued request costs besides its batch.
 pub const REQUEST_OVERHEAD_BYTES: u64 = 256;
+/// Segment and index files that are kept open for readers, over all partitions.
+pub const READ_FILES_MAX: usize = 512;
+/// But no more than this part of what the process may open: most is for connections and for what is written.
+pub const READ_FILES_SHARE: usize = 16;
 /// A write to the WAL that takes longer than this ends the process.
 pub const WAL_STALL_MAX: Duration = Duration::from_secs(30);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.

@@ -55,8 +55,8 @@ impl Space {
         let full = free < needed || !self.wal.has_room();
         if self.full.swap(full, Ordering::Relaxed) != full {
             match full {
-                true => tracing::warn!(free, needed, "the disk is nearly full: appends are refused"),
-                false => tracing::info!(free, "the disk has room again"),
+                true => tracing::warn!(free, needed, "there is no room: appends are refused"),
+                false => tracing::info!(free, "there is room again"),
             }
         }
     }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use checkpoint::{Loaded, Store};
 use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
 use partition_log::{FileCache, PartitionLog, PartitionState};
+use rustix::process::{Resource, getrlimit};
 use schemas::PartitionId;
 use wal::{GroupId, GroupLog, SyncMode, Wal};
 
@@ -23,7 +24,7 @@ use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
 use crate::group::{Group, Machine};
 use crate::inbox::Inbox;
-use crate::limits::{BATCH_BYTES_MAX, SHARD_COUNT_MAX};
+use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
 use crate::order::Order;
 use crate::partitions::PartitionSet;
 use crate::readers::Readers;
@@ -134,6 +135,12 @@ fn remove_unnamed_partitions(dir: &DataDir, loaded: &[Option<Loaded>]) -> Result
     Ok(())
 }
 
+/// How many files to keep open for readers.
+fn read_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    limit.map_or(READ_FILES_MAX, |limit| READ_FILES_MAX.min(limit / READ_FILES_SHARE))
+}
+
 fn run(
     config: &Config,
     dir: DataDir,
@@ -145,7 +152,7 @@ fn run(
     let (orders, received) = channel();
     let readers = Readers::default();
     let shared = Arc::new(shared(config, &dir, &wal, &readers, orders));
-    let ground = Ground { log: dir.log(), files: FileCache::default(), readers, seed: config.seed };
+    let ground = Ground { log: dir.log(), files: FileCache::new(read_files_max()), readers, seed: config.seed };
     let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
     let mut parts: Vec<Vec<Found>> = (0..count).map(|_| Vec::new()).collect();
     for found in found {

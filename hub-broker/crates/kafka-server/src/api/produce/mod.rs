@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::ProduceError;
+use ingest::{ProduceError, Produced};
 use kafka_protocol::messages::{ApiKey, ProduceRequest as Documented, ProduceResponse as Answered};
 use kafka_protocol::protocol::HeaderVersion;
 use metadata::{TimestampType, Topic, View};
@@ -59,14 +59,16 @@ fn begin(session: &Arc<Session>, head: Head, mut body: Reader) -> Result<Pending
     let refusal = refusal_of_all(&head, &request);
     let deadline = Instant::now() + timeout(request.timeout_ms);
     let acks = request.acks;
+    let mut batches = Vec::new();
     let topics: Vec<_> = request
         .topics
         .into_iter()
         .map(|topic| {
-            let handed = hand_on_topic(session, &head, &view, &topic, refusal);
+            let handed = take_topic(&head, &view, &topic, refusal, &mut batches);
             (topic.name, handed)
         })
         .collect();
+    session.context.ingest.produce(&session.principal, batches);
     Ok(Pending::begun(async move {
         let mut answers = Vec::with_capacity(topics.len());
         for (name, handed) in topics {
@@ -89,44 +91,43 @@ fn timeout(asked_ms: i32) -> Duration {
     asked.clamp(crate::limits::PRODUCE_TIMEOUT_MIN, PRODUCE_TIMEOUT_MAX)
 }
 
-fn hand_on_topic(
-    session: &Session,
+fn take_topic<'a>(
     head: &Head,
-    view: &View,
+    view: &'a View,
     topic: &TopicData,
     refusal: Option<i16>,
+    batches: &mut Vec<Produced<'a>>,
 ) -> Vec<Handed> {
     let found = topic.name.find(view);
-    let hand_on = |partition: &PartitionData| {
+    let take_partition = |partition: &PartitionData| {
         let outcome = match (refusal, found) {
             (Some(code), _) => Err(code),
             (None, None) => Err(errors::no_such_topic(head, &topic.name)),
-            (None, Some(found)) => hand_on(session, head, found, partition),
+            (None, Some(found)) => take(head, found, partition, batches),
         };
         let log_append_time =
             found.is_some_and(|topic| topic.config.timestamp_type == TimestampType::LogAppend);
         Handed { index: partition.index, outcome, log_append_time }
     };
-    topic.partitions.iter().map(hand_on).collect()
+    topic.partitions.iter().map(take_partition).collect()
 }
 
-fn hand_on(
-    session: &Session,
+fn take<'a>(
     head: &Head,
-    topic: &Topic,
+    topic: &'a Topic,
     partition: &PartitionData,
+    batches: &mut Vec<Produced<'a>>,
 ) -> Result<oneshot::Receiver<Outcome>, i16> {
     if !has_partition(topic, partition.index) {
         return Err(errors::unknown_topic(head));
     }
     let records: Bytes = partition.records.clone().unwrap_or_default();
     let (done, outcome) = oneshot::channel();
-    let index = PartitionIndex(partition.index);
     let done = Box::new(move |outcome| {
         // The connection may be gone; the batch is stored all the same.
         let _ = done.send(outcome);
     });
-    session.context.ingest.produce(&session.principal, topic, index, records, done);
+    batches.push(Produced { topic, partition: PartitionIndex(partition.index), records, done });
     Ok(outcome)
 }
 
