@@ -26,7 +26,7 @@ pub const FILL_STEP_BYTES: usize = 1024 * 1024;
 /// Live frames of an idle group are rewritten in steps of this size.
 pub const REWRITE_STEP_BYTES: usize = 256 * 1024;
 /// Released files that wait to be used again; more are removed.
-pub const FREE_FILES_MAX: usize = 2;
+pub const FREE_FILES_MAX: usize = 4;
 /// The oldest file is emptied by rewriting when this many files are in use.
 pub const REWRITE_FILES: usize = 4;
 /// A group that wrote nothing into this many of the newest files is idle.
