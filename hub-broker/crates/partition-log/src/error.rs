@@ -61,9 +61,10 @@ impl fmt::Display for DamageKind {
 /// Why the log could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The disk is full. Nothing has changed; the same call may be made again when there is room.
-    #[error("no space left to write {}", file.display())]
-    NoSpace { file: PathBuf },
+    /// The disk is full, or too many files are open. Nothing has changed; the same call may be made again when there
+    /// is room.
+    #[error("no room to write {}: {source}", file.display())]
+    NoSpace { file: PathBuf, source: io::Error },
     /// The leader epoch went backwards, which consensus rules out.
     #[error("leader epoch {given} is below the partition's {current}")]
     EpochWentBack { given: LeaderEpoch, current: LeaderEpoch },
@@ -79,10 +80,19 @@ impl LogError {
     pub(crate) fn from_io(file: &Path, source: io::Error) -> Self {
         match Errno::from_io_error(&source) {
             // FBIG is the process's own limit on the size of a file: to be raised like a disk that is full.
-            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Self::NoSpace { file: file.to_owned() },
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+                Self::NoSpace { file: file.to_owned(), source }
+            }
+            // Said of a file that is to be opened, so that nothing has happened to it.
+            _ if is_out_of_files(&source) => Self::NoSpace { file: file.to_owned(), source },
             _ => Self::Io { file: file.to_owned(), source },
         }
     }
+}
+
+/// The process, or the whole system, has as many files open as it may.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Why a partition could not be opened at all. Damage that leaves the rest usable is reported beside the log.

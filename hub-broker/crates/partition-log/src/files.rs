@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::error::is_out_of_files;
 use crate::limits::OPEN_FILES_DEFAULT;
 
 /// Read handles of segment and index files, shared by all partitions of a hub. The one longest unused is
@@ -68,7 +69,8 @@ impl FileCache {
             return Ok(open.file.clone());
         }
         // Opened outside the lock; two that open the same file at once only waste one handle.
-        let file = Arc::new(File::open(path())?);
+        let path = path();
+        let file = Arc::new(self.making_way(|| File::open(&path))?);
         let mut open = self.inner.open.lock();
         if open.len() >= self.inner.capacity {
             let oldest = open.iter().min_by_key(|(_, open)| open.last_use).map(|(key, _)| *key);
@@ -76,6 +78,17 @@ impl FileCache {
         }
         open.insert(key, Open { file: file.clone(), last_use: now });
         Ok(file)
+    }
+
+    /// Opens something; where too many files are open, those that are kept here give way.
+    pub(crate) fn making_way<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(error) if is_out_of_files(&error) => {
+                self.inner.open.lock().clear();
+                open()
+            }
+            opened => opened,
+        }
     }
 
     pub(crate) fn forget(&self, key: FileKey) {
@@ -96,8 +109,9 @@ impl DirtyFile {
         Self { file, path, is_directory: false }
     }
 
-    pub(crate) fn directory(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: Arc::new(File::open(path)?), path: path.to_owned(), is_directory: true })
+    pub(crate) fn directory(path: &Path, cache: &FileCache) -> io::Result<Self> {
+        let file = cache.making_way(|| File::open(path))?;
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), is_directory: true })
     }
 
     pub fn path(&self) -> &Path {

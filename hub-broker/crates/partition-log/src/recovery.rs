@@ -38,7 +38,7 @@ impl PartitionLog {
             }
             Ok(())
         };
-        begin().map_err(|source| LogError::from_io(dir, source))?;
+        files.making_way(begin).map_err(|source| LogError::from_io(dir, source))?;
         let first = SegmentState::empty(0, schemas::Offset(0));
         let state = PartitionState {
             id,

@@ -32,7 +32,8 @@ impl PartitionLog {
     }
 
     fn push_directory(&mut self, dir: &std::path::Path) -> Result<(), LogError> {
-        let opened = DirtyFile::directory(dir).map_err(|source| LogError::from_io(dir, source));
+        let opened = DirtyFile::directory(dir, &self.files);
+        let opened = opened.map_err(|source| LogError::from_io(dir, source));
         let directory = self.guard(opened)?;
         self.dirty.push(directory);
         Ok(())

@@ -61,7 +61,8 @@ impl SegmentFiles {
 
     /// For writing. A new segment begins with empty files, whatever lay there under its name.
     pub fn open_for_write(&self, kind: FileKind, fresh: bool) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(fresh).open(self.path(kind))
+        let path = self.path(kind);
+        self.cache.making_way(|| OpenOptions::new().write(true).create(true).truncate(fresh).open(&path))
     }
 
     pub fn obsolete(&self) -> ObsoleteFiles {
