@@ -16,9 +16,9 @@ pub enum OpenError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The disk is full; nothing has changed, and a later attempt can succeed.
-    #[error("no room for the checkpoint in {}", dir.display())]
-    NoSpace { dir: PathBuf },
+    /// The disk is full, or too many files are open; nothing has changed, and a later attempt can succeed.
+    #[error("no room for the checkpoint in {}: {error}", dir.display())]
+    NoSpace { dir: PathBuf, error: io::Error },
     /// The disk failed. The earlier checkpoints stand.
     #[error("cannot {operation} {}: {error}", file.display())]
     Io { operation: &'static str, file: PathBuf, error: io::Error },

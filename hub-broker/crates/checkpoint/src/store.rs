@@ -9,6 +9,7 @@ use crate::{
     manifest::{Manifest, Place},
     states::Layout,
 };
+use rustix::io::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
@@ -159,12 +160,14 @@ impl Store {
         Failure { operation, file: self.directory.path_of(named), error }
     }
 
-    /// Nothing has been named yet. A full disk gets its space back; after anything else the store is not used again.
+    /// Nothing has been named yet. A full disk gets its space back, and a file that could not be opened because too
+    /// many are has not been touched; after anything else the store is not used again.
     fn failed(&mut self, failure: Failure, sequence: u64) -> WriteError {
-        let full = matches!(failure.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let full = matches!(failure.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            || matches!(Errno::from_io_error(&failure.error), Some(Errno::MFILE | Errno::NFILE));
         let removed = [Named::States(sequence), Named::Unfinished].map(|named| self.directory.remove(named));
         if full && removed.iter().all(Result::is_ok) {
-            return WriteError::NoSpace { dir: self.directory.path().to_owned() };
+            return WriteError::NoSpace { dir: self.directory.path().to_owned(), error: failure.error };
         }
         self.poisoned = true;
         failure.into_io()
