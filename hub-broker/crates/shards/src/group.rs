@@ -254,8 +254,9 @@ impl Group {
                     self.pause(applying);
                     return Some(error);
                 }
-                (Err(ApplyError::Unknown(error)), _)
-                | (Ok(()) | Err(ApplyError::NoSpace(_)), Err(error)) => self.stop(error),
+                (Err(ApplyError::Unknown(error)), _) | (Ok(()) | Err(ApplyError::NoSpace(_)), Err(error)) => {
+                    self.stop(error)
+                }
             }
         }
         None

@@ -152,7 +152,8 @@ fn run(
     let (orders, received) = channel();
     let readers = Readers::default();
     let shared = Arc::new(shared(config, &dir, &wal, &readers, orders));
-    let ground = Ground { log: dir.log(), files: FileCache::new(read_files_max()), readers, seed: config.seed };
+    let ground =
+        Ground { log: dir.log(), files: FileCache::new(read_files_max()), readers, seed: config.seed };
     let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
     let mut parts: Vec<Vec<Found>> = (0..count).map(|_| Vec::new()).collect();
     for found in found {
