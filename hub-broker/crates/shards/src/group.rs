@@ -239,11 +239,7 @@ impl Group {
     /// Returns what it had to pause for, if it had to.
     fn apply_committed(&mut self) -> Option<LogError> {
         while self.standing == Standing::Running {
-            let Some(mut applying) =
-                self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))
-            else {
-                return None;
-            };
+            let mut applying = self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))?;
             let applied = match &mut applying {
                 Ok(applying) => self.machine.apply(applying),
                 Err(error) => Err(ApplyError::Unknown(*error)),
@@ -255,7 +251,7 @@ impl Group {
                     return Some(error);
                 }
                 (Err(ApplyError::Unknown(error)), _) | (Ok(()) | Err(ApplyError::NoSpace(_)), Err(error)) => {
-                    self.stop(error)
+                    self.stop(error);
                 }
             }
         }
