@@ -36,8 +36,8 @@ pub enum Job {
         file: u64,
         ranges: Ranges,
     },
-    /// The last step's copies are durable.
-    RewriteOn,
+    /// The last step's copies of this file are durable.
+    RewriteOn(u64),
     Stop,
 }
 
@@ -71,9 +71,11 @@ impl Keeper {
             self.begin_rewrite()?;
             match self.next_job() {
                 Some(Job::Prepare(id)) => self.wanted = Some(id),
-                Some(Job::Free(name)) => self.free.push(name),
+                Some(Job::Free(name)) => self.free(name),
                 Some(Job::Rewrite { file, ranges }) => self.to_rewrite = Some((file, ranges)),
-                Some(Job::RewriteOn) => self.rewrite_on()?,
+                Some(Job::RewriteOn(file)) if self.rewriting() == Some(file) => self.rewrite_on()?,
+                // The file was freed before these copies were durable.
+                Some(Job::RewriteOn(_)) => {}
                 Some(Job::Stop) => return Ok(()),
                 None => {}
             }
@@ -127,6 +129,22 @@ impl Keeper {
         Ok(())
     }
 
+    /// The file whose entries are copied, or wait for that.
+    fn rewriting(&self) -> Option<u64> {
+        let waiting = self.to_rewrite.as_ref().map(|(file, _)| *file);
+        waiting.or(self.rewrite.as_ref().map(Rewrite::file))
+    }
+
+    /// Nothing in the file is needed, so nothing is copied from it any more: it is about to be written over.
+    fn free(&mut self, name: String) {
+        if let Some(file) = self.rewriting().filter(|file| file_name(*file) == name) {
+            self.to_rewrite = None;
+            self.rewrite = None;
+            self.shared.post(|inbox| inbox.rewritten.push(file));
+        }
+        self.free.push(name);
+    }
+
     fn begin_rewrite(&mut self) -> Result<(), Failure> {
         let Some((file, ranges)) = &self.to_rewrite else { return Ok(()) };
         match Rewrite::survey(self.disk.as_ref(), *file, ranges) {
@@ -152,7 +170,7 @@ impl Keeper {
         }
         let own_jobs = self.own_jobs.clone();
         // The keeper may have stopped meanwhile: then nobody waits for this.
-        let done = Box::new(move |_| own_jobs.send(Job::RewriteOn).unwrap_or_default());
+        let done = Box::new(move |_| own_jobs.send(Job::RewriteOn(file)).unwrap_or_default());
         let write = Write { frames, copies_of: Some(file), done };
         self.shared.post(|inbox| inbox.writes.push(write));
         Ok(())

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod golden;
+mod keeper;
 mod ledger;
 mod lifecycle;
 mod sim;
