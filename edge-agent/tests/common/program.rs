@@ -70,15 +70,30 @@ impl Agent {
 
     /// Waits until its status is so.
     pub fn wait(&self, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        let give_up = Instant::now() + Duration::from_secs(60);
-        loop {
-            let status = try_status(&self.dir);
-            if let Some(status) = status.as_ref().filter(|status| is_so(status)) {
-                return status.clone();
-            }
-            assert!(Instant::now() < give_up, "{what} has not come: {status:?}");
-            pause();
+        let mut last = None;
+        let found = try_until(|| {
+            last = try_status(&self.dir);
+            last.clone().filter(&is_so)
+        });
+        found.unwrap_or_else(|| panic!("{what} has not come: {last:?}"))
+    }
+}
+
+/// Waits until there is an answer.
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    try_until(look).unwrap_or_else(|| panic!("{what} has not come"))
+}
+
+fn try_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
         }
+        if Instant::now() >= give_up {
+            return None;
+        }
+        pause();
     }
 }
 

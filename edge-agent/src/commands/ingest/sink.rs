@@ -1,0 +1,114 @@
+//! Where batches go: to the running agent, or into the buffer.
+
+use std::collections::VecDeque;
+
+use program::Failure;
+use schemas::{DeviceId, TopicName};
+use tokio::sync::oneshot;
+
+use super::tally::Tally;
+use crate::batcher::Built;
+use crate::buffer::{Appended, Buffer, WriteError, durable};
+use crate::commands::common::{Access, access, open_buffer};
+use crate::config::Config;
+use crate::control::Client;
+use crate::data_dir::{DataDir, DataDirLock};
+use crate::limits::CONTROL_PIPELINE;
+use crate::time::Clock;
+
+/// Where batches go.
+pub(super) enum Sink {
+    Agent {
+        client: Client,
+        waiting: VecDeque<u64>,
+    },
+    Own {
+        buffer: Buffer,
+        waiting: VecDeque<(u64, oneshot::Receiver<Result<Appended, WriteError>>)>,
+        _lock: DataDirLock,
+    },
+}
+
+impl Sink {
+    pub async fn open(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<Self, Failure> {
+        Ok(match access(dir).await? {
+            Access::Agent(client) => Self::Agent { client, waiting: VecDeque::new() },
+            Access::Own(lock) => {
+                let buffer = open_buffer(dir, device, config)?;
+                Self::Own { buffer, waiting: VecDeque::new(), _lock: lock }
+            }
+        })
+    }
+
+    /// What an agent learnt of this boot's time counts here too.
+    pub fn teach(&self, clock: &Clock) {
+        if let Self::Own { buffer, .. } = self
+            && let Some((_, offset)) = buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot())
+        {
+            clock.learn(*offset);
+        }
+    }
+
+    /// Hands a batch over; waits for the oldest where many are not durable yet.
+    pub async fn append(
+        &mut self,
+        topic: &TopicName,
+        built: Built,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let records = built.records as u64;
+        match self {
+            Self::Agent { client, waiting } => {
+                client.append(topic, built.boot, built.batch).await.map_err(Failure::run)?;
+                waiting.push_back(records);
+            }
+            Self::Own { buffer, waiting, .. } => {
+                let answer =
+                    buffer.append(topic.clone(), built.boot, built.batch).await.map_err(Failure::run)?;
+                waiting.push_back((records, answer));
+            }
+        }
+        if self.waiting() >= CONTROL_PIPELINE { self.settle(tally).await } else { Ok(()) }
+    }
+
+    fn waiting(&self) -> usize {
+        match self {
+            Self::Agent { waiting, .. } => waiting.len(),
+            Self::Own { waiting, .. } => waiting.len(),
+        }
+    }
+
+    /// Waits until the oldest batch is durable.
+    async fn settle(&mut self, tally: &mut Tally) -> Result<(), Failure> {
+        let (records, dropped) = match self {
+            Self::Agent { client, waiting } => {
+                let Some(records) = waiting.pop_front() else { return Ok(()) };
+                (records, client.appended().await.map_err(Failure::run)?)
+            }
+            Self::Own { waiting, .. } => {
+                let Some((records, answer)) = waiting.pop_front() else { return Ok(()) };
+                (records, durable(answer).await.map_err(Failure::run)?.dropped)
+            }
+        };
+        tally.stored += records;
+        tally.dropped += dropped;
+        Ok(())
+    }
+
+    /// Waits for everything that was handed over; answers the first failure.
+    pub async fn finish(&mut self, tally: &mut Tally) -> Result<(), Failure> {
+        let mut first = Ok(());
+        while self.waiting() > 0 {
+            let settled = self.settle(tally).await;
+            first = first.and(settled);
+        }
+        first
+    }
+
+    pub async fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Agent { .. } => Ok(()),
+            Self::Own { buffer, .. } => buffer.close().await.map_err(Failure::run),
+        }
+    }
+}

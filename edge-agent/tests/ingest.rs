@@ -1,0 +1,71 @@
+//! `ingest`: what it takes, when it is durable, and what it says.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use common::program::{Agent, edge_agent, try_status, until};
+
+/// `ingest -` that goes on for as long as its standard input is held.
+fn following(dir: &Path) -> Child {
+    let mut command = edge_agent(&["ingest", "--device-id", "pump-1", "--data-dir"]);
+    command.arg(dir).arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn write(child: &mut Child, line: &str) {
+    child.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+}
+
+fn ended(child: Child) -> (Option<i32>, String, String) {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_row_that_is_followed_by_none_is_buffered_by_a_running_agent_after_the_linger() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Agent::run(folder.path(), "mqtt://127.0.0.1:1", &["--no-host-input"]);
+    agent.wait("the agent", |status| status["running"] == true);
+    let mut ingest = following(folder.path());
+    write(&mut ingest, "{\"n\": 1}\n");
+    agent.wait("the first row", |status| status["buffer"]["records"] == 1);
+    write(&mut ingest, "{\"n\": 2}\n");
+    agent.wait("the second row", |status| status["buffer"]["records"] == 2);
+    assert_eq!(ended(ingest).1, "2 records stored, 0 dropped\n");
+}
+
+/// Waits until another process's buffer would be found with so many records after a power cut.
+fn wait_durable(dir: &Path, records: u64) {
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::create_dir(copy.path().join("buffer")).unwrap();
+    until("the rows", || {
+        for entry in ["device-id", "marker", "buffer/data.mdb"] {
+            std::fs::copy(dir.join(entry), copy.path().join(entry)).ok()?;
+        }
+        (try_status(copy.path())?["buffer"]["records"] == records).then_some(())
+    });
+}
+
+#[test]
+fn without_an_agent_a_row_is_durable_after_the_linger_and_a_signal_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ingest = following(folder.path());
+    write(&mut ingest, "{\"n\": 1}\n");
+    wait_durable(folder.path(), 1);
+    write(&mut ingest, "{\"n\": 2}\n");
+    wait_durable(folder.path(), 2);
+    let held = ingest.stdin.take();
+    let pid = rustix::process::Pid::from_child(&ingest);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let (code, said, why) = ended(ingest);
+    drop(held);
+    assert_eq!((code, said.as_str()), (Some(1), "2 records stored, 0 dropped\n"));
+    assert!(why.contains("SIGTERM came before the rows' end"), "{why}");
+    assert_eq!(try_status(folder.path()).unwrap()["buffer"]["records"], 2);
+}
