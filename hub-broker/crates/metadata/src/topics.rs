@@ -80,7 +80,7 @@ impl Metadata {
                 }
                 continue;
             }
-            if !self.inner.config.auto_create || (name.is_internal() && !principal.is_internal()) {
+            if !self.inner.config.auto_create {
                 return Err(EnsureTopicError::Unknown(name.clone()));
             }
             match self.create_topic(principal, CreateTopic::new(name.clone())).await {
