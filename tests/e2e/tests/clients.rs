@@ -168,10 +168,21 @@ fn a_group_goes_on_where_it_committed_also_after_the_hub_was_killed() {
     assert!(described.status.success() && table.contains("shared"), "{table}");
 }
 
+#[test]
+fn a_producer_is_told_at_once_that_it_may_not_make_a_topic_of_the_hubs_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::started(folder.path());
+    let producer = e2e::producer::NumberedProducer::new(&hub.brokers(), "__own");
+    producer.send(0, 1);
+    wait::until("the refusal, long before the message's own timeout", WITHIN, || {
+        (producer.outcomes.failed() == [1]).then_some(())
+    });
+}
+
 const PYTHON: &str = r"
-import sys
+import inspect, sys
 from kafka import KafkaProducer, KafkaConsumer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 server = sys.argv[1]
 admin = KafkaAdminClient(bootstrap_servers=server)
 admin.create_topics([NewTopic('py', num_partitions=2, replication_factor=1)])
@@ -192,6 +203,11 @@ group.close()
 again = KafkaConsumer('py', bootstrap_servers=server, group_id='pygroup', auto_offset_reset='earliest', consumer_timeout_ms=5000)
 assert [r for r in again] == []
 assert set(admin.list_topics()) >= {'py'}
+resource = ConfigResource(ConfigResourceType.TOPIC, 'py')
+# kafka-python 3 leaves defaults out unless it is asked for all.
+wants_all = {'config_filter': 'all'} if 'config_filter' in inspect.signature(admin.describe_configs).parameters else {}
+described = str(admin.describe_configs([resource], **wants_all))
+assert 'max.message.bytes' in described and 'retention.ms' in described, described
 admin.delete_topics(['py'])
 assert 'py' not in admin.list_topics()
 print('good')
