@@ -121,6 +121,28 @@ fn a_crash_during_salvage_leads_back_to_it() {
     });
 }
 
+#[test]
+fn a_salvage_that_ends_for_want_of_room_says_that_something_is_lost() {
+    block_on(async {
+        let mut world = World::checked_by(checker(), 64 << 20, 100_000);
+        for _ in 0..200 {
+            world.run(&Op::Append { records: 1 }).await;
+        }
+        world.crash().await;
+        let dir = world.folder.path().to_owned();
+        fs::rename(dir.join("buffer"), dir.join("buffer.damaged")).unwrap();
+        // A buffer of this cap does not hold what is in the damaged one.
+        world.cap_bytes = 4 << 20;
+        recover(&mut world).await;
+        let shipped = world.hub.log.len();
+        assert!((50..200).contains(&shipped), "{shipped} of 200 fit");
+        assert_eq!(world.hub.unknown_gaps, 1);
+        world.run(&Op::Append { records: 2 }).await;
+        world.settle().await;
+        assert_eq!(world.hub.log.len(), shipped + 2, "it goes on");
+    });
+}
+
 /// After a clean stop nothing is walked: what is wrong is found when it is to be shipped.
 #[test]
 fn damage_behind_a_clean_stop_becomes_a_gap_when_it_is_met() {

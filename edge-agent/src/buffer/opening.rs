@@ -141,23 +141,19 @@ impl Opening<'_> {
         let (damaged, buffer) = (self.dir.damaged(), self.dir.buffer());
         let fresh_dir = self.dir.root().join("buffer.new");
         remove_dir(&fresh_dir)?;
-        let fresh = Environment::open(&fresh_dir, self.cap_bytes, self.sync).map_err(self.at_buffer())?;
-        let salvaged = salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
-        let streams = match salvaged {
-            Ok(Salvaged { state, streams, records }) => {
-                tracing::warn!(
-                    records,
-                    topics = state.lanes.len(),
-                    "records were salvaged from the damaged buffer"
-                );
-                self.say_unknown_loss(&fresh, state, streams)?
-            }
-            // The agent always starts: what could not be salvaged stays in the set-aside directory.
-            Err(error) => {
-                tracing::error!(%error, "salvage ended early");
-                Vec::new()
-            }
-        };
+        let open = || Environment::open(&fresh_dir, self.cap_bytes, self.sync).map_err(self.at_buffer());
+        let mut fresh = open()?;
+        let Salvaged { state, streams, records, ended_by } =
+            salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
+        tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
+        // The agent always starts: what could not be salvaged stays in the set-aside directory.
+        if let Some(error) = ended_by {
+            tracing::error!(%error, "salvage ended early");
+            // Opened anew, the map has room for the gaps beyond what is in the file.
+            fresh.close();
+            fresh = open()?;
+        }
+        let streams = self.say_unknown_loss(&fresh, state, streams)?;
         fresh.close();
         remove_dir(&buffer)?;
         fs::rename(&fresh_dir, &buffer).map_err(io_at(&buffer))?;

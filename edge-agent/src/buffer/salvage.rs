@@ -18,7 +18,7 @@ use schemas::limits::{AGENT_BATCH_BYTES_MAX, GAP_RECORDS_MAX};
 use schemas::{Gap, GapCount, GapReason, ProducerId, Sequence, TopicName, is_stream_id};
 
 use super::entry::{GapEntry, Head, length_of, verify};
-use super::environment::{Environment, Key};
+use super::environment::{Environment, Key, cost};
 use super::marker::{LaneStreams, Marker};
 use super::state::{Lane, NUMBER_STEP, State};
 use super::work::{Work, WorkError};
@@ -43,40 +43,40 @@ struct Scrap {
 
 /// What salvage carries over.
 pub(super) struct Salvaged {
+    /// As far as it was committed.
     pub state: State,
     pub streams: Vec<LaneStreams>,
     pub records: u64,
+    /// Why not all that can be read was copied.
+    pub ended_by: Option<WorkError>,
 }
 
-/// Copies what can be read of `file` into `fresh`, an empty environment. Without a marker, every stream counts.
+/// Copies what can be read of `file` into `fresh`, an empty environment, as far as there is room. Without a marker,
+/// every stream counts.
 pub(super) fn salvage(
     file: &Path,
     marker: Option<&Marker>,
     default_topic: &TopicName,
     fresh: &Environment,
     now_ms: i64,
-) -> Result<Salvaged, WorkError> {
-    let source = File::open(file).map_err(io_error)?;
-    let scraps = scan(&source).map_err(io_error)?;
+) -> Salvaged {
+    let opened = File::open(file).and_then(|source| scan(&source).map(|scraps| (source, scraps)));
+    let (source, scraps) = match opened.map_err(io_error) {
+        Ok((source, scraps)) => (Ok(source), scraps),
+        Err(error) => (Err(error), Vec::new()),
+    };
     let (state, streams) = match marker {
         Some(marker) => (marker.state.clone(), marker.streams.clone()),
         None => unmarked(&scraps, default_topic),
     };
-    let mut copy = Copy { source: &source, fresh, now_ms, state: emptied(state), records: 0 };
-    for lane in &streams {
-        let mut by_stream = of_lane(&scraps, lane);
-        for id in &lane.ids {
-            copy.stream(lane.lane, *id, by_stream.remove(&id.0).unwrap_or_default())?;
-        }
-    }
+    let mut copy = Copy { fresh, now_ms, state: emptied(state), records: 0 };
+    let ended_by = source.and_then(|source| copy.lanes(&source, &streams, &scraps)).err();
     let Copy { mut state, records, .. } = copy;
     state.counters.appended = state.counters.acknowledged + state.counters.dropped + records;
-    let work = Work::begin(fresh, state, now_ms)?;
-    Ok(Salvaged { state: work.commit()?, streams, records })
+    Salvaged { state, streams, records, ended_by }
 }
 
 struct Copy<'a> {
-    source: &'a File,
     fresh: &'a Environment,
     now_ms: i64,
     state: State,
@@ -84,8 +84,24 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
+    fn lanes(&mut self, source: &File, streams: &[LaneStreams], scraps: &[Scrap]) -> Result<(), WorkError> {
+        for lane in streams {
+            let mut by_stream = of_lane(scraps, lane);
+            for id in &lane.ids {
+                self.stream(source, lane.lane, *id, by_stream.remove(&id.0).unwrap_or_default())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Copies one stream in order; what is missing in between becomes a gap.
-    fn stream(&mut self, lane: u8, id: ProducerId, mut scraps: Vec<&Scrap>) -> Result<(), WorkError> {
+    fn stream(
+        &mut self,
+        source: &File,
+        lane: u8,
+        id: ProducerId,
+        mut scraps: Vec<&Scrap>,
+    ) -> Result<(), WorkError> {
         let shipping = self.state.lane(lane).and_then(|lane| lane.shipping.as_ref());
         let acked = shipping.filter(|shipping| shipping.stream == id).map_or(Sequence::ZERO, |s| s.acked);
         scraps.retain(|scrap| !scrap.head.base.is_before(acked));
@@ -95,23 +111,27 @@ impl Copy<'_> {
         let mut waiting = scraps.into_iter().peekable();
         while waiting.peek().is_some() {
             let mut work = Work::begin(self.fresh, self.state.clone(), self.now_ms)?;
-            let mut bytes = 0;
+            let (mut bytes, mut pages, mut copied) = (0, 0, 0);
             while bytes < COMMIT_BYTES_MAX
                 && let Some(scrap) = waiting.next()
             {
                 let Ok(missing) = u32::try_from(scrap.head.base.distance(next)) else { continue };
                 fill(&mut work, lane, id, next, missing)?;
-                let value = read(self.source, scrap.position, scrap.bytes).map_err(io_error)?;
+                let value = read(source, scrap.position, scrap.bytes).map_err(io_error)?;
                 let records = if scrap.head.is_gap() { 0 } else { scrap.head.records };
                 put(&mut work, lane, &value, records)?;
                 if scrap.head.is_gap() {
                     work.state.counters.dropped += u64::from(scrap.head.records);
                 }
-                self.records += u64::from(records);
+                copied += u64::from(records);
                 next = scrap.head.end();
                 bytes += scrap.bytes;
+                pages += cost(scrap.bytes);
             }
+            // What it leaves on the disk is for the gaps that say what did not fit.
+            self.fresh.reserve(pages)?;
             self.state = work.commit()?;
+            self.records += copied;
         }
         Ok(())
     }
