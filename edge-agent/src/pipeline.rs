@@ -1,7 +1,7 @@
 //! From inputs to the buffer: each input a task or thread, one batcher task for all of them.
 
 use std::collections::HashMap;
-use std::io::BufReader;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::{Input, RowFormat};
 use crate::inputs::csv::CsvRows;
 use crate::inputs::host::Host;
 use crate::inputs::json_lines::JsonLines;
-use crate::inputs::{Row, Rows};
+use crate::inputs::{Row, Rows, source};
 use crate::time::{Clock, Stamp};
 
 /// A row on its way to the batcher.
@@ -78,13 +78,9 @@ fn read_stdin(
     rows: &mpsc::Sender<Measured>,
     stop: &CancellationToken,
 ) {
-    let source = BufReader::new(std::io::stdin());
-    let parsed: Box<dyn Rows> = match format {
-        RowFormat::JsonLines => Box::new(JsonLines::new(source, time_column)),
-        RowFormat::Csv => match CsvRows::new(source, time_column) {
-            Ok(rows) => Box::new(rows),
-            Err(error) => return tracing::error!(%error, "standard input is not read"),
-        },
+    let parsed = match stdin_rows(format, time_column) {
+        Ok(parsed) => parsed,
+        Err(error) => return tracing::error!(error, "standard input is not read"),
     };
     for row in parsed {
         match row {
@@ -99,6 +95,14 @@ fn read_stdin(
         }
     }
     tracing::info!("standard input has ended");
+}
+
+fn stdin_rows(format: RowFormat, time_column: Option<&str>) -> Result<Box<dyn Rows>, Box<dyn Error>> {
+    let source = source::open(std::io::stdin())?;
+    Ok(match format {
+        RowFormat::JsonLines => Box::new(JsonLines::new(source, time_column)?),
+        RowFormat::Csv => Box::new(CsvRows::new(source, time_column)?),
+    })
 }
 
 /// Makes batches of rows until every input has ended, and ends itself when all of them are durable.

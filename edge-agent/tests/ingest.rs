@@ -69,3 +69,34 @@ fn without_an_agent_a_row_is_durable_after_the_linger_and_a_signal_ends_well() {
     assert!(why.contains("SIGTERM came before the rows' end"), "{why}");
     assert_eq!(try_status(folder.path()).unwrap()["buffer"]["records"], 2);
 }
+
+/// `ingest` of a file with this in it: exit code, standard output and standard error.
+fn ingested(name: &str, text: &str, more: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).unwrap();
+    let mut command = edge_agent(&["ingest", "--device-id", "pump-1", "--data-dir"]);
+    command.arg(folder.path().join("data")).args(more).arg(file);
+    ended(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+#[test]
+fn a_byte_order_mark_neither_hides_the_format_nor_costs_a_row() {
+    let json = "\u{feff}{\"time\": 1700000000, \"n\": 1}\n{\"time\": 1700000001, \"n\": 2}\n";
+    let csv = "\u{feff}\"date\",\"a\"\n2016-01-11,1\n2016-01-12,2\n";
+    for (name, text) in [("rows", json), ("rows.jsonl", json), ("rows", csv), ("rows.csv", csv)] {
+        let stored = (Some(0), "2 records stored, 0 dropped\n".to_owned(), String::new());
+        assert_eq!(ingested(name, text, &[]), stored, "{name}: {text}");
+    }
+}
+
+#[test]
+fn a_json_array_is_told_to_be_one() {
+    for (name, text) in
+        [("rows", "[{\"n\": 1}]"), ("rows.json", "\n [\n{\"n\": 1}\n]\n"), ("rows", "\u{feff}[]")]
+    {
+        let (code, said, why) = ingested(name, text, &[]);
+        assert_eq!((code, said.as_str()), (Some(1), ""), "{text}");
+        assert!(why.contains("a JSON array; one object a line is needed"), "{why}");
+    }
+}

@@ -4,11 +4,21 @@ use std::io::{self, BufRead, Read};
 
 use schemas::{Measurement, Value};
 use serde_json::{Map, Value as Json};
+use thiserror::Error;
 
 use super::row::{BadRow, Row};
+use super::source::first_byte;
 use super::time_column::{is_time_name, parse_time, unix_time};
 use super::value::{float_value, integer_value};
 use crate::limits::LINE_BYTES_MAX;
+
+#[derive(Debug, Error)]
+pub enum JsonLinesError {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error("a JSON array; one object a line is needed")]
+    Array,
+}
 
 /// The rows of a source of JSON lines.
 pub struct JsonLines<R> {
@@ -20,8 +30,11 @@ pub struct JsonLines<R> {
 
 impl<R: BufRead> JsonLines<R> {
     /// `time_field` names the field that is the time; without it, the first that is named like one.
-    pub fn new(source: R, time_field: Option<&str>) -> Self {
-        Self { source, time_field: time_field.map(str::to_owned), line: 0, text: Vec::new() }
+    pub fn new(mut source: R, time_field: Option<&str>) -> Result<Self, JsonLinesError> {
+        if first_byte(&mut source)? == Some(b'[') {
+            return Err(JsonLinesError::Array);
+        }
+        Ok(Self { source, time_field: time_field.map(str::to_owned), line: 0, text: Vec::new() })
     }
 
     /// Reads the next line; `Ok(false)` at the end.
@@ -138,7 +151,7 @@ mod tests {
     use super::*;
 
     fn rows(text: &str) -> Vec<Result<Row, BadRow>> {
-        JsonLines::new(text.as_bytes(), None).map(Result::unwrap).collect()
+        JsonLines::new(text.as_bytes(), None).unwrap().map(Result::unwrap).collect()
     }
 
     fn values(row: &Row) -> Vec<(&str, &Value)> {
@@ -182,6 +195,12 @@ mod tests {
         let rows = rows("{\"a\":1}\n\n[1]\n{\"a\":\n{\"time\":\"soon\",\"a\":1}\n{}\n{\"a\":2}\n");
         let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(|bad| bad.line)).collect();
         assert_eq!(lines, [None, Some(3), Some(4), Some(5), Some(6), None]);
+    }
+
+    #[test]
+    fn an_array_is_refused_as_a_whole() {
+        let error = JsonLines::new(" \n[\n{\"a\":1}]".as_bytes(), None).err().unwrap();
+        assert!(matches!(error, JsonLinesError::Array));
     }
 
     #[test]

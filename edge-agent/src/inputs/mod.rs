@@ -4,6 +4,7 @@ pub mod csv;
 pub mod host;
 pub mod json_lines;
 mod row;
+pub mod source;
 mod time_column;
 mod value;
 

@@ -1,16 +1,16 @@
 //! Which rows are read, and how they are written.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use program::Failure;
 
 use crate::commands::{Format, IngestArgs};
 use crate::config::RowFormat;
-use crate::inputs::Rows;
 use crate::inputs::csv::CsvRows;
 use crate::inputs::json_lines::JsonLines;
+use crate::inputs::{Rows, source};
 
 pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
     let name = args.file.display();
@@ -24,7 +24,7 @@ pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
         }
         Box::new(file)
     };
-    let mut source = BufReader::with_capacity(64 << 10, source);
+    let mut source = source::open(source).map_err(|error| at(&error))?;
     let format = match args.format {
         Some(Format::Csv) => RowFormat::Csv,
         Some(Format::JsonLines) => RowFormat::JsonLines,
@@ -33,19 +33,20 @@ pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
     let time_column = args.time_column.as_deref();
     Ok(match format {
         RowFormat::Csv => Box::new(CsvRows::new(source, time_column).map_err(|error| at(&error))?),
-        RowFormat::JsonLines => Box::new(JsonLines::new(source, time_column)),
+        // The command is right, the file is not.
+        RowFormat::JsonLines => Box::new(
+            JsonLines::new(source, time_column).map_err(|error| Failure::run(format!("{name}: {error}")))?,
+        ),
     })
 }
 
-/// By the file's name, else by what it begins with: an object is JSON, anything else a CSV header.
+/// By the file's name, else by what it begins with: JSON's brackets, or anything else as a CSV header.
 fn told_format(file: &Path, source: &mut impl BufRead) -> io::Result<RowFormat> {
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     Ok(match extension.to_ascii_lowercase().as_str() {
         "csv" => RowFormat::Csv,
         "json" | "jsonl" | "ndjson" => RowFormat::JsonLines,
-        _ => {
-            let first = source.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace());
-            if first == Some(&b'{') { RowFormat::JsonLines } else { RowFormat::Csv }
-        }
+        _ if matches!(source::first_byte(source)?, Some(b'{' | b'[')) => RowFormat::JsonLines,
+        _ => RowFormat::Csv,
     })
 }
