@@ -1,6 +1,6 @@
 //! Every limit of the formats, with the relations between them asserted at compile time.
 
-/// One record as it stands in a batch, length prefix included.
+/// One record of an agent as it stands in a batch, length prefix included. The others' are bounded by their batch.
 pub const RECORD_BYTES_MAX: usize = 768 * 1024;
 
 /// One batch on the agent's path. 4 KiB below 1 MiB leave room for the MQTT packet around it.

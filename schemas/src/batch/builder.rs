@@ -27,8 +27,8 @@ pub struct BuilderOptions {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    #[error("the record has {bytes} bytes, allowed are {RECORD_BYTES_MAX}")]
-    RecordTooLarge { bytes: usize },
+    #[error("the record has {bytes} bytes, allowed are {max}")]
+    RecordTooLarge { bytes: usize, max: usize },
     #[error("the batch is full")]
     BatchFull,
     #[error("the record's timestamp is too far from the batch's")]
@@ -51,6 +51,7 @@ pub enum FinishError {
 #[derive(Debug)]
 pub struct BatchBuilder {
     options: BuilderOptions,
+    record_bytes_max: usize,
     /// A header's room, then the records.
     bytes: Vec<u8>,
     base_timestamp: Option<i64>,
@@ -65,12 +66,20 @@ impl BatchBuilder {
         let base_timestamp = options.base_timestamp;
         BatchBuilder {
             options,
+            record_bytes_max: RECORD_BYTES_MAX,
             bytes: vec![0; BATCH_HEADER_BYTES],
             base_timestamp,
             max_timestamp: i64::MIN,
             next_delta: 0,
             record_count: 0,
         }
+    }
+
+    /// For batches that no agent sends: a record may be as large as a batch.
+    #[must_use]
+    pub fn with_large_records(mut self) -> BatchBuilder {
+        self.record_bytes_max = MESSAGE_BYTES_MAX;
+        self
     }
 
     /// Adds a record; on an error the batch is as it was.
@@ -86,8 +95,9 @@ impl BatchBuilder {
         let fields = Fields { timestamp_delta, offset_delta: self.next_delta, key, value, headers };
         let length = fields.encoded_bytes();
         let bytes = len_usize(length) + length;
-        if bytes > RECORD_BYTES_MAX {
-            return Err(PushError::RecordTooLarge { bytes });
+        let max = self.record_bytes_max;
+        if bytes > max {
+            return Err(PushError::RecordTooLarge { bytes, max });
         }
         let body_bytes = self.bytes.len() - BATCH_HEADER_BYTES;
         if body_bytes + bytes > DECOMPRESSED_BYTES_MAX || self.record_count as usize >= BATCH_RECORDS_MAX {

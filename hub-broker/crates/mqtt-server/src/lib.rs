@@ -18,6 +18,7 @@ mod connection;
 mod fanout;
 pub mod limits;
 mod reason;
+mod refusals;
 mod routes;
 mod server;
 mod session;

@@ -48,6 +48,10 @@ pub const USER_PROPERTIES_MAX: usize = 64;
 /// Log topics that an agent may name at CONNECT.
 pub const AGENT_TOPICS_MAX: usize = 16;
 
+/// Lines about refused publishes that may be logged in a while.
+pub const REFUSAL_LINES_MAX: u32 = 20;
+pub const REFUSAL_LINES_PER: Duration = Duration::from_secs(10);
+
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE.
 pub const FILTERS_PER_PACKET_MAX: usize = 256;
 /// Subscriptions of one client.

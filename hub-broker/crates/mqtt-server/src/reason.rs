@@ -68,9 +68,8 @@ impl From<PlainError> for Refusal {
         match error {
             PlainError::Denied(_) => Self::new(code::NOT_AUTHORIZED, "not authorised"),
             PlainError::UnknownPartition => Self::new(code::TOPIC_NAME_INVALID, "the log topic is gone"),
-            PlainError::TooLarge => {
-                Self::new(code::IMPLEMENTATION_SPECIFIC, "larger than the log topic takes")
-            }
+            // No PUBACK may say "packet too large" (MQTT 5, 3.4.2.1); this one is for limits of the hub's own.
+            PlainError::TooLarge => Self::new(code::QUOTA_EXCEEDED, "larger than the log topic takes"),
             PlainError::Overloaded => Self::new(code::QUOTA_EXCEEDED, "the hub is overloaded"),
             PlainError::NoSpace => Self::new(code::QUOTA_EXCEEDED, "the disk is full"),
             PlainError::Unavailable => Self::new(code::QUOTA_EXCEEDED, "the shard is not available"),

@@ -62,6 +62,7 @@ impl Server {
             fanout,
             registry: Arc::new(Registry::default()),
             routes: config.routes,
+            refusals: Arc::default(),
             connections: AtomicUsize::new(0),
             shutdown: CancellationToken::new(),
         };

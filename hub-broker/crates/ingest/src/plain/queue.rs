@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use schemas::limits::RECORD_BYTES_MAX;
 use schemas::{
     BATCH_HEADER_BYTES, BatchBuilder, BatchHeader, BuilderOptions, Compression, Offset, ProducerEpoch,
     ProducerId, Sequence, patch_log_append_time, patch_stream,
@@ -94,8 +93,7 @@ impl Queue {
         done: PlainDone,
     ) -> Option<(PlainDone, PlainError)> {
         let bytes_max: usize = messages.iter().map(PlainMessage::bytes_max).sum();
-        let too_large = |message: &PlainMessage<'_>| message.bytes_max() > RECORD_BYTES_MAX;
-        if bytes_max + BATCH_HEADER_BYTES > batch_bytes_max || messages.iter().any(too_large) {
+        if bytes_max + BATCH_HEADER_BYTES > batch_bytes_max {
             return Some((done, PlainError::TooLarge));
         }
         if self.pending_bytes + bytes_max > PLAIN_PENDING_BYTES_MAX {
@@ -207,7 +205,8 @@ impl Open {
             producer: Some((ProducerId(0), ProducerEpoch(0), Sequence::ZERO)),
             ..BuilderOptions::default()
         };
-        Self { builder: BatchBuilder::new(options), calls: Vec::new(), bytes_max: 0, stamp_ms }
+        let builder = BatchBuilder::new(options).with_large_records();
+        Self { builder, calls: Vec::new(), bytes_max: 0, stamp_ms }
     }
 }
 

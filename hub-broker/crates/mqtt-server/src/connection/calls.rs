@@ -12,6 +12,7 @@ use super::signals::Signals;
 use crate::fanout::message::{PropertyHeaders, header};
 use crate::limits::{CALL_BYTES_MAX, CALL_MESSAGES_MAX};
 use crate::reason::Refusal;
+use crate::refusals::Refusals;
 use crate::routes::{Key, Routes};
 use crate::session::acks::{AckWindow, CallId, Outcome};
 use crate::wire::Qos;
@@ -56,6 +57,8 @@ pub struct Caller<'a> {
     pub principal: &'a Principal,
     pub routes: &'a Routes,
     pub signals: &'a Arc<Signals>,
+    pub refusals: &'a Arc<Refusals>,
+    pub id: &'a Arc<str>,
     /// The client's id, where its publishes have to carry it.
     pub client: Option<&'a str>,
 }
@@ -146,15 +149,26 @@ impl Caller<'_> {
                 headers: if list.is_empty() { fixed_headers(item.qos, item.retain) } else { list },
             })
             .collect();
+        let done = self.done(call);
+        self.ingest.plain(self.principal, &call.topic, call.partition, &messages, done);
+    }
+
+    fn done(&self, call: &Call<'_>) -> ingest::PlainDone {
         let (signals, id) = (Arc::clone(self.signals), call.id);
-        let done = Box::new(move |stored: Result<_, ingest::PlainError>| {
+        let (refusals, client) = (Arc::clone(self.refusals), Arc::clone(self.id));
+        let first: Box<str> = call.items.first().map_or("", |item| item.name.as_str()).into();
+        let publishes = call.items.len();
+        Box::new(move |stored| {
             let outcome = match stored {
                 Ok(_) => Outcome::Stored,
-                Err(error) => Outcome::Refused(Refusal::from(error)),
+                Err(error) => {
+                    let refusal = Refusal::from(error);
+                    refusals.tell(&client, &first, &refusal, publishes);
+                    Outcome::Refused(refusal)
+                }
             };
             signals.settle(id, outcome);
-        });
-        self.ingest.plain(self.principal, &call.topic, call.partition, &messages, done);
+        })
     }
 
     fn key<'n>(&self, route: usize, name: &'n str) -> &'n str {

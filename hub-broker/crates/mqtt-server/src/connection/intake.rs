@@ -67,6 +67,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             principal: &principal,
             routes: &hub.routes,
             signals: &signals,
+            refusals: &hub.refusals,
+            id: &client,
             client: self.intake.has_no_local.then_some(&*client),
         });
         let taken = loop {
@@ -187,8 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Destination::Agent(agent, topic) => self.agent_publish(chunk, &publish, &agent, &topic),
             Destination::Refused(refusal) => {
                 metrics::counter!("headwater_mqtt_refused_total").increment(1);
-                let (client, topic, reason) = (&*self.client.id, name.as_str(), refusal.reason);
-                tracing::warn!(client, topic, reason, "an MQTT publish was refused");
+                self.hub.refusals.tell(&self.client.id, name.as_str(), &refusal, 1);
                 self.window.admit_settled(ack, Outcome::Refused(refusal));
             }
             Destination::Wait(_) => {}

@@ -27,6 +27,7 @@ use crate::limits::{
     WRITE_PENDING_BYTES_MAX, WRITE_STALL_MAX,
 };
 use crate::reason::Close;
+use crate::refusals::Refusals;
 use crate::routes::Routes;
 use crate::session::Session;
 use crate::session::acks::{AckWindow, CallId, Outcome};
@@ -43,6 +44,7 @@ pub struct Hub {
     pub fanout: FanoutHandle,
     pub registry: Arc<Registry>,
     pub routes: Routes,
+    pub refusals: Arc<Refusals>,
     /// How many connections share what may be in flight.
     pub connections: AtomicUsize,
     /// Connections are to let go of their clients.

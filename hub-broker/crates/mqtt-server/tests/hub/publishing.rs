@@ -185,11 +185,34 @@ async fn a_message_larger_than_its_log_topic_takes_is_refused() {
         burst.extend(publish(5, 2, id, "a", &[], &[b'x'; 100]));
     }
     client.send(&burst).await;
-    assert_eq!(client.read().await.unwrap().reason(), 0x83);
+    assert_eq!(client.read().await.unwrap().reason(), 0x97);
     for id in 2..=40 {
         let puback = client.read().await.unwrap();
         assert_eq!((puback.id(), puback.reason()), (id, 0), "small ones are stored beside it");
     }
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_may_be_as_large_as_its_log_topic_takes() {
+    let hub = Hub::start().await;
+    hub.create_topic("mqtt", 1, &[]).await;
+    for (level, payload_bytes) in [(4, 786_433), (5, 1_048_000)] {
+        let mut client = Client::connect(&hub, level, "c").await;
+        let puback = client.published(1, 1, "a", &vec![b'x'; payload_bytes]).await;
+        assert_eq!((puback.kind(), puback.reason()), (PUBACK, 0));
+    }
+    let sizes: Vec<_> = hub.values("mqtt").iter().map(String::len).collect();
+    assert_eq!(sizes, [786_433, 1_048_000]);
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_packet_larger_than_the_maximum_packet_size_ends_the_connection() {
+    let hub = Hub::start().await;
+    let mut client = Client::connect(&hub, 5, "c").await;
+    client.send(&publish(5, 2, 1, "a", &[], &vec![b'x'; 1_048_576])[..4096]).await;
+    assert_eq!(client.end().await, Some(0x95));
     hub.stop().await;
 }
 

@@ -217,6 +217,18 @@ fn what_the_topic_does_not_take_is_refused_alone() {
 }
 
 #[test]
+fn a_message_may_be_as_large_as_the_topics_batches() {
+    let mut bench = Bench::with_producer();
+    let large = vec![b'x'; MAX - 256];
+    bench.add("large", &[&large]);
+    let batch = bench.append();
+    assert!(batch.bytes().len() <= MAX);
+    assert_eq!(values(&batch)[0].len(), large.len());
+    bench.answer(Ok(0));
+    assert_eq!(bench.heard(), [("large", Ok(0))]);
+}
+
+#[test]
 fn log_append_time_is_stamped_when_the_batch_is_closed() {
     let mut queue = Queue::default();
     queue.set_producer(ID);
