@@ -19,6 +19,7 @@ use metadata::{Metadata, Principal};
 use schemas::{Offset, PartitionId, RawBatch, TimestampType, TopicName};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::message::Message;
 use super::router::Router;
@@ -37,8 +38,8 @@ pub(super) struct Feeds {
     /// A message was or may be retained.
     retains: bool,
     feeds: HashMap<PartitionId, Feed>,
-    /// A partition could not be followed yet.
-    retry: bool,
+    /// When those partitions that could not be followed are tried again.
+    retry_at: Option<Instant>,
     /// Raised whenever a position has moved.
     pub progress: Rc<Notify>,
 }
@@ -78,7 +79,7 @@ impl Feeds {
             wanted: false,
             retains: false,
             feeds: HashMap::new(),
-            retry: false,
+            retry_at: None,
             progress: Rc::default(),
         }
     }
@@ -128,10 +129,10 @@ impl Feeds {
         }
     }
 
-    /// Returns when there may be partitions to follow that are not followed.
+    /// Returns when there may be partitions to follow that are not followed. May be given up and called again.
     pub async fn changed(&mut self) {
-        if self.retry {
-            tokio::time::sleep(RETRY_AFTER).await;
+        if let Some(retry_at) = self.retry_at {
+            tokio::time::sleep_until(retry_at).await;
         } else if self.versions.changed().await.is_err() {
             // The metadata is gone: the hub is stopping.
             std::future::pending::<()>().await;
@@ -142,6 +143,8 @@ impl Feeds {
     pub fn look(&mut self) {
         if self.is_active() {
             self.follow_all(FollowFrom::At(Offset(0)));
+        } else {
+            self.retry_at = None;
         }
     }
 
@@ -150,12 +153,12 @@ impl Feeds {
         for feed in self.feeds.values_mut() {
             feed.task = None;
         }
-        self.retry = true;
+        self.retry_at = Some(Instant::now() + RETRY_AFTER);
     }
 
     fn follow_all(&mut self, from: FollowFrom) {
         self.versions.mark_unchanged();
-        self.retry = false;
+        self.retry_at = None;
         let view = self.metadata.view();
         let partitions: Vec<PartitionId> = self
             .topics
@@ -194,7 +197,7 @@ impl Feeds {
                 if matches!(error, PartitionError::NotOpen) {
                     feed.position.set(Some(Offset(0)));
                 }
-                self.retry = true;
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
             }
         }
     }
@@ -259,4 +262,50 @@ fn deliver_batch(batch: &RawBatch, router: &mut Router) {
     metrics::counter!("headwater_mqtt_dropped_total").increment(counts.dropped);
     metrics::counter!("headwater_mqtt_overflowed_sessions_total").increment(counts.overflowed);
     metrics::counter!("headwater_mqtt_not_retained_total").increment(counts.not_retained);
+}
+
+#[cfg(test)]
+mod tests {
+    use shards::{Shards, SyncMode};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Feeds without a topic, on a hub of their own.
+    async fn feeds(directory: &tempfile::TempDir) -> Feeds {
+        let (machine, views) = Metadata::state_machine();
+        let mut config = shards::Config::new(directory.path());
+        config.sync = SyncMode::Off;
+        config.wal_file_bytes = 8 << 20;
+        config.reserve_bytes = 1 << 20;
+        let shards = Shards::start(config, Box::new(machine)).unwrap();
+        let metadata = Metadata::start(shards, views, metadata::Config::default()).await.unwrap();
+        let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
+        Feeds::new(fetch, metadata, Vec::new(), Rc::default())
+    }
+
+    #[tokio::test]
+    async fn a_retry_is_due_however_often_the_wait_for_it_is_interrupted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut feeds = feeds(&directory).await;
+        feeds.want();
+        tokio::time::pause();
+        feeds.restart();
+        let interrupted = RETRY_AFTER * 2 / 3;
+        assert!(timeout(interrupted, feeds.changed()).await.is_err());
+        assert!(timeout(interrupted, feeds.changed()).await.is_ok(), "it is due after {RETRY_AFTER:?}");
+        feeds.look();
+        assert!(timeout(RETRY_AFTER * 10, feeds.changed()).await.is_err(), "nothing is left to be tried");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_tried_again_for_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut feeds = feeds(&directory).await;
+        tokio::time::pause();
+        feeds.restart();
+        assert!(timeout(RETRY_AFTER * 2, feeds.changed()).await.is_ok());
+        feeds.look();
+        assert!(timeout(RETRY_AFTER * 10, feeds.changed()).await.is_err());
+    }
 }
