@@ -6,15 +6,13 @@ use crate::{
     disk::{Disk, DiskFile, is_full, is_out_of_files, write_all_at},
     fail::{Fail, Failure},
     file_header::{FileHeader, file_name, unfinished_name},
-    frame::GroupId,
     limits::{FILE_HEADER_BYTES, FILL_STEP_BYTES, FREE_FILES_MAX},
     recovery::LogFile,
     request::Write,
-    rewrite::Rewrite,
+    rewrite::{Ranges, Rewrite},
     shared::Shared,
 };
 use std::{
-    collections::BTreeMap,
     io::{self, IoSlice},
     sync::{
         Arc,
@@ -22,9 +20,6 @@ use std::{
     },
     time::Duration,
 };
-
-/// Per group, the live entries of a file: those above the first index, up to the second.
-pub type Ranges = BTreeMap<GroupId, (u64, u64)>;
 
 pub enum Job {
     /// The file of this id will be needed.

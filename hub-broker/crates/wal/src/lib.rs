@@ -32,6 +32,7 @@ pub use error::{Concerned, Corruption, OpenError};
 pub use fail::{Fail, Failure};
 pub use frame::{Entry, Frame, GroupId, HardState, Lsn};
 pub use handle::Wal;
+pub use observe::describe;
 pub use recovered::{GroupLog, Recovered, TornTail};
 pub use recovery::PastDamage;
 pub use request::{Done, Stats};

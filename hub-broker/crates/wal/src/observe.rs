@@ -1,7 +1,15 @@
 //! The log's metrics.
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::time::Duration;
+
+/// Says what the metrics mean. The recorder MUST be there before.
+pub fn describe() {
+    describe_histogram!("headwater_wal_fsync_seconds", "Time for one write and sync of the write-ahead log.");
+    describe_histogram!("headwater_wal_commit_frames", "Frames written with one sync.");
+    describe_counter!("headwater_wal_written_bytes_total", "Bytes written to the write-ahead log.");
+    describe_gauge!("headwater_wal_files", "Files of the write-ahead log that are still needed.");
+}
 
 /// One group commit: `took` for its write and sync.
 pub fn commit(took: Duration, bytes: u64, frames: u64) {

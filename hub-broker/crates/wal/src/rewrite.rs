@@ -7,7 +7,6 @@ use crate::{
     fail::Failure,
     file_header::file_name,
     frame::{Frame, GroupId},
-    keeper::Ranges,
     limits::{FILE_HEADER_BYTES, REWRITE_STEP_BYTES},
     reader::{Found, FrameReader},
     recovery::open_file,
@@ -17,6 +16,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
 };
+
+/// Per group, the live entries of a file: those above the first index, up to the second.
+pub type Ranges = BTreeMap<GroupId, (u64, u64)>;
 
 pub struct Rewrite {
     file: u64,
