@@ -53,12 +53,16 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(3);
 pub const CONTROL_LINE_BYTES_MAX: usize = 64 << 10;
 /// Appends that one client may have outstanding.
 pub const CONTROL_PIPELINE: usize = 32;
+/// What an agent needs no disk for is answered by then, or it is not answered.
+pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
+/// A batch is taken and durable by then, also on a slow disk with others before it.
+pub const STORED_WITHIN: Duration = Duration::from_secs(30);
 /// Rows that wait between an input and the batcher.
 pub const ROW_INBOX: usize = 256;
 /// A line of JSON or CSV.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bad rows that `ingest` prints one by one.
-pub const BAD_ROWS_SHOWN: usize = 20;
+pub const BAD_ROWS_SHOWN: u64 = 20;
 /// Batches that were refused as malformed are kept up to this many bytes.
 pub const QUARANTINE_BYTES_MAX: u64 = 16 << 20;
 

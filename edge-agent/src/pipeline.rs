@@ -18,7 +18,7 @@ use crate::config::{Input, RowFormat};
 use crate::inputs::csv::CsvRows;
 use crate::inputs::host::Host;
 use crate::inputs::json_lines::JsonLines;
-use crate::inputs::{Row, Rows, source};
+use crate::inputs::{Bad, Row, Rows, source};
 use crate::time::{Clock, Stamp};
 
 /// A row on its way to the batcher.
@@ -90,7 +90,8 @@ fn read_stdin(
                     return;
                 }
             }
-            Ok(Err(bad)) => tracing::warn!(%bad, "a row of standard input is left out"),
+            Ok(Err(Bad::Row(bad))) => tracing::warn!(%bad, "a row of standard input is left out"),
+            Ok(Err(Bad::Cell(bad))) => tracing::warn!(%bad, "of standard input"),
             Err(error) => return tracing::error!(%error, "standard input ends early"),
         }
     }
@@ -101,7 +102,11 @@ fn stdin_rows(format: RowFormat, time_column: Option<&str>) -> Result<Box<dyn Ro
     let source = source::open(std::io::stdin())?;
     Ok(match format {
         RowFormat::JsonLines => Box::new(JsonLines::new(source, time_column)?),
-        RowFormat::Csv => Box::new(CsvRows::new(source, time_column)?),
+        RowFormat::Csv => {
+            let rows = CsvRows::new(source, time_column)?;
+            rows.notices().iter().for_each(|notice| tracing::warn!(notice, "of standard input's header"));
+            Box::new(rows)
+        }
     })
 }
 

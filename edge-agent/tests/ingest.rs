@@ -100,3 +100,29 @@ fn a_json_array_is_told_to_be_one() {
         assert!(why.contains("a JSON array; one object a line is needed"), "{why}");
     }
 }
+
+#[test]
+fn what_was_made_of_a_csv_header_is_told() {
+    for (text, told) in [
+        ("a,b\n1,2\n", "--time-column"),
+        ("date;a\n2016-01-11;1\n", "separated by ';'"),
+        ("date\ta\n2016-01-11\t1\n", "separated by tabs"),
+        (",date,a\n0,2016-01-11,1\n", "the first column has no name"),
+    ] {
+        let (code, said, why) = ingested("rows.csv", text, &[]);
+        assert_eq!((code, said.as_str()), (Some(0), "1 records stored, 0 dropped\n"), "{text}");
+        assert!(why.contains(told) && why.lines().count() == 1, "{why}");
+    }
+    assert!(ingested("rows.csv", "date,,a\n", &[]).2.contains("column 2 has no name: give it one"));
+}
+
+#[test]
+fn a_bad_cell_costs_itself_alone_and_bad_rows_the_exit_code_only_where_nothing_is_stored() {
+    let (code, said, why) = ingested("rows.csv", "date,a,b\n2016-01-11,NaN,1\n2016-01-12,inf,2\n", &[]);
+    assert_eq!((code, said.as_str()), (Some(0), "2 records stored, 0 dropped, 2 bad cells\n"));
+    assert!(why.starts_with("line 2: a: NaN") && why.lines().count() == 1, "{why}");
+    let (code, said, why) = ingested("rows.csv", "date,a\nsoon,1\n2016-01-12,NaN\n", &[]);
+    assert_eq!((code, said.as_str()), (Some(1), "0 records stored, 0 dropped, 2 bad rows, 1 bad cells\n"));
+    assert!(why.contains("no row could be taken"), "{why}");
+    assert_eq!(ingested("rows.csv", "date,a\nsoon,1\n2016-01-12,1\n", &[]).0, Some(0));
+}

@@ -25,6 +25,11 @@ Examples:
 Every setting can stand in a TOML file (--config) or in the environment: --data-dir is data_dir in the file and
 HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more of what happens.";
 
+const INGEST_EXIT: &str = "\
+Exit code 0: every row that could be taken is stored; the bad ones are told and counted.
+          1: no row could be taken, the source broke off, or not everything is known to be stored.
+          2: the command, the configuration or the header cannot be used.";
+
 /// Reads sensors, keeps what it read in a buffer on disk, and ships it to a hub
 #[derive(Debug, Parser)]
 #[command(name = "edge-agent", version, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = false)]
@@ -38,6 +43,7 @@ enum Command {
     /// Read the inputs, buffer, and ship to a hub, until SIGTERM
     Run(RunArgs),
     /// Put the rows of a file, or of standard input (-), into the buffer
+    #[command(after_help = INGEST_EXIT)]
     Ingest(IngestArgs),
     /// Tell what is buffered and how the hub is reached
     Status(StatusArgs),

@@ -1,14 +1,17 @@
-//! CSV: a header row, one column with the time, every other column a sensor of that name.
+//! CSV: a header row, one column with the time, every other column a sensor of that name. The columns are
+//! separated by commas, or by what the header has instead of them.
 
-use std::io::Read;
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use csv::{ReaderBuilder, StringRecord};
 use schemas::Measurement;
 use thiserror::Error;
 
-use super::row::{BadRow, Row};
+use super::row::{Bad, BadCell, BadRow, Row};
 use super::time_column::{is_time_name, parse_time};
 use super::value::cell_value;
+use crate::limits::LINE_BYTES_MAX;
 
 #[derive(Debug, Error)]
 pub enum CsvError {
@@ -20,29 +23,53 @@ pub enum CsvError {
     NoTimeColumn(String, String),
     #[error("two columns are named {0:?}")]
     SameName(String),
-    #[error("column {0} has no name")]
+    #[error("column {0} has no name: give it one in the header")]
     NoName(usize),
+    #[error("the header is longer than {LINE_BYTES_MAX} bytes")]
+    LongHeader,
 }
+
+impl From<io::Error> for CsvError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
+const NO_TIME: &str = "no column is named time, timestamp, date, datetime or ts: every row gets the present \
+     time; --time-column (time_column of an input) names the one that is the time";
+const INDEX: &str =
+    "the first column has no name and is left out; where it is the time, say so with --time-column ''";
+const SEMICOLONS: &str = "the columns are taken to be separated by ';'; numbers have a decimal point";
+const TABS: &str = "the columns are taken to be separated by tabs";
 
 /// The rows of one CSV document.
 pub struct CsvRows<R> {
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Chain<Cursor<Vec<u8>>, R>>,
     record: StringRecord,
-    /// The sensor of each column; `None` for the time's.
+    /// The sensor of each column; `None` for those that are none.
     sensors: Vec<Option<String>>,
     time_column: Option<usize>,
+    notices: Vec<String>,
+    /// Cells of the row that was read, to be told before it.
+    bad_cells: VecDeque<BadCell>,
+    read: Option<io::Result<Result<Row, BadRow>>>,
 }
 
-impl<R: Read> CsvRows<R> {
+impl<R: BufRead> CsvRows<R> {
     /// Reads the header. `time_column` names the column that is the time; without it the first that is named
     /// like one, if any.
-    pub fn new(source: R, time_column: Option<&str>) -> Result<Self, CsvError> {
-        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
+    pub fn new(mut source: R, time_column: Option<&str>) -> Result<Self, CsvError> {
+        let first_line = first_line(&mut source)?;
+        let mut notices = Vec::new();
+        let delimiter = delimiter(&first_line, &mut notices);
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(delimiter);
+        let mut reader = builder.from_reader(Cursor::new(first_line).chain(source));
         let mut header = StringRecord::new();
         if !reader.read_record(&mut header)? {
             return Err(CsvError::NoHeader);
         }
-        let names: Vec<&str> = header.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
+        let names: Vec<&str> = header.iter().map(str::trim).collect();
         let time_column = match time_column {
             Some(wanted) => Some(
                 names
@@ -52,11 +79,28 @@ impl<R: Read> CsvRows<R> {
             ),
             None => names.iter().position(|name| is_time_name(name)),
         };
-        let sensors = sensors(&names, time_column)?;
-        Ok(Self { reader, record: StringRecord::new(), sensors, time_column })
+        let sensors = sensors(&names, time_column, &mut notices)?;
+        if time_column.is_none() {
+            notices.push(NO_TIME.to_owned());
+        }
+        Ok(Self {
+            reader,
+            record: StringRecord::new(),
+            sensors,
+            time_column,
+            notices,
+            bad_cells: VecDeque::new(),
+            read: None,
+        })
     }
 
-    fn row(&self, line: u64) -> Result<Row, BadRow> {
+    /// What was made of the header that its writer may not have meant, for people.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// The row that was read; cells that are no measurement are put aside.
+    fn row(&mut self, line: u64) -> Result<Row, BadRow> {
         let bad = |what: String| BadRow { line, what };
         if self.record.len() != self.sensors.len() {
             return Err(bad(format!("{} cells, the header has {}", self.record.len(), self.sensors.len())));
@@ -71,8 +115,12 @@ impl<R: Read> CsvRows<R> {
         let mut measurements = Vec::with_capacity(self.sensors.len());
         for (sensor, cell) in self.sensors.iter().zip(self.record.iter()) {
             let Some(name) = sensor else { continue };
-            if let Some(value) = cell_value(cell).map_err(|what| bad(format!("{name}: {what}")))? {
-                measurements.push(Measurement { name: name.clone(), unit: None, value });
+            match cell_value(cell) {
+                Ok(None) => {}
+                Ok(Some(value)) => {
+                    measurements.push(Measurement { name: name.clone(), unit: None, value });
+                }
+                Err(what) => self.bad_cells.push_back(BadCell { line, name: name.clone(), what }),
             }
         }
         if measurements.is_empty() {
@@ -82,10 +130,48 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-fn sensors(names: &[&str], time_column: Option<usize>) -> Result<Vec<Option<String>>, CsvError> {
+/// Everything up to the end of the first line with something in it.
+fn first_line(source: &mut impl BufRead) -> Result<Vec<u8>, CsvError> {
+    let mut text = Vec::new();
+    let bound = u64::try_from(LINE_BYTES_MAX).expect("a line's bound fits 64 bits");
+    let mut source = source.take(bound);
+    while text.iter().all(u8::is_ascii_whitespace) && source.read_until(b'\n', &mut text)? > 0 {}
+    if text.len() == LINE_BYTES_MAX && !text.ends_with(b"\n") { Err(CsvError::LongHeader) } else { Ok(text) }
+}
+
+/// A comma, where the header has one or nothing else that separates.
+fn delimiter(header: &[u8], notices: &mut Vec<String>) -> u8 {
+    let mut is_quoted = false;
+    let bare: Vec<u8> = header
+        .iter()
+        .copied()
+        .filter(|byte| {
+            is_quoted ^= *byte == b'"';
+            !is_quoted
+        })
+        .collect();
+    let has = |delimiter| bare.trim_ascii().contains(&delimiter);
+    let found = [(b',', ""), (b';', SEMICOLONS), (b'\t', TABS)].into_iter().find(|(byte, _)| has(*byte));
+    let (delimiter, notice) = found.unwrap_or((b',', ""));
+    if !notice.is_empty() {
+        notices.push(notice.to_owned());
+    }
+    delimiter
+}
+
+fn sensors(
+    names: &[&str],
+    time_column: Option<usize>,
+    notices: &mut Vec<String>,
+) -> Result<Vec<Option<String>>, CsvError> {
     let mut sensors: Vec<Option<String>> = Vec::with_capacity(names.len());
     for (column, name) in names.iter().enumerate() {
         if Some(column) == time_column {
+            sensors.push(None);
+            continue;
+        }
+        if name.is_empty() && column == 0 && names.len() > 1 {
+            notices.push(INDEX.to_owned());
             sensors.push(None);
             continue;
         }
@@ -100,10 +186,22 @@ fn sensors(names: &[&str], time_column: Option<usize>) -> Result<Vec<Option<Stri
     Ok(sensors)
 }
 
-impl<R: Read> Iterator for CsvRows<R> {
-    type Item = std::io::Result<Result<Row, BadRow>>;
+impl<R: BufRead> Iterator for CsvRows<R> {
+    type Item = std::io::Result<Result<Row, Bad>>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.bad_cells.is_empty() && self.read.is_none() {
+            self.read = self.read_row();
+        }
+        match self.bad_cells.pop_front() {
+            Some(bad) => Some(Ok(Err(bad.into()))),
+            None => self.read.take().map(|read| Ok(read?.map_err(Bad::from))),
+        }
+    }
+}
+
+impl<R: BufRead> CsvRows<R> {
+    fn read_row(&mut self) -> Option<std::io::Result<Result<Row, BadRow>>> {
         match self.reader.read_record(&mut self.record) {
             Ok(false) => None,
             Ok(true) => {
@@ -128,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    fn rows(text: &str) -> Vec<Result<Row, BadRow>> {
+    fn rows(text: &str) -> Vec<Result<Row, Bad>> {
         CsvRows::new(text.as_bytes(), None).unwrap().map(Result::unwrap).collect()
     }
 
@@ -170,12 +268,35 @@ mod tests {
         assert_eq!(names(rows[0].as_ref().unwrap()), ["b"]);
     }
 
+    fn told(rows: &[Result<Row, Bad>]) -> Vec<Option<String>> {
+        rows.iter().map(|row| row.as_ref().err().map(ToString::to_string)).collect()
+    }
+
     #[test]
     fn a_bad_row_is_named_by_its_line_and_the_rest_goes_on() {
-        let rows = rows("ts,a\n1,2\nsoon,3\n2,NaN\n3\n4,\n5,6\n");
-        let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(|bad| bad.line)).collect();
-        assert_eq!(lines, [None, Some(3), Some(4), Some(5), Some(6), None]);
-        assert!(rows[1].as_ref().unwrap_err().to_string().contains("line 3: \"soon\" is no time"));
+        let told = told(&rows("ts,a\n1,2\nsoon,3\n3\n4,\n5,6\n"));
+        let told: Vec<_> = told.iter().map(Option::as_deref).collect();
+        let wrong = [
+            "line 3: \"soon\" is no time",
+            "line 4: 1 cells, the header has 2",
+            "line 5: no measurement in it",
+        ]
+        .map(Some);
+        assert_eq!(told, [None, wrong[0], wrong[1], wrong[2], None]);
+    }
+
+    #[test]
+    fn a_cell_that_is_no_measurement_is_left_out_of_its_row() {
+        let rows = rows("ts,a,b\n1,NaN,2\n2,inf,-inf\n");
+        let [Err(cell), Ok(row), Err(one), Err(other), Err(Bad::Row(_))] = rows.as_slice() else {
+            panic!("{rows:?}")
+        };
+        assert_eq!(
+            cell.to_string(),
+            "line 2: a: NaN and infinities are no measurement; the cell is left out"
+        );
+        assert_eq!(names(row), ["b"]);
+        assert!(matches!((one, other), (Bad::Cell(_), Bad::Cell(_))));
     }
 
     #[test]
@@ -189,16 +310,35 @@ mod tests {
     }
 
     #[test]
-    fn without_a_time_column_a_row_is_measured_now() {
+    fn without_a_time_column_a_row_is_measured_now_and_that_is_told() {
+        assert_eq!(CsvRows::new("a,b\n1,2\n".as_bytes(), None).unwrap().notices(), [NO_TIME]);
         assert_eq!(rows("a,b\n1,2\n")[0].as_ref().unwrap().time_ms, None);
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_a_name() {
-        assert_eq!(
-            rows("\u{feff}date,a\n2016-01-11,2\n")[0].as_ref().unwrap().time_ms,
-            Some(1_452_470_400_000)
-        );
+    fn what_the_header_has_instead_of_commas_separates_the_columns() {
+        for (text, told) in [("ts;\"a,b\";c\n1;2;3\n", SEMICOLONS), ("\n ts\tc\n1\t2\n", TABS)] {
+            let mut rows = CsvRows::new(text.as_bytes(), None).unwrap();
+            assert_eq!(rows.notices(), [told]);
+            let row = rows.next().unwrap().unwrap().unwrap();
+            assert_eq!((row.time_ms, names(&row).last()), (Some(1000), Some(&"c")), "{text}");
+        }
+        let commas = CsvRows::new("ts,a;b\n1,2\n".as_bytes(), None).unwrap();
+        assert!(commas.notices().is_empty());
+    }
+
+    #[test]
+    fn a_nameless_first_column_is_left_out_and_told() {
+        let text = ",ts,a\n0,1,2\n";
+        let mut rows = CsvRows::new(text.as_bytes(), None).unwrap();
+        assert_eq!(rows.notices(), [INDEX]);
+        assert_eq!(names(&rows.next().unwrap().unwrap().unwrap()), ["a"]);
+        let text = ",a\n2016-01-11,2\n";
+        let mut rows = CsvRows::new(text.as_bytes(), Some("")).unwrap();
+        assert!(rows.notices().is_empty());
+        assert_eq!(rows.next().unwrap().unwrap().unwrap().time_ms, Some(1_452_470_400_000));
+        let other = CsvRows::new("ts,,a\n".as_bytes(), None).err().unwrap().to_string();
+        assert_eq!(other, "column 2 has no name: give it one in the header");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use schemas::{Measurement, Value};
 use serde_json::{Map, Value as Json};
 use thiserror::Error;
 
-use super::row::{BadRow, Row};
-use super::source::first_byte;
+use super::row::{Bad, BadRow, Row};
+use super::source::{Opening, opening};
 use super::time_column::{is_time_name, parse_time, unix_time};
 use super::value::{float_value, integer_value};
 use crate::limits::LINE_BYTES_MAX;
@@ -31,7 +31,7 @@ pub struct JsonLines<R> {
 impl<R: BufRead> JsonLines<R> {
     /// `time_field` names the field that is the time; without it, the first that is named like one.
     pub fn new(mut source: R, time_field: Option<&str>) -> Result<Self, JsonLinesError> {
-        if first_byte(&mut source)? == Some(b'[') {
+        if opening(&mut source)? == Opening::Array {
             return Err(JsonLinesError::Array);
         }
         Ok(Self { source, time_field: time_field.map(str::to_owned), line: 0, text: Vec::new() })
@@ -124,7 +124,7 @@ fn number_value(number: &serde_json::Number) -> Result<Value, &'static str> {
 }
 
 impl<R: BufRead> Iterator for JsonLines<R> {
-    type Item = io::Result<Result<Row, BadRow>>;
+    type Item = io::Result<Result<Row, Bad>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -136,12 +136,12 @@ impl<R: BufRead> Iterator for JsonLines<R> {
             let line = self.line;
             if self.text.len() > LINE_BYTES_MAX {
                 let what = format!("longer than {LINE_BYTES_MAX} bytes");
-                return Some(self.skip_line().map(|()| Err(BadRow { line, what })));
+                return Some(self.skip_line().map(|()| Err(BadRow { line, what }.into())));
             }
             if self.text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            return Some(Ok(self.row().map_err(|what| BadRow { line, what })));
+            return Some(Ok(self.row().map_err(|what| BadRow { line, what }.into())));
         }
     }
 }
@@ -150,7 +150,7 @@ impl<R: BufRead> Iterator for JsonLines<R> {
 mod tests {
     use super::*;
 
-    fn rows(text: &str) -> Vec<Result<Row, BadRow>> {
+    fn rows(text: &str) -> Vec<Result<Row, Bad>> {
         JsonLines::new(text.as_bytes(), None).unwrap().map(Result::unwrap).collect()
     }
 
@@ -193,7 +193,11 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_and_the_rest_goes_on() {
         let rows = rows("{\"a\":1}\n\n[1]\n{\"a\":\n{\"time\":\"soon\",\"a\":1}\n{}\n{\"a\":2}\n");
-        let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(|bad| bad.line)).collect();
+        let line = |bad: &Bad| match bad {
+            Bad::Row(bad) => bad.line,
+            Bad::Cell(bad) => bad.line,
+        };
+        let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(line)).collect();
         assert_eq!(lines, [None, Some(3), Some(4), Some(5), Some(6), None]);
     }
 

@@ -8,4 +8,4 @@ pub mod source;
 mod time_column;
 mod value;
 
-pub use row::{BadRow, Row, Rows};
+pub use row::{Bad, BadCell, BadRow, Row, Rows};

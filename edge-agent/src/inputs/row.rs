@@ -23,7 +23,28 @@ pub struct BadRow {
     pub what: String,
 }
 
-/// Rows of a source, each taken or refused on its own. `Err` outside is the source itself failing.
-pub trait Rows: Iterator<Item = std::io::Result<Result<Row, BadRow>>> + Send {}
+/// A cell that is left out of a row that is taken.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("line {line}: {name}: {what}; the cell is left out")]
+pub struct BadCell {
+    /// From 1.
+    pub line: u64,
+    /// The sensor's.
+    pub name: String,
+    pub what: &'static str,
+}
 
-impl<T: Iterator<Item = std::io::Result<Result<Row, BadRow>>> + Send> Rows for T {}
+/// What can be wrong within a source that goes on.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Bad {
+    #[error(transparent)]
+    Row(#[from] BadRow),
+    /// Said before its row.
+    #[error(transparent)]
+    Cell(#[from] BadCell),
+}
+
+/// Rows of a source, each taken or refused on its own. `Err` outside is the source itself failing.
+pub trait Rows: Iterator<Item = std::io::Result<Result<Row, Bad>>> + Send {}
+
+impl<T: Iterator<Item = std::io::Result<Result<Row, Bad>>> + Send> Rows for T {}

@@ -16,9 +16,23 @@ pub fn open(mut source: impl Read + Send) -> io::Result<impl BufRead + Send> {
     Ok(BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source)))
 }
 
-/// The first byte that is no white space, as far as what has come tells.
-pub fn first_byte(source: &mut impl BufRead) -> io::Result<Option<u8>> {
-    Ok(source.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied())
+/// What JSON begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    Object,
+    Array,
+    Other,
+}
+
+/// Told from the first bytes that are no white space, as far as they have come. A bracket alone is no array yet:
+/// a CSV column may be named `[m/s]`.
+pub fn opening(source: &mut impl BufRead) -> io::Result<Opening> {
+    let mut bytes = source.fill_buf()?.iter().filter(|byte| !byte.is_ascii_whitespace());
+    Ok(match (bytes.next(), bytes.next()) {
+        (Some(b'{'), _) => Opening::Object,
+        (Some(b'['), None | Some(b'{' | b'[' | b']' | b'"' | b'-' | b'0'..=b'9')) => Opening::Array,
+        _ => Opening::Other,
+    })
 }
 
 #[cfg(test)]
@@ -38,6 +52,22 @@ mod tests {
             let mut read = String::new();
             open(text.as_bytes()).unwrap().read_to_string(&mut read).unwrap();
             assert_eq!(read, rest, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_known_by_what_is_in_it() {
+        for (text, opening_of) in [
+            (" {\"a\"", Opening::Object),
+            ("[", Opening::Array),
+            ("\n[\n {", Opening::Array),
+            ("[]", Opening::Array),
+            ("[12", Opening::Array),
+            ("[package]", Opening::Other),
+            ("date,a", Opening::Other),
+            ("", Opening::Other),
+        ] {
+            assert_eq!(opening(&mut text.as_bytes()).unwrap(), opening_of, "{text:?}");
         }
     }
 }

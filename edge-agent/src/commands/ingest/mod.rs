@@ -21,7 +21,7 @@ use super::{IngestArgs, load, text};
 use crate::batcher::Batcher;
 use crate::data_dir::DataDir;
 use crate::device_id;
-use crate::inputs::{BadRow, Row, Rows};
+use crate::inputs::{Bad, BadRow, Row, Rows};
 use crate::limits::ROW_INBOX;
 use crate::time::{Clock, Stamp};
 
@@ -62,7 +62,7 @@ struct Filling {
 }
 
 /// What the source said, and when.
-type Said = (io::Result<Result<Row, BadRow>>, Stamp);
+type Said = (io::Result<Result<Row, Bad>>, Stamp);
 
 impl Filling {
     /// Takes all rows of a source, or those before a signal.
@@ -101,7 +101,7 @@ impl Filling {
 
     async fn push(
         &mut self,
-        said: io::Result<Result<Row, BadRow>>,
+        said: io::Result<Result<Row, Bad>>,
         at: Stamp,
         sink: &mut Sink,
         tally: &mut Tally,
@@ -123,7 +123,7 @@ impl Filling {
                 self.due = None;
                 sink.append(&self.topic, built, tally).await?;
             }
-            Err(error) => tally.note_bad(&BadRow { line: row.line, what: error.to_string() }),
+            Err(error) => tally.note_bad(&BadRow { line: row.line, what: error.to_string() }.into()),
         }
         if self.batcher.is_empty() {
             self.due = None;

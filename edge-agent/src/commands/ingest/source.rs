@@ -32,7 +32,11 @@ pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
     };
     let time_column = args.time_column.as_deref();
     Ok(match format {
-        RowFormat::Csv => Box::new(CsvRows::new(source, time_column).map_err(|error| at(&error))?),
+        RowFormat::Csv => {
+            let rows = CsvRows::new(source, time_column).map_err(|error| at(&error))?;
+            rows.notices().iter().for_each(|notice| eprintln!("{name}: {notice}"));
+            Box::new(rows)
+        }
         // The command is right, the file is not.
         RowFormat::JsonLines => Box::new(
             JsonLines::new(source, time_column).map_err(|error| Failure::run(format!("{name}: {error}")))?,
@@ -46,7 +50,7 @@ fn told_format(file: &Path, source: &mut impl BufRead) -> io::Result<RowFormat> 
     Ok(match extension.to_ascii_lowercase().as_str() {
         "csv" => RowFormat::Csv,
         "json" | "jsonl" | "ndjson" => RowFormat::JsonLines,
-        _ if matches!(source::first_byte(source)?, Some(b'{' | b'[')) => RowFormat::JsonLines,
-        _ => RowFormat::Csv,
+        _ if source::opening(source)? == source::Opening::Other => RowFormat::Csv,
+        _ => RowFormat::JsonLines,
     })
 }

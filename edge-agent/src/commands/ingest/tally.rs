@@ -1,34 +1,50 @@
 //! What has become of the rows so far.
 
+use std::cmp::Ordering;
 use std::io;
 
 use program::Failure;
 
-use crate::inputs::BadRow;
+use crate::inputs::Bad;
 use crate::limits::BAD_ROWS_SHOWN;
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub stored: u64,
     pub dropped: u64,
+    /// What an agent was given that did not say whether it is stored.
+    pub unconfirmed: u64,
     bad: u64,
+    bad_cells: u64,
     /// Why the source could not be read to its end.
     pub broken: Option<io::Error>,
 }
 
 impl Tally {
-    pub fn note_bad(&mut self, bad: &BadRow) {
-        self.bad += 1;
-        match self.bad.cmp(&(BAD_ROWS_SHOWN as u64 + 1)) {
-            std::cmp::Ordering::Less => eprintln!("{bad}"),
-            std::cmp::Ordering::Equal => eprintln!("more bad rows are counted, not shown"),
-            std::cmp::Ordering::Greater => {}
+    pub fn note_bad(&mut self, bad: &Bad) {
+        match bad {
+            Bad::Row(_) => {
+                self.bad += 1;
+                match self.bad.cmp(&(BAD_ROWS_SHOWN + 1)) {
+                    Ordering::Less => eprintln!("{bad}"),
+                    Ordering::Equal => eprintln!("more bad rows are counted, not shown"),
+                    Ordering::Greater => {}
+                }
+            }
+            Bad::Cell(_) => {
+                self.bad_cells += 1;
+                if self.bad_cells == 1 {
+                    eprintln!("{bad} (more of them are counted, not shown)");
+                }
+            }
         }
     }
 
     pub fn say(&self) {
-        let bad = if self.bad > 0 { format!(", {} bad rows", self.bad) } else { String::new() };
-        println!("{} records stored, {} dropped{bad}", self.stored, self.dropped);
+        let counted = |count, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
+        let bad = counted(self.bad, "bad rows") + &counted(self.bad_cells, "bad cells");
+        let unconfirmed = counted(self.unconfirmed, "perhaps stored");
+        println!("{} records stored, {} dropped{unconfirmed}{bad}", self.stored, self.dropped);
     }
 
     /// Bad rows are a failure only where nothing else was in the source.
