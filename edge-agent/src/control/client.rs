@@ -1,16 +1,19 @@
 //! Speaking to a running agent.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use schemas::TopicName;
 use thiserror::Error;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line};
 use crate::data_dir::DataDir;
+use crate::limits::{STATUS_WITHIN, STORED_WITHIN};
 use crate::status::Status;
 
 #[derive(Debug, Error)]
@@ -25,11 +28,16 @@ pub enum ClientError {
     Ended,
     #[error("the agent: {0}")]
     Refused(String),
+    /// It may be stopped, or wait for a disk.
+    #[error("the agent (pid {pid}) does not answer")]
+    Silent { pid: i32 },
 }
 
 /// A connection to the agent of a data directory.
 pub struct Client {
     stream: BufReader<UnixStream>,
+    /// 0 where the system does not tell.
+    pid: i32,
 }
 
 impl Client {
@@ -37,7 +45,10 @@ impl Client {
     pub async fn connect(dir: &DataDir) -> Result<Option<Self>, ClientError> {
         let (_held, path) = dir.short_socket()?;
         match UnixStream::connect(path).await {
-            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
+            Ok(stream) => {
+                let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or(0);
+                Ok(Some(Self { stream: BufReader::new(stream), pid }))
+            }
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
             {
@@ -48,8 +59,8 @@ impl Client {
     }
 
     pub async fn status(&mut self) -> Result<Status, ClientError> {
-        self.send(Ask::Status, None).await?;
-        Ok(serde_json::from_slice(&self.answer().await?)?)
+        self.send(Ask::Status, None, STATUS_WITHIN).await?;
+        Ok(serde_json::from_slice(&self.answer(STATUS_WITHIN).await?)?)
     }
 
     /// Sends a batch; its answer is to be read with [`Client::appended`], in order.
@@ -60,25 +71,27 @@ impl Client {
         batch: Bytes,
     ) -> Result<(), ClientError> {
         let ask = Ask::Append { topic: topic.to_string(), boot, bytes: batch.len() };
-        self.send(ask, Some(batch)).await
+        self.send(ask, Some(batch), STORED_WITHIN).await
     }
 
     /// Waits until the oldest batch that was sent is durable; answers how many records were dropped for it.
     pub async fn appended(&mut self) -> Result<u64, ClientError> {
-        match serde_json::from_slice(&self.answer().await?)? {
+        match serde_json::from_slice(&self.answer(STORED_WITHIN).await?)? {
             AppendAnswer::Stored { dropped } => Ok(dropped),
             AppendAnswer::Error { error } => Err(ClientError::Refused(error)),
         }
     }
 
-    async fn send(&mut self, ask: Ask, body: Option<Bytes>) -> Result<(), ClientError> {
+    async fn send(&mut self, ask: Ask, body: Option<Bytes>, within: Duration) -> Result<(), ClientError> {
         let mut message = serde_json::to_vec(&Request { version: VERSION, ask })?;
         message.push(b'\n');
         message.extend(body.unwrap_or_default());
-        Ok(self.stream.write_all(&message).await?)
+        let sent = timeout(within, self.stream.write_all(&message)).await;
+        Ok(sent.map_err(|_| ClientError::Silent { pid: self.pid })??)
     }
 
-    async fn answer(&mut self) -> Result<Vec<u8>, ClientError> {
-        read_line(&mut self.stream).await?.ok_or(ClientError::Ended)
+    async fn answer(&mut self, within: Duration) -> Result<Vec<u8>, ClientError> {
+        let line = timeout(within, read_line(&mut self.stream)).await;
+        line.map_err(|_| ClientError::Silent { pid: self.pid })??.ok_or(ClientError::Ended)
     }
 }

@@ -11,7 +11,7 @@ use crate::batcher::Built;
 use crate::buffer::{Appended, Buffer, WriteError, durable};
 use crate::commands::common::{Access, access, open_buffer};
 use crate::config::Config;
-use crate::control::Client;
+use crate::control::{Client, ClientError};
 use crate::data_dir::{DataDir, DataDirLock};
 use crate::limits::CONTROL_PIPELINE;
 use crate::time::Clock;
@@ -59,8 +59,9 @@ impl Sink {
         let records = built.records as u64;
         match self {
             Self::Agent { client, waiting } => {
-                client.append(topic, built.boot, built.batch).await.map_err(Failure::run)?;
                 waiting.push_back(records);
+                let sent = client.append(topic, built.boot, built.batch).await;
+                sent.map_err(|error| lost(&error, waiting, tally))?;
             }
             Self::Own { buffer, waiting, .. } => {
                 let answer =
@@ -82,8 +83,16 @@ impl Sink {
     async fn settle(&mut self, tally: &mut Tally) -> Result<(), Failure> {
         let (records, dropped) = match self {
             Self::Agent { client, waiting } => {
-                let Some(records) = waiting.pop_front() else { return Ok(()) };
-                (records, client.appended().await.map_err(Failure::run)?)
+                let Some(records) = waiting.front().copied() else { return Ok(()) };
+                let dropped = match client.appended().await {
+                    Err(error @ ClientError::Refused(_)) => {
+                        waiting.pop_front();
+                        return Err(Failure::run(error));
+                    }
+                    other => other.map_err(|error| lost(&error, waiting, tally))?,
+                };
+                waiting.pop_front();
+                (records, dropped)
             }
             Self::Own { waiting, .. } => {
                 let Some((records, answer)) = waiting.pop_front() else { return Ok(()) };
@@ -111,4 +120,10 @@ impl Sink {
             Self::Own { buffer, .. } => buffer.close().await.map_err(Failure::run),
         }
     }
+}
+
+/// Nothing more comes from the agent: what it has not confirmed may be stored or not.
+fn lost(error: &ClientError, waiting: &mut VecDeque<u64>, tally: &mut Tally) -> Failure {
+    tally.unconfirmed += waiting.drain(..).sum::<u64>();
+    Failure::run(error)
 }
