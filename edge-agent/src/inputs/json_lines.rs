@@ -1,11 +1,12 @@
 //! JSON lines: one object a line; its time by name, every other field a sensor, nested ones joined with `/`.
 
+use std::collections::HashSet;
 use std::io::{self, BufRead, Read};
 
 use schemas::{Measurement, Value};
-use serde_json::{Map, Value as Json};
 use thiserror::Error;
 
+use super::json::{Fields, Json};
 use super::row::{Bad, BadRow, Row};
 use super::source::{Opening, opening};
 use super::time_column::{is_time_name, parse_time, unix_time};
@@ -67,13 +68,16 @@ impl<R: BufRead> JsonLines<R> {
         for (name, value) in fields {
             flatten(name, value, &mut measurements)?;
         }
+        if let Some(name) = named_twice(&measurements) {
+            return Err(format!("two fields are named {name:?}"));
+        }
         if measurements.is_empty() {
             return Err("no measurement in it".to_owned());
         }
         Ok(Row { line: self.line, time_ms, measurements })
     }
 
-    fn take_time(&self, fields: &mut Map<String, Json>) -> Result<Option<i64>, String> {
+    fn take_time(&self, fields: &mut Fields) -> Result<Option<i64>, String> {
         let name = match &self.time_field {
             Some(name) => Some(name.clone()),
             None => fields.keys().find(|name| is_time_name(name)).cloned(),
@@ -81,11 +85,13 @@ impl<R: BufRead> JsonLines<R> {
         let Some(name) = name else { return Ok(None) };
         let value = fields.remove(&name).ok_or_else(|| format!("there is no field {name:?}"))?;
         let time = match &value {
-            Json::String(text) => parse_time(text.trim()),
-            Json::Number(number) => number.as_f64().and_then(unix_time),
-            _ => None,
+            Json::Text(text) => parse_time(text.trim()).ok_or_else(|| format!("{name}: {text:?} is no time")),
+            Json::Number(number) => {
+                number.as_f64().and_then(unix_time).ok_or_else(|| format!("{name}: {number} is no time"))
+            }
+            _ => Err(format!("{name}: what is neither text nor a number is no time")),
         };
-        time.map(Some).ok_or_else(|| format!("{name}: {value} is no time"))
+        time.map(Some)
     }
 }
 
@@ -104,7 +110,7 @@ fn flatten(name: String, value: Json, found: &mut Vec<Measurement>) -> Result<()
                 .try_for_each(|(index, value)| flatten(format!("{name}/{index}"), value, found));
         }
         Json::Bool(value) => Value::Bool(value),
-        Json::String(text) => Value::Text(text),
+        Json::Text(text) => Value::Text(text),
         Json::Number(number) => number_value(&number).map_err(|what| format!("{name}: {what}"))?,
     };
     if name.is_empty() {
@@ -112,6 +118,12 @@ fn flatten(name: String, value: Json, found: &mut Vec<Measurement>) -> Result<()
     }
     found.push(Measurement { name, unit: None, value });
     Ok(())
+}
+
+/// A name that is there nested and joined, or joined twice.
+fn named_twice(measurements: &[Measurement]) -> Option<&str> {
+    let mut names = HashSet::with_capacity(measurements.len());
+    measurements.iter().map(|measured| measured.name.as_str()).find(|name| !names.insert(*name))
 }
 
 fn number_value(number: &serde_json::Number) -> Result<Value, &'static str> {
@@ -199,6 +211,19 @@ mod tests {
         };
         let lines: Vec<_> = rows.iter().map(|row| row.as_ref().err().map(line)).collect();
         assert_eq!(lines, [None, Some(3), Some(4), Some(5), Some(6), None]);
+    }
+
+    #[test]
+    fn a_row_with_two_fields_of_one_name_is_refused() {
+        let text = "{\"a/b\":1,\"a\":{\"b\":2}}\n{\"a\":1,\"a\":1}\n{\"a/0\":1,\"a\":[2]}\n{\"a\":1,\"b\":{\"a\":1}}\n";
+        let rows = rows(text);
+        for (row, told) in
+            rows.iter().zip(["line 1: two fields are named \"a/b\"", "line 2: two", "line 3: two"])
+        {
+            let bad = row.as_ref().unwrap_err().to_string();
+            assert!(bad.starts_with(told), "{bad}");
+        }
+        assert!(rows[3].is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod csv;
 pub mod host;
+mod json;
 pub mod json_lines;
 mod row;
 pub mod source;
