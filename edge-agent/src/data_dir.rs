@@ -49,12 +49,14 @@ pub struct DataDirLock {
 impl DataDir {
     /// Creates the directory where it is not there yet.
     pub fn create(root: &Path) -> Result<Self, DataDirError> {
+        refuse_file(root)?;
         fs::create_dir_all(root).map_err(at(root))?;
         Ok(Self { root: root.to_owned() })
     }
 
     /// A directory that an agent has used before.
     pub fn existing(root: &Path) -> Result<Self, DataDirError> {
+        refuse_file(root)?;
         let dir = Self { root: root.to_owned() };
         fs::metadata(dir.device_id()).map_err(at(root))?;
         Ok(dir)
@@ -166,6 +168,15 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+fn refuse_file(root: &Path) -> Result<(), DataDirError> {
+    match fs::metadata(root) {
+        Ok(found) if !found.is_dir() => {
+            Err(at(root)(io::Error::new(io::ErrorKind::NotADirectory, "a file is in its place")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
     move |source| DataDirError { path, source }
@@ -190,8 +201,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "x").unwrap();
-        let error = DataDir::create(&path).unwrap_err().to_string();
-        assert!(error.contains("/file: "), "{error}");
+        for error in [DataDir::create(&path).unwrap_err(), DataDir::existing(&path).unwrap_err()] {
+            assert!(error.to_string().ends_with("/file: a file is in its place"), "{error}");
+        }
     }
 
     #[test]

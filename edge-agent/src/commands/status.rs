@@ -1,5 +1,7 @@
 //! `status`: asks the running agent, or looks into the buffer.
 
+use std::io;
+
 use program::Failure;
 
 use super::common::{Access, access, open_buffer, runtime};
@@ -12,8 +14,11 @@ use crate::status::Status;
 pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
     let config = load(&args.common, vec![])?;
-    let dir = DataDir::existing(&config.data_dir).map_err(|error| {
-        Failure::usage(format!("{error} (no agent has used {} yet)", config.data_dir.display()))
+    let dir = DataDir::existing(&config.data_dir).map_err(|error| match error.source.kind() {
+        io::ErrorKind::NotFound => {
+            Failure::usage(format!("{error} (no agent has used {} yet)", config.data_dir.display()))
+        }
+        _ => Failure::usage(error),
     })?;
     let status = runtime()?.block_on(status(&dir, &config))?;
     if args.json {
