@@ -136,3 +136,16 @@ fn a_time_beyond_the_calendar_is_a_number() {
     let decoded = decode(&builder.finish().unwrap());
     assert_eq!(decoded.to_json(), json!({"time": i64::MAX, "text": "x"}));
 }
+
+#[test]
+fn a_time_before_the_year_0_is_a_number_and_every_other_one_rfc_3339() {
+    for (ms, time) in [
+        (-62_167_219_200_001, json!(-62_167_219_200_001_i64)),
+        (-62_167_219_200_000, json!("0000-01-01T00:00:00.000Z")),
+        (-1, json!("1969-12-31T23:59:59.999Z")),
+    ] {
+        let mut builder = BatchBuilder::new(BuilderOptions::default());
+        builder.push(ms, None, Some(b"x"), &[]).unwrap();
+        assert_eq!(decode(&builder.finish().unwrap()).to_json()["time"], time);
+    }
+}

@@ -25,7 +25,10 @@ Examples:
 Every setting can stand in a TOML file (--config) or in the environment: --data-dir is data_dir in the file and
 HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more of what happens.";
 
-const INGEST_EXIT: &str = "\
+const INGEST_HELP: &str = "\
+A time is RFC 3339, YYYY-MM-DD[ HH:MM[:SS]] in UTC, or a number: less than 100000000000 (1e11), with either sign, it
+is Unix seconds, else milliseconds. A row without a time column or field gets the present time.
+
 Exit code 0: every row that could be taken is stored; the bad ones are told and counted.
           1: no row could be taken, the source broke off, or not everything is known to be stored.
           2: the command, the configuration or the header cannot be used.";
@@ -43,7 +46,7 @@ enum Command {
     /// Read the inputs, buffer, and ship to a hub, until SIGTERM
     Run(RunArgs),
     /// Put the rows of a file, or of standard input (-), into the buffer
-    #[command(after_help = INGEST_EXIT)]
+    #[command(after_help = INGEST_HELP)]
     Ingest(IngestArgs),
     /// Tell what is buffered and how the hub is reached
     Status(StatusArgs),

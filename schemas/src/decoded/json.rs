@@ -90,7 +90,13 @@ fn insert_raw(object: &mut Map<String, Json>, bytes: &[u8]) {
     }
 }
 
+/// The year 0, in ms since 1970: RFC 3339 has none before it.
+const YEAR_0_MS: i64 = -62_167_219_200_000;
+
 /// RFC 3339 in UTC; the bare number of ms beyond the years that it can say.
 fn time(ms: i64) -> Json {
-    Timestamp::from_millisecond(ms).map_or_else(|_| json!(ms), |time| Json::String(format!("{time:.3}")))
+    match Timestamp::from_millisecond(ms) {
+        Ok(time) if ms >= YEAR_0_MS => Json::String(format!("{time:.3}")),
+        _ => json!(ms),
+    }
 }
