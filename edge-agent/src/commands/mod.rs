@@ -26,8 +26,8 @@ Every setting can stand in a TOML file (--config) or in the environment: --data-
 HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more of what happens.";
 
 const INGEST_HELP: &str = "\
-A time is RFC 3339, YYYY-MM-DD[ HH:MM[:SS]] in UTC, or a number: less than 100000000000 (1e11), with either sign, it
-is Unix seconds, else milliseconds. A row without a time column or field gets the present time.
+A time is RFC 3339, YYYY-MM-DD[ HH:MM[:SS]] in UTC, or a number: below 100000000000 (1e11), with
+either sign, it is Unix seconds, else milliseconds. Without a time column a row gets the present time.
 
 Exit code 0: every row that could be taken is stored; the bad ones are told and counted.
           1: no row could be taken, the source broke off, or not everything is known to be stored.
