@@ -1,5 +1,6 @@
 //! A running hub: storage, then what reads and writes it, then the front ends; stopped in the opposite order.
 
+mod descriptors;
 mod listeners;
 mod start;
 
@@ -21,19 +22,20 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs a hub until it is asked to stop.
 pub fn serve(settings: &NodeSettings) -> Result<(), Failure> {
     logging::start();
+    let descriptors = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("front")
         .enable_all()
         .build()
         .map_err(Failure::run)?;
-    runtime.block_on(run(settings))
+    runtime.block_on(run(settings, descriptors))
 }
 
-async fn run(settings: &NodeSettings) -> Result<(), Failure> {
+async fn run(settings: &NodeSettings, descriptors: u64) -> Result<(), Failure> {
     let asked_to_stop = signals::termination().map_err(Failure::run)?;
     listeners::check_addresses(settings)?;
     let core = Core::start(settings).await?;
-    let listeners = match Listeners::bind(settings, &core).await {
+    let listeners = match Listeners::bind(settings, &core, descriptors).await {
         Ok(listeners) => listeners,
         Err(failure) => {
             core.stop().await;

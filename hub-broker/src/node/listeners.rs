@@ -8,8 +8,9 @@ use program::outcome::Failure;
 use schemas::{NodeId, TopicName};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
+use super::descriptors;
 use super::start::Core;
 use crate::settings::NodeSettings;
 
@@ -33,17 +34,19 @@ pub fn check_addresses(settings: &NodeSettings) -> Result<(), Failure> {
 }
 
 impl Listeners {
-    /// Takes all addresses, or none.
-    pub async fn bind(settings: &NodeSettings, core: &Core) -> Result<Self, Failure> {
+    /// Takes all addresses, or none. `descriptors`: how many the process may have.
+    pub async fn bind(settings: &NodeSettings, core: &Core, descriptors: u64) -> Result<Self, Failure> {
+        let (mut mqtt_config, mut kafka_config) = (mqtt_config(settings)?, kafka_config(settings));
+        bound_connections(&mut mqtt_config, &mut kafka_config, descriptors);
         let mqtt = mqtt_server::Server::bind(
-            mqtt_config(settings)?,
+            mqtt_config,
             core.ingest.clone(),
             core.fetch.clone(),
             core.metadata.clone(),
         );
         let mqtt = mqtt.await.map_err(|error| taken("mqtt_listen", settings.mqtt_listen, &error))?;
         let kafka = kafka_server::Server::bind(
-            kafka_config(settings),
+            kafka_config,
             core.ingest.clone(),
             core.fetch.clone(),
             core.groups.clone(),
@@ -101,6 +104,20 @@ fn kafka_config(settings: &NodeSettings) -> kafka_server::Config {
     config.advertised =
         settings.kafka_advertise.clone().map(|(host, port)| kafka_server::Advertised { host, port });
     config
+}
+
+fn bound_connections(mqtt: &mut mqtt_server::Config, kafka: &mut kafka_server::Config, descriptors: u64) {
+    let wanted = [mqtt.connections_max, kafka.connections_max];
+    let possible = descriptors::connections_max(descriptors, wanted);
+    if possible != wanted {
+        warn!(
+            open_files_max = descriptors,
+            mqtt = possible[0],
+            kafka = possible[1],
+            "the limit of open files lowers the number of connections; raise it with ulimit -n or LimitNOFILE"
+        );
+    }
+    [mqtt.connections_max, kafka.connections_max] = possible;
 }
 
 /// An address that cannot be listened on, with what to do about it.

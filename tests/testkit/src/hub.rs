@@ -19,6 +19,7 @@ pub struct Hub {
     log: PathBuf,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    open_files_max: Option<u32>,
     process: Option<Process>,
     pub mqtt: SocketAddr,
     pub kafka: SocketAddr,
@@ -33,6 +34,7 @@ impl Hub {
             log: folder.join("hub.log"),
             arguments: Vec::new(),
             variables: Vec::new(),
+            open_files_max: None,
             process: None,
             mqtt: ports::free(),
             kafka: ports::free(),
@@ -58,6 +60,13 @@ impl Hub {
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// May have so many files and sockets open at every start from now on.
+    #[must_use]
+    pub fn with_open_files_max(mut self, count: u32) -> Self {
+        self.open_files_max = Some(count);
         self
     }
 
@@ -89,7 +98,7 @@ impl Hub {
 
     /// Starts it without waiting.
     pub fn spawn(&mut self) {
-        let mut command = Command::new(binaries::path("hub-broker"));
+        let mut command = self.program();
         command.arg("serve").arg("--data-dir").arg(&self.data_dir);
         for (flag, address) in
             [("--mqtt-listen", self.mqtt), ("--kafka-listen", self.kafka), ("--http-listen", self.http)]
@@ -98,6 +107,15 @@ impl Hub {
         }
         command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start("hub-broker", &mut command, &self.log));
+    }
+
+    /// The hub's program, under its limit.
+    fn program(&self) -> Command {
+        let program = binaries::path("hub-broker");
+        let Some(count) = self.open_files_max else { return Command::new(program) };
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+        command
     }
 
     /// Waits until `/readyz` says so.
