@@ -34,6 +34,7 @@ impl Core {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)
             .and_then(PrometheusBuilder::install_recorder)
             .map_err(Failure::run)?;
+        describe_metrics();
         let (machine, views) = Metadata::state_machine();
         let shards = Shards::start(shard_config(settings), Box::new(machine))
             .map_err(|error| failure(settings, &error))?;
@@ -56,6 +57,15 @@ impl Core {
         self.metadata.stop();
         self.shards.shutdown().await;
     }
+}
+
+/// Before anything is counted: the crates keep what they count with.
+fn describe_metrics() {
+    shards::describe();
+    ingest::describe();
+    mqtt_server::describe();
+    kafka_server::describe();
+    admin_server::describe();
 }
 
 fn shard_config(settings: &NodeSettings) -> shards::Config {

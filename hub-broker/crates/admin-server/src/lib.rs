@@ -9,9 +9,11 @@
 //!
 //! It changes nothing: whatever alters a topic goes through the Kafka listener.
 
+mod observe;
 mod readiness;
 mod server;
 mod topics;
 
+pub use observe::describe;
 pub use readiness::Readiness;
 pub use server::{BindError, Config, Server};

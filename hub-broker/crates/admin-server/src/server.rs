@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::observe;
 use crate::readiness::Readiness;
 use crate::topics;
 
@@ -88,5 +89,10 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn rendered(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.prometheus.render())
+    let rendering = tokio::task::spawn_blocking(move || {
+        observe::look(&shared.metadata);
+        shared.prometheus.render()
+    });
+    let text = rendering.await.map_err(|_panicked| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok::<_, StatusCode>(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

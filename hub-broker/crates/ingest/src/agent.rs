@@ -16,6 +16,7 @@ use shards::{Append, AppendDone, AppendError, Appended, Origin};
 
 use crate::error::{AgentError, AgentRefusal};
 use crate::limits::AGENT_BATCHES_PER_PUBLISH_MAX;
+use crate::observe::{self, Path, Size};
 use crate::{AgentDone, Inner, authorize};
 
 /// What an agent is told when all batches of its publish are stored.
@@ -49,7 +50,11 @@ pub(crate) fn agent_batches(
         let append =
             Append { partition: topic.partition_id(partition), origin, batch: batch.bytes().clone() };
         let join = Arc::clone(&join);
+        let size = Size { records: batch.header().record_count, bytes: batch.bytes().len() };
         let answer: AppendDone = Box::new(move |outcome| {
+            if let Ok(appended) = &outcome {
+                observe::stored(Path::Agent, size, appended.duplicate);
+            }
             // The guard ends with this statement: the callback runs without it.
             let finished = join.lock().answer(index, outcome);
             if let Some((done, outcome)) = finished {

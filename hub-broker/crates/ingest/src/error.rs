@@ -4,6 +4,7 @@ use schemas::{BatchError, Sequence};
 use shards::{AppendError, SequenceError};
 
 use crate::authorize::Denied;
+use crate::observe::Reason;
 
 /// Why a Kafka producer's batch was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,41 @@ pub enum ProduceError {
     NotOneBatch { found: &'static str },
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl ProduceError {
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(_) => Reason::NotAllowed,
+            Self::UnknownPartition => Reason::UnknownTopic,
+            Self::Invalid(error) => batch_reason(error),
+            Self::NotOneBatch { .. } => Reason::Invalid,
+            Self::Append(error) => append_reason(error),
+        }
+    }
+}
+
+fn batch_reason(error: &BatchError) -> Reason {
+    match error {
+        BatchError::TooLarge { .. }
+        | BatchError::DecompressedTooLarge { .. }
+        | BatchError::RecordTooLarge { .. } => Reason::TooLarge,
+        BatchError::KeyNotAllowed { .. } => Reason::NotAllowed,
+        _ => Reason::Invalid,
+    }
+}
+
+fn append_reason(error: &AppendError) -> Reason {
+    match error {
+        AppendError::UnknownPartition => Reason::UnknownTopic,
+        AppendError::NoSpace => Reason::DiskFull,
+        AppendError::Overloaded => Reason::Overloaded,
+        AppendError::TooLarge { .. } => Reason::TooLarge,
+        AppendError::Malformed => Reason::Invalid,
+        AppendError::Sequence(_) => Reason::Sequence,
+        AppendError::NotLeader { .. } | AppendError::Stopping | AppendError::Stopped => Reason::Unavailable,
+    }
 }
 
 /// Why an agent's batch was refused.
@@ -47,6 +83,20 @@ pub enum AgentError {
     Invalid(#[from] BatchError),
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl AgentError {
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(_) => Reason::NotAllowed,
+            Self::UnknownPartition | Self::NotAdmitted => Reason::UnknownTopic,
+            Self::Empty | Self::TooManyBatches(_) | Self::MixedStreams => Reason::Invalid,
+            Self::TopicTakesLess { .. } => Reason::TooLarge,
+            Self::Invalid(error) => batch_reason(error),
+            Self::Append(error) => append_reason(error),
+        }
+    }
 }
 
 /// The first batch of a publish that was refused. What stands before it is stored.
@@ -98,6 +148,20 @@ pub enum PlainError {
     Unavailable,
     #[error("the hub is stopping")]
     Stopping,
+}
+
+impl PlainError {
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(_) => Reason::NotAllowed,
+            Self::UnknownPartition => Reason::UnknownTopic,
+            Self::TooLarge => Reason::TooLarge,
+            Self::Overloaded => Reason::Overloaded,
+            Self::NoSpace => Reason::DiskFull,
+            Self::Unavailable | Self::Stopping => Reason::Unavailable,
+        }
+    }
 }
 
 impl From<&AppendError> for PlainError {

@@ -14,6 +14,7 @@ mod authorize;
 mod config;
 mod error;
 pub mod limits;
+mod observe;
 mod plain;
 mod produce;
 
@@ -28,6 +29,7 @@ pub use agent::AgentAck;
 pub use authorize::Denied;
 pub use config::{Clock, Config, system_clock};
 pub use error::{AgentError, AgentRefusal, PlainError, ProduceError};
+pub use observe::{Path, Reason, describe, refused};
 pub use plain::{PlainMessage, PlainStored};
 pub use produce::Produced;
 pub use shards::{AppendError, SequenceError};

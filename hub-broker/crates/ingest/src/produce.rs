@@ -3,9 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use metadata::{CleanupPolicy, Principal, TimestampType, Topic};
 use schemas::{OriginRules, PartitionIndex, RawBatch, Rules, ShardId, patch_log_append_time, validate};
-use shards::{Append, AppendDone, AppendError, Origin};
+use shards::{Append, AppendDone, AppendError, Appended, Origin};
 
 use crate::error::ProduceError;
+use crate::observe::{self, Path, Size};
 use crate::{Inner, ProduceDone, authorize};
 
 /// What a producer sends to one partition.
@@ -25,16 +26,35 @@ pub(crate) fn produce<'a>(
     let mut good: Vec<(ShardId, Append, AppendDone)> = Vec::new();
     for Produced { topic, partition, records, done } in batches {
         match prepare(inner, principal, topic, partition, records) {
-            Ok((shard, append)) => {
-                let done = Box::new(move |outcome: Result<_, AppendError>| {
-                    done(outcome.map_err(ProduceError::from));
+            Ok(Prepared { shard, append, size }) => {
+                let done = Box::new(move |outcome: Result<Appended, AppendError>| {
+                    let outcome = outcome.map_err(ProduceError::from);
+                    count(&outcome, size);
+                    done(outcome);
                 });
                 good.push((shard, append, done));
             }
-            Err(error) => done(Err(error)),
+            Err(error) => {
+                let outcome = Err(error);
+                count(&outcome, Size { records: 0, bytes: 0 });
+                done(outcome);
+            }
         }
     }
     inner.metadata.shards().append_all(good);
+}
+
+fn count(outcome: &Result<Appended, ProduceError>, size: Size) {
+    match outcome {
+        Ok(appended) => observe::stored(Path::Kafka, size, appended.duplicate),
+        Err(error) => observe::refused(Path::Kafka, error.reason(), 1),
+    }
+}
+
+struct Prepared {
+    shard: ShardId,
+    append: Append,
+    size: Size,
 }
 
 fn prepare(
@@ -43,7 +63,7 @@ fn prepare(
     topic: &Topic,
     partition: PartitionIndex,
     mut records: Bytes,
-) -> Result<(ShardId, Append), ProduceError> {
+) -> Result<Prepared, ProduceError> {
     authorize::write(principal, &topic.name)?;
     let shard = topic.placement(partition).ok_or(ProduceError::UnknownPartition)?.shard();
     let batch = match RawBatch::split_first(&mut records)? {
@@ -58,11 +78,13 @@ fn prepare(
         keys_required: topic.config.cleanup_policy == CleanupPolicy::Compact,
     };
     validate(&batch, &rules)?;
+    let size = Size { records: batch.header().record_count, bytes: batch.bytes().len() };
     let batch = match topic.config.timestamp_type {
         TimestampType::LogAppend => stamped(&batch, (inner.config.clock)()),
         TimestampType::Create => batch.bytes().clone(),
     };
-    Ok((shard, Append { partition: topic.partition_id(partition), origin: Origin::Kafka, batch }))
+    let append = Append { partition: topic.partition_id(partition), origin: Origin::Kafka, batch };
+    Ok(Prepared { shard, append, size })
 }
 
 /// LogAppendTime: the hub's time takes the place of the records' own, before the first acknowledgement.

@@ -1,6 +1,6 @@
 //! From a request's header to the handler of its API and version.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -8,18 +8,26 @@ use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::api;
 use crate::entry::Entry;
 use crate::limits::CLIENT_ID_CHARS_MAX;
+use crate::observe::Requests;
 use crate::response::Response;
 use crate::session::Session;
 use crate::wire::{Reader, WireError};
 
+/// By api key.
+static REQUESTS: LazyLock<Vec<Option<Requests>>> = LazyLock::new(|| {
+    let last = api::TABLE.iter().map(|entry| entry.key).max().unwrap_or(0);
+    (0..=last).map(|key| api::find(key).map(|entry| Requests::of(entry.name))).collect()
+});
+
 /// Begins a request. Called in the order of the requests of a connection.
 pub(crate) fn begin(session: &Arc<Session>, request: Bytes) -> Result<Pending, RequestError> {
-    let request_bytes = request.len() as u64;
+    let request_bytes = request.len();
     let mut header = Reader::new(request, false);
     let (api_key, version, correlation_id) = fixed_header(&mut header).map_err(RequestError::Header)?;
     let entry = api::find(api_key).ok_or(RequestError::UnknownApi(api_key))?;
-    metrics::counter!("kafka_requests_total", "api" => entry.name).increment(1);
-    metrics::counter!("kafka_request_bytes_total", "api" => entry.name).increment(request_bytes);
+    if let Some(requests) = REQUESTS.get(entry.key.unsigned_abs() as usize).and_then(Option::as_ref) {
+        requests.count(request_bytes);
+    }
     if !entry.versions.contains(version) {
         return unknown_version(entry, version, correlation_id);
     }

@@ -31,7 +31,8 @@ pub(crate) fn code(head: &Head, error: &impl Refusal) -> i16 {
 
 fn count(head: &Head, code: Code) -> i16 {
     let number = code.code();
-    metrics::counter!("kafka_errors_total", "api" => head.api, "code" => number.to_string()).increment(1);
+    metrics::counter!("headwater_kafka_errors_total", "api" => head.api, "code" => number.to_string())
+        .increment(1);
     number
 }
 

@@ -24,6 +24,7 @@ mod frame;
 mod hubs;
 pub mod limits;
 mod memory;
+mod observe;
 mod response;
 mod server;
 mod session;
@@ -31,4 +32,5 @@ mod topics;
 mod wire;
 
 pub use config::{Advertised, Config};
+pub use observe::describe;
 pub use server::{BindError, Server};

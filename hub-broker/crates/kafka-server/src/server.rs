@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Advertised, Config};
 use crate::connection;
+use crate::observe::METRICS;
 use crate::session::{Context, Session};
 
 #[derive(Debug, Error)]
@@ -88,7 +89,7 @@ impl Server {
         connections: &mut JoinSet<()>,
     ) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            metrics::counter!("kafka_connections_refused_total").increment(1);
+            METRICS.connections_refused.increment(1);
             tracing::warn!(%peer, "too many Kafka connections: closed");
             return;
         };
@@ -109,13 +110,13 @@ async fn serve(
     shutdown: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
-    metrics::gauge!("kafka_connections").increment(1.0);
+    METRICS.connections.increment(1.0);
     let _counted = Counted;
     let peer = session.peer;
     match connection::run(socket, session, shutdown).await {
         Ok(()) => tracing::debug!(%peer, "Kafka connection ended"),
         Err(error) if error.is_clients_fault() => {
-            metrics::counter!("kafka_connections_broken_total").increment(1);
+            METRICS.connections_broken.increment(1);
             tracing::warn!(%peer, %error, "Kafka connection closed");
         }
         Err(error) => tracing::debug!(%peer, %error, "Kafka connection closed"),
@@ -127,7 +128,7 @@ struct Counted;
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        metrics::gauge!("kafka_connections").decrement(1.0);
+        METRICS.connections.decrement(1.0);
     }
 }
 
@@ -136,7 +137,7 @@ fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        metrics::counter!("kafka_connections_panicked_total").increment(1);
+        METRICS.connections_panicked.increment(1);
         tracing::error!(%error, "a Kafka connection panicked");
     }
 }

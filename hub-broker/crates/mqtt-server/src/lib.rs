@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod fanout;
 pub mod limits;
+mod observe;
 mod reason;
 mod refusals;
 mod routes;
@@ -25,5 +26,6 @@ mod session;
 mod wire;
 
 pub use config::Config;
+pub use observe::describe;
 pub use routes::{Decoding, Key, Route, RouteError, Routes};
 pub use server::{BindError, Server};

@@ -1,6 +1,6 @@
 //! The one place where reasons become MQTT's codes (MQTT 5, 2.4; MQTT 3.1.1, 3.2.2.3).
 
-use ingest::{AgentError, AgentRefusal, AppendError, PlainError};
+use ingest::{AgentError, AgentRefusal, AppendError, PlainError, Reason};
 use rumqttd::protocol::{ConnectReturnCode, SubscribeReasonCode, UnsubAckReason};
 use schemas::{BatchError, Sequence};
 
@@ -35,6 +35,8 @@ pub mod code {
 pub struct Refusal {
     pub code: u8,
     pub reason: &'static str,
+    /// What it is counted as.
+    pub kind: Reason,
     /// What an agent is told beside the code.
     pub agent: Option<AgentFacts>,
 }
@@ -48,33 +50,38 @@ pub struct AgentFacts {
 }
 
 impl Refusal {
-    const fn new(code: u8, reason: &'static str) -> Self {
-        Self { code, reason, agent: None }
+    const fn new(kind: Reason, code: u8, reason: &'static str) -> Self {
+        Self { code, reason, kind, agent: None }
     }
 
-    pub const RESERVED_TOPIC: Self = Self::new(code::TOPIC_NAME_INVALID, "the topic is reserved");
-    pub const NO_SUCH_TOPIC: Self =
-        Self::new(code::TOPIC_NAME_INVALID, "the log topic was not named at CONNECT or does not exist");
+    const fn topic(reason: &'static str) -> Self {
+        Self::new(Reason::UnknownTopic, code::TOPIC_NAME_INVALID, reason)
+    }
+
+    pub const RESERVED_TOPIC: Self = Self::topic("the topic is reserved");
+    pub const NO_SUCH_TOPIC: Self = Self::topic("the log topic was not named at CONNECT or does not exist");
+    pub const NO_ROUTE: Self = Self::topic("no route takes this topic");
     pub const OTHER_DEVICE: Self =
-        Self::new(code::NOT_AUTHORIZED, "the topic's device is not the connection's");
-    pub const NO_ROUTE: Self = Self::new(code::TOPIC_NAME_INVALID, "no route takes this topic");
-    pub const ROUTE_CLOSED: Self = Self::new(code::QUOTA_EXCEEDED, "the route's log topic cannot be had now");
+        Self::new(Reason::NotAllowed, code::NOT_AUTHORIZED, "the topic's device is not the connection's");
+    pub const ROUTE_CLOSED: Self =
+        Self::new(Reason::Unavailable, code::QUOTA_EXCEEDED, "the route's log topic cannot be had now");
     pub const PAYLOAD_FORMAT: Self =
-        Self::new(code::PAYLOAD_FORMAT_INVALID, "the payload is not what it says it is");
+        Self::new(Reason::Invalid, code::PAYLOAD_FORMAT_INVALID, "the payload is not what it says it is");
 }
 
 impl From<PlainError> for Refusal {
     fn from(error: PlainError) -> Self {
-        match error {
-            PlainError::Denied(_) => Self::new(code::NOT_AUTHORIZED, "not authorised"),
-            PlainError::UnknownPartition => Self::new(code::TOPIC_NAME_INVALID, "the log topic is gone"),
+        let (code, reason) = match error {
+            PlainError::Denied(_) => (code::NOT_AUTHORIZED, "not authorised"),
+            PlainError::UnknownPartition => (code::TOPIC_NAME_INVALID, "the log topic is gone"),
             // No PUBACK may say "packet too large" (MQTT 5, 3.4.2.1); this one is for limits of the hub's own.
-            PlainError::TooLarge => Self::new(code::QUOTA_EXCEEDED, "larger than the log topic takes"),
-            PlainError::Overloaded => Self::new(code::QUOTA_EXCEEDED, "the hub is overloaded"),
-            PlainError::NoSpace => Self::new(code::QUOTA_EXCEEDED, "the disk is full"),
-            PlainError::Unavailable => Self::new(code::QUOTA_EXCEEDED, "the shard is not available"),
-            PlainError::Stopping => Self::new(code::QUOTA_EXCEEDED, "the hub is stopping"),
-        }
+            PlainError::TooLarge => (code::QUOTA_EXCEEDED, "larger than the log topic takes"),
+            PlainError::Overloaded => (code::QUOTA_EXCEEDED, "the hub is overloaded"),
+            PlainError::NoSpace => (code::QUOTA_EXCEEDED, "the disk is full"),
+            PlainError::Unavailable => (code::QUOTA_EXCEEDED, "the shard is not available"),
+            PlainError::Stopping => (code::QUOTA_EXCEEDED, "the hub is stopping"),
+        };
+        Self::new(error.reason(), code, reason)
     }
 }
 
@@ -82,7 +89,8 @@ impl From<&AgentRefusal> for Refusal {
     fn from(refusal: &AgentRefusal) -> Self {
         let (code, reason) = agent_error(&refusal.error);
         let (batch, expected, is_fork) = (refusal.batch, refusal.expected(), refusal.is_fork());
-        Self { code, reason, agent: Some(AgentFacts { batch, expected, is_fork }) }
+        let kind = refusal.error.reason();
+        Self { code, reason, kind, agent: Some(AgentFacts { batch, expected, is_fork }) }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::connection::{self, Hub};
 use crate::fanout::Fanout;
 use crate::limits::ACCEPT_BACKOFF;
+use crate::observe::METRICS;
 use crate::session::registry::Registry;
 
 /// How often sessions of clients that stay away are looked for.
@@ -103,7 +104,7 @@ impl Server {
 
     fn serve(&self, connections: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            metrics::counter!("headwater_mqtt_connections_refused_total").increment(1);
+            METRICS.connections_refused.increment(1);
             tracing::warn!(%peer, "too many MQTT connections: one more is closed");
             return;
         };

@@ -19,7 +19,7 @@ pub struct Damage {
 
 impl Damage {
     pub(crate) fn report(&self) {
-        metrics::counter!("headwater_log_damage_total").increment(1);
+        crate::observe::damage();
         tracing::error!(file = %self.file.display(), position = self.position, "{}", self.what);
     }
 }

@@ -25,6 +25,7 @@ mod files;
 mod index;
 mod limits;
 mod log;
+mod observe;
 mod options;
 mod origin;
 mod reader;
@@ -40,6 +41,7 @@ pub use error::{CompactError, Damage, DamageKind, DecodeStateError, LogError, Re
 pub use files::{DirtyFile, FileCache, ObsoleteFiles};
 pub use limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX};
 pub use log::PartitionLog;
+pub use observe::describe;
 pub use options::LogOptions;
 pub use origin::{DecodeOriginError, Origin};
 pub use reader::{PartitionReader, ScrubStep};

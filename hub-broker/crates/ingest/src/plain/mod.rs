@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metadata::{Metadata, TimestampType, Topic};
 use parking_lot::{Mutex, RwLock};
-use schemas::{PartitionId, PartitionIndex, ShardId};
+use schemas::{BatchHeader, PartitionId, PartitionIndex, ShardId};
 use shards::{Append, AppendError, Appended, Origin};
 use tokio::runtime::Handle;
 
@@ -21,6 +21,7 @@ pub use message::{PlainMessage, PlainStored};
 use queue::{Action, Answered, Queue};
 
 use crate::config::Clock;
+use crate::observe::{self, Path, Size};
 use crate::{Config, PlainDone, PlainError};
 
 pub(crate) struct Accumulators {
@@ -103,10 +104,17 @@ impl Shared {
             Action::Wait => {}
             Action::GetProducer => self.get_producer(slot),
             Action::Append(batch) => {
+                let header = BatchHeader::parse(&batch).expect("the builder's batches parse");
+                let size = Size { records: header.record_count, bytes: batch.len() };
                 let request = Append { partition: slot.partition, origin: Origin::Hub, batch };
                 let (shared, slot) = (Arc::clone(self), Arc::clone(slot));
                 let shard = slot.shard;
-                let done = Box::new(move |outcome| shared.answered(&slot, outcome));
+                let done = Box::new(move |outcome: Result<Appended, AppendError>| {
+                    if let Ok(appended) = &outcome {
+                        observe::stored(Path::Mqtt, size, appended.duplicate);
+                    }
+                    shared.answered(&slot, outcome);
+                });
                 self.metadata.shards().append(shard, request, done);
             }
         }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use ingest::{PlainMessage, system_clock};
+use ingest::{Path, PlainMessage, system_clock};
 use metadata::{Principal, Topic};
 use schemas::{PartitionIndex, murmur2};
 
@@ -163,6 +163,7 @@ impl Caller<'_> {
                 Ok(_) => Outcome::Stored,
                 Err(error) => {
                     let refusal = Refusal::from(error);
+                    ingest::refused(Path::Mqtt, error.reason(), publishes);
                     refusals.tell(&client, &first, &refusal, publishes);
                     Outcome::Refused(refusal)
                 }

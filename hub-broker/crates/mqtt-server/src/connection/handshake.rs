@@ -20,6 +20,7 @@ use crate::limits::{
     CLIENT_ID_BYTES_MAX, CONNECT_BYTES_MAX, CONNECT_TIMEOUT, PACKET_BYTES_MAX, RECEIVE_MAXIMUM,
     SESSION_EXPIRY_SECONDS_MAX, TOPIC_ALIASES_MAX,
 };
+use crate::observe::METRICS;
 use crate::reason::{Close, ConnectRefusal};
 use crate::session::Session;
 use crate::session::registry::Claim;
@@ -221,7 +222,7 @@ fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(mut io: Io<S>, refused: Refused, peer: SocketAddr) {
     let Refused { version, client_id, refusal } = refused;
-    metrics::counter!("headwater_mqtt_connects_refused_total").increment(1);
+    METRICS.connects_refused.increment(1);
     tracing::warn!(client = client_id, %peer, reason = %refusal, "an MQTT CONNECT was refused");
     let code = match version {
         Some(Version::V5) => Some(refusal.v5()),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ingest::Path;
 use metadata::Topic;
 use schemas::mqtt::{AgentTopic, AgentTopicError, parse_agent_topic};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -81,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         // Even where a later packet ends the connection: these came before it.
         calls.make_all();
+        self.intake.publishes.count();
         taken
     }
 
@@ -185,10 +187,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(_) => Destination::Refused(Refusal::PAYLOAD_FORMAT),
         };
         match destination {
-            Destination::Log(route, topic) => calls.add(&mut self.window, route, &topic, name, &publish),
-            Destination::Agent(agent, topic) => self.agent_publish(chunk, &publish, &agent, &topic),
+            Destination::Log(route, topic) => {
+                self.intake.publishes.route += 1;
+                calls.add(&mut self.window, route, &topic, name, &publish);
+            }
+            Destination::Agent(agent, topic) => {
+                self.intake.publishes.agent += 1;
+                self.agent_publish(chunk, &publish, &agent, &topic);
+            }
             Destination::Refused(refusal) => {
-                metrics::counter!("headwater_mqtt_refused_total").increment(1);
+                let path = if parse_agent_topic(name.as_str()).is_some() { Path::Agent } else { Path::Mqtt };
+                ingest::refused(path, refusal.kind, 1);
                 self.hub.refusals.tell(&self.client.id, name.as_str(), &refusal, 1);
                 self.window.admit_settled(ack, Outcome::Refused(refusal));
             }
@@ -229,7 +238,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let outcome = match stored {
                 Ok(ack) if ack.duplicates > 0 => Outcome::Duplicates(ack.duplicates),
                 Ok(_) => Outcome::Stored,
-                Err(refusal) => Outcome::Refused(Refusal::from(&refusal)),
+                Err(refusal) => {
+                    ingest::refused(Path::Agent, refusal.error.reason(), 1);
+                    Outcome::Refused(Refusal::from(&refusal))
+                }
             };
             signals.settle(call, outcome);
         });

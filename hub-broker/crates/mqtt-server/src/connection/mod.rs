@@ -26,6 +26,7 @@ use crate::limits::{
     DELIVERY_WINDOW_MAX, DRAIN_TIMEOUT, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_BYTES_TOTAL, RECEIVE_MAXIMUM,
     WRITE_PENDING_BYTES_MAX, WRITE_STALL_MAX,
 };
+use crate::observe::{Agent, METRICS, Publishes};
 use crate::reason::Close;
 use crate::refusals::Refusals;
 use crate::routes::Routes;
@@ -90,6 +91,7 @@ struct Intake {
     may_retain: bool,
     /// The client has a no-local subscription, so its publishes carry its name.
     has_no_local: bool,
+    publishes: Publishes,
     /// The route whose log topic could not be had just now.
     closed_route: Option<usize>,
 }
@@ -108,7 +110,7 @@ struct Counted(Arc<Hub>);
 impl Counted {
     fn new(hub: &Arc<Hub>) -> Self {
         hub.connections.fetch_add(1, Ordering::Relaxed);
-        metrics::gauge!("headwater_mqtt_connections").increment(1.0);
+        METRICS.connections.increment(1.0);
         Self(Arc::clone(hub))
     }
 }
@@ -116,7 +118,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        metrics::gauge!("headwater_mqtt_connections").decrement(1.0);
+        METRICS.connections.decrement(1.0);
     }
 }
 
@@ -144,6 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn run(mut self, claim: Claim, peer: SocketAddr) {
+        let _counted = self.client.device.is_some().then(Agent::connected);
         let reason = match self.serve().await {
             Ok(never) => match never {},
             Err(reason) => reason,
@@ -291,7 +294,7 @@ fn log_end(client: &Client, peer: SocketAddr, reason: Close) {
             tracing::debug!(client = id, version, %peer, %reason, "MQTT client gone");
         }
         _ => {
-            metrics::counter!("headwater_mqtt_disconnects_total").increment(1);
+            METRICS.disconnects.increment(1);
             tracing::warn!(client = id, version, %peer, %reason, "MQTT client disconnected");
         }
     }

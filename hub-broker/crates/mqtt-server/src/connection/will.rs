@@ -1,7 +1,7 @@
 //! The last will: a publish that the hub makes when a client goes without a DISCONNECT. Its delay is not waited for.
 
 use bytes::Bytes;
-use ingest::{PlainMessage, system_clock};
+use ingest::{Path, PlainMessage, system_clock};
 use rumqttd::protocol::{LastWill, LastWillProperties};
 use schemas::{PartitionIndex, murmur2};
 
@@ -64,6 +64,7 @@ impl Will {
         let id = client.id.clone();
         let done = Box::new(move |stored: Result<_, ingest::PlainError>| {
             if let Err(error) = stored {
+                ingest::refused(Path::Mqtt, error.reason(), 1);
                 tracing::warn!(client = &*id, %error, "the will was not stored");
             }
         });

@@ -227,7 +227,7 @@ fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, waiting: &mut VecDeque
         }
     }
     let subscriptions = router.borrow().subscription_count();
-    metrics::gauge!("headwater_mqtt_subscriptions").set(subscriptions as f64);
+    crate::observe::METRICS.subscriptions.set(subscriptions as f64);
     if subscriptions == 0 && waiting.is_empty() {
         feeds.rest();
     }

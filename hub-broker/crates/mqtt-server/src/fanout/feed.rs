@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::message::Message;
 use super::router::Router;
+use crate::observe::METRICS;
 
 /// Pause before a partition that could not be read or was not open yet is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -258,10 +259,10 @@ fn deliver_batch(batch: &RawBatch, router: &mut Router) {
         }
     }
     let counts = router.take_counts();
-    metrics::counter!("headwater_mqtt_delivered_total").increment(counts.delivered);
-    metrics::counter!("headwater_mqtt_dropped_total").increment(counts.dropped);
-    metrics::counter!("headwater_mqtt_overflowed_sessions_total").increment(counts.overflowed);
-    metrics::counter!("headwater_mqtt_not_retained_total").increment(counts.not_retained);
+    METRICS.delivered.increment(counts.delivered);
+    METRICS.dropped.increment(counts.dropped);
+    METRICS.overflowed.increment(counts.overflowed);
+    METRICS.not_retained.increment(counts.not_retained);
 }
 
 #[cfg(test)]

@@ -177,7 +177,7 @@ impl PartitionLog {
             Origin::Agent { device, sent_crc } => {
                 let sent = Sent { stream: id, range, crc: *sent_crc };
                 if let Some(dropped) = self.streams.appended(device, sent, base) {
-                    metrics::counter!("headwater_streams_forgotten_total").increment(1);
+                    crate::observe::stream_forgotten();
                     tracing::info!(partition = %self.id(), %device, stream = %dropped, "longest untouched stream forgotten");
                 }
             }

@@ -20,6 +20,7 @@ use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::entry::{Entry, Versions};
 use crate::errors;
 use crate::limits::FETCH_WAIT_MAX;
+use crate::observe::METRICS;
 use crate::session::Session;
 use crate::topics::{client_epoch, has_partition};
 use crate::wire::Reader;
@@ -88,7 +89,8 @@ async fn fetch(session: &Session, head: &Head, request: Request) -> (Vec<TopicAn
     }
     let bytes =
         topics.iter().flat_map(|topic| &topic.partitions).map(PartitionAnswer::len_bytes).sum::<usize>();
-    metrics::counter!("kafka_fetched_bytes_total").increment(bytes as u64);
+    METRICS.fetched_bytes.increment(bytes as u64);
+    METRICS.fetched_records.increment(topics.iter().flat_map(|topic| &topic.partitions).map(records).sum());
     (topics, found.held)
 }
 
@@ -134,12 +136,21 @@ fn outcome(head: &Head, result: Result<Fetched, FetchError>) -> Result<Fetched, 
 }
 
 fn has_zstd(records: &Bytes) -> bool {
+    headers(records).any(|header| matches!(header.attributes.compression(), Ok(Compression::Zstd)))
+}
+
+fn records(answer: &PartitionAnswer) -> u64 {
+    let chunks = answer.outcome.iter().flat_map(|fetched| &fetched.records);
+    chunks.flat_map(headers).map(|header| u64::try_from(header.record_count).unwrap_or(0)).sum()
+}
+
+/// Of whole batches, back to back.
+fn headers(records: &Bytes) -> impl Iterator<Item = BatchHeader> {
     let mut at = 0;
-    while let Some(Ok(header)) = records.get(at..).filter(|rest| !rest.is_empty()).map(BatchHeader::parse) {
-        if matches!(header.attributes.compression(), Ok(Compression::Zstd)) {
-            return true;
-        }
+    std::iter::from_fn(move || {
+        let rest = records.get(at..).filter(|rest| !rest.is_empty())?;
+        let header = BatchHeader::parse(rest).ok()?;
         at += header.total_bytes();
-    }
-    false
+        Some(header)
+    })
 }
