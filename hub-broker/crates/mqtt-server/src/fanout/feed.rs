@@ -285,6 +285,13 @@ mod tests {
         Feeds::new(fetch, metadata, Vec::new(), Rc::default())
     }
 
+    /// Before its directory goes: a write-ahead log that loses its files ends the process.
+    async fn stop(feeds: Feeds) {
+        let shards = feeds.metadata.shards().clone();
+        feeds.metadata.stop();
+        shards.shutdown().await;
+    }
+
     #[tokio::test]
     async fn a_retry_is_due_however_often_the_wait_for_it_is_interrupted() {
         let directory = tempfile::tempdir().unwrap();
@@ -297,6 +304,7 @@ mod tests {
         assert!(timeout(interrupted, feeds.changed()).await.is_ok(), "it is due after {RETRY_AFTER:?}");
         feeds.look();
         assert!(timeout(RETRY_AFTER * 10, feeds.changed()).await.is_err(), "nothing is left to be tried");
+        stop(feeds).await;
     }
 
     #[tokio::test]
@@ -308,5 +316,6 @@ mod tests {
         assert!(timeout(RETRY_AFTER * 2, feeds.changed()).await.is_ok());
         feeds.look();
         assert!(timeout(RETRY_AFTER * 10, feeds.changed()).await.is_err());
+        stop(feeds).await;
     }
 }
