@@ -30,10 +30,7 @@ fn fill(folder: &Path, hub: &Hub, records: i64) {
         let mut agent = Agent::new(folder, device, &hub.mqtt_url());
         assert!(agent.ingest_lines(&json_lines(0..records)).status.success());
         agent.start();
-        wait::until("the records in the log", WITHIN, || {
-            let status: Value = serde_json::from_str(&agent.status()?).ok()?;
-            (status["buffer"]["records"].as_u64()? == 0).then_some(())
-        });
+        agent.wait_shipped(WITHIN);
         agent.stop();
     }
 }

@@ -315,8 +315,7 @@ fn start_agent(agent: &mut Agent) {
 fn wait_shipped(agent: &mut Agent, what: &str) {
     wait::until("the agent's buffer to be empty", WITHIN, || {
         assert!(agent.process().unwrap().is_running(), "{what}: the agent ended: {}", agent.printed());
-        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
-        (status["buffer"]["records"].as_u64()? == 0).then_some(())
+        (agent.buffered_records()? == 0).then_some(())
     });
 }
 

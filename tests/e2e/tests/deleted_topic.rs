@@ -15,13 +15,6 @@ fn topic(hub: &Hub, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn wait_shipped(agent: &Agent) {
-    wait::until("the agent's buffer to be empty", WITHIN, || {
-        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
-        (status["buffer"]["records"].as_u64()? == 0).then_some(())
-    });
-}
-
 #[test]
 fn a_topic_that_is_deleted_under_an_agent_and_made_again_is_written_to_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -31,7 +24,7 @@ fn a_topic_that_is_deleted_under_an_agent_and_made_again_is_written_to_on() {
     let mut agent = Agent::new(folder.path(), "pump-7", &hub.mqtt_url());
     agent.start();
     assert!(agent.ingest_lines(&json_lines(0..100)).status.success());
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
 
     // As large as it was, then too small for the partition that the agent's stream was in.
     let mut next = 100;
@@ -43,7 +36,7 @@ fn a_topic_that_is_deleted_under_an_agent_and_made_again_is_written_to_on() {
             status["uplink"]["held"].is_string().then_some(())
         });
         topic(&hub, &["create", "telemetry", "--partitions", partitions]);
-        wait_shipped(&agent);
+        agent.wait_shipped(WITHIN);
         let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "pump-7");
         assert_once_in_order(&found, &(next..next + 100).collect::<Vec<_>>(), &[]);
         next += 100;

@@ -61,13 +61,6 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
     wait::until(what, WITHIN, || holds().then_some(()));
 }
 
-fn wait_shipped(agent: &Agent) {
-    wait::until("the agent's buffer to be empty", WITHIN, || {
-        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
-        (status["buffer"]["records"].as_u64()? == 0).then_some(())
-    });
-}
-
 #[test]
 fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_room() {
     let test = "a hub on a full disk";
@@ -79,7 +72,7 @@ fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_ro
     let mut agent = Agent::new(folder.path(), "pump-7", &hub.mqtt_url());
     agent.start();
     assert!(agent.ingest_lines(&json_lines(0..100)).status.success());
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
     let log = folder.path().join("mosquitto.log");
     publish(&mosquitto, &hub, &log, "mqttv5").wait(WITHIN);
     let producer = NumberedProducer::new(&hub.brokers(), "orders");
@@ -122,7 +115,7 @@ fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_ro
     make_room(&disk, "filler");
     make_room(&disk, "more filler");
     producer.flush(WITHIN);
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
     assert_eq!(refusal_of(&hub.brokers(), "orders", 1, &value), None);
     assert_eq!(producer.outcomes.failed(), Vec::<i64>::new());
     hub.kill();
@@ -219,14 +212,14 @@ fn an_agent_on_a_full_disk_says_what_it_stored_and_ships_all_of_it() {
     assert_eq!(agent.stop().unwrap().code(), Some(0), "a clean stop needs no room");
     agent.start();
     hub.start();
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
     let shipped = || of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "meter-1");
     let refused: Vec<i64> = (1000..30_000).collect();
     assert_once_in_order(&shipped(), &(0..100).collect::<Vec<_>>(), &refused);
     assert_eq!(shipped().len() as u64, stored, "what was said to be stored, on the disk that is still full");
     make_room(&disk, "filler");
     assert_eq!(tally(&agent.ingest_lines(&json_lines(30_000..30_100))), (100, 0), "it goes on by itself");
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
     let kept: Vec<i64> = (0..100).chain(30_000..30_100).collect();
     assert_once_in_order(&shipped(), &kept, &refused);
     assert_eq!(shipped().len() as u64, stored + 100);
@@ -255,7 +248,7 @@ fn an_agent_whose_disk_fills_up_drops_the_oldest_and_says_how_many() {
     assert!(dropped > 1000, "{dropped}");
     hub.start();
     agent.start();
-    wait_shipped(&agent);
+    agent.wait_shipped(WITHIN);
     let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "meter-1");
     assert_eq!(found.len() as u64, 60_100 - dropped);
     assert_once_in_order(&found, &(60_000..60_100).collect::<Vec<_>>(), &(0..60_000).collect::<Vec<_>>());

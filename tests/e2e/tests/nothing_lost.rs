@@ -40,13 +40,6 @@ fn random_pause(random: &mut StdRng, most_ms: u64) {
     wait::pause(Duration::from_millis(random.gen_range(0..most_ms)));
 }
 
-fn wait_shipped(agent: &Agent) {
-    wait::until("the agent's buffer to be empty", SETTLED_WITHIN, || {
-        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
-        (status["buffer"]["records"].as_u64()? == 0).then_some(())
-    });
-}
-
 #[test]
 fn every_record_survives_kills_of_the_hub_and_of_the_agent() {
     let mut random = seed::generator();
@@ -68,7 +61,7 @@ fn every_record_survives_kills_of_the_hub_and_of_the_agent() {
             agent.start();
         }
     }
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", READ_WITHIN), "pump-7");
     assert!(feeder.kept.len() > 2000, "most of what was fed was kept: {}", feeder.kept.len());
     assert_once_in_order(&found, &feeder.kept, &feeder.unsure);
@@ -127,12 +120,12 @@ fn two_agents_started_from_one_copied_data_directory_store_every_record_once() {
     copy_folder(first.data_dir(), second.data_dir());
     hub.start();
     first.start();
-    wait_shipped(&first);
+    first.wait_shipped(SETTLED_WITHIN);
     first.stop();
     second.start();
-    wait_shipped(&second);
+    second.wait_shipped(SETTLED_WITHIN);
     feeder.feed(&second, 500);
-    wait_shipped(&second);
+    second.wait_shipped(SETTLED_WITHIN);
     second.stop();
     let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", READ_WITHIN), "cloned-card");
     assert_once_in_order(&found, &feeder.kept, &[]);
@@ -146,23 +139,23 @@ fn a_data_directory_put_back_to_an_earlier_state_stores_every_record_once() {
     let mut feeder = Feeder::new();
     agent.start();
     feeder.feed(&agent, 300);
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     agent.stop();
     // Some records are in the buffer when the backup is made, and are shipped afterwards.
     feeder.feed(&agent, 300);
     let backup = folder.path().join("backup");
     copy_folder(agent.data_dir(), &backup);
     agent.start();
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     feeder.feed(&agent, 300);
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     agent.stop();
     std::fs::remove_dir_all(agent.data_dir()).unwrap();
     copy_folder(&backup, agent.data_dir());
     agent.start();
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     feeder.feed(&agent, 300);
-    wait_shipped(&agent);
+    agent.wait_shipped(SETTLED_WITHIN);
     let found = of_device(&kafka::read_all(&hub.brokers(), "telemetry", READ_WITHIN), "restored");
     assert_once_in_order(&found, &feeder.kept, &[]);
 }

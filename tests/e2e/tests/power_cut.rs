@@ -145,8 +145,7 @@ fn shipped_after_cut(fsync: bool) -> (Vec<i64>, Vec<i64>) {
     agent.start();
     let end = || kafka::watermarks(&hub.brokers(), "telemetry").iter().map(|(_, _, end)| *end).sum::<i64>();
     wait::until("the agent's buffer to be empty", WITHIN, || {
-        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
-        (status["buffer"]["records"].as_u64()? == 0 && end() > 0).then_some(())
+        (agent.buffered_records()? == 0 && end() > 0).then_some(())
     });
     agent.kill();
     (kept, of_device(&kafka::read_all(&hub.brokers(), "telemetry", WITHIN), "meter-1"))

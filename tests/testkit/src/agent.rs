@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use crate::binaries;
 use crate::process::Process;
+use crate::{binaries, wait};
 
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -120,6 +120,19 @@ impl Agent {
         command.args(["ingest", "--device-id", &self.device, "--data-dir"]).arg(&self.data_dir);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Records that its buffer holds; none where it cannot tell.
+    pub fn buffered_records(&self) -> Option<u64> {
+        let status: serde_json::Value = serde_json::from_str(&self.status()?).ok()?;
+        status["buffer"]["records"].as_u64()
+    }
+
+    /// Waits until everything that it holds is shipped and acknowledged.
+    pub fn wait_shipped(&self, deadline: Duration) {
+        wait::until("the agent's buffer to be empty", deadline, || {
+            (self.buffered_records()? == 0).then_some(())
+        });
     }
 
     /// `edge-agent status`; none where it cannot tell.
