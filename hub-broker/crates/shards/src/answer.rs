@@ -139,38 +139,21 @@ fn propose_outcome(outcome: Outcome) -> Result<Bytes, ProposeError> {
     }
 }
 
-impl From<Refusal> for AppendError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotLeader { leader } => Self::NotLeader { leader },
-            Refusal::NoSpace => Self::NoSpace,
-            Refusal::Overloaded => Self::Overloaded,
-            Refusal::Stopping => Self::Stopping,
-            Refusal::Stopped => Self::Stopped,
+/// A refusal is the same for whatever was asked.
+macro_rules! errors_from_refusals {
+    ($($error:ty),+) => {$(
+        impl From<Refusal> for $error {
+            fn from(refusal: Refusal) -> Self {
+                match refusal {
+                    Refusal::NotLeader { leader } => Self::NotLeader { leader },
+                    Refusal::NoSpace => Self::NoSpace,
+                    Refusal::Overloaded => Self::Overloaded,
+                    Refusal::Stopping => Self::Stopping,
+                    Refusal::Stopped => Self::Stopped,
+                }
+            }
         }
-    }
+    )+};
 }
 
-impl From<Refusal> for CommandError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotLeader { leader } => Self::NotLeader { leader },
-            Refusal::NoSpace => Self::NoSpace,
-            Refusal::Overloaded => Self::Overloaded,
-            Refusal::Stopping => Self::Stopping,
-            Refusal::Stopped => Self::Stopped,
-        }
-    }
-}
-
-impl From<Refusal> for ProposeError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotLeader { leader } => Self::NotLeader { leader },
-            Refusal::NoSpace => Self::NoSpace,
-            Refusal::Overloaded => Self::Overloaded,
-            Refusal::Stopping => Self::Stopping,
-            Refusal::Stopped => Self::Stopped,
-        }
-    }
-}
+errors_from_refusals!(AppendError, CommandError, ProposeError);
