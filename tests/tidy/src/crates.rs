@@ -10,7 +10,7 @@ use crate::sources;
 /// only, so two of one storey never use each other.
 pub const STOREYS: &[&[&str]] = &[
     &["schemas", "program"],
-    &["wal", "partition-log", "checkpoint", "consensus"],
+    &["wal", "partition-log", "checkpoint", "consensus", "peers"],
     &["shards"],
     &["metadata"],
     &["ingest", "fetch", "groups"],
@@ -18,6 +18,7 @@ pub const STOREYS: &[&[&str]] = &[
     &["hub-broker", "edge-agent", "bridge"],
     &["testkit"],
     &["tidy", "e2e", "bench"],
+    &["chaos"],
 ];
 
 pub fn storey(name: &str) -> Option<usize> {
