@@ -20,6 +20,10 @@ impl Outcomes {
         self.acknowledged.lock().expect("no panic while held").clone()
     }
 
+    pub fn acknowledged_count(&self) -> usize {
+        self.acknowledged.lock().expect("no panic while held").len()
+    }
+
     pub fn failed(&self) -> Vec<i64> {
         self.failed.lock().expect("no panic while held").clone()
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use crate::network::Host;
 use crate::process::Process;
 use crate::{binaries, ports, wait};
 
@@ -20,6 +21,7 @@ pub struct Hub {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     open_files_max: Option<u32>,
+    host: Option<Host>,
     process: Option<Process>,
     pub mqtt: SocketAddr,
     pub kafka: SocketAddr,
@@ -35,6 +37,7 @@ impl Hub {
             arguments: Vec::new(),
             variables: Vec::new(),
             open_files_max: None,
+            host: None,
             process: None,
             mqtt: ports::free(),
             kafka: ports::free(),
@@ -47,6 +50,15 @@ impl Hub {
         let mut hub = Self::new(folder);
         hub.start();
         hub
+    }
+
+    /// Lives on a host of its own, on the ports that hubs have by default.
+    #[must_use]
+    pub fn on_host(mut self, host: &Host) -> Self {
+        let at = |port| SocketAddr::from((host.address, port));
+        (self.mqtt, self.kafka, self.http) = (at(1883), at(9092), at(8080));
+        self.host = Some(host.clone());
+        self.with_argument("--insecure")
     }
 
     /// Adds an argument to every start from now on.
@@ -112,9 +124,14 @@ impl Hub {
     /// The hub's program, under its limit.
     fn program(&self) -> Command {
         let program = binaries::path("hub-broker");
-        let Some(count) = self.open_files_max else { return Command::new(program) };
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+        let mut command = match &self.host {
+            Some(host) => host.command(&program),
+            None => Command::new(&program),
+        };
+        if let Some(count) = self.open_files_max {
+            command = Command::new("sh");
+            command.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\"")).arg(program);
+        }
         command
     }
 

@@ -48,6 +48,14 @@ pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
     indexes.map(bounds).collect()
 }
 
+/// The node id of a partition's leader, if the hubs know one.
+pub fn leader(brokers: &str, topic: &str, partition: i32) -> Option<i32> {
+    let metadata = consumer(brokers).fetch_metadata(Some(topic), ANSWER_WITHIN).ok()?;
+    let partitions = metadata.topics().first()?.partitions();
+    let leader = partitions.iter().find(|described| described.id() == partition)?.leader();
+    (leader >= 0).then_some(leader)
+}
+
 /// Every record of a topic from the first to what is its end now, partition by partition in offset order.
 ///
 /// # Panics

@@ -3,9 +3,11 @@
 pub mod agent;
 pub mod binaries;
 pub mod bridge;
+pub mod cluster;
 pub mod disk;
 pub mod hub;
 pub mod kafka;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod tools;
@@ -13,5 +15,6 @@ pub mod wait;
 
 pub use agent::Agent;
 pub use bridge::Bridge;
+pub use cluster::Cluster;
 pub use hub::Hub;
 pub use process::Process;

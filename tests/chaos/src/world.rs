@@ -1,0 +1,118 @@
+//! A cluster on hosts of its own with a load upon it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use e2e::numbered::{assert_once_in_order, of_device};
+use e2e::producer::numbers;
+use testkit::network::Network;
+use testkit::{Cluster, Hub, kafka};
+
+use crate::load::{Done, Load, PARTITIONS, TOPIC};
+use crate::replica;
+
+const CLUSTER_PORT: u16 = 9190;
+const READ_WITHIN: Duration = Duration::from_secs(120);
+const AGENTS: usize = 2;
+/// What a cluster in good order stores before and after each fault.
+pub const PROGRESS: usize = 500;
+pub const PROGRESS_WITHIN: Duration = Duration::from_secs(30);
+
+pub struct World {
+    pub cluster: Cluster,
+    pub network: Network,
+    pub load: Load,
+    folder: PathBuf,
+}
+
+impl World {
+    /// A cluster of `count` hubs that is formed and under load, with hosts for `hosts`.
+    pub fn new(folder: &Path, count: u8, hosts: u8) -> Self {
+        Self::with(folder, count, hosts, |_, hub| hub)
+    }
+
+    /// The same, with each hub as `prepare` makes it.
+    pub fn with(folder: &Path, count: u8, hosts: u8, prepare: impl Fn(usize, Hub) -> Hub) -> Self {
+        let network = Network::new(hosts);
+        let hubs = (1..=usize::from(count)).map(|node| {
+            let (hub, address) = hub_on(&network, folder, node);
+            (prepare(node, hub), address)
+        });
+        let mut cluster = Cluster::of(hubs.collect());
+        cluster.start();
+        cluster.create_topic(TOPIC, PARTITIONS as usize);
+        let load = Load::start(folder, &cluster.brokers(), &cluster.mqtt_urls(), AGENTS);
+        load.wait_progress(PROGRESS, PROGRESS_WITHIN);
+        Self { cluster, network, load, folder: folder.to_owned() }
+    }
+
+    /// A hub on the host of its number, for [`Cluster::add`].
+    pub fn another_hub(&self, node: usize) -> (Hub, SocketAddr) {
+        hub_on(&self.network, &self.folder, node)
+    }
+
+    /// The load gets on.
+    pub fn wait_progress(&self) {
+        self.load.wait_progress(PROGRESS, PROGRESS_WITHIN);
+    }
+
+    /// The hub that leads the most of the topic's partitions, and one that is another.
+    pub fn leader_and_follower(&self) -> (usize, usize) {
+        let leader = testkit::wait::until("a leader", PROGRESS_WITHIN, || self.cluster.leader(TOPIC, 0));
+        let follower = self.cluster.nodes().find(|node| *node != leader).expect("a second hub");
+        (leader, follower)
+    }
+
+    /// Ends the load and checks everything: through Kafka, and on the disks of `replicas`, the hubs that hold
+    /// every shard.
+    pub fn finish(mut self, replicas: &[usize]) {
+        let done = self.load.finish();
+        self.cluster.wait_replicated();
+        let brokers = self.cluster.hub(replicas[0]).brokers();
+        check_kafka(&brokers, &done);
+        for &node in replicas {
+            let status = self.cluster.hub(node).stop();
+            assert!(status.is_some_and(|status| status.success()), "hub {node} stops well: {status:?}");
+        }
+        let found = replicas
+            .iter()
+            .map(|&node| (node, replica::partitions(self.cluster.hub(node).data_dir())))
+            .collect::<Vec<_>>();
+        replica::assert_equal(&found);
+    }
+}
+
+fn hub_on(network: &Network, folder: &Path, node: usize) -> (Hub, SocketAddr) {
+    let home = folder.join(format!("hub-{node}"));
+    std::fs::create_dir_all(&home).expect("a folder for a hub");
+    let host = network.host(node);
+    (Hub::new(&home).on_host(host), SocketAddr::from((host.address, CLUSTER_PORT)))
+}
+
+fn check_kafka(brokers: &str, done: &Done) {
+    assert_eq!(done.failed, Vec::<i64>::new(), "the producer retries until it is answered");
+    assert_eq!(done.acknowledged.len() as i64, done.sent, "everything is acknowledged in the end");
+    let messages = kafka::read_all(brokers, TOPIC, READ_WITHIN);
+    for partition in 0..PARTITIONS {
+        let sent: Vec<i64> =
+            (0..done.sent).filter(|number| number % i64::from(PARTITIONS) == i64::from(partition)).collect();
+        assert_once_in_order(&numbers(&messages, partition), &sent, &[]);
+    }
+    for message in &messages {
+        let at = (message.partition, message.offset);
+        let seen = done.seen.get(&at);
+        assert!(seen.is_none_or(|value| *value == message.value), "the group saw another record at {at:?}");
+    }
+    let ends = kafka::watermarks(brokers, TOPIC);
+    let beyond = |(partition, offset): &&(i32, i64)| {
+        ends.iter().any(|(index, _, end)| index == partition && offset >= end)
+    };
+    let vanished: Vec<_> = done.seen.keys().filter(beyond).take(10).collect();
+    assert!(vanished.is_empty(), "the group saw records that are not there any more: {vanished:?}");
+    assert!(!done.seen.is_empty(), "the group read");
+    let telemetry = kafka::read_all(brokers, "telemetry", READ_WITHIN);
+    for fed in &done.fed {
+        assert_once_in_order(&of_device(&telemetry, &fed.device), &fed.kept, &[]);
+    }
+}
