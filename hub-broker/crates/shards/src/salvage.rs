@@ -60,7 +60,8 @@ impl Salvage {
         if !dir.wal().is_dir() {
             return Ok(None);
         }
-        let Some(PastDamage { corruption, groups, file_bytes }) = Wal::read_past_damage(&dir.wal())? else {
+        let wal = wal::Config::new(dir.wal());
+        let Some(PastDamage { corruption, groups, file_bytes, .. }) = Wal::read_past_damage(&wal)? else {
             return Ok(None);
         };
         let mut positions = positions(&dir, u32::from(shard_count) + 1)?;

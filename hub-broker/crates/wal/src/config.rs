@@ -2,7 +2,7 @@
 
 use crate::{
     fail::Fail,
-    frame::GroupId,
+    frame::{GroupId, Lsn},
     limits::{FILE_BYTES_DEFAULT, IDLE_COMMIT_DEFAULT, ROOM_RETRY_DEFAULT},
 };
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -31,6 +31,15 @@ pub struct Config {
     /// Per group, the index that its loaded checkpoint holds: entries up to it are not returned by recovery.
     /// They stay in the log until they are released.
     pub replay_after: BTreeMap<GroupId, u64>,
+    /// Per group, the sequence number of a barrier: all its frames up to there belong to a replica that is no more,
+    /// and count for nothing.
+    pub void: BTreeMap<GroupId, Lsn>,
+    /// Per group, the sequence number of a barrier: its entries and truncations up to there were replaced by an
+    /// installed snapshot, and count for nothing. Its hard states do count.
+    pub void_entries: BTreeMap<GroupId, Lsn>,
+    /// The sequence number with which a new log begins; 1 unless told. For a log that takes another's place, so that
+    /// barriers in the old one void nothing in the new one.
+    pub first_lsn: Lsn,
     /// What to do after a failed write or sync; aborts the process unless told.
     pub fail: Fail,
 }
@@ -44,6 +53,9 @@ impl Config {
             idle_commit: IDLE_COMMIT_DEFAULT,
             room_retry: ROOM_RETRY_DEFAULT,
             replay_after: BTreeMap::new(),
+            void: BTreeMap::new(),
+            void_entries: BTreeMap::new(),
+            first_lsn: Lsn(1),
             fail: Fail::default(),
         }
     }

@@ -5,12 +5,12 @@ use crate::{
     disk::{Disk, RealDisk},
     error::OpenError,
     file_header::is_unfinished_name,
-    frame::{Frame, GroupId, Lsn},
+    frame::{Frame, GroupId, HardState, Lsn},
     gather::Gather,
     keeper::{Keeper, make_file},
-    ledger::Ledger,
+    ledger::{Change, Ledger},
     limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
-    recovered::Recovered,
+    recovered::{Past, Recovered},
     recovery::{self, PastDamage, Restored, recover},
     request::{Done, Stats, Write},
     shared::{Shared, Stop},
@@ -44,10 +44,10 @@ impl Wal {
         Wal::open_on(Arc::new(open_disk(&config.dir, config.sync)?), &config)
     }
 
-    /// Reads past the damage for which `open` refuses the log in `dir`. Changes nothing. `None` where the log is
-    /// not damaged.
-    pub fn read_past_damage(dir: &Path) -> Result<Option<PastDamage>, OpenError> {
-        recovery::read_past_damage(&open_disk(dir, SyncMode::Full)?)
+    /// Reads past the damage for which `open` refuses the log in `config.dir`. Changes nothing. `None` where the log
+    /// is not damaged.
+    pub fn read_past_damage(config: &Config) -> Result<Option<PastDamage>, OpenError> {
+        recovery::read_past_damage(&open_disk(&config.dir, SyncMode::Full)?, &Past::of(config))
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, config: &Config) -> Result<(Wal, Recovered), OpenError> {
@@ -56,9 +56,9 @@ impl Wal {
             return Err(OpenError::FileBytes { file_bytes, min: FILE_BYTES_MIN, max: FILE_BYTES_MAX });
         }
         remove_unfinished(disk.as_ref())?;
-        let restored = match recover(disk.as_ref(), config.replay_after.clone())? {
+        let restored = match recover(disk.as_ref(), Past::of(config))? {
             Some(restored) => restored,
-            None => begin(disk.as_ref(), file_bytes)?,
+            None => begin(disk.as_ref(), file_bytes, config.first_lsn)?,
         };
         if let Some(torn) = &restored.recovered.torn_tail {
             tracing::warn!(file = %torn.file.display(), position = torn.position, lsn = torn.lsn.0, "cut unacknowledged frames off the write-ahead log");
@@ -86,7 +86,32 @@ impl Wal {
     /// Says that durable checkpoints hold the group's entries up to `through_index`. A file whose entries are all
     /// released is used again.
     pub fn release(&self, group: GroupId, through_index: u64) {
-        self.inner.shared.post(|inbox| inbox.releases.push((group, through_index)));
+        self.inner.shared.post(|inbox| inbox.changes.push(Change::Release(group, through_index)));
+    }
+
+    /// Writes a barrier: the group's hard state, in front of which nothing of the group lies any more once the owner
+    /// has durably said so (`Config::void`, `Config::void_entries`), with the sequence number that `done` is told.
+    /// From now on no older frame of the group is copied behind the barrier; what is there stays until
+    /// [`forget`](Self::forget) or [`forget_entries`](Self::forget_entries) says that the barrier holds.
+    pub fn write_barrier(&self, group: GroupId, hard_state: HardState, done: Done) {
+        let HardState { term, vote, commit } = hard_state;
+        let frames = vec![Frame::HardState { group, term, vote, commit }];
+        self.inner.shared.post(|inbox| {
+            if inbox.stop == Stop::No {
+                inbox.changes.push(Change::Hold(group));
+                inbox.writes.push(Write { frames, copies_of: None, done });
+            }
+        });
+    }
+
+    /// A barrier voids all that is there of the group: its replica is no more.
+    pub fn forget(&self, group: GroupId) {
+        self.inner.shared.post(|inbox| inbox.changes.push(Change::Forget(group)));
+    }
+
+    /// A barrier voids the entries that are there of the group: an installed snapshot has replaced them.
+    pub fn forget_entries(&self, group: GroupId) {
+        self.inner.shared.post(|inbox| inbox.changes.push(Change::ForgetEntries(group)));
     }
 
     /// False while the next file cannot be made, for want of room on the disk or of file descriptors: the owner refuses proposals until it is true again. What
@@ -101,7 +126,7 @@ impl Wal {
     }
 
     pub fn stats(&self) -> Stats {
-        self.inner.shared.stats.lock().clone()
+        self.inner.shared.stats()
     }
 
     /// The largest payload of one entry.
@@ -159,12 +184,12 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
 }
 
 /// The first file of a new log.
-fn begin(disk: &dyn Disk, file_bytes: u64) -> Result<Restored, OpenError> {
+fn begin(disk: &dyn Disk, file_bytes: u64, first_lsn: Lsn) -> Result<Restored, OpenError> {
     let current = make_file(disk, 1, file_bytes, &mut Vec::new(), &Shared::new(None))
         .map_err(|error| OpenError::Io { operation: "prepare", file: disk.path(""), error })?;
     let mut ledger = Ledger::default();
-    ledger.open_file(1, file_bytes, Lsn(1));
-    let recovered = Recovered::default();
+    ledger.open_file(1, file_bytes, first_lsn);
+    let recovered = Recovered { last_lsn: Lsn(first_lsn.0.saturating_sub(1)), ..Recovered::default() };
     Ok(Restored { recovered, ledger, current, position: FILE_HEADER_BYTES, spare: None, free: Vec::new() })
 }
 

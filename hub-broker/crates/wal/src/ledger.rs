@@ -10,7 +10,7 @@ use crate::{
     frame::{Frame, GroupId, HardState, Lsn},
     limits::{IDLE_FILES, REWRITE_FILES},
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileUse {
@@ -31,6 +31,19 @@ struct GroupUse {
     newest_file: u64,
 }
 
+/// What its owner says about a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Durable checkpoints hold its entries up to the index.
+    Release(GroupId, u64),
+    /// A barrier is about to be written: nothing older may be copied behind it, nor be let go.
+    Hold(GroupId),
+    /// The barrier voids the group's entries.
+    ForgetEntries(GroupId),
+    /// The barrier voids all of the group.
+    Forget(GroupId),
+}
+
 /// What pins the oldest file and shall be written again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewritePlan {
@@ -44,6 +57,8 @@ pub struct RewritePlan {
 pub struct Ledger {
     files: VecDeque<FileUse>,
     groups: HashMap<GroupId, GroupUse>,
+    /// Groups between a barrier and the word that it holds.
+    held: BTreeSet<GroupId>,
 }
 
 impl Ledger {
@@ -98,13 +113,38 @@ impl Ledger {
         }
     }
 
-    pub fn release(&mut self, group: GroupId, through_index: u64) {
+    pub fn change(&mut self, change: Change) {
+        match change {
+            Change::Release(group, through_index) => self.release(group, through_index),
+            Change::Hold(group) => drop(self.held.insert(group)),
+            Change::ForgetEntries(group) => self.forget_entries(group),
+            Change::Forget(group) => {
+                self.forget_entries(group);
+                self.groups.remove(&group);
+            }
+        }
+    }
+
+    fn forget_entries(&mut self, group: GroupId) {
+        self.held.remove(&group);
+        for file in &mut self.files {
+            file.highest.remove(&group);
+        }
+        if let Some(state) = self.groups.get_mut(&group) {
+            state.last = 0;
+        }
+    }
+
+    fn release(&mut self, group: GroupId, through_index: u64) {
         let state = self.groups.entry(group).or_default();
         state.released = state.released.max(through_index);
     }
 
-    /// True while what `frame` says is live and lies in `file`.
+    /// True while what `frame` says is live and lies in `file`, and may be copied.
     pub fn holds(&self, file: u64, frame: &Frame) -> bool {
+        if self.held.contains(&frame.group()) {
+            return false;
+        }
         match frame {
             Frame::Entry { group, index, .. } => {
                 let used = self.files.iter().find(|used| used.id == file);
@@ -177,7 +217,7 @@ impl Ledger {
         for (&group, &highest) in &oldest.highest {
             let state = self.groups.get(&group)?;
             if highest > state.released {
-                if state.newest_file + IDLE_FILES > current.id {
+                if self.held.contains(&group) || state.newest_file + IDLE_FILES > current.id {
                     return None;
                 }
                 plan.entries.insert(group, (state.released, highest));
@@ -185,17 +225,18 @@ impl Ledger {
         }
         let pinned = self.groups.iter().filter_map(|(&group, state)| Some((group, state.hard_state?)));
         plan.hard_states = pinned
-            .filter(|(_, (_, id))| *id == oldest.id)
+            .filter(|(group, (_, id))| *id == oldest.id && !self.held.contains(group))
             .map(|(group, (state, _))| (group, state))
             .collect();
         plan.hard_states.sort_by_key(|(group, _)| *group);
         Some(plan)
     }
 
-    /// All live entries of `file` have been written again.
+    /// All live entries of `file` have been written again, but those of groups that are held.
     pub fn rewritten(&mut self, file: u64) {
+        let held = &self.held;
         if let Some(used) = self.files.iter_mut().find(|used| used.id == file) {
-            used.highest.clear();
+            used.highest.retain(|group, _| held.contains(group));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     codec::{FrameHeader, Kind, u64_at},
+    config::Config,
     frame::{Entry, GroupId, HardState, Lsn},
 };
 use bytes::Bytes;
@@ -35,10 +36,43 @@ pub struct TornTail {
     pub lsn: Lsn,
 }
 
+/// What counts for nothing, though it lies in the log.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// Per group, entries up to this index are in its checkpoint.
+    pub after: BTreeMap<GroupId, u64>,
+    /// See `Config::void`.
+    pub void: BTreeMap<GroupId, Lsn>,
+    /// See `Config::void_entries`.
+    pub void_entries: BTreeMap<GroupId, Lsn>,
+}
+
+impl Past {
+    pub fn of(config: &Config) -> Self {
+        Past {
+            after: config.replay_after.clone(),
+            void: config.void.clone(),
+            void_entries: config.void_entries.clone(),
+        }
+    }
+
+    /// True when a frame lies before the barrier that voids it.
+    pub fn voids(&self, header: &FrameHeader) -> bool {
+        let before = |barriers: &BTreeMap<GroupId, Lsn>| {
+            barriers.get(&header.group).is_some_and(|&barrier| header.lsn <= barrier)
+        };
+        match header.kind {
+            Kind::Commit => false,
+            Kind::HardState => before(&self.void),
+            Kind::Entry { .. } | Kind::Truncate => before(&self.void) || before(&self.void_entries),
+        }
+    }
+}
+
 /// Plays frames in order.
 #[derive(Debug, Default)]
 pub struct Replay {
-    after: BTreeMap<GroupId, u64>,
+    past: Past,
     groups: BTreeMap<GroupId, Playing>,
 }
 
@@ -49,15 +83,24 @@ struct Playing {
 }
 
 impl Replay {
-    pub fn new(after: BTreeMap<GroupId, u64>) -> Self {
-        Replay { after, groups: BTreeMap::new() }
+    pub fn new(past: Past) -> Self {
+        Replay { past, groups: BTreeMap::new() }
     }
 
-    pub fn play(&mut self, header: &FrameHeader, payload: &[u8]) {
+    /// False where the frame is void: then it is needed no more.
+    pub fn play(&mut self, header: &FrameHeader, payload: &[u8]) -> bool {
+        if self.past.voids(header) {
+            return false;
+        }
+        self.play_live(header, payload);
+        true
+    }
+
+    fn play_live(&mut self, header: &FrameHeader, payload: &[u8]) {
         if header.kind == Kind::Commit {
             return;
         }
-        let after = self.after.get(&header.group).copied().unwrap_or(0);
+        let after = self.past.after.get(&header.group).copied().unwrap_or(0);
         let playing = self.groups.entry(header.group).or_default();
         match header.kind {
             Kind::Entry { entry_kind, copy } => {

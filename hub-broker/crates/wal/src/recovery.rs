@@ -17,7 +17,7 @@ use crate::{
     ledger::Ledger,
     limits::FILE_HEADER_BYTES,
     reader::{Found, FrameReader},
-    recovered::{GroupLog, Recovered, Replay, TornTail, hard_state},
+    recovered::{GroupLog, Past, Recovered, Replay, TornTail, hard_state},
 };
 use std::{
     collections::BTreeMap,
@@ -47,13 +47,13 @@ pub struct Restored {
 }
 
 /// Recovers the log, or returns `None` where there is none yet.
-pub fn recover(disk: &dyn Disk, after: BTreeMap<GroupId, u64>) -> Result<Option<Restored>, OpenError> {
+pub fn recover(disk: &dyn Disk, past: Past) -> Result<Option<Restored>, OpenError> {
     let mut scan = Scan::list(disk)?;
     if scan.names.is_empty() {
         return Ok(None);
     }
     let start = scan.find_start()?;
-    let mut walk = Walk::new(start, after);
+    let mut walk = Walk::new(start, past);
     walk.run(&mut scan)?;
     let torn = scan.settle_tail(&walk)?;
     scan.sync_from(walk.ledger.first_needed().map_or(0, |file| file.id))?;
@@ -66,19 +66,21 @@ pub struct PastDamage {
     pub corruption: Corruption,
     /// What the whole frames say; a group that lost entries has a hole, or ends early.
     pub groups: BTreeMap<GroupId, GroupLog>,
+    /// The last sequence number of all whole frames.
+    pub last_lsn: Lsn,
     /// Size of the largest file.
     pub file_bytes: Option<u64>,
 }
 
 /// Reads a log that `recover` refuses as damaged, and changes nothing. `None` where it would not refuse.
-pub fn read_past_damage(disk: &dyn Disk) -> Result<Option<PastDamage>, OpenError> {
+pub fn read_past_damage(disk: &dyn Disk, past: &Past) -> Result<Option<PastDamage>, OpenError> {
     let mut scan = Scan::list(disk)?;
     if scan.names.is_empty() {
         return Ok(None);
     }
     let mut walk = None;
     let judged = scan.find_start().and_then(|start| {
-        let walk = walk.insert(Walk::new(start, BTreeMap::new()));
+        let walk = walk.insert(Walk::new(start, past.clone()));
         walk.run(&mut scan)?;
         scan.judge_tail(walk)
     });
@@ -87,15 +89,18 @@ pub fn read_past_damage(disk: &dyn Disk) -> Result<Option<PastDamage>, OpenError
         Err(OpenError::Corrupt(corruption)) => *corruption,
         Err(other) => return Err(other),
     };
+    // Barriers may lie in frames that cannot be read: nothing of the new log may lie below any of them.
+    let barriers = past.void.values().chain(past.void_entries.values()).copied();
+    let mut last_lsn = barriers.max().unwrap_or_default().max(corruption.lsn);
     let groups = match walk {
         Some(mut walk) => {
-            walk.play_behind(&scan)?;
+            last_lsn = last_lsn.max(walk.play_behind(&scan)?);
             walk.replay.finish()
         }
         None => BTreeMap::new(),
     };
     let file_bytes = scan.files.values().map(|file| file.header.file_bytes).max();
-    Ok(Some(PastDamage { corruption, groups, file_bytes }))
+    Ok(Some(PastDamage { corruption, groups, last_lsn, file_bytes }))
 }
 
 struct Scan<'a> {
@@ -260,7 +265,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(start: Start, after: BTreeMap<GroupId, u64>) -> Self {
+    fn new(start: Start, past: Past) -> Self {
         Walk {
             start,
             file: start.file,
@@ -269,7 +274,7 @@ impl Walk {
             header_only: false,
             what: "a frame is missing that later ones count on",
             ledger: Ledger::default(),
-            replay: Replay::new(after),
+            replay: Replay::new(past),
         }
     }
 
@@ -300,8 +305,9 @@ impl Walk {
         Ok(next)
     }
 
-    /// Plays the whole frames at and behind the place where the walk stopped.
-    fn play_behind(&mut self, scan: &Scan<'_>) -> Result<(), OpenError> {
+    /// Plays the whole frames at and behind the place where the walk stopped; returns the last sequence number.
+    fn play_behind(&mut self, scan: &Scan<'_>) -> Result<Lsn, OpenError> {
+        let mut last = Lsn(self.expected.0.saturating_sub(1));
         for &id in scan.files.range(self.file..).map(|(id, _)| id) {
             let mut position = if id == self.file { self.position } else { FILE_HEADER_BYTES };
             let Some(mut reader) = scan.reader(id) else { continue };
@@ -309,9 +315,10 @@ impl Walk {
             while let Some(found) = reader.find_from(position).map_err(read)? {
                 self.replay.play(&found.header, reader.payload(&found).map_err(read)?);
                 position = found.end();
+                last = last.max(found.header.lsn);
             }
         }
-        Ok(())
+        Ok(last)
     }
 
     fn read_frames(&mut self, reader: &mut FrameReader) -> io::Result<Option<u64>> {
@@ -332,8 +339,9 @@ impl Walk {
 
     fn play(&mut self, reader: &mut FrameReader, found: &Found) -> io::Result<Option<u64>> {
         let payload = reader.payload(found)?;
-        self.replay.play(&found.header, payload);
-        self.ledger.note(&found.header, hard_state(&found.header, payload));
+        if self.replay.play(&found.header, payload) {
+            self.ledger.note(&found.header, hard_state(&found.header, payload));
+        }
         let commit = (found.header.kind == Kind::Commit).then(|| Commit::decode(payload)).flatten();
         Ok(commit.and_then(|commit| commit.next_file))
     }

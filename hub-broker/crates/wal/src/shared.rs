@@ -1,7 +1,7 @@
 //! What the handle, the writer thread and the keeper thread share.
 
 use crate::{
-    frame::GroupId,
+    ledger::Change,
     recovery::LogFile,
     request::{Stats, Write},
 };
@@ -26,7 +26,7 @@ pub enum Stop {
 #[derive(Default)]
 pub struct Inbox {
     pub writes: Vec<Write>,
-    pub releases: Vec<(GroupId, u64)>,
+    pub changes: Vec<Change>,
     /// The next file, ready for use.
     pub spare: Option<LogFile>,
     /// Files whose live entries have all been written again.
@@ -43,6 +43,8 @@ pub struct Shared {
     opened: Instant,
     /// Nanoseconds since `opened` at which the write that is under way began; 0 when there is none.
     write_began: AtomicU64,
+    commits: AtomicU64,
+    commit_nanos: AtomicU64,
 }
 
 impl Shared {
@@ -55,6 +57,8 @@ impl Shared {
             stopping: AtomicBool::new(false),
             opened: Instant::now(),
             write_began: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            commit_nanos: AtomicU64::new(0),
         }
     }
 
@@ -105,7 +109,16 @@ impl Shared {
     /// Returns how long the write took.
     pub fn write_ends(&self) -> Duration {
         let began = self.write_began.swap(0, Ordering::AcqRel);
-        Duration::from_nanos(self.now().saturating_sub(began))
+        let nanos = self.now().saturating_sub(began);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_nanos.fetch_add(nanos, Ordering::Relaxed);
+        Duration::from_nanos(nanos)
+    }
+
+    pub fn stats(&self) -> Stats {
+        let commits = self.commits.load(Ordering::Relaxed);
+        let commit_time = Duration::from_nanos(self.commit_nanos.load(Ordering::Relaxed));
+        Stats { commits, commit_time, ..self.stats.lock().clone() }
     }
 
     pub fn write_stall(&self) -> Duration {

@@ -111,11 +111,11 @@ impl Writer {
 
     /// Takes in what changes the need for files; true if there was any. Only while nothing is half gathered.
     fn absorb(&mut self, inbox: &mut Inbox) -> bool {
-        if inbox.releases.is_empty() && inbox.rewritten.is_empty() {
+        if inbox.changes.is_empty() && inbox.rewritten.is_empty() {
             return false;
         }
-        for (group, through_index) in inbox.releases.drain(..) {
-            self.ledger.release(group, through_index);
+        for change in inbox.changes.drain(..) {
+            self.ledger.change(change);
         }
         for file in inbox.rewritten.drain(..) {
             self.ledger.rewritten(file);
@@ -338,8 +338,8 @@ impl Writer {
     fn publish_stats(&self) {
         let files = self.ledger.file_count() as u64;
         observe::files(files);
-        *self.shared.stats.lock() =
-            Stats { files, bytes: self.ledger.bytes(), pinned_by: self.ledger.pinned_by() };
+        let (bytes, pinned_by) = (self.ledger.bytes(), self.ledger.pinned_by());
+        *self.shared.stats.lock() = Stats { files, bytes, pinned_by, ..Stats::default() };
     }
 }
 

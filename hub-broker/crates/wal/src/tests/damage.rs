@@ -6,6 +6,7 @@ use crate::{
     file_header::{FileHeader, Head, file_name},
     limits::FILE_HEADER_BYTES,
     reader::{Found, FrameReader},
+    recovered::Past,
 };
 use std::path::PathBuf;
 
@@ -285,11 +286,15 @@ fn a_file_of_a_later_release_is_not_touched() {
 fn a_damaged_log_is_read_past_its_damage_and_left_as_it_is() {
     let disk = two_commits(true);
     let name = file_name(1);
-    assert!(crate::recovery::read_past_damage(&disk).expect("reads").is_none(), "nothing is wrong yet");
+    assert!(
+        crate::recovery::read_past_damage(&disk, &Past::default()).expect("reads").is_none(),
+        "nothing is wrong yet"
+    );
     let damaged = frames(&disk, &name).into_iter().find(|found| found.header.group == GroupId(2));
     flip(&disk, &name, damaged.expect("the frame").position + FRAME_HEADER_BYTES as u64, 0);
     let before = disk.content(&name);
-    let read = crate::recovery::read_past_damage(&disk).expect("reads").expect("it is damaged");
+    let read =
+        crate::recovery::read_past_damage(&disk, &Past::default()).expect("reads").expect("it is damaged");
     assert_eq!(read.corruption, corruption(&disk));
     let kept: Vec<u32> = read.groups.keys().map(|group| group.0).collect();
     assert_eq!(kept, [1, 3], "before and behind the damage");
@@ -305,7 +310,8 @@ fn a_log_cut_short_is_read_up_to_its_end() {
     let third =
         *frames(&disk, &name).iter().find(|found| found.header.group == GroupId(3)).expect("the frame");
     disk.damage(&name, |content| content.truncate(third.position as usize + 10));
-    let read = crate::recovery::read_past_damage(&disk).expect("reads").expect("it is damaged");
+    let read =
+        crate::recovery::read_past_damage(&disk, &Past::default()).expect("reads").expect("it is damaged");
     assert_eq!(read.corruption.position, third.position + 10);
     assert_eq!(read.groups.keys().map(|group| group.0).collect::<Vec<_>>(), [1, 2]);
 }

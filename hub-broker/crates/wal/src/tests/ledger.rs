@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     HardState,
     codec::{FrameHeader, Kind},
-    ledger::Ledger,
+    ledger::{Change, Ledger},
     limits::{IDLE_FILES, REWRITE_FILES},
 };
 
@@ -30,9 +30,9 @@ fn a_file_is_needed_until_its_entries_are_released() {
     let mut ledger = ledger(1);
     (1..=3).for_each(|index| append(&mut ledger, 1, index));
     ledger.open_file(2, FILE_BYTES, Lsn(9));
-    ledger.release(GroupId(1), 2);
+    ledger.change(Change::Release(GroupId(1), 2));
     assert_eq!(first(&ledger), 1);
-    ledger.release(GroupId(1), 3);
+    ledger.change(Change::Release(GroupId(1), 3));
     assert_eq!(first(&ledger), 2);
 }
 
@@ -64,7 +64,7 @@ fn a_copy_of_what_is_no_longer_live_is_not_written() {
     (1..=5).for_each(|index| append(&mut ledger, 1, index));
     note(&mut ledger, Kind::HardState, 1, 5);
     ledger.open_file(2, FILE_BYTES, Lsn(9));
-    ledger.release(GroupId(1), 1);
+    ledger.change(Change::Release(GroupId(1), 1));
     append(&mut ledger, 1, 4);
     let live = |index| ledger.holds(1, &entry(1, index, b""));
     assert_eq!([1, 2, 3, 4, 5].map(live), [false, true, true, false, false]);
