@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use partition_log::SequenceError;
 use schemas::{NodeId, PartitionId};
+use uuid::Uuid;
 
 /// Why an append was not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +91,9 @@ pub enum DataDirError {
     OtherNode { path: PathBuf, found: u32, configured: u32 },
     #[error("{path}: has {found} shards, not {configured}", path = .path.display())]
     OtherShardCount { path: PathBuf, found: u16, configured: u16 },
+    #[error("{path}: belongs to {cluster}, not to cluster {joining}", path = .path.display(),
+        cluster = .found.map_or_else(|| "a cluster of its own".to_owned(), |id| format!("cluster {id}")))]
+    OtherCluster { path: PathBuf, found: Option<Uuid>, joining: Uuid },
     #[error("{path}: {source}", path = .path.display())]
     Io { path: PathBuf, source: std::io::Error },
 }
@@ -101,6 +105,9 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
     #[error("configuration: {0}")]
     Config(&'static str),
+    /// The directory was neither founded nor joined.
+    #[error("this hub is part of no cluster yet")]
+    NoCluster,
     /// Damage of the log names file and position: the hub has no other replica to fetch from, so it refuses to
     /// start rather than lose what it acknowledged.
     #[error(transparent)]
@@ -117,4 +124,33 @@ pub enum StartError {
     UnknownGroup { group: u32 },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+/// Why a change of a group's replicas, or of its leader, was not begun.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("this hub does not lead the group")]
+    NotLeader { leader: Option<NodeId> },
+    /// Try again when it is done.
+    #[error("another change of the group's replicas is under way")]
+    Pending,
+    /// The change was proposed, and another leader's entry took its place or nobody knows.
+    #[error("the leader has changed meanwhile")]
+    Lost,
+    #[error("the replica is no voter of the group")]
+    NoVoter,
+    #[error("the hub is stopping")]
+    Stopping,
+}
+
+/// Why a leader could not confirm that it leads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadIndexError {
+    #[error("this hub does not lead the shard")]
+    NotLeader { leader: Option<NodeId> },
+    /// It leads, but has applied nothing of its own term yet. Try again.
+    #[error("the leader is new and does not serve yet")]
+    NotServing,
+    #[error("the hub is stopping")]
+    Stopping,
 }

@@ -7,71 +7,18 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use consensus::Event;
-use partition_log::{CompactOptions, Compacted, Compaction};
+use partition_log::{CompactOptions, Compaction};
 use schemas::{Offset, PartitionId};
-use tokio::sync::oneshot;
 use wal::{GroupId, Wal};
 
 use crate::answer::{Answer, CommandDone, Permit, Refusal, RetainDone};
-use crate::capture::Captured;
 use crate::entry::Command;
 use crate::group::{Group, Machine, Request, Standing};
 use crate::inbox::Inbox;
+pub(crate) use crate::message::{Message, Place};
 use crate::outbox::Outbox;
 use crate::shared::Shared;
 use crate::{CommandError, PartitionCommand, Retention};
-
-/// What an executor is told. `slot` is the group's place on it.
-pub(crate) enum Message {
-    Request {
-        slot: usize,
-        request: Request,
-    },
-    Retain {
-        slot: usize,
-        partition: PartitionId,
-        retention: Retention,
-        done: RetainDone,
-        permit: Permit,
-    },
-    /// The readies' frames are durable.
-    Persisted(Vec<(GroupId, u64)>),
-    /// Say what a checkpoint of the group consists of, if there is news or `force`.
-    Capture {
-        slot: usize,
-        force: bool,
-        reply: SyncSender<Option<Captured>>,
-    },
-    Compaction {
-        slot: usize,
-        partition: PartitionId,
-        options: CompactOptions,
-        reply: oneshot::Sender<Result<Option<Compaction>, CommandError>>,
-    },
-    Install {
-        slot: usize,
-        partition: PartitionId,
-        compacted: Compacted,
-        reply: oneshot::Sender<()>,
-    },
-    /// Take nothing more, and say when nothing is in flight.
-    Drain(SyncSender<()>),
-    Stop,
-}
-
-/// Where a group lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub executor: usize,
-    pub slot: usize,
-}
-
-impl Place {
-    pub(crate) fn of(group: u32, executors: usize) -> Self {
-        let group = group as usize;
-        Self { executor: group % executors, slot: group / executors }
-    }
-}
 
 pub(crate) struct Executor {
     inbox: Inbox<Message>,
@@ -141,7 +88,7 @@ impl Executor {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Request { slot, request } => self.request(slot, request),
-            Message::Persisted(readies) => self.persisted(readies),
+            Message::Persisted { readies, .. } => self.persisted(readies),
             Message::Capture { slot, force, reply } => {
                 // The checkpointer waits for each reply, so there is room; it is gone only when the hub stops.
                 let _ = reply.send(crate::capture::capture(&mut self.groups[slot], force));
@@ -163,7 +110,15 @@ impl Executor {
                 self.groups.iter_mut().for_each(|group| group.refuse_queue(Refusal::Stopping));
                 self.drained = Some(reply);
             }
-            Message::Stop => {}
+            Message::Status { reply } => drop(reply.send(Vec::new())),
+            Message::HandOver(reply) => drop(reply.try_send(())),
+            // There are no other replicas yet.
+            Message::Peer { .. }
+            | Message::LeaderGone { .. }
+            | Message::Transfer { .. }
+            | Message::ReadIndex { .. }
+            | Message::Destroy { .. }
+            | Message::Stop => {}
         }
     }
 
@@ -255,7 +210,7 @@ impl Executor {
         }
         let Outbox { frames, readies, bytes } = std::mem::take(&mut self.outbox);
         let inbox = self.inbox.clone();
-        self.wal.write(frames, Box::new(move |_| inbox.push(Message::Persisted(readies))));
+        self.wal.write(frames, Box::new(move |lsn| inbox.push(Message::Persisted { readies, lsn })));
         self.shared.count_wal_bytes(bytes);
     }
 

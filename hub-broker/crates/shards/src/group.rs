@@ -26,8 +26,9 @@ pub(crate) enum Machine {
     Metadata(Box<dyn StateMachine>),
 }
 
+/// Whether a group's replica here applies what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     Running,
     /// An entry cannot be applied for want of room, on the disk or for another open file; it is tried again with every tick.
     Paused,

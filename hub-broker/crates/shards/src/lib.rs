@@ -22,6 +22,7 @@ mod handle;
 mod inbox;
 pub mod limits;
 mod machine;
+mod message;
 mod observe;
 mod order;
 mod outbox;
@@ -32,15 +33,20 @@ mod salvage;
 mod shared;
 mod space;
 mod start;
+mod status;
 mod stored_group;
 
 pub use config::{Config, SyncMode};
 pub use data_dir::Identity;
-pub use error::{AppendError, CommandError, DataDirError, ProposeError, StartError};
+pub use error::{
+    AppendError, ChangeError, CommandError, DataDirError, ProposeError, ReadIndexError, StartError,
+};
+pub use group::Standing;
 pub use handle::{AppendDone, Shards, Stats};
 pub use machine::{AppliedAt, RestoreError, StateMachine, UnknownCommand};
 pub use observe::describe;
 pub use partition_log::{LogOptions, Origin, PartitionReader, SequenceError};
 pub use request::{Append, Appended, PartitionCommand, Retention};
 pub use salvage::{KeptGroup, Salvage, SalvageError};
+pub use status::GroupStatus;
 pub use wal::OpenError as WalError;

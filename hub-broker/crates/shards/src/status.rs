@@ -1,0 +1,22 @@
+//! How a group stands on this hub.
+
+use consensus::{Membership, ReplicaId, Role};
+use schemas::Term;
+
+use crate::group::Standing;
+
+/// One group as its replica here sees it; of a group without one only the number says anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    pub group: u32,
+    /// This hub's replica, if it has one.
+    pub own: Option<ReplicaId>,
+    pub role: Role,
+    pub term: Term,
+    pub leader: Option<ReplicaId>,
+    pub membership: Membership,
+    pub applied: u64,
+    pub commit: u64,
+    pub last: u64,
+    pub standing: Standing,
+}
