@@ -36,14 +36,15 @@ impl Core {
             .map_err(Failure::run)?;
         describe_metrics();
         let (machine, views) = Metadata::state_machine();
-        let shards = Shards::start(shard_config(settings), Box::new(machine))
+        let shards = Shards::start_alone(shard_config(settings), Box::new(machine))
             .map_err(|error| failure(settings, &error))?;
         let config = metadata::Config {
             auto_create: settings.auto_create_topics,
             partitions_default: settings.default_partitions,
             ..metadata::Config::default()
         };
-        let metadata = Metadata::start(shards.clone(), views, config).await.map_err(Failure::run)?;
+        let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+        let metadata = Metadata::start(shards.clone(), views, config, this).await.map_err(Failure::run)?;
         let groups = Groups::start(metadata.clone(), groups::Config::default()).map_err(Failure::run)?;
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).map_err(Failure::run)?;
         let ingest = Ingest::new(metadata.clone(), ingest::Config::default());

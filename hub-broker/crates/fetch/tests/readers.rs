@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fetch::{
     Fetch, FetchError, FetchPartition, FetchRequest, FollowError, FollowFrom, OffsetSpec, PartitionError,
+    Replica,
 };
 use metadata::{CreateTopic, Metadata, Principal, Topic};
 use schemas::{
@@ -30,8 +31,10 @@ impl Hub {
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (machine, views) = Metadata::state_machine();
-        let shards = Shards::start(shards::Config::new(dir.path()), Box::new(machine)).unwrap();
-        let metadata = Metadata::start(shards.clone(), views, metadata::Config::default()).await.unwrap();
+        let shards = Shards::start_alone(shards::Config::new(dir.path()), Box::new(machine)).unwrap();
+        let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+        let metadata =
+            Metadata::start(shards.clone(), views, metadata::Config::default(), this).await.unwrap();
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         let principal = Principal::anonymous();
         let name = TopicName::try_from("telemetry").unwrap();
@@ -48,7 +51,8 @@ impl Hub {
         builder.push(1, None, Some(value.as_bytes()), &[]).unwrap();
         let shard = self.topic.placement(PartitionIndex(index)).unwrap().shard();
         let batch = builder.finish().unwrap();
-        let append = Append { partition: self.partition(index), origin: Origin::Kafka, batch };
+        let append =
+            Append { partition: self.partition(index), origin: Origin::Kafka, batch, expected_term: None };
         self.shards.append_future(shard, append).await.unwrap();
     }
 
@@ -59,7 +63,13 @@ impl Hub {
             max_bytes: 1 << 20,
             current_leader_epoch: None,
         });
-        FetchRequest { max_wait, min_bytes: 1, max_bytes: 1 << 20, partitions: wanted.collect() }
+        FetchRequest {
+            max_wait,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            replica: Replica::Leader,
+            partitions: wanted.collect(),
+        }
     }
 
     async fn stop(self) {

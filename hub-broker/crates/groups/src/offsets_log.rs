@@ -62,7 +62,12 @@ impl OffsetsLog {
         batch: Batch,
     ) -> impl Future<Output = Result<impl Iterator<Item = Offset>, WriteError>> + Send + 'static {
         let (done, answer) = oneshot::channel::<Result<Appended, AppendError>>();
-        let request = Append { partition: self.partition, origin: Origin::Hub, batch: batch.bytes };
+        let request = Append {
+            partition: self.partition,
+            origin: Origin::Hub,
+            batch: batch.bytes,
+            expected_term: None,
+        };
         // Whoever gave up waiting does not want to hear of it.
         let done = Box::new(move |result| drop(done.send(result)));
         self.shards.append(self.shard, request, done);

@@ -47,8 +47,12 @@ pub(crate) fn agent_batches(
     let join = Arc::new(Mutex::new(Join::new(good.len(), refused, done)));
     let appends = good.into_iter().enumerate().map(|(index, batch)| {
         let origin = Origin::Agent { device: device.clone(), sent_crc: batch.header().crc };
-        let append =
-            Append { partition: topic.partition_id(partition), origin, batch: batch.bytes().clone() };
+        let append = Append {
+            partition: topic.partition_id(partition),
+            origin,
+            batch: batch.bytes().clone(),
+            expected_term: None,
+        };
         let join = Arc::clone(&join);
         let size = Size { records: batch.header().record_count, bytes: batch.bytes().len() };
         let answer: AppendDone = Box::new(move |outcome| {

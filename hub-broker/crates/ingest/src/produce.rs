@@ -83,7 +83,12 @@ fn prepare(
         TimestampType::LogAppend => stamped(&batch, (inner.config.clock)()),
         TimestampType::Create => batch.bytes().clone(),
     };
-    let append = Append { partition: topic.partition_id(partition), origin: Origin::Kafka, batch };
+    let append = Append {
+        partition: topic.partition_id(partition),
+        origin: Origin::Kafka,
+        batch,
+        expected_term: None,
+    };
     Ok(Prepared { shard, append, size })
 }
 

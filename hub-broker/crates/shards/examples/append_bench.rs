@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn measure(dir: &Path, threads: u64, window: u64, time: Duration, record: usize) -> anyhow::Result<()> {
-    let shards = Shards::start(Config::new(dir), Box::new(NoMetadata))?;
+    let shards = Shards::start_alone(Config::new(dir), Box::new(NoMetadata))?;
     for n in 0..PARTITIONS {
         let command = PartitionCommand::Open { partition: partition(n), options: LogOptions::default() };
         shards.command(ShardId(n), command).await?;
@@ -104,7 +104,12 @@ fn append_until(
         *in_flight += 1;
         drop(in_flight);
         next = (next + 1) % PARTITIONS;
-        let append = Append { partition: partition(next), origin: Origin::Kafka, batch: batch.clone() };
+        let append = Append {
+            partition: partition(next),
+            origin: Origin::Kafka,
+            batch: batch.clone(),
+            expected_term: None,
+        };
         let (open, stored) = (open.clone(), stored.clone());
         let done = move |result: Result<Appended, AppendError>| {
             stored.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);

@@ -3,6 +3,8 @@
 //! ```text
 //! lock               held (flock) while a hub runs
 //! headwater          format version and identity, see below
+//! cluster            this hub's part in its cluster, see `cluster_file`
+//! replicas           which replicas this hub has, see `replicas`
 //! clock              see `clock::Anchor`
 //! wal/               the write-ahead log
 //! wal-damaged-N/     a damaged write-ahead log that was set aside; nothing reads it
@@ -21,12 +23,14 @@ use rustix::fs::{FlockOperation, flock};
 use schemas::{NodeId, PartitionId};
 use uuid::Uuid;
 
+use crate::cluster_file::ClusterFile;
+use crate::replicas::Replicas;
+use crate::text_file::{self, Kind};
 use crate::{Config, DataDirError};
 
-/// The format that this version writes, and the only one there has been.
-const FORMAT: u32 = 1;
 const IDENTITY_FILE: &str = "headwater";
-const TITLE: &str = "headwater data directory, format ";
+const CLUSTER_FILE: &str = "cluster";
+const IDENTITY: Kind = Kind { title: "headwater data directory", format: 1 };
 
 /// Whose data it is. The incarnation changes when a hub starts over with an empty directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +40,19 @@ pub struct Identity {
 }
 
 /// An open data directory. It is locked for as long as this lives.
-pub(crate) struct DataDir {
+///
+/// A new one belongs to no cluster: it is made a founder's ([`DataDir::found`]) or joins one ([`DataDir::join`])
+/// before the shards start in it.
+pub struct DataDir {
     path: PathBuf,
-    pub(crate) identity: Identity,
+    identity: Identity,
+    cluster: Option<ClusterFile>,
     _lock: File,
 }
 
 impl DataDir {
-    pub(crate) fn open(config: &Config) -> Result<Self, DataDirError> {
+    /// Makes the directory if it is missing.
+    pub fn open(config: &Config) -> Result<Self, DataDirError> {
         let path = config.data_dir.clone();
         make_directory(&path)?;
         let lock = lock(&path)?;
@@ -57,7 +66,74 @@ impl DataDir {
             fs::create_dir_all(&directory).map_err(|source| not_writable(&directory, source))?;
         }
         sync_directory(&path).map_err(|source| not_writable(&path, source))?;
-        Ok(Self { path, identity, _lock: lock })
+        let cluster = read_cluster(&path)?;
+        Ok(Self { path, identity, cluster, _lock: lock })
+    }
+
+    /// Whose directory it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// This hub's part in its cluster; none if it has not been part of one.
+    pub fn cluster(&self) -> Option<ClusterFile> {
+        self.cluster
+    }
+
+    /// A cluster begins with this hub alone. Nothing changes for one that has a cluster.
+    pub fn found(&mut self) -> Result<(), DataDirError> {
+        match self.cluster {
+            Some(_) => Ok(()),
+            None => self.set_cluster(ClusterFile::founder()),
+        }
+    }
+
+    /// The hub is registered in `cluster`: replica numbers up to `replica_floor` are not its own. A hub that has a
+    /// part in this cluster keeps it.
+    pub fn join(&mut self, cluster: Uuid, replica_floor: u32) -> Result<(), DataDirError> {
+        match self.cluster {
+            Some(ClusterFile { id: None, founder: true, .. }) => {
+                Err(DataDirError::OtherCluster { path: self.cluster_file(), found: None, joining: cluster })
+            }
+            Some(ClusterFile { id: Some(found), .. }) if found != cluster => {
+                Err(DataDirError::OtherCluster {
+                    path: self.cluster_file(),
+                    found: Some(found),
+                    joining: cluster,
+                })
+            }
+            Some(_) => Ok(()),
+            None => self.set_cluster(ClusterFile { id: Some(cluster), founder: false, replica_floor }),
+        }
+    }
+
+    /// A founder's cluster has got its id. Durable when this returns.
+    pub(crate) fn name_cluster(&mut self, id: Uuid) -> Result<(), DataDirError> {
+        match self.cluster {
+            Some(ClusterFile { id: Some(found), .. }) if found != id => {
+                Err(DataDirError::OtherCluster { path: self.cluster_file(), found: Some(found), joining: id })
+            }
+            Some(file @ ClusterFile { id: None, .. }) => {
+                self.set_cluster(ClusterFile { id: Some(id), ..file })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn set_cluster(&mut self, cluster: ClusterFile) -> Result<(), DataDirError> {
+        let path = self.cluster_file();
+        replace_file(&path, cluster.encode().as_bytes()).map_err(|source| not_writable(&path, source))?;
+        self.cluster = Some(cluster);
+        Ok(())
+    }
+
+    /// The records of this hub's replicas, as a member of `cluster`.
+    pub(crate) fn replicas(&self, cluster: &ClusterFile) -> Result<Replicas, DataDirError> {
+        Replicas::load(self.path.join("replicas"), cluster)
+    }
+
+    fn cluster_file(&self) -> PathBuf {
+        self.path.join(CLUSTER_FILE)
     }
 
     /// Opens a directory that a hub has used, whichever hub it was; with its number of shards.
@@ -66,7 +142,8 @@ impl DataDir {
         let bytes = fs::read(&file).map_err(|source| DataDirError::Io { path: file.clone(), source })?;
         let lock = lock(path)?;
         let (identity, shard_count) = parse_identity(&file, &bytes)?;
-        Ok((Self { path: path.to_owned(), identity, _lock: lock }, shard_count))
+        let cluster = read_cluster(path)?;
+        Ok((Self { path: path.to_owned(), identity, cluster, _lock: lock }, shard_count))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -87,6 +164,16 @@ impl DataDir {
 
     pub(crate) fn clock(&self) -> PathBuf {
         self.path.join("clock")
+    }
+}
+
+/// A directory without the file that has a log was used before there was such a file: by a hub that was a whole
+/// cluster.
+fn read_cluster(path: &Path) -> Result<Option<ClusterFile>, DataDirError> {
+    let file = path.join(CLUSTER_FILE);
+    match text_file::read(&file)? {
+        Some(bytes) => ClusterFile::decode(&file, &bytes).map(Some),
+        None => Ok(path.join("wal").exists().then(ClusterFile::founder)),
     }
 }
 
@@ -152,9 +239,7 @@ fn first_use(path: &Path, config: &Config) -> Result<Identity, DataDirError> {
 
 fn identity_text(identity: &Identity, shard_count: u16) -> String {
     let Identity { node, incarnation } = identity;
-    let body = format!("{TITLE}{FORMAT}\nnode {node}\nincarnation {incarnation}\nshards {shard_count}\n");
-    let crc = crc32c::crc32c(body.as_bytes());
-    format!("{body}crc32c {crc:08x}\n")
+    IDENTITY.seal(&format!("node {node}\nincarnation {incarnation}\nshards {shard_count}\n"))
 }
 
 fn read_identity(file: &Path, bytes: &[u8], config: &Config) -> Result<Identity, DataDirError> {
@@ -172,26 +257,18 @@ fn read_identity(file: &Path, bytes: &[u8], config: &Config) -> Result<Identity,
 
 /// Whose directory it is, and its number of shards.
 fn parse_identity(file: &Path, bytes: &[u8]) -> Result<(Identity, u16), DataDirError> {
-    let damaged = |what| DataDirError::Damaged { path: file.to_owned(), what };
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("not text"))?;
-    let version = text.lines().next().and_then(|line| line.strip_prefix(TITLE)?.parse::<u32>().ok());
-    let found = version.ok_or_else(|| damaged("the first line is not a headwater data directory's"))?;
-    if found != FORMAT {
-        return Err(DataDirError::Version { path: file.to_owned(), found, supported: FORMAT });
-    }
-    let (node, incarnation, shard_count) = fields(text).ok_or_else(|| damaged("a line is missing"))?;
-    if identity_text(&Identity { node, incarnation }, shard_count) != text {
-        return Err(damaged("the checksum is wrong"));
-    }
+    let lines = IDENTITY.open(file, bytes)?;
+    let damaged = || DataDirError::Damaged { path: file.to_owned(), what: "a line is missing" };
+    let (node, incarnation, shard_count) = fields(lines).ok_or_else(damaged)?;
     Ok((Identity { node, incarnation }, shard_count))
 }
 
 fn fields(text: &str) -> Option<(NodeId, Uuid, u16)> {
-    let mut lines = text.lines().skip(1);
+    let mut lines = text.lines();
     let node = lines.next()?.strip_prefix("node ")?.parse().ok()?;
     let incarnation = lines.next()?.strip_prefix("incarnation ")?.parse().ok()?;
     let shard_count = lines.next()?.strip_prefix("shards ")?.parse().ok()?;
-    Some((NodeId(node), incarnation, shard_count))
+    lines.next().is_none().then_some((NodeId(node), incarnation, shard_count))
 }
 
 #[cfg(test)]

@@ -188,7 +188,12 @@ fn read_command(rest: &mut Bytes) -> Result<Command, UnknownEntry> {
     let partition = read_partition(rest)?;
     if kind == APPEND {
         let origin = Origin::decode(rest).map_err(|_| UnknownEntry::Malformed)?;
-        return Ok(Command::Append(Append { partition, origin, batch: read_blob(rest)? }));
+        return Ok(Command::Append(Append {
+            partition,
+            origin,
+            batch: read_blob(rest)?,
+            expected_term: None,
+        }));
     }
     let command = match kind {
         OPEN => PartitionCommand::Open { partition, options: read_options(rest)? },

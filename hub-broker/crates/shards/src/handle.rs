@@ -7,11 +7,12 @@ use std::sync::mpsc::sync_channel;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use partition_log::{CompactOptions, PartitionReader};
-use schemas::{BatchHeader, Offset, PartitionId, ShardId};
-use tokio::sync::oneshot;
+use peers::Peers;
+use schemas::{BatchHeader, Offset, PartitionId, ShardId, Term};
+use tokio::sync::{oneshot, watch};
 
 use crate::answer::{Answer, Permit, Refusal};
-use crate::data_dir::Identity;
+use crate::data_dir::{DataDir, Identity};
 use crate::entry::Command;
 use crate::executor::{Message, Place};
 use crate::group::Request;
@@ -21,8 +22,8 @@ use crate::order::Order;
 use crate::shared::Shared;
 use crate::start::Running;
 use crate::{
-    Append, AppendError, Appended, CommandError, Config, PartitionCommand, ProposeError, Retention,
-    StartError, StateMachine,
+    Append, AppendError, Appended, CommandError, Config, GroupView, Leader, PartitionCommand, ProposeError,
+    Retention, StartError, StateMachine,
 };
 
 /// Called exactly once with the outcome, on an executor thread or on the caller's own: it must not block.
@@ -54,17 +55,31 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Recovers everything and returns when every group leads itself and has applied what was committed. Blocks.
+    /// Recovers everything. A founder that is its groups' only voter gets them back when each leads itself and has
+    /// applied what was committed; everyone else when everything is recovered. Blocks.
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is for one start")]
-    pub fn start(config: Config, metadata: Box<dyn StateMachine>) -> Result<Self, StartError> {
-        let running = crate::start::start(&config, metadata)?;
+    pub fn start(
+        config: Config,
+        dir: DataDir,
+        peers: Peers,
+        metadata: Box<dyn StateMachine>,
+    ) -> Result<Self, StartError> {
+        let running = crate::start::start(&config, dir, peers, metadata)?;
         Ok(Self {
             shared: running.shared.clone(),
             inboxes: running.inboxes.as_slice().into(),
             shard_count: config.shard_count,
-            identity: running.dir.identity,
+            identity: running.dir.identity(),
             running: Arc::new(Mutex::new(Some(running))),
         })
+    }
+
+    /// A hub without others: founds its cluster where there is none.
+    pub fn start_alone(config: Config, metadata: Box<dyn StateMachine>) -> Result<Self, StartError> {
+        let mut dir = DataDir::open(&config)?;
+        dir.found()?;
+        let Identity { node, incarnation } = dir.identity();
+        Self::start(config, dir, Peers::alone(node, incarnation), metadata)
     }
 
     /// Hands one batch to its shard. Never blocks; `done` hears what became of it.
@@ -178,6 +193,36 @@ impl Shards {
         told.await.unwrap_or(Err(ProposeError::Stopping))
     }
 
+    /// The other hubs.
+    pub fn peers(&self) -> &Peers {
+        &self.shared.peers
+    }
+
+    /// Who leads the shard, as far as this hub knows.
+    pub fn leader(&self, shard: ShardId) -> Option<Leader> {
+        self.shared.leaders.leader(group_of(shard))
+    }
+
+    /// Who leads the metadata, as far as this hub knows.
+    pub fn metadata_leader(&self) -> Option<Leader> {
+        self.shared.leaders.leader(METADATA_GROUP)
+    }
+
+    /// Who has a replica of the group, as far as this hub knows. Group 0 is the metadata's, shard n is n + 1.
+    pub fn replicas(&self, group: u32) -> GroupView {
+        self.shared.leaders.view(group)
+    }
+
+    /// Ticks with every change of what [`Shards::leader`], [`Shards::replicas`] and [`Shards::is_serving`] say.
+    pub fn leadership(&self) -> watch::Receiver<u64> {
+        self.shared.leaders.watch()
+    }
+
+    /// The term in which this hub leads the shard and has applied an entry of its own.
+    pub fn is_serving(&self, shard: ShardId) -> Option<Term> {
+        self.shared.leaders.serving(group_of(shard))
+    }
+
     /// The reader of an open partition.
     pub fn partition(&self, id: PartitionId) -> Option<PartitionReader> {
         self.shared.readers.get(id)
@@ -226,7 +271,7 @@ impl Shards {
 
     /// The group of a shard, and where it lives.
     fn place(&self, shard: ShardId) -> Option<Place> {
-        (shard.0 < self.shard_count).then(|| Place::of(u32::from(shard.0) + 1, self.inboxes.len()))
+        (shard.0 < self.shard_count).then(|| Place::of(group_of(shard), self.inboxes.len()))
     }
 
     fn permit(&self, bytes: u64, needs_room: bool) -> Result<Permit, Refusal> {
@@ -252,6 +297,10 @@ impl Shards {
 
 /// The metadata's group; shard n is group n + 1.
 const METADATA_GROUP: u32 = 0;
+
+fn group_of(shard: ShardId) -> u32 {
+    u32::from(shard.0) + 1
+}
 
 fn compaction_failed(error: &partition_log::CompactError) -> CommandError {
     tracing::warn!(%error, "a partition could not be compacted; it is as it was");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use partition_log::{LogOptions, Origin};
-use schemas::{Offset, PartitionId};
+use schemas::{Offset, PartitionId, Term};
 
 /// One validated batch for one partition.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct Append {
     pub origin: Origin,
     /// Exactly one RecordBatch v2, validated; base offset and leader epoch are assigned when it is applied.
     pub batch: Bytes,
+    /// Only in this term: in another the batch is refused with `NotLeader`, and is not in the log.
+    pub expected_term: Option<Term>,
 }
 
 /// Where a batch came to lie.

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use peers::Peers;
 use wal::Wal;
 
 use crate::clock::Clock;
 use crate::fail;
+use crate::leaders::Leaders;
 use crate::limits::WAL_STALL_MAX;
 use crate::order::Order;
 use crate::readers::Readers;
+use crate::replicas::Replicas;
 use crate::space::Space;
 
 pub(crate) struct Shared {
@@ -28,6 +31,12 @@ pub(crate) struct Shared {
     pub checkpoint_bytes: u64,
     /// Bytes written to the WAL since a checkpoint was last ordered.
     pub wal_bytes: AtomicU64,
+    /// The other hubs.
+    pub peers: Peers,
+    /// Which replicas this hub has.
+    pub replicas: Replicas,
+    /// Who leads which group.
+    pub leaders: Leaders,
 }
 
 impl Shared {

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use checkpoint::{Loaded, Store};
 use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
 use partition_log::{FileCache, PartitionLog, PartitionState};
+use peers::Peers;
 use rustix::process::{Resource, getrlimit};
 use schemas::PartitionId;
 use wal::{GroupId, GroupLog, SyncMode, Wal};
@@ -24,10 +25,12 @@ use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
 use crate::group::{Group, Machine};
 use crate::inbox::Inbox;
+use crate::leaders::Leaders;
 use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
 use crate::order::Order;
 use crate::partitions::PartitionSet;
 use crate::readers::Readers;
+use crate::replicas::Replicas;
 use crate::shared::Shared;
 use crate::space::Space;
 use crate::stored_group::StoredGroup;
@@ -63,9 +66,15 @@ struct Ground {
     seed: u64,
 }
 
-pub(crate) fn start(config: &Config, metadata: Box<dyn StateMachine>) -> Result<Running, StartError> {
+pub(crate) fn start(
+    config: &Config,
+    dir: DataDir,
+    peers: Peers,
+    metadata: Box<dyn StateMachine>,
+) -> Result<Running, StartError> {
     check(config)?;
-    let dir = DataDir::open(config)?;
+    let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
+    let replicas = dir.replicas(&cluster)?;
     let (stores, loaded) = open_checkpoints(&dir, u32::from(config.shard_count) + 1)?;
     let (wal, mut recovered) = Wal::open(wal_config(config, &dir, &loaded))?;
     remove_unnamed_partitions(&dir, &loaded)?;
@@ -78,7 +87,14 @@ pub(crate) fn start(config: &Config, metadata: Box<dyn StateMachine>) -> Result<
     if let Some(unknown) = recovered.groups.keys().next() {
         return Err(StartError::UnknownGroup { group: unknown.0 });
     }
-    run(config, dir, wal, stores, found)
+    run(config, Home { dir, peers, replicas }, wal, stores, found)
+}
+
+/// Where the shards live, and with whom.
+struct Home {
+    dir: DataDir,
+    peers: Peers,
+    replicas: Replicas,
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -143,15 +159,17 @@ fn read_files_max() -> usize {
 
 fn run(
     config: &Config,
-    dir: DataDir,
+    home: Home,
     wal: Wal,
     stores: Vec<StoredGroup>,
     found: Vec<Found>,
 ) -> Result<Running, StartError> {
+    let Home { dir, peers, replicas } = home;
     let count = config.executor_threads.min(found.len());
     let (orders, received) = channel();
     let readers = Readers::default();
-    let shared = Arc::new(shared(config, &dir, &wal, &readers, orders));
+    let around = Around { peers, replicas, leaders: leaders(config, &dir) };
+    let shared = Arc::new(shared(config, &dir, &wal, &readers, orders, around));
     let ground =
         Ground { log: dir.log(), files: FileCache::new(read_files_max()), readers, seed: config.seed };
     let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
@@ -186,7 +204,26 @@ fn run(
     Ok(running)
 }
 
-fn shared(config: &Config, dir: &DataDir, wal: &Wal, readers: &Readers, orders: Sender<Order>) -> Shared {
+/// The cluster around this hub.
+struct Around {
+    peers: Peers,
+    replicas: Replicas,
+    leaders: Leaders,
+}
+
+fn leaders(config: &Config, dir: &DataDir) -> Leaders {
+    Leaders::new(dir.identity().node, u32::from(config.shard_count) + 1)
+}
+
+fn shared(
+    config: &Config,
+    dir: &DataDir,
+    wal: &Wal,
+    readers: &Readers,
+    orders: Sender<Order>,
+    around: Around,
+) -> Shared {
+    let Around { peers, replicas, leaders } = around;
     let queued_bytes = Arc::new(AtomicU64::new(0));
     let room = wal.payload_bytes_max().saturating_sub(APPEND_OVERHEAD_BYTES);
     Shared {
@@ -202,6 +239,9 @@ fn shared(config: &Config, dir: &DataDir, wal: &Wal, readers: &Readers, orders: 
         orders,
         checkpoint_bytes: config.checkpoint_bytes,
         wal_bytes: AtomicU64::new(0),
+        peers,
+        replicas,
+        leaders,
     }
 }
 

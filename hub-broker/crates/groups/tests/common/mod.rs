@@ -52,8 +52,9 @@ pub async fn start(dir: &Path, config: Config) -> Hub {
         reserve_bytes: 0,
         ..shards::Config::new(dir)
     };
-    let shards = Shards::start(shards, Box::new(machine)).unwrap();
-    let metadata = Metadata::start(shards, views, metadata::Config::default()).await.unwrap();
+    let shards = Shards::start_alone(shards, Box::new(machine)).unwrap();
+    let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+    let metadata = Metadata::start(shards, views, metadata::Config::default(), this).await.unwrap();
     let groups = Groups::start(metadata.clone(), config).unwrap();
     Hub { metadata, groups }
 }

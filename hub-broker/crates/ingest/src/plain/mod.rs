@@ -106,7 +106,8 @@ impl Shared {
             Action::Append(batch) => {
                 let header = BatchHeader::parse(&batch).expect("the builder's batches parse");
                 let size = Size { records: header.record_count, bytes: batch.len() };
-                let request = Append { partition: slot.partition, origin: Origin::Hub, batch };
+                let request =
+                    Append { partition: slot.partition, origin: Origin::Hub, batch, expected_term: None };
                 let (shared, slot) = (Arc::clone(self), Arc::clone(slot));
                 let shard = slot.shard;
                 let done = Box::new(move |outcome: Result<Appended, AppendError>| {

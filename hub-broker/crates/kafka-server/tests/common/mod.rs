@@ -30,8 +30,10 @@ impl Hub {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (machine, views) = Metadata::state_machine();
-        let shards = Shards::start(shards::Config::new(dir.path()), Box::new(machine)).unwrap();
-        let metadata = Metadata::start(shards.clone(), views, metadata::Config::default()).await.unwrap();
+        let shards = Shards::start_alone(shards::Config::new(dir.path()), Box::new(machine)).unwrap();
+        let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+        let metadata =
+            Metadata::start(shards.clone(), views, metadata::Config::default(), this).await.unwrap();
         let groups = Groups::start(metadata.clone(), groups::Config::default()).unwrap();
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         let ingest = Ingest::new(metadata.clone(), ingest::Config::default());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use metadata::{Command, Config, CreateTopic, Metadata};
+use metadata::{Command, Config, CreateTopic, Hub, Metadata};
 use schemas::{BatchBuilder, BuilderOptions, PartitionIndex, TopicName};
 use shards::{Append, Appended, Origin, Shards, SyncMode};
 
@@ -36,13 +36,18 @@ fn shards_config(dir: &Path) -> shards::Config {
     }
 }
 
+pub fn this(shards: &Shards) -> Hub {
+    Hub::new(shards.identity().node, shards.identity().incarnation)
+}
+
 /// One life of a hub. It ends as a crash does: no checkpoint, nothing is waited for.
 pub fn life<T, F: Future<Output = T>>(dir: &Path, config: Config, lived: impl FnOnce(Metadata) -> F) -> T {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (machine, views) = Metadata::state_machine();
-        let shards = Shards::start(shards_config(dir), Box::new(machine)).unwrap();
-        lived(Metadata::start(shards, views, config).await.unwrap()).await
+        let shards = Shards::start_alone(shards_config(dir), Box::new(machine)).unwrap();
+        let this = this(&shards);
+        lived(Metadata::start(shards, views, config, this).await.unwrap()).await
     })
 }
 
@@ -66,7 +71,8 @@ pub async fn append(metadata: &Metadata, topic: &str, partition: i32, batch: Byt
     let topic = metadata.topic(&name(topic)).unwrap();
     let index = PartitionIndex(partition);
     let shard = topic.placement(index).unwrap().shard();
-    let request = Append { partition: topic.partition_id(index), origin: Origin::Hub, batch };
+    let request =
+        Append { partition: topic.partition_id(index), origin: Origin::Hub, batch, expected_term: None };
     metadata.shards().append_future(shard, request).await.unwrap()
 }
 
@@ -75,7 +81,7 @@ pub fn agree_and_crash(dir: &Path, commands: Vec<Command>) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (machine, _views) = Metadata::state_machine();
-        let shards = Shards::start(shards_config(dir), Box::new(machine)).unwrap();
+        let shards = Shards::start_alone(shards_config(dir), Box::new(machine)).unwrap();
         for command in commands {
             shards.propose_metadata(command.encode().into()).await.unwrap();
         }

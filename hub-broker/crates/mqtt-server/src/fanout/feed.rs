@@ -279,8 +279,9 @@ mod tests {
         config.sync = SyncMode::Off;
         config.wal_file_bytes = 8 << 20;
         config.reserve_bytes = 1 << 20;
-        let shards = Shards::start(config, Box::new(machine)).unwrap();
-        let metadata = Metadata::start(shards, views, metadata::Config::default()).await.unwrap();
+        let shards = Shards::start_alone(config, Box::new(machine)).unwrap();
+        let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+        let metadata = Metadata::start(shards, views, metadata::Config::default(), this).await.unwrap();
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         Feeds::new(fetch, metadata, Vec::new(), Rc::default())
     }

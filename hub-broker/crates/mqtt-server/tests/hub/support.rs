@@ -40,11 +40,13 @@ impl Hub {
         config.sync = SyncMode::Off;
         config.wal_file_bytes = 8 << 20;
         config.reserve_bytes = 1 << 20;
-        let shards = tokio::task::spawn_blocking(move || Shards::start(config, Box::new(machine)))
+        let shards = tokio::task::spawn_blocking(move || Shards::start_alone(config, Box::new(machine)))
             .await
             .unwrap()
             .unwrap();
-        let metadata = Metadata::start(shards.clone(), views, metadata::Config::default()).await.unwrap();
+        let this = metadata::Hub::new(shards.identity().node, shards.identity().incarnation);
+        let metadata =
+            Metadata::start(shards.clone(), views, metadata::Config::default(), this).await.unwrap();
         let ingest = Ingest::new(metadata.clone(), ingest::Config::default());
         let fetch = fetch::Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));

@@ -12,10 +12,10 @@ fn refused(config: &Config) -> DataDirError {
 fn a_directory_keeps_its_identity() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("made/on/the/way");
-    let first = DataDir::open(&config(&path)).expect("a new directory").identity;
-    let second = DataDir::open(&config(&path)).expect("the same again").identity;
+    let first = DataDir::open(&config(&path)).expect("a new directory").identity();
+    let second = DataDir::open(&config(&path)).expect("the same again").identity();
     assert_eq!(first, second);
-    let other = DataDir::open(&config(&dir.path().join("other"))).expect("another").identity;
+    let other = DataDir::open(&config(&dir.path().join("other"))).expect("another").identity();
     assert_ne!(first.incarnation, other.incarnation);
 }
 

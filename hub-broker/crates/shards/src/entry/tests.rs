@@ -11,7 +11,12 @@ fn one_of_each() -> Vec<Command> {
     let id = partition(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, 3);
     let device = DeviceId::try_from("pump-7").expect("a device id");
     let agent = Origin::Agent { device, sent_crc: 0xdead_beef };
-    let append = |origin, batch| Append { partition: id, origin, batch: Bytes::from_static(batch) };
+    let append = |origin, batch| Append {
+        partition: id,
+        origin,
+        batch: Bytes::from_static(batch),
+        expected_term: None,
+    };
     let options = LogOptions { segment_bytes: 1 << 20 };
     vec![
         Command::Append(append(agent, b"agent's batch")),
@@ -91,7 +96,7 @@ fn commands() -> impl Strategy<Value = Command> {
     let batches = prop::collection::vec(any::<u8>(), 0..200);
     prop_oneof![
         (partitions, origins(), batches.clone()).prop_map(|(partition, origin, batch)| {
-            Command::Append(Append { partition, origin, batch: Bytes::from(batch) })
+            Command::Append(Append { partition, origin, batch: Bytes::from(batch), expected_term: None })
         }),
         (any::<u128>(), any::<i64>()).prop_map(|(topic, to)| {
             let partition = partition(topic, 0);

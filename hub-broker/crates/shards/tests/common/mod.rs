@@ -56,7 +56,7 @@ pub fn start(dir: &Path) -> Shards {
 }
 
 pub fn try_start(config: Config) -> Result<Shards, StartError> {
-    Shards::start(config, Box::new(Diary::default()))
+    Shards::start_alone(config, Box::new(Diary::default()))
 }
 
 pub fn partition(n: i32) -> PartitionId {
@@ -106,13 +106,13 @@ pub fn batch(producer: Option<(i64, i32)>, records: i32, bytes: usize) -> Bytes 
 }
 
 pub fn append(n: i32, batch: Bytes) -> Append {
-    Append { partition: partition(n), origin: Origin::Kafka, batch }
+    Append { partition: partition(n), origin: Origin::Kafka, batch, expected_term: None }
 }
 
 pub fn agent_append(n: i32, device: &str, batch: Bytes) -> Append {
     let sent_crc = RawBatch::parse(batch.clone()).expect("a batch").header().crc;
     let device = DeviceId::try_from(device).expect("a device id");
-    Append { partition: partition(n), origin: Origin::Agent { device, sent_crc }, batch }
+    Append { partition: partition(n), origin: Origin::Agent { device, sent_crc }, batch, expected_term: None }
 }
 
 /// Everything in a partition, batch by batch: base offset and CRC.
