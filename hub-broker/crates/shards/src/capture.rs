@@ -8,6 +8,7 @@ use consensus::{Membership, ReplicaId};
 use partition_log::{DirtyFile, LogError, ObsoleteFiles, PartitionState};
 use schemas::{PartitionId, PartitionIndex, TopicId};
 use uuid::Uuid;
+use wal::Lsn;
 
 use crate::group::{Group, Machine};
 use crate::partitions::PartitionSet;
@@ -40,7 +41,11 @@ pub(crate) fn capture(group: &mut Group, force: bool) -> Option<Captured> {
     }
     let mut captured = Captured {
         position: Position { applied: group.applied.0, term: group.applied.1, commit: group.commit() },
-        group: GroupState { membership: group.membership.clone(), last_stamp_ms: group.last_stamp_ms },
+        group: GroupState {
+            origin: group.origin,
+            membership: group.membership.clone(),
+            last_stamp_ms: group.last_stamp_ms,
+        },
         states: None,
         dirty: Vec::new(),
         obsolete: Vec::new(),
@@ -71,6 +76,17 @@ fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) ->
     Some(States::Partitions(states.collect()))
 }
 
+/// Whose state it is and where it lies; carried from checkpoint to checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateOrigin {
+    /// Of this hub's own replica.
+    pub replica_number: u32,
+    /// Counts the snapshots installed here; part of the names of the partitions' directories.
+    pub generation: u32,
+    /// Entries of the group with sequence numbers up to here were replaced by a snapshot: `wal::Config::void_entries`.
+    pub void_entries_through: Lsn,
+}
+
 /// What a checkpoint keeps about a group as a whole.
 ///
 /// ```text
@@ -78,6 +94,7 @@ fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) ->
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GroupState {
+    pub origin: StateOrigin,
     pub membership: Membership,
     pub last_stamp_ms: i64,
 }
@@ -103,7 +120,12 @@ impl GroupState {
         let last_stamp_ms = bytes.try_get_i64().ok()?;
         let voters = read_replicas(&mut bytes)?;
         let learners = read_replicas(&mut bytes)?;
-        bytes.is_empty().then_some(Self { membership: Membership { voters, learners }, last_stamp_ms })
+        let origin = StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) };
+        bytes.is_empty().then_some(Self {
+            origin,
+            membership: Membership { voters, learners },
+            last_stamp_ms,
+        })
     }
 }
 

@@ -45,6 +45,10 @@ impl Checkpointer {
                     let _ = reply.send(());
                     return;
                 }
+                // Made by the groups once they have other replicas.
+                Ok(Order::Checkpoint { reply, .. }) => reply(None),
+                Ok(Order::Install(install)) => (install.reply)(install.arrived),
+                Ok(Order::Destroy { reply, .. }) => reply(()),
                 Ok(Order::Due) | Err(RecvTimeoutError::Timeout) => self.checkpoint(),
             }
             due = Instant::now() + self.interval;

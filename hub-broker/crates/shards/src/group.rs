@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use consensus::{Action, Committed, Event, Membership, RefusedReason, Replica, Role};
 use partition_log::LogError;
-use wal::GroupId;
+use wal::{GroupId, Lsn};
 
 use crate::answer::{Answer, Outcome, Refusal};
+use crate::capture::StateOrigin;
 use crate::clock::Clock;
 use crate::entry::{Command, EntryBuilder, EntryReader, UnknownEntry};
 use crate::limits::{ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX};
@@ -40,6 +41,8 @@ pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) machine: Machine,
     pub(crate) membership: Membership,
+    /// What the next checkpoint says of itself.
+    pub(crate) origin: StateOrigin,
     /// Index and term of the last applied entry.
     pub(crate) applied: (u64, u64),
     /// The stamp of the last entry applied or proposed: the next is not below it.
@@ -82,6 +85,7 @@ impl Group {
             id,
             machine,
             membership,
+            origin: StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) },
             applied: (0, 0),
             last_stamp_ms: i64::MIN,
             changed: false,

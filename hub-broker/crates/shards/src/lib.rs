@@ -34,6 +34,7 @@ mod replicas;
 mod request;
 mod salvage;
 mod shared;
+mod snapshot;
 mod space;
 mod start;
 mod status;

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
 use std::path::{Path, PathBuf};
 
+use checkpoint::Loaded;
 use partition_log::{Compacted, Compaction, FileCache, LogError, LogOptions, PartitionLog, SequenceVerdict};
 use schemas::{LeaderEpoch, Offset, PartitionId, RawBatch};
 
 use crate::answer::Outcome;
+use crate::capture::{GroupState, key_partition};
 use crate::data_dir::partition_directory;
 use crate::entry::Command;
 use crate::readers::Readers;
@@ -21,6 +23,7 @@ pub(crate) struct PartitionSet {
     /// Directories of closed partitions, for the checkpoints to remove.
     closed: Vec<PathBuf>,
     log: PathBuf,
+    generation: u32,
     files: FileCache,
     readers: Readers,
 }
@@ -33,12 +36,13 @@ pub(crate) struct Partition {
 }
 
 impl PartitionSet {
-    pub(crate) fn new(log: &Path, files: &FileCache, readers: &Readers) -> Self {
+    pub(crate) fn new(log: &Path, generation: u32, files: &FileCache, readers: &Readers) -> Self {
         Self {
             partitions: HashMap::new(),
             touched: Vec::new(),
             closed: Vec::new(),
             log: log.to_owned(),
+            generation,
             files: files.clone(),
             readers: readers.clone(),
         }
@@ -48,6 +52,24 @@ impl PartitionSet {
     pub(crate) fn insert(&mut self, log: PartitionLog) {
         self.readers.insert(log.reader());
         self.partitions.insert(log.id(), Partition { log, changed: false, touched: false });
+    }
+
+    /// Takes the place of all that is here with an installed snapshot's partitions.
+    pub(crate) fn replace(&mut self, generation: u32, logs: Vec<PartitionLog>) {
+        for id in self.partitions.drain().map(|(id, _)| id) {
+            self.closed.push(generation_directory(&self.log, id, self.generation));
+        }
+        self.generation = generation;
+        self.touched.clear();
+        for log in logs {
+            self.insert(log);
+        }
+    }
+
+    /// The directories of all partitions here, for a replica that is destroyed.
+    pub(crate) fn directories(&self) -> Vec<PathBuf> {
+        let open = self.partitions.keys().map(|id| generation_directory(&self.log, *id, self.generation));
+        open.chain(self.closed.iter().cloned()).collect()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {
@@ -153,7 +175,7 @@ impl PartitionSet {
                 open.get_mut().changed = true;
             }
             MapEntry::Vacant(vacant) => {
-                let directory = partition_directory(&self.log, id);
+                let directory = generation_directory(&self.log, id, self.generation);
                 let mut log = PartitionLog::create(&directory, id, options, &self.files)?;
                 log.begin_epoch(epoch(at.term))?;
                 self.readers.insert(log.reader());
@@ -167,7 +189,7 @@ impl PartitionSet {
     fn close(&mut self, id: PartitionId) {
         if self.partitions.remove(&id).is_some() {
             self.readers.remove(id);
-            self.closed.push(partition_directory(&self.log, id));
+            self.closed.push(generation_directory(&self.log, id, self.generation));
         }
     }
 
@@ -197,6 +219,22 @@ impl PartitionSet {
             partition.changed = true;
         }
     }
+}
+
+/// A partition's directory: the plain one, or that of the snapshot that was installed last.
+pub(crate) fn generation_directory(log: &Path, id: PartitionId, generation: u32) -> PathBuf {
+    let mut directory = partition_directory(log, id);
+    if generation > 0 {
+        directory.set_extension(format!("g{generation}"));
+    }
+    directory
+}
+
+/// The directories that a checkpoint names.
+pub(crate) fn named_directories(log: &Path, loaded: &Loaded) -> Vec<PathBuf> {
+    let generation = GroupState::decode(&loaded.membership).map_or(0, |state| state.origin.generation);
+    let ids = loaded.states.keys().filter_map(key_partition);
+    ids.map(|id| generation_directory(log, id, generation)).collect()
 }
 
 /// The offset of a duplicate whose place is forgotten, as Kafka writes it.

@@ -16,10 +16,10 @@ use rustix::process::{Resource, getrlimit};
 use schemas::PartitionId;
 use wal::{GroupId, GroupLog, SyncMode, Wal};
 
-use crate::capture::{GroupState, key_partition, metadata_key};
+use crate::capture::{GroupState, StateOrigin, key_partition, metadata_key};
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
-use crate::data_dir::{DataDir, partition_directory};
+use crate::data_dir::DataDir;
 use crate::entry::APPEND_OVERHEAD_BYTES;
 use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
@@ -28,7 +28,7 @@ use crate::inbox::Inbox;
 use crate::leaders::Leaders;
 use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
 use crate::order::Order;
-use crate::partitions::PartitionSet;
+use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
 use crate::replicas::Replicas;
 use crate::shared::Shared;
@@ -138,9 +138,8 @@ fn wal_config(config: &Config, dir: &DataDir, loaded: &[Option<Loaded>]) -> wal:
 /// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again.
 fn remove_unnamed_partitions(dir: &DataDir, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
     let log = dir.log();
-    let keys = loaded.iter().flatten().flat_map(|loaded| loaded.states.keys());
     let named: HashSet<PathBuf> =
-        keys.filter_map(key_partition).map(|id| partition_directory(&log, id)).collect();
+        loaded.iter().flatten().flat_map(|loaded| named_directories(&log, loaded)).collect();
     let io = |path: &Path, source| crate::DataDirError::Io { path: path.to_owned(), source };
     for entry in fs::read_dir(&log).map_err(|source| io(&log, source))? {
         let path = entry.map_err(|source| io(&log, source))?.path();
@@ -314,6 +313,7 @@ fn recover(found: Found, ground: &Ground) -> Result<Group, StartError> {
         Some(loaded) => GroupState::decode(&loaded.membership)
             .ok_or_else(|| StartError::State { group, what: "not a group's state".to_owned() })?,
         None => GroupState {
+            origin: StateOrigin { replica_number: 1, generation: 0, void_entries_through: wal::Lsn(0) },
             membership: Membership { voters: vec![ALONE], learners: Vec::new() },
             last_stamp_ms: i64::MIN,
         },
@@ -322,12 +322,13 @@ fn recover(found: Found, ground: &Ground) -> Result<Group, StartError> {
     let states = found.loaded.map(|loaded| loaded.states).unwrap_or_default();
     let machine = match found.machine {
         Some(machine) => restore_metadata(machine, &states)?,
-        None => Machine::Partitions(recover_partitions(group, &states, ground)?),
+        None => Machine::Partitions(recover_partitions(group, state.origin.generation, &states, ground)?),
     };
     let replica = replica(found.id, &state.membership, position, found.log, ground.seed)?;
     let mut recovered = Group::new(found.id, replica, machine, state.membership);
     recovered.applied = (position.applied, position.term);
     recovered.last_stamp_ms = state.last_stamp_ms;
+    recovered.origin = state.origin;
     Ok(recovered)
 }
 
@@ -375,15 +376,16 @@ fn restore_metadata(
 
 fn recover_partitions(
     group: u32,
+    generation: u32,
     states: &StoredStates,
     ground: &Ground,
 ) -> Result<PartitionSet, StartError> {
-    let mut partitions = PartitionSet::new(&ground.log, &ground.files, &ground.readers);
+    let mut partitions = PartitionSet::new(&ground.log, generation, &ground.files, &ground.readers);
     for (key, bytes) in states {
         let unreadable = |what: String| StartError::State { group, what };
         let id: PartitionId = key_partition(key).ok_or_else(|| unreadable(format!("unknown key {key}")))?;
         let state = PartitionState::decode(bytes).map_err(|error| unreadable(format!("{id}: {error}")))?;
-        let recovered = PartitionLog::recover(&partition_directory(&ground.log, id), &state, &ground.files);
+        let recovered = PartitionLog::recover(&generation_directory(&ground.log, id, generation), &state, &ground.files);
         let (log, damage) =
             recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
         for damage in damage {
