@@ -1,6 +1,8 @@
 //! The metadata group's state: a pure function of the commands applied to it.
 
 mod apply;
+mod hubs;
+mod replicas;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use schemas::{NodeId, ShardId, TopicId, TopicName};
 use uuid::Uuid;
 
+use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{Hub, PartitionPlacement, Topic};
 use crate::view::View;
 
@@ -22,7 +25,11 @@ pub(crate) struct Catalog {
     formed: Option<Formed>,
     feature_level: u16,
     next_producer_id: i64,
-    hubs: BTreeMap<NodeId, Hub>,
+    hubs: BTreeMap<NodeId, Member>,
+    /// Of every group, the replicas that it should have, the preferred leader first. Empty until the founder is adopted.
+    groups: Arc<Vec<Vec<ReplicaRecord>>>,
+    /// The next replica's number, whichever group's it will be.
+    next_replica: u32,
     topics: BTreeMap<TopicName, Arc<Topic>>,
     names: BTreeMap<TopicId, TopicName>,
     /// Deleted, but perhaps still open on their shards.
@@ -36,6 +43,15 @@ struct Formed {
     data_shards: u16,
 }
 
+/// A hub of the cluster.
+#[derive(Clone, Debug, PartialEq)]
+struct Member {
+    hub: Hub,
+    state: HubState,
+    /// No replica number up to this is of this incarnation of the hub, a founder's first replicas excepted.
+    replica_floor: u32,
+}
+
 impl Catalog {
     pub(crate) fn view(&self) -> View {
         View {
@@ -45,7 +61,10 @@ impl Catalog {
             topics: self.topics.clone(),
             by_id: self.topics.values().map(|topic| (topic.id, topic.clone())).collect(),
             closing: self.closing.values().cloned().collect(),
-            hubs: self.hubs.clone(),
+            hubs: self.hubs.iter().map(|(node, member)| (*node, member.hub.clone())).collect(),
+            states: self.hubs.iter().map(|(node, member)| (*node, member.state)).collect(),
+            groups: self.groups.clone(),
+            next_replica: self.next_replica,
         }
     }
 

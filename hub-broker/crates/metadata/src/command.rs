@@ -1,7 +1,7 @@
 //! What the metadata group agrees on, and its encoding.
 //!
 //! ```text
-//! command = version u8 (1) | kind u8 | body
+//! command = version u8 (2) | kind u8 | body
 //!   1 FormCluster          cluster id uuid | data shards u16
 //!   2 RegisterHub          hub
 //!   3 CreateTopic          name string | topic id uuid | partitions i32 | settings list of (string, string)
@@ -12,19 +12,32 @@
 //!   8 TopicClosed          topic id uuid
 //!   9 AllocateProducerIds  count i64
 //!  10 RaiseFeatureLevel    level u16
+//!  11 AdoptFounder         node u32 | incarnation uuid
+//!  12 AddReplica           group u32 | node u32
+//!  13 ReplicaJoined        group u32 | number u32
+//!  14 LeaveReplica         group u32 | number u32
+//!  15 RemoveReplica        group u32 | number u32
+//!  16 ReplaceReplica       group u32 | number u32
+//!  17 PreferLeader         group u32 | number u32
+//!  18 DrainHub             node u32 | draining u8
+//!  19 RemoveHub            node u32
 //! hub = node u32 | incarnation uuid | rack option of string | listeners list of (name string, host string, port u16)
+//!   | cluster address option of string
 //! ```
+//! Version 1 has the kinds up to 10, and a hub without a cluster address.
 //! Primitives as in [`crate::wire`]. Kinds are never reused; a changed body is a new version.
 
 use std::collections::BTreeMap;
 
-use schemas::{TopicId, TopicName};
+use schemas::{NodeId, TopicId, TopicName};
 use uuid::Uuid;
 
 use crate::topic::{Hub, Listener};
 use crate::wire::{DecodeError, Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The last kind that version 1 has.
+const KIND_MAX_OF_VERSION_1: u8 = 10;
 const WHAT: &str = "metadata command";
 
 /// A topic's own settings, as text: what they mean is the view's business, not the state's.
@@ -38,7 +51,7 @@ pub enum Command {
         cluster_id: Uuid,
         data_shards: u16,
     },
-    /// A hub says where it can be reached.
+    /// A hub says where it can be reached. Another incarnation than before has none of the node's replicas.
     RegisterHub(Hub),
     /// Creates a topic and places its partitions where there are fewest.
     CreateTopic {
@@ -76,6 +89,50 @@ pub enum Command {
     RaiseFeatureLevel {
         level: u16,
     },
+    /// The hub that the cluster began with has the first replica of every group. Counts where no group has any.
+    AdoptFounder {
+        node: NodeId,
+        incarnation: Uuid,
+    },
+    /// The group is to have one more replica, with the next number.
+    AddReplica {
+        group: u32,
+        node: NodeId,
+    },
+    /// The group has taken the replica in.
+    ReplicaJoined {
+        group: u32,
+        number: u32,
+    },
+    /// The group is to let the replica go.
+    LeaveReplica {
+        group: u32,
+        number: u32,
+    },
+    /// The group has let the replica go.
+    RemoveReplica {
+        group: u32,
+        number: u32,
+    },
+    /// The replica was destroyed where it lay: its number is given up, and another takes its place.
+    ReplaceReplica {
+        group: u32,
+        number: u32,
+    },
+    /// The replica is to lead its group whenever it can.
+    PreferLeader {
+        group: u32,
+        number: u32,
+    },
+    /// Everything is to be moved off the hub, or no longer.
+    DrainHub {
+        node: NodeId,
+        draining: bool,
+    },
+    /// Strikes off a hub that has been drained.
+    RemoveHub {
+        node: NodeId,
+    },
 }
 
 impl Command {
@@ -104,6 +161,15 @@ impl Command {
             Self::TopicClosed { id } => out.u8(8).uuid(id.0),
             Self::AllocateProducerIds { count } => out.u8(9).i64(*count),
             Self::RaiseFeatureLevel { level } => out.u8(10).u16(*level),
+            Self::AdoptFounder { node, incarnation } => out.u8(11).u32(node.0).uuid(*incarnation),
+            Self::AddReplica { group, node } => out.u8(12).u32(*group).u32(node.0),
+            Self::ReplicaJoined { group, number } => out.u8(13).u32(*group).u32(*number),
+            Self::LeaveReplica { group, number } => out.u8(14).u32(*group).u32(*number),
+            Self::RemoveReplica { group, number } => out.u8(15).u32(*group).u32(*number),
+            Self::ReplaceReplica { group, number } => out.u8(16).u32(*group).u32(*number),
+            Self::PreferLeader { group, number } => out.u8(17).u32(*group).u32(*number),
+            Self::DrainHub { node, draining } => out.u8(18).u32(node.0).u8(u8::from(*draining)),
+            Self::RemoveHub { node } => out.u8(19).u32(node.0),
         };
         out.finish()
     }
@@ -112,10 +178,14 @@ impl Command {
     /// Bytes that are no command of this version. The group that meets them stops.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(WHAT, bytes);
-        input.version(VERSION)?;
-        let command = match input.u8()? {
+        let version = input.version_up_to(VERSION)?;
+        let kind = input.u8()?;
+        if version == 1 && kind > KIND_MAX_OF_VERSION_1 {
+            return Err(input.unknown_kind(kind));
+        }
+        let command = match kind {
             1 => Self::FormCluster { cluster_id: input.uuid()?, data_shards: input.u16()? },
-            2 => Self::RegisterHub(read_hub(&mut input)?),
+            2 => Self::RegisterHub(read_hub(&mut input, version)?),
             3 => Self::CreateTopic {
                 name: input.topic_name()?,
                 id: input.topic_id()?,
@@ -129,6 +199,15 @@ impl Command {
             8 => Self::TopicClosed { id: input.topic_id()? },
             9 => Self::AllocateProducerIds { count: input.i64()? },
             10 => Self::RaiseFeatureLevel { level: input.u16()? },
+            11 => Self::AdoptFounder { node: input.node()?, incarnation: input.uuid()? },
+            12 => Self::AddReplica { group: input.u32()?, node: input.node()? },
+            13 => Self::ReplicaJoined { group: input.u32()?, number: input.u32()? },
+            14 => Self::LeaveReplica { group: input.u32()?, number: input.u32()? },
+            15 => Self::RemoveReplica { group: input.u32()?, number: input.u32()? },
+            16 => Self::ReplaceReplica { group: input.u32()?, number: input.u32()? },
+            17 => Self::PreferLeader { group: input.u32()?, number: input.u32()? },
+            18 => Self::DrainHub { node: input.node()?, draining: input.flag()? },
+            19 => Self::RemoveHub { node: input.node()? },
             kind => return Err(input.unknown_kind(kind)),
         };
         input.end()?;
@@ -154,9 +233,12 @@ pub(crate) fn write_hub(out: &mut Writer, hub: &Hub) {
     out.list(hub.listeners.iter(), |out, listener| {
         out.string(&listener.name).string(&listener.host).u16(listener.port);
     });
+    out.option(hub.cluster_address.as_deref(), |out, address| {
+        out.string(address);
+    });
 }
 
-pub(crate) fn read_hub(input: &mut Reader<'_>) -> Result<Hub, DecodeError> {
+pub(crate) fn read_hub(input: &mut Reader<'_>, version: u8) -> Result<Hub, DecodeError> {
     Ok(Hub {
         node: input.node()?,
         incarnation: input.uuid()?,
@@ -164,5 +246,6 @@ pub(crate) fn read_hub(input: &mut Reader<'_>) -> Result<Hub, DecodeError> {
         listeners: input.list(|input| {
             Ok(Listener { name: input.string()?, host: input.string()?, port: input.u16()? })
         })?,
+        cluster_address: if version > 1 { input.option(Reader::string)? } else { None },
     })
 }

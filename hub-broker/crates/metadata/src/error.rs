@@ -1,6 +1,6 @@
 //! One error per operation; each says by its variant whether trying again can help.
 
-use schemas::TopicName;
+use schemas::{NodeId, TopicName};
 use shards::ProposeError;
 use thiserror::Error;
 
@@ -110,6 +110,34 @@ pub enum RegisterHubError {
     TooLong { max: usize },
     #[error("the cluster has as many hubs as it may have")]
     TooManyHubs,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClusterStatusError {
+    #[error("this hub does not know its cluster yet")]
+    NotFormed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DrainError {
+    #[error("the cluster has no hub {0}")]
+    UnknownHub(NodeId),
+    #[error("hub {0} is the last one that is not draining: nobody could take over")]
+    LastHub(NodeId),
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RemoveHubError {
+    #[error("the cluster has no hub {0}")]
+    UnknownHub(NodeId),
+    #[error("hub {node} still has {replicas} replicas: drain it first")]
+    HasReplicas { node: NodeId, replicas: usize },
+    #[error("hub {0} is running: stop it first")]
+    Connected(NodeId),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

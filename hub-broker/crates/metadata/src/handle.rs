@@ -42,16 +42,26 @@ impl Metadata {
         MetadataMachine::new()
     }
 
-    /// Forms the cluster if that has not been done, and begins the background work: opening and closing
+    /// Forms the cluster if that has not been done, registers this hub, and begins the background work: opening and closing
     /// partitions, retention, compaction. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The metadata group does not take commands.
-    pub async fn start(shards: Shards, views: ViewSource, config: Config) -> Result<Self, StartError> {
+    pub async fn start(
+        shards: Shards,
+        views: ViewSource,
+        config: Config,
+        this: Hub,
+    ) -> Result<Self, StartError> {
         if views.load().cluster_id.is_empty() {
             let command =
                 Command::FormCluster { cluster_id: Uuid::new_v4(), data_shards: shards.shard_count() };
             propose(&shards, &command).await??;
+        }
+        let (node, incarnation) = (this.node, this.incarnation);
+        propose(&shards, &Command::RegisterHub(this)).await??;
+        if views.load().groups.is_empty() {
+            propose(&shards, &Command::AdoptFounder { node, incarnation }).await??;
         }
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(Reconciler::new(&shards, &views).run()));

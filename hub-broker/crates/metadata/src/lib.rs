@@ -15,6 +15,8 @@
 //! shard looks into a view while applying; nobody but the reconciler opens or closes a partition.
 
 mod catalog;
+mod cluster;
+mod cluster_status;
 mod command;
 mod config;
 mod error;
@@ -26,6 +28,7 @@ mod principal;
 mod producer_ids;
 mod propose;
 mod reconcile;
+mod replica;
 mod response;
 mod topic;
 mod topics;
@@ -33,16 +36,18 @@ mod upkeep;
 mod view;
 mod wire;
 
+pub use cluster_status::{ClusterStatus, GroupStatus, HubStatus, ReplicaStatus};
 pub use command::{Command, Settings};
 pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
 pub use error::{
-    AdmitAgentsError, ConfigureTopicError, CreateTopicError, DeleteTopicError, EnsureTopicError,
-    ProducerIdError, RegisterHubError, StartError, Unavailable,
+    AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError, DeleteTopicError,
+    DrainError, EnsureTopicError, ProducerIdError, RegisterHubError, RemoveHubError, StartError, Unavailable,
 };
 pub use handle::Metadata;
 pub use machine::MetadataMachine;
 pub use options::Config;
 pub use principal::Principal;
+pub use replica::{HubState, ReplicaRecord};
 pub use response::Refusal;
 pub use topic::{Hub, Listener, PartitionPlacement, PlacementStep, Topic};
 pub use topics::CreateTopic;

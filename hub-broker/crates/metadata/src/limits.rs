@@ -25,6 +25,8 @@ pub const PRODUCER_IDS_END: i64 = schemas::limits::STREAM_ID_MIN;
 pub const HUB_TEXT_BYTES_MAX: usize = 255;
 /// A setting's value.
 pub const SETTING_BYTES_MAX: usize = 1_024;
+/// The metadata's group; data shard n is group n + 1.
+pub const METADATA_GROUP: u32 = 0;
 /// Hubs of a cluster.
 pub const HUBS_MAX: usize = 64;
 /// `max.message.bytes` of a topic that sets none: Kafka's own default.

@@ -4,6 +4,7 @@
 //! response = version u8 (1) | kind u8 | body
 //!   1 Done         metadata version u64
 //!   2 ProducerIds  first i64 | count i64
+//!   3 Registered   metadata version u64 | replica floor u32
 //!  16 … refusals, without a body
 //! ```
 
@@ -21,6 +22,8 @@ pub enum Outcome {
     Done { version: u64 },
     /// Ids that nobody else has been given.
     ProducerIds { first: i64, count: i64 },
+    /// The hub is known; replica numbers up to the floor are not its, a founder's first ones excepted.
+    Registered { version: u64, replica_floor: u32 },
 }
 
 /// Why a command changed nothing.
@@ -47,9 +50,21 @@ pub enum Refusal {
     AgentsAndCompaction,
     #[error("no producer ids are left")]
     NoProducerIds,
+    #[error("the cluster has no such hub")]
+    UnknownHub,
+    #[error("the cluster has no such group")]
+    UnknownGroup,
+    #[error("the hub still has replicas")]
+    HubHasReplicas,
+    #[error("no other hub could take over")]
+    LastHub,
+    #[error("the group has no other replica that has joined")]
+    LastReplica,
+    #[error("no replica numbers are left")]
+    NoReplicaNumbers,
 }
 
-const REFUSALS: [(u8, Refusal); 9] = [
+const REFUSALS: [(u8, Refusal); 15] = [
     (16, Refusal::NotFormed),
     (17, Refusal::TopicExists),
     (18, Refusal::UnknownTopic),
@@ -59,6 +74,12 @@ const REFUSALS: [(u8, Refusal); 9] = [
     (22, Refusal::TooManyHubs),
     (23, Refusal::AgentsAndCompaction),
     (24, Refusal::NoProducerIds),
+    (25, Refusal::UnknownHub),
+    (26, Refusal::UnknownGroup),
+    (27, Refusal::HubHasReplicas),
+    (28, Refusal::LastHub),
+    (29, Refusal::LastReplica),
+    (30, Refusal::NoReplicaNumbers),
 ];
 
 /// A command's result.
@@ -70,6 +91,7 @@ pub(crate) fn encode(response: Response) -> Vec<u8> {
     match response {
         Ok(Outcome::Done { version }) => out.u8(1).u64(version),
         Ok(Outcome::ProducerIds { first, count }) => out.u8(2).i64(first).i64(count),
+        Ok(Outcome::Registered { version, replica_floor }) => out.u8(3).u64(version).u32(replica_floor),
         Err(refusal) => {
             let known = REFUSALS.iter().find(|(_, known)| *known == refusal);
             out.u8(known.expect("every refusal is in the table").0)
@@ -84,6 +106,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Response, DecodeError> {
     let response = match input.u8()? {
         1 => Ok(Outcome::Done { version: input.u64()? }),
         2 => Ok(Outcome::ProducerIds { first: input.i64()?, count: input.i64()? }),
+        3 => Ok(Outcome::Registered { version: input.u64()?, replica_floor: input.u32()? }),
         kind => match REFUSALS.iter().find(|(known, _)| *known == kind) {
             Some((_, refusal)) => Err(*refusal),
             None => return Err(input.unknown_kind(kind)),
@@ -100,9 +123,12 @@ mod tests {
     #[test]
     fn every_response_is_read_again() {
         let refusals = REFUSALS.iter().map(|(_, refusal)| Err(*refusal));
-        let outcomes =
-            [Outcome::Done { version: 7 }, Outcome::ProducerIds { first: 1, count: 1_000 }].map(Ok);
-        for response in refusals.chain(outcomes) {
+        let outcomes = [
+            Outcome::Done { version: 7 },
+            Outcome::ProducerIds { first: 1, count: 1_000 },
+            Outcome::Registered { version: 7, replica_floor: 66 },
+        ];
+        for response in refusals.chain(outcomes.map(Ok)) {
             assert_eq!(decode(&encode(response)), Ok(response));
         }
     }

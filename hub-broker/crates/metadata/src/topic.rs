@@ -97,6 +97,8 @@ pub struct Hub {
     pub incarnation: Uuid,
     pub rack: Option<String>,
     pub listeners: Vec<Listener>,
+    /// `host:port` by which the other hubs reach it; a hub that is alone has none.
+    pub cluster_address: Option<String>,
 }
 
 /// Where a hub says that it can be reached.
@@ -109,6 +111,12 @@ pub struct Listener {
 }
 
 impl Hub {
+    /// A hub of which nothing but its identity is known.
+    #[must_use]
+    pub fn new(node: NodeId, incarnation: Uuid) -> Self {
+        Self { node, incarnation, rack: None, listeners: Vec::new(), cluster_address: None }
+    }
+
     #[must_use]
     pub fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| listener.name == name)

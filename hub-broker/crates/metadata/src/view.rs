@@ -8,6 +8,7 @@ use schemas::{NodeId, TopicId, TopicName};
 use tokio::sync::watch;
 
 use crate::limits::FIRST_NODE;
+use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{Hub, Topic};
 
 /// The metadata at one version. Never consulted inside a shard's apply.
@@ -23,6 +24,11 @@ pub struct View {
     /// Deleted topics whose partitions may still be open.
     pub(crate) closing: Vec<Arc<Topic>>,
     pub(crate) hubs: BTreeMap<NodeId, Hub>,
+    pub(crate) states: BTreeMap<NodeId, HubState>,
+    /// Of every group, the replicas that it should have, the preferred leader first.
+    pub(crate) groups: Arc<Vec<Vec<ReplicaRecord>>>,
+    /// Replica numbers below this have been handed out.
+    pub(crate) next_replica: u32,
 }
 
 impl View {
@@ -60,6 +66,25 @@ impl View {
     #[must_use]
     pub fn hub_count(&self) -> usize {
         self.hubs.len().max(1)
+    }
+
+    #[must_use]
+    pub fn hub_state(&self, node: NodeId) -> Option<HubState> {
+        self.states.get(&node).copied()
+    }
+
+    /// Hubs that may be given replicas.
+    #[must_use]
+    pub fn active_hub_count(&self) -> usize {
+        let active = self.states.values().filter(|state| **state == HubState::Active);
+        active.count().max(1)
+    }
+
+    /// The replicas that a group should have, in order of preference as its leader. Group 0 is the metadata's, shard n
+    /// is group n + 1.
+    #[must_use]
+    pub fn replicas(&self, group: u32) -> &[ReplicaRecord] {
+        usize::try_from(group).ok().and_then(|group| self.groups.get(group)).map_or(&[], Vec::as_slice)
     }
 
     /// The hub that clients may send administration to. Every hub takes it, so any will do.

@@ -108,6 +108,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The version byte of a format whose older versions are read too.
+    pub(crate) fn version_up_to(&mut self, newest: u8) -> Result<u8, DecodeError> {
+        match self.u8()? {
+            version if (1..=newest).contains(&version) => Ok(version),
+            version => Err(DecodeError::Version { what: self.what, version }),
+        }
+    }
+
     pub(crate) fn end(&self) -> Result<(), DecodeError> {
         match self.left.len() {
             0 => Ok(()),

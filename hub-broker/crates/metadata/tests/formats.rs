@@ -26,6 +26,7 @@ fn hub() -> Hub {
             Listener { name: "kafka".to_owned(), host: "hub-1.example".to_owned(), port: 9092 },
             Listener { name: "mqtt".to_owned(), host: "::1".to_owned(), port: 1883 },
         ],
+        cluster_address: None,
     }
 }
 

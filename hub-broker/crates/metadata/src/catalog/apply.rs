@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{Catalog, Formed};
 use crate::command::{Command, Settings};
 use crate::config::{CleanupPolicy, TopicConfig};
-use crate::limits::{HUBS_MAX, PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_END, TOPICS_MAX};
+use crate::limits::{PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_END, TOPICS_MAX};
 use crate::response::{Outcome, Refusal, Response};
-use crate::topic::{Hub, Topic};
+use crate::topic::Topic;
 
 /// The first producer id that is handed out. Lower ones are nobody's, so that a zero is seen for what it is.
 const PRODUCER_IDS_START: i64 = 1;
@@ -30,15 +30,25 @@ impl Catalog {
             Command::TopicClosed { id } => self.topic_closed(id),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(count),
             Command::RaiseFeatureLevel { level } => self.raise_feature_level(level),
+            Command::AdoptFounder { node, incarnation } => self.adopt_founder(node, incarnation),
+            Command::AddReplica { group, node } => self.add_replica(group, node),
+            Command::ReplicaJoined { group, number } => self.replica_joined(group, number),
+            Command::LeaveReplica { group, number } => self.leave_replica(group, number),
+            Command::RemoveReplica { group, number } | Command::ReplaceReplica { group, number } => {
+                self.remove_replica(group, number)
+            }
+            Command::PreferLeader { group, number } => self.prefer_leader(group, number),
+            Command::DrainHub { node, draining } => self.drain_hub(node, draining),
+            Command::RemoveHub { node } => self.remove_hub(node),
         }
     }
 
     /// Nothing had to change.
-    fn unchanged(&self) -> Response {
+    pub(super) fn unchanged(&self) -> Response {
         Ok(Outcome::Done { version: self.version })
     }
 
-    fn changed(&mut self) -> Response {
+    pub(super) fn changed(&mut self) -> Response {
         self.version += 1;
         self.unchanged()
     }
@@ -52,19 +62,12 @@ impl Catalog {
         self.changed()
     }
 
-    fn register_hub(&mut self, hub: Hub) -> Response {
-        if self.hubs.get(&hub.node) == Some(&hub) {
-            return self.unchanged();
-        }
-        if !self.hubs.contains_key(&hub.node) && self.hubs.len() >= HUBS_MAX {
-            return Err(Refusal::TooManyHubs);
-        }
-        self.hubs.insert(hub.node, hub);
-        self.changed()
-    }
-
     fn create_topic(&mut self, name: TopicName, id: TopicId, count: i32, settings: &Settings) -> Response {
         let formed = self.formed.ok_or(Refusal::NotFormed)?;
+        // Whoever lost the answer asks again, with the same id.
+        if self.topics.get(&name).is_some_and(|topic| topic.id == id) {
+            return self.unchanged();
+        }
         if self.topics.contains_key(&name) || self.names.contains_key(&id) || self.closing.contains_key(&id) {
             return Err(Refusal::TopicExists);
         }

@@ -1,26 +1,32 @@
 //! The catalog as a checkpoint keeps it.
 //!
 //! ```text
-//! snapshot = version u8 (1) | metadata version u64
+//! snapshot = version u8 (2) | metadata version u64
 //!   | formed option of (cluster id uuid, data shards u16)
 //!   | feature level u16 | next producer id i64
-//!   | hubs list of hub
+//!   | hubs list of (hub, state u8 (0 active, 1 draining), replica floor u32)
+//!   | next replica u32
+//!   | groups list of (replicas list of (node u32, number u32, flags u8 (1 joined, 2 leaving)))
 //!   | topics list of topic | deleted topics list of topic
 //! topic = name string | id uuid | settings list of (string, string) | agent fed u8
 //!   | changed at u64 | settled at u64
 //!   | partitions list of (list of (shard u16, from i64, epoch base i32), at least one)
 //! ```
+//! Version 1 has hubs without state and floor, with a hub of command version 1, and neither next replica nor groups.
 //! Primitives as in [`crate::wire`]; hub and settings as in [`crate::command`].
+
+use std::sync::Arc;
 
 use schemas::{LeaderEpoch, Offset, ShardId};
 
-use super::{Catalog, Formed};
+use super::{Catalog, Formed, Member};
 use crate::command::{read_hub, read_settings, write_hub, write_settings};
 use crate::config::TopicConfig;
+use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{PartitionPlacement, PlacementStep, Topic};
 use crate::wire::{DecodeError, Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const WHAT: &str = "metadata snapshot";
 
 impl Catalog {
@@ -31,7 +37,14 @@ impl Catalog {
             out.uuid(formed.cluster_id).u16(formed.data_shards);
         });
         out.u16(self.feature_level).i64(self.next_producer_id);
-        out.list(self.hubs.values(), write_hub);
+        out.list(self.hubs.values(), |out, member| {
+            write_hub(out, &member.hub);
+            out.u8(u8::from(member.state == HubState::Draining)).u32(member.replica_floor);
+        });
+        out.u32(self.next_replica);
+        out.list(self.groups.iter(), |out, records| {
+            out.list(records.iter(), write_replica);
+        });
         out.list(self.topics.values(), |out, topic| write_topic(out, topic));
         out.list(self.closing.values(), |out, topic| write_topic(out, topic));
         out.finish()
@@ -39,13 +52,18 @@ impl Catalog {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(WHAT, bytes);
-        input.version(VERSION)?;
+        let version = input.version_up_to(VERSION)?;
         let mut catalog = Self { version: input.u64()?, ..Self::default() };
         catalog.formed =
             input.option(|input| Ok(Formed { cluster_id: input.uuid()?, data_shards: input.u16()? }))?;
         catalog.feature_level = input.u16()?;
         catalog.next_producer_id = input.i64()?;
-        catalog.hubs = input.list(read_hub)?.into_iter().map(|hub| (hub.node, hub)).collect();
+        let hubs = input.list(|input| read_member(input, version))?;
+        catalog.hubs = hubs.into_iter().map(|member| (member.hub.node, member)).collect();
+        if version > 1 {
+            catalog.next_replica = input.u32()?;
+            catalog.groups = Arc::new(input.list(|input| input.list(read_replica))?);
+        }
         for deleted in [false, true] {
             for topic in input.list(read_topic)? {
                 catalog.restore_topic(topic, deleted);
@@ -54,6 +72,31 @@ impl Catalog {
         input.end()?;
         Ok(catalog)
     }
+}
+
+fn read_member(input: &mut Reader<'_>, version: u8) -> Result<Member, DecodeError> {
+    let hub = read_hub(input, version)?;
+    if version == 1 {
+        return Ok(Member { hub, state: HubState::Active, replica_floor: 0 });
+    }
+    let state = if input.flag()? { HubState::Draining } else { HubState::Active };
+    Ok(Member { hub, state, replica_floor: input.u32()? })
+}
+
+const JOINED: u8 = 1;
+const LEAVING: u8 = 2;
+
+fn write_replica(out: &mut Writer, record: &ReplicaRecord) {
+    let flags = if record.joined { JOINED } else { 0 } | if record.leaving { LEAVING } else { 0 };
+    out.u32(record.node.0).u32(record.number).u8(flags);
+}
+
+fn read_replica(input: &mut Reader<'_>) -> Result<ReplicaRecord, DecodeError> {
+    let (node, number, flags) = (input.node()?, input.u32()?, input.u8()?);
+    if flags & !(JOINED | LEAVING) != 0 {
+        return Err(DecodeError::Value { what: WHAT });
+    }
+    Ok(ReplicaRecord { node, number, joined: flags & JOINED != 0, leaving: flags & LEAVING != 0 })
 }
 
 fn write_topic(out: &mut Writer, topic: &Topic) {

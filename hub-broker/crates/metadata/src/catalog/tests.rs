@@ -161,12 +161,8 @@ fn the_feature_level_never_falls() {
 #[test]
 fn a_command_that_changes_nothing_does_not_raise_the_version() {
     let mut catalog = formed();
-    let hub = Hub {
-        node: NodeId(1),
-        incarnation: Uuid::from_u128(5),
-        rack: None,
-        listeners: vec![Listener { name: "kafka".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 }],
-    };
+    let listener = Listener { name: "kafka".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 };
+    let hub = Hub { listeners: vec![listener], ..Hub::new(NodeId(1), Uuid::from_u128(5)) };
     catalog.apply(Command::RegisterHub(hub.clone())).unwrap();
     let version = catalog.version();
     catalog.apply(Command::RegisterHub(hub)).unwrap();
