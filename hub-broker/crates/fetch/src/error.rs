@@ -1,6 +1,6 @@
 //! Why a read was refused.
 
-use schemas::{LeaderEpoch, Offset};
+use schemas::{LeaderEpoch, NodeId, Offset};
 use thiserror::Error;
 
 /// Why a partition cannot be read here at all.
@@ -13,6 +13,13 @@ pub enum PartitionError {
     /// The metadata knows the partition, its shard has not opened it yet. A retry helps.
     #[error("the partition is not open yet")]
     NotOpen,
+    /// This hub does not lead the partition's shard. A retry helps at the leader, which may not be known yet.
+    #[error("this hub does not lead the partition")]
+    NotLeader { leader: Option<NodeId> },
+    /// This hub leads the shard, but has not applied anything of its own term yet, so it does not know what is
+    /// committed. A retry helps.
+    #[error("this hub has just become the partition's leader")]
+    NewLeader,
     /// The client's view of the leader is older than ours. A retry helps after it has refreshed its metadata.
     #[error("the leader epoch is {current}")]
     FencedEpoch { current: LeaderEpoch },
@@ -26,9 +33,12 @@ pub enum PartitionError {
 pub enum FetchError {
     #[error(transparent)]
     Partition(#[from] PartitionError),
-    /// A retry with the same offset does not help.
+    /// Said by the leader, or about offsets that are deleted for certain. A retry with the same offset does not help.
     #[error("the partition holds the offsets {log_start} up to {high_watermark}")]
     OutOfRange { log_start: Offset, high_watermark: Offset },
+    /// Beyond what this follower has. The leader may have it; a retry helps, here or there.
+    #[error("this replica ends at {high_watermark}")]
+    NotYetHere { high_watermark: Offset },
     /// The stored bytes do not pass their checks. They are never served.
     #[error("damaged: {0}")]
     Damaged(String),

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 pub use error::{FetchError, PartitionError};
 pub use follow::{Follow, FollowError, FollowFrom};
 pub use list_offsets::{ListedOffset, OffsetSpec};
-pub use request::{FetchPartition, FetchRequest, FetchResponse, Fetched, FetchedPartition, Held};
+pub use request::{FetchPartition, FetchRequest, FetchResponse, Fetched, FetchedPartition, Held, Replica};
 
 use pool::ReaderPool;
 

@@ -17,7 +17,19 @@ pub struct FetchRequest {
     pub min_bytes: usize,
     /// The answer is not larger than this, save for its first batch, which is always given whole.
     pub max_bytes: usize,
+    /// Who may answer.
+    pub replica: Replica,
     pub partitions: Vec<FetchPartition>,
+}
+
+/// Which replica of a partition may answer a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replica {
+    /// The leader alone.
+    #[default]
+    Leader,
+    /// Any that has the partition: the reader has been sent to one that is near (KIP-392).
+    Any,
 }
 
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Why something was not stored: one enum for each door.
 
-use schemas::{BatchError, Sequence};
+use schemas::{BatchError, NodeId, Sequence};
 use shards::{AppendError, SequenceError};
 
 use crate::authorize::Denied;
@@ -18,8 +18,21 @@ pub enum ProduceError {
     Invalid(#[from] BatchError),
     #[error("the produce request carries {found} for a partition, not one batch")]
     NotOneBatch { found: &'static str },
+    /// Another hub leads the partition's shard, or none does. Sending it again helps at the leader; where the
+    /// batch was on its way when this hub lost the lead it may have been stored.
+    #[error("this hub does not lead the partition")]
+    NotLeader { leader: Option<NodeId> },
     #[error(transparent)]
-    Append(#[from] AppendError),
+    Append(AppendError),
+}
+
+impl From<AppendError> for ProduceError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NotLeader { leader } => Self::NotLeader { leader },
+            error => Self::Append(error),
+        }
+    }
 }
 
 impl ProduceError {
@@ -30,6 +43,7 @@ impl ProduceError {
             Self::UnknownPartition => Reason::UnknownTopic,
             Self::Invalid(error) => batch_reason(error),
             Self::NotOneBatch { .. } => Reason::Invalid,
+            Self::NotLeader { .. } => Reason::Unavailable,
             Self::Append(error) => append_reason(error),
         }
     }

@@ -19,6 +19,11 @@ pub(crate) const UNSUPPORTED_VERSION: i16 = Code::UnsupportedVersion.code();
 /// Not counted: a partition's state rather than a refusal.
 pub(crate) const LEADER_NOT_AVAILABLE: i16 = Code::LeaderNotAvailable.code();
 
+/// Whether a client that is told this was wrong about the leader, and is helped by hearing who it is (KIP-951).
+pub(crate) fn is_about_leader(code: i16) -> bool {
+    code == Code::NotLeaderOrFollower.code() || code == Code::FencedLeaderEpoch.code()
+}
+
 /// A refusal that has a Kafka code.
 pub(crate) trait Refusal {
     fn kafka(&self) -> Code;
@@ -81,6 +86,7 @@ impl Refusal for ProduceError {
             Self::UnknownPartition => Code::UnknownTopicOrPartition,
             Self::Invalid(error) => error.kafka(),
             Self::NotOneBatch { .. } => Code::InvalidRecord,
+            Self::NotLeader { .. } => Code::NotLeaderOrFollower,
             Self::Append(error) => error.kafka(),
         }
     }
@@ -136,7 +142,8 @@ impl Refusal for PartitionError {
     fn kafka(&self) -> Code {
         match self {
             Self::UnknownTopic | Self::UnknownPartition => Code::UnknownTopicOrPartition,
-            Self::NotOpen => Code::OffsetNotAvailable,
+            Self::NotOpen | Self::NewLeader => Code::OffsetNotAvailable,
+            Self::NotLeader { .. } => Code::NotLeaderOrFollower,
             Self::FencedEpoch { .. } => Code::FencedLeaderEpoch,
             Self::UnknownEpoch { .. } => Code::UnknownLeaderEpoch,
         }
@@ -148,6 +155,7 @@ impl Refusal for FetchError {
         match self {
             Self::Partition(error) => error.kafka(),
             Self::OutOfRange { .. } => Code::OffsetOutOfRange,
+            Self::NotYetHere { .. } => Code::OffsetNotAvailable,
             // Clients try again in silence after a storage error, for ever; what is damaged does not get better, and
             // this one they hand to the application.
             Self::Damaged(_) => Code::CorruptMessage,

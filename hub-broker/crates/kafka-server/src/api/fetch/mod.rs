@@ -9,7 +9,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::fetch::{FetchError, FetchPartition, FetchRequest, Fetched, Held};
+use ::fetch::{FetchError, FetchPartition, FetchRequest, Fetched, Held, Replica};
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest as Documented, FetchResponse as Answered};
 use kafka_protocol::protocol::HeaderVersion;
@@ -78,6 +78,7 @@ async fn fetch(session: &Session, head: &Head, request: Request) -> (Vec<TopicAn
         },
         min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
         max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
+        replica: Replica::Leader,
         partitions,
     };
     let found = session.context.fetch.fetch(&session.principal, wanted).await;
