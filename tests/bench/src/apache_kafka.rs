@@ -1,4 +1,4 @@
-//! Apache Kafka as Maven Central has it: its jars, one broker with default settings, and its own load tool.
+//! Apache Kafka as Maven Central has it: its jars, brokers with default settings, and its own load tool.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -41,13 +41,13 @@ impl Jars {
         command
     }
 
-    /// Kafka's producer-performance against a broker: records a second.
-    pub fn produce(&self, broker: SocketAddr, topic: &str, records: u64, bytes: u32) -> Result<f64> {
+    /// Kafka's producer-performance against some brokers: records a second.
+    pub fn produce(&self, brokers: &str, topic: &str, records: u64, bytes: u32) -> Result<f64> {
         let output = self
             .java("org.apache.kafka.tools.ProducerPerformance")
             .args(["--topic", topic, "--throughput", "-1"])
             .args(["--num-records", &records.to_string(), "--record-size", &bytes.to_string()])
-            .args(["--producer-props", &format!("bootstrap.servers={broker}"), "acks=all"])
+            .args(["--producer-props", &format!("bootstrap.servers={brokers}"), "acks=all"])
             .output()
             .context("java")?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -62,36 +62,69 @@ impl Jars {
     }
 }
 
-/// One broker in KRaft mode.
-pub struct Broker {
-    pub address: SocketAddr,
-    _process: Process,
+/// Brokers in KRaft mode, each a controller too.
+pub struct Brokers {
+    addresses: Vec<SocketAddr>,
+    _processes: Vec<Process>,
 }
 
-impl Broker {
-    pub fn start(jars: &Jars, folder: &Path) -> Result<Self> {
-        let (address, controller) = (ports::free(), ports::free());
-        let config = folder.join("kafka.properties");
-        std::fs::write(
-            &config,
-            format!(
-                "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@{controller}\n\
-                 listeners=PLAINTEXT://{address},CONTROLLER://{controller}\n\
-                 advertised.listeners=PLAINTEXT://{address}\ncontroller.listener.names=CONTROLLER\n\
-                 log.dirs={}\noffsets.topic.replication.factor=1\n",
-                folder.join("kafka").display()
-            ),
-        )?;
-        let formatted = jars
-            .java("kafka.tools.StorageTool")
-            .args(["format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c"])
-            .arg(&config)
-            .output()?;
-        ensure!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
-        let mut command = jars.java("kafka.Kafka");
-        command.arg(&config);
-        let process = Process::start("kafka", &mut command, &folder.join("kafka.log"));
-        wait::until("Apache Kafka", STARTED_WITHIN, || TcpStream::connect(address).ok());
-        Ok(Self { address, _process: process })
+impl Brokers {
+    pub fn start(jars: &Jars, folder: &Path, count: usize) -> Result<Self> {
+        let listeners: Vec<_> = (0..count).map(|_| (ports::free(), ports::free())).collect();
+        let voters: Vec<String> =
+            (1..).zip(&listeners).map(|(id, (_, controller))| format!("{id}@{controller}")).collect();
+        let mut processes = Vec::new();
+        for (id, (address, controller)) in (1..).zip(&listeners) {
+            let home = folder.join(format!("kafka-{id}"));
+            std::fs::create_dir_all(&home)?;
+            let config = home.join("kafka.properties");
+            std::fs::write(
+                &config,
+                format!(
+                    "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={}\n\
+                     listeners=PLAINTEXT://{address},CONTROLLER://{controller}\n\
+                     advertised.listeners=PLAINTEXT://{address}\ncontroller.listener.names=CONTROLLER\n\
+                     log.dirs={}\noffsets.topic.replication.factor={count}\n",
+                    voters.join(","),
+                    home.join("data").display()
+                ),
+            )?;
+            processes.push(start_one(jars, &home, &config)?);
+        }
+        let brokers =
+            Self { addresses: listeners.into_iter().map(|it| it.0).collect(), _processes: processes };
+        for address in &brokers.addresses {
+            wait::until("Apache Kafka", STARTED_WITHIN, || TcpStream::connect(address).ok());
+        }
+        Ok(brokers)
     }
+
+    pub fn addresses(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        addresses.join(",")
+    }
+
+    /// Creates a topic with a replica on every broker.
+    pub fn create(&self, jars: &Jars, topic: &str, partitions: &str) -> Result<()> {
+        let output = jars
+            .java("org.apache.kafka.tools.TopicCommand")
+            .args(["--bootstrap-server", &self.addresses(), "--create", "--topic", topic])
+            .args(["--partitions", partitions])
+            .args(["--replication-factor", &self.addresses.len().to_string()])
+            .output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}
+
+fn start_one(jars: &Jars, home: &Path, config: &Path) -> Result<Process> {
+    let formatted = jars
+        .java("kafka.tools.StorageTool")
+        .args(["format", "-t", "AAAAAAAAAAAAAAAAAAAAAA", "-c"])
+        .arg(config)
+        .output()?;
+    ensure!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+    let mut command = jars.java("kafka.Kafka");
+    command.arg(config);
+    Ok(Process::start("kafka", &mut command, &home.join("kafka.log")))
 }

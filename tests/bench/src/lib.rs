@@ -1,7 +1,9 @@
 //! Benchmarks: both sides in one run, in turns, and a ratio. A benchmark asserts nothing: it prints.
 
 pub mod apache_kafka;
+pub mod cpu;
 pub mod load;
 pub mod memory;
 pub mod mqtt_load;
+pub mod nats;
 pub mod report;

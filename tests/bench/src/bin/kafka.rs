@@ -4,7 +4,7 @@
 //! `cargo run --release -p bench --bin kafka`
 
 use anyhow::{Result, ensure};
-use bench::apache_kafka::{Broker, Jars};
+use bench::apache_kafka::{Brokers, Jars};
 use bench::report;
 use clap::Parser;
 use testkit::Hub;
@@ -30,37 +30,27 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let jars = Jars::fetched()?;
     let hub = Hub::started(folder.path());
-    let broker = if arguments.alone { None } else { Some(Broker::start(&jars, folder.path())?) };
+    let broker = if arguments.alone { None } else { Some(Brokers::start(&jars, folder.path(), 1)?) };
     let partitions = arguments.partitions.to_string();
     for (bytes, records) in LOADS {
         let topic = format!("bench-{bytes}");
         let created = hub.tool(&["topic", "create", &topic, "--partitions", &partitions]).output()?;
         ensure!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
         if let Some(broker) = &broker {
-            create(&jars, broker, &topic, &partitions)?;
+            broker.create(&jars, &topic, &partitions)?;
         }
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         // The first round of each side warms up and does not count.
         for round in 0..=arguments.rounds {
-            let rate = jars.produce(hub.kafka, &topic, records, bytes)?;
+            let rate = jars.produce(&hub.brokers(), &topic, records, bytes)?;
             ours.extend((round > 0).then_some(rate));
             if let Some(broker) = &broker {
-                let rate = jars.produce(broker.address, &topic, records, bytes)?;
+                let rate = jars.produce(&broker.addresses(), &topic, records, bytes)?;
                 theirs.extend((round > 0).then_some(rate));
             }
         }
         let what = format!("produce acks=all, {partitions} partitions, {bytes} bytes");
         report::compare(&what, "records/s", &ours, ("Apache Kafka", &theirs), AIM);
     }
-    Ok(())
-}
-
-fn create(jars: &Jars, broker: &Broker, topic: &str, partitions: &str) -> Result<()> {
-    let output = jars
-        .java("org.apache.kafka.tools.TopicCommand")
-        .args(["--bootstrap-server", &broker.address.to_string(), "--create", "--topic", topic])
-        .args(["--partitions", partitions, "--replication-factor", "1"])
-        .output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
