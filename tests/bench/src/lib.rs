@@ -6,4 +6,5 @@ pub mod load;
 pub mod memory;
 pub mod mqtt_load;
 pub mod nats;
+pub mod probe;
 pub mod report;

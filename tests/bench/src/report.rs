@@ -7,6 +7,14 @@ pub fn median(figures: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The figure below which such a share of them lies.
+pub fn quantile(figures: &[f64], share: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
+}
+
 /// One line: what was measured, both sides' medians and ranges, the ratio of the medians, and what it should be.
 pub fn compare(what: &str, unit: &str, ours: &[f64], other: (&str, &[f64]), aim: f64) {
     let (name, theirs) = other;
