@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use bytes::Bytes;
-use metadata::{Command, DecodeError, Hub, Listener, Metadata};
+use metadata::{Command, DecodeError, Hub, HubState, Listener, Metadata, ReplicaRecord};
 use proptest::prelude::*;
 use schemas::{NodeId, TopicId, TopicName};
 use shards::{AppliedAt, StateMachine};
 use uuid::Uuid;
 
-const COMMANDS: &str = include_str!("golden/commands-v1.txt");
-const SNAPSHOT: &str = include_str!("golden/snapshot-v1.txt");
+const COMMANDS: &str = include_str!("golden/commands-v2.txt");
+const SNAPSHOT: &str = include_str!("golden/snapshot-v2.txt");
+const COMMANDS_V1: &str = include_str!("golden/commands-v1.txt");
+const SNAPSHOT_V1: &str = include_str!("golden/snapshot-v1.txt");
 
 fn topic() -> TopicId {
     TopicId(Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888))
@@ -30,13 +32,17 @@ fn hub() -> Hub {
     }
 }
 
+fn second_hub() -> Hub {
+    Hub { cluster_address: Some("hub-2.example:9192".to_owned()), ..Hub::new(NodeId(2), Uuid::from_u128(8)) }
+}
+
 fn settings() -> BTreeMap<String, String> {
     let entries = [("cleanup.policy", "delete"), ("retention.ms", "3600000")];
     entries.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// One of each kind, in an order that makes sense of them.
-fn commands() -> Vec<Command> {
+/// One of each kind of version 1, in an order that makes sense of them.
+fn commands_of_version_1() -> Vec<Command> {
     let name = TopicName::try_from("telemetry").expect("a topic name");
     vec![
         Command::FormCluster { cluster_id: Uuid::from_u128(42), data_shards: 64 },
@@ -50,6 +56,34 @@ fn commands() -> Vec<Command> {
         Command::DeleteTopic { id: topic() },
         Command::TopicClosed { id: topic() },
     ]
+}
+
+/// One of each kind, in an order that makes sense of them.
+fn commands() -> Vec<Command> {
+    let mut commands = commands_of_version_1();
+    commands.extend([
+        Command::AdoptFounder { node: NodeId(1), incarnation: Uuid::from_u128(7) },
+        Command::RegisterHub(second_hub()),
+        Command::AddReplica { group: 0, node: NodeId(2) },
+        Command::ReplicaJoined { group: 0, number: 2 },
+        Command::AddReplica { group: 3, node: NodeId(2) },
+        Command::ReplicaJoined { group: 3, number: 3 },
+        Command::PreferLeader { group: 3, number: 3 },
+        Command::LeaveReplica { group: 3, number: 1 },
+        Command::AddReplica { group: 4, node: NodeId(2) },
+        Command::RemoveReplica { group: 4, number: 4 },
+        Command::AddReplica { group: 4, node: NodeId(2) },
+        Command::ReplaceReplica { group: 4, number: 5 },
+        Command::DrainHub { node: NodeId(2), draining: true },
+        // Refused: it still has replicas.
+        Command::RemoveHub { node: NodeId(2) },
+    ]);
+    commands
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.trim().as_bytes().chunks(2);
+    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -66,10 +100,36 @@ fn commands_are_written_as_the_golden_file_has_them() {
 }
 
 #[test]
+fn commands_of_version_1_are_still_read() {
+    let read: Vec<_> = COMMANDS_V1.lines().map(|line| Command::decode(&unhex(line)).unwrap()).collect();
+    assert_eq!(read, commands_of_version_1());
+    let newer = [1, 11, 0, 0, 0, 1];
+    assert_eq!(Command::decode(&newer), Err(DecodeError::Kind { what: "metadata command", kind: 11 }));
+}
+
+#[test]
+fn a_snapshot_of_version_1_is_still_read_and_its_founder_can_be_adopted() {
+    let (mut machine, views) = Metadata::state_machine();
+    machine.restore(&unhex(SNAPSHOT_V1).into()).unwrap();
+    let view = views.load();
+    assert_eq!((view.version, view.cluster_id.as_str()), (7, "00000000-0000-0000-0000-00000000002a"));
+    assert_eq!(view.hub(NodeId(1)), Some(&hub()));
+    assert_eq!(view.hub_state(NodeId(1)), Some(HubState::Active));
+    assert!(view.replicas(0).is_empty() && view.topic_by_id(topic()).is_some());
+    let adopt = Command::AdoptFounder { node: NodeId(1), incarnation: Uuid::from_u128(7) };
+    machine.apply(AppliedAt { index: 9, term: 1, stamp_ms: 5 }, &adopt.encode().into()).unwrap();
+    let first = ReplicaRecord { node: NodeId(1), number: 1, joined: true, leaving: false };
+    assert!((0..=64).all(|group| views.load().replicas(group) == [first]));
+    assert!(views.load().replicas(65).is_empty());
+}
+
+#[test]
 fn a_snapshot_is_written_as_the_golden_file_has_it() {
     let (mut machine, _) = Metadata::state_machine();
     // All but the topic's end, so that it is in the snapshot.
-    for (index, command) in (1..).zip(commands().into_iter().take(8)) {
+    let is_end =
+        |command: &Command| matches!(command, Command::DeleteTopic { .. } | Command::TopicClosed { .. });
+    for (index, command) in (1..).zip(commands().into_iter().filter(|command| !is_end(command))) {
         machine.apply(AppliedAt { index, term: 1, stamp_ms: 5 }, &command.encode().into()).unwrap();
     }
     assert_eq!(hex(&machine.snapshot()) + "\n", SNAPSHOT);
@@ -81,6 +141,12 @@ fn a_snapshot_is_written_as_the_golden_file_has_it() {
     assert!(telemetry.agent_fed && !telemetry.is_settled());
     assert_eq!(telemetry.config.retention_ms, Some(3_600_000));
     assert_eq!(view.hub(NodeId(1)), Some(&hub()));
+    assert_eq!(view.hub(NodeId(2)), Some(&second_hub()));
+    assert_eq!(view.hub_state(NodeId(2)), Some(HubState::Draining));
+    let record = |node, number, leaving| ReplicaRecord { node: NodeId(node), number, joined: true, leaving };
+    assert_eq!(view.replicas(0), [record(1, 1, false), record(2, 2, false)]);
+    assert_eq!(view.replicas(3), [record(2, 3, false), record(1, 1, true)]);
+    assert_eq!(view.replicas(4), [record(1, 1, false)]);
 }
 
 #[test]
@@ -94,9 +160,9 @@ fn every_command_is_read_again() {
 fn a_command_of_a_newer_release_stops_the_machine() {
     let (mut machine, _) = Metadata::state_machine();
     let at = AppliedAt { index: 1, term: 1, stamp_ms: 5 };
-    assert!(machine.apply(at, &Bytes::from_static(&[2, 1])).is_err());
-    assert_eq!(Command::decode(&[2, 1]), Err(DecodeError::Version { what: "metadata command", version: 2 }));
-    assert_eq!(Command::decode(&[1, 99]), Err(DecodeError::Kind { what: "metadata command", kind: 99 }));
+    assert!(machine.apply(at, &Bytes::from_static(&[3, 1])).is_err());
+    assert_eq!(Command::decode(&[3, 1]), Err(DecodeError::Version { what: "metadata command", version: 3 }));
+    assert_eq!(Command::decode(&[2, 99]), Err(DecodeError::Kind { what: "metadata command", kind: 99 }));
 }
 
 #[test]
