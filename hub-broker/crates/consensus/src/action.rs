@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{HardState, LogEntry, PeerMessage, ReplicaId, Role};
+use crate::{HardState, LogEntry, Membership, MembershipChange, PeerMessage, ReplicaId, Role};
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -14,12 +14,37 @@ pub enum Event {
     /// Put this into the log. `token` comes back with [`Action::Apply`] or [`Action::Refused`], exactly once
     /// while the replica lives.
     Propose { payload: Bytes, token: u64 },
-    /// Everything of this and all earlier [`Action::Persist`]s is durable.
+    /// Change who belongs to the group. `token` comes back as that of a proposal does.
+    ChangeMembership { change: MembershipChange, token: u64 },
+    /// Hand leadership over to this voter. It ends after one election timeout at the latest, whether it succeeded
+    /// or not; until then every proposal is refused.
+    TransferLeadership { to: ReplicaId },
+    /// Ask for an index that everything acknowledged before now is at or below. `token` comes back with
+    /// [`Action::ReadReady`] or [`Action::ReadRefused`].
+    ReadIndex { token: u64 },
+    /// Everything of this and all earlier [`Action::Persist`]s is durable. A snapshot among them is in place: the
+    /// state is that of the snapshot.
     Persisted { ready: u64 },
     /// All entries up to this one have been applied.
     Applied { index: u64 },
-    /// Another replica said something.
+    /// Another replica said something. A message that offers a snapshot comes back as [`Action::WantSnapshot`].
     Message(PeerMessage),
+    /// What [`Action::WantSnapshot`] offered has been copied. If the replica still has use for it, an
+    /// [`Action::Persist`] names it; otherwise what was copied may go.
+    Snapshot(PeerMessage),
+    /// There is a checkpoint of the state as of this entry that followers may copy. Only the newest counts.
+    SnapshotReady { index: u64, term: u64, membership: Membership },
+    /// A follower has copied the snapshot that it was sent (its acknowledgement follows when it is in place), or
+    /// will not: then it is offered one again.
+    SnapshotSent { to: ReplicaId, ok: bool },
+    /// Messages to this replica were probably lost.
+    Unreachable { replica: ReplicaId },
+    /// The leader's process is gone: nobody need wait for its lease to run out.
+    LeaderGone,
+    /// The disk does not answer: lead nobody, vote for nobody and stand for nothing until [`Event::Recovered`].
+    StepDown,
+    /// The disk answers again.
+    Recovered,
 }
 
 /// Something to be done, in the order of the vector.
@@ -29,6 +54,9 @@ pub enum Action {
     Persist {
         ready: u64,
         hard_state: Option<HardState>,
+        /// Takes the place of the whole state and log, before `entries` are written. What was handed out to be
+        /// applied and is not yet applied is part of it.
+        snapshot: Option<SnapshotMark>,
         /// Entries from this index on are gone, before `entries` are written.
         truncate_from: Option<u64>,
         entries: Vec<LogEntry>,
@@ -39,8 +67,28 @@ pub enum Action {
     Apply(Vec<Committed>),
     /// The replica's view of who leads has changed.
     RoleChanged { role: Role, term: u64, leader: Option<ReplicaId> },
-    /// A proposal did not get into the log.
+    /// A proposal or a change of the membership did not get into the log.
     Refused { token: u64, reason: RefusedReason },
+    /// The replica leads, confirmed by a majority after the question: what is applied up to `index` contains all
+    /// that was acknowledged before it.
+    ReadReady { token: u64, index: u64 },
+    /// The replica does not lead, or has not committed an entry of its own term yet.
+    ReadRefused { token: u64 },
+    /// The leader offers its state as of this entry. Copy it, then report `message` as [`Event::Snapshot`]. It may
+    /// be offered again while it is being copied.
+    WantSnapshot { from: ReplicaId, index: u64, term: u64, message: PeerMessage },
+    /// A follower needs a snapshot, and there is none, or none that it could go on from: make a checkpoint and
+    /// report [`Event::SnapshotReady`].
+    NeedSnapshot { to: ReplicaId },
+}
+
+/// What a snapshot is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotMark {
+    /// The last entry that it contains.
+    pub index: u64,
+    pub term: u64,
+    pub membership: Membership,
 }
 
 /// A committed entry.
@@ -48,19 +96,28 @@ pub enum Action {
 pub struct Committed {
     pub index: u64,
     pub term: u64,
-    /// Empty for a new leader's first entry.
+    /// Empty for a new leader's first entry and for a change of the membership.
     pub payload: Bytes,
     /// Set if this replica proposed it in this life.
     pub token: Option<u64>,
+    /// Who belongs to the group from this entry on, if the entry changed it. The replica goes by it already.
+    pub membership: Option<Membership>,
 }
 
 /// Why a proposal is not in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedReason {
-    /// Nothing was written.
+    /// Nothing was written. No leader is named while leadership is being handed over.
     NotLeader { leader: Option<ReplicaId> },
     /// Nothing was written: too much is uncommitted.
     Full,
     /// Another leader's entry took its place.
     Overwritten,
+    /// A snapshot took the place of its entry: it may be part of that or not.
+    InDoubt,
+    /// Nothing was written: an earlier change of the membership is not through, or the leader has not applied an
+    /// entry of its own term.
+    ChangePending,
+    /// Nothing was written: the group cannot change in this way, or is so already.
+    InvalidChange,
 }

@@ -15,12 +15,14 @@
 
 mod action;
 mod logger;
+mod membership;
 mod message;
 mod replica;
 mod tail;
 mod types;
 
-pub use action::{Action, Committed, Event, RefusedReason};
-pub use message::{DecodePeerMessageError, PeerMessage};
+pub use action::{Action, Committed, Event, RefusedReason, SnapshotMark};
+pub use membership::{Membership, MembershipChange};
+pub use message::{Beat, DecodePeerMessageError, PeerMessage};
 pub use replica::{Replica, ReplicaConfig};
-pub use types::{HardState, LogEntry, Membership, ReplicaId, RestoreError, Restored, Role};
+pub use types::{HardState, LogEntry, Progress, ProgressState, ReplicaId, RestoreError, Restored, Role};

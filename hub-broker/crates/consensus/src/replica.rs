@@ -11,8 +11,8 @@ use rand::{Rng, SeedableRng};
 use crate::tail::Tail;
 use crate::types::KIND_NORMAL;
 use crate::{
-    Action, Committed, Event, HardState, LogEntry, PeerMessage, RefusedReason, ReplicaId, RestoreError,
-    Restored, Role, logger,
+    Action, Committed, Event, HardState, LogEntry, Membership, PeerMessage, Progress, RefusedReason,
+    ReplicaId, RestoreError, Restored, Role, logger,
 };
 
 /// How a replica runs. Times are in ticks.
@@ -48,7 +48,7 @@ impl ReplicaConfig {
             uncommitted_bytes_max: 64 * MIB,
             apply_bytes_max: 16 * MIB,
             message_bytes_max: MIB,
-            messages_in_flight_max: 64,
+            messages_in_flight_max: 8,
             tail_bytes_max: 4 * MIB as usize,
         }
     }
@@ -103,11 +103,7 @@ struct Proposal {
 impl Replica {
     pub fn new(config: &ReplicaConfig, restored: Restored) -> Result<Self, RestoreError> {
         check(config, &restored)?;
-        let members = eraftpb::ConfState {
-            voters: restored.membership.voters.iter().map(|id| id.0).collect(),
-            learners: restored.membership.learners.iter().map(|id| id.0).collect(),
-            ..Default::default()
-        };
+        let members = restored.membership.to_raft();
         let group_of_one = members.voters.len() + members.learners.len() == 1;
         let hard_state = eraftpb::HardState {
             term: restored.hard_state.term,
@@ -147,6 +143,41 @@ impl Replica {
         ReplicaId::known(self.node.raft.leader_id)
     }
 
+    /// Who belongs to the group, by all that is known to be committed.
+    pub fn membership(&self) -> Membership {
+        Membership::from_raft(&self.node.raft.prs().conf().to_conf_state())
+    }
+
+    /// Index of the last entry that is known to be committed.
+    pub fn commit(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// To whom leadership is being handed over.
+    pub fn transferring_to(&self) -> Option<ReplicaId> {
+        self.node.raft.lead_transferee.and_then(ReplicaId::known)
+    }
+
+    /// How far everyone in the group has come, itself included, by id. Nobody but the leader knows.
+    pub fn progress(&self) -> Vec<Progress> {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let learners = raft.prs().conf().learners();
+        let report = |(id, progress): (&u64, &raft::Progress)| Progress {
+            id: ReplicaId(*id),
+            matched: progress.matched,
+            next: progress.next_idx,
+            state: progress.state.into(),
+            recently_active: progress.recent_active || *id == raft.id,
+            is_learner: learners.contains(id),
+        };
+        let mut all: Vec<_> = raft.prs().iter().map(report).collect();
+        all.sort_unstable_by_key(|progress| progress.id);
+        all
+    }
+
     /// Index of the last entry of the log, committed or not.
     pub fn last_index(&self) -> u64 {
         self.node.raft.raft_log.last_index()
@@ -167,6 +198,18 @@ impl Replica {
             Event::Persisted { ready } => self.persisted(ready, &mut actions),
             Event::Applied { index } => self.applied(index),
             Event::Message(PeerMessage(message)) => self.message(message),
+            Event::ChangeMembership { token, .. } => {
+                actions.push(Action::Refused { token, reason: RefusedReason::InvalidChange });
+            }
+            Event::ReadIndex { token } => actions.push(Action::ReadRefused { token }),
+            Event::TransferLeadership { .. }
+            | Event::Snapshot(_)
+            | Event::SnapshotReady { .. }
+            | Event::SnapshotSent { .. }
+            | Event::Unreachable { .. }
+            | Event::LeaderGone
+            | Event::StepDown
+            | Event::Recovered => {}
         }
         self.keep_election_timeout();
         while self.node.has_ready() {
@@ -263,6 +306,7 @@ impl Replica {
         Action::Persist {
             ready: ready.number(),
             hard_state: self.unwritten.take(),
+            snapshot: None,
             truncate_from,
             entries: ready.entries().iter().map(LogEntry::from_raft).collect(),
         }
@@ -280,6 +324,7 @@ impl Replica {
                 term: entry.term,
                 payload: entry.data.clone(),
                 token,
+                membership: None,
             });
         }
         actions.push(Action::Apply(apply));

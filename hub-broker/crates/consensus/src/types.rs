@@ -5,11 +5,27 @@ use std::fmt;
 use bytes::Bytes;
 use raft::eraftpb;
 
-/// A replica of a group. Handed out once and never used again; 0 is no replica.
+use crate::Membership;
+
+/// A replica of a group: the node that has it in the upper half, a number in the lower one. Handed out once and
+/// never used again; 0 is no replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId(pub u64);
 
 impl ReplicaId {
+    pub const fn new(node: u32, number: u32) -> Self {
+        Self((node as u64) << 32 | number as u64)
+    }
+
+    /// Where it lives; messages find their way by this alone.
+    pub const fn node(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub const fn number(self) -> u32 {
+        self.0 as u32
+    }
+
     /// raft-rs says "nobody" with 0.
     pub(crate) fn known(id: u64) -> Option<Self> {
         (id != raft::INVALID_ID).then_some(Self(id))
@@ -18,7 +34,7 @@ impl ReplicaId {
 
 impl fmt::Display for ReplicaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
+        write!(f, "{}.{}", self.node(), self.number())
     }
 }
 
@@ -62,13 +78,6 @@ impl From<&eraftpb::HardState> for HardState {
     fn from(state: &eraftpb::HardState) -> Self {
         Self { term: state.term, vote: state.vote, commit: state.commit }
     }
-}
-
-/// Who belongs to a group.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Membership {
-    pub voters: Vec<ReplicaId>,
-    pub learners: Vec<ReplicaId>,
 }
 
 /// What a replica was when it went down.
@@ -116,6 +125,40 @@ impl From<raft::StateRole> for Role {
             raft::StateRole::Follower => Self::Follower,
             raft::StateRole::Candidate | raft::StateRole::PreCandidate => Self::Candidate,
             raft::StateRole::Leader => Self::Leader,
+        }
+    }
+}
+
+/// How far a replica has come, as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub id: ReplicaId,
+    /// Its log is known to agree with the leader's up to here.
+    pub matched: u64,
+    /// The next entry to be sent to it.
+    pub next: u64,
+    pub state: ProgressState,
+    /// It was heard of within the last election timeout.
+    pub recently_active: bool,
+    pub is_learner: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgressState {
+    /// The leader is finding out where its log ends.
+    Probe,
+    /// Entries are streamed to it.
+    Replicate,
+    /// It has been sent a snapshot and has not come back with it yet.
+    Snapshot,
+}
+
+impl From<raft::ProgressState> for ProgressState {
+    fn from(state: raft::ProgressState) -> Self {
+        match state {
+            raft::ProgressState::Probe => Self::Probe,
+            raft::ProgressState::Replicate => Self::Replicate,
+            raft::ProgressState::Snapshot => Self::Snapshot,
         }
     }
 }

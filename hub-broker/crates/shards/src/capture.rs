@@ -123,7 +123,7 @@ impl GroupState {
         let origin = StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) };
         bytes.is_empty().then_some(Self {
             origin,
-            membership: Membership { voters, learners },
+            membership: Membership { voters, learners, ..Membership::default() },
             last_stamp_ms,
         })
     }

@@ -163,7 +163,7 @@ impl Group {
 
     fn perform(&mut self, action: Action, outbox: &mut Outbox) {
         match action {
-            Action::Persist { ready, hard_state, truncate_from, entries } => {
+            Action::Persist { ready, hard_state, truncate_from, entries, .. } => {
                 let term = self.replica.term();
                 outbox.persist(self.id, ready, term, hard_state, truncate_from, entries);
             }
@@ -171,6 +171,12 @@ impl Group {
             Action::Refused { token, reason } => self.refuse_proposal(token, reason),
             Action::RoleChanged { role, term, .. } => {
                 tracing::debug!(group = %self.id, ?role, term, "role changed");
+            }
+            action @ (Action::ReadReady { .. }
+            | Action::ReadRefused { .. }
+            | Action::WantSnapshot { .. }
+            | Action::NeedSnapshot { .. }) => {
+                tracing::trace!(group = %self.id, ?action, "nobody asked for it");
             }
             Action::Send(message) => {
                 tracing::trace!(group = %self.id, to = %message.to(), "no transport to other hubs");
@@ -181,7 +187,8 @@ impl Group {
     fn refuse_proposal(&mut self, token: u64, reason: RefusedReason) {
         let refusal = match reason {
             RefusedReason::Full => Refusal::Overloaded,
-            RefusedReason::NotLeader { .. } | RefusedReason::Overwritten => {
+            RefusedReason::ChangePending | RefusedReason::InvalidChange => Refusal::Overloaded,
+            RefusedReason::NotLeader { .. } | RefusedReason::Overwritten | RefusedReason::InDoubt => {
                 Refusal::NotLeader { leader: None }
             }
         };

@@ -314,7 +314,7 @@ fn recover(found: Found, ground: &Ground) -> Result<Group, StartError> {
             .ok_or_else(|| StartError::State { group, what: "not a group's state".to_owned() })?,
         None => GroupState {
             origin: StateOrigin { replica_number: 1, generation: 0, void_entries_through: wal::Lsn(0) },
-            membership: Membership { voters: vec![ALONE], learners: Vec::new() },
+            membership: Membership { voters: vec![ALONE], ..Membership::default() },
             last_stamp_ms: i64::MIN,
         },
     };

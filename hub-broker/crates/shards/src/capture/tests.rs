@@ -2,7 +2,7 @@ use super::*;
 
 fn state() -> GroupState {
     let voters = vec![ReplicaId(1), ReplicaId(7)];
-    let membership = Membership { voters, learners: vec![ReplicaId(9)] };
+    let membership = Membership { voters, learners: vec![ReplicaId(9)], ..Membership::default() };
     let origin = StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) };
     GroupState { origin, membership, last_stamp_ms: 1_700_000_000_000 }
 }
