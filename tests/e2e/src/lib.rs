@@ -1,6 +1,7 @@
 //! What the tests across the programs share: numbered records, and what must become of them.
 
 pub mod damage;
+pub mod group;
 pub mod numbered;
 pub mod producer;
 pub mod seed;
