@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use schemas::{LeaderEpoch, Offset, PartitionId};
 
+use crate::segment::LOG_EXTENSION;
+
 /// A place in a file that is not what it was when it was written. It is reported and never served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: damaged at byte {position}: {what}", file.display())]
@@ -18,6 +20,11 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Whether batches are lost. A damaged index is made again from its segment, and loses nothing.
+    pub fn is_loss(&self) -> bool {
+        self.file.extension().is_some_and(|extension| extension == LOG_EXTENSION)
+    }
+
     pub(crate) fn report(&self) {
         crate::observe::damage();
         tracing::error!(file = %self.file.display(), position = self.position, "{}", self.what);

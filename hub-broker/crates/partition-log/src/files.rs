@@ -1,6 +1,7 @@
 //! Open files: a bounded cache of read handles, and the lists that a checkpoint works through.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,15 +10,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::error::is_out_of_files;
+use crate::error::{Damage, is_out_of_files};
 use crate::limits::OPEN_FILES_DEFAULT;
 
 /// Read handles of segment and index files, shared by all partitions of a hub. The one longest unused is
 /// closed when there are too many; whoever is just reading from it keeps it open until done.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FileCache {
     inner: Arc<Inner>,
+    on_damage: Option<OnDamage>,
 }
+
+/// Called where a read finds that bytes of a log are not what was written; on any thread, so it must not block.
+pub type OnDamage = Arc<dyn Fn(&Damage) + Send + Sync>;
 
 #[derive(Debug)]
 struct Inner {
@@ -43,6 +48,12 @@ impl FileKey {
     }
 }
 
+impl fmt::Debug for FileCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileCache").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
 impl Default for FileCache {
     fn default() -> Self {
         Self::new(OPEN_FILES_DEFAULT)
@@ -54,7 +65,21 @@ impl FileCache {
     pub fn new(capacity: usize) -> Self {
         let inner =
             Inner { capacity: capacity.max(1), uses: AtomicU64::new(0), open: Mutex::new(HashMap::new()) };
-        Self { inner: Arc::new(inner) }
+        Self { inner: Arc::new(inner), on_damage: None }
+    }
+
+    /// The same open files, for logs whose damage `on_damage` is to hear of.
+    #[must_use]
+    pub fn watched(&self, on_damage: OnDamage) -> Self {
+        Self { inner: self.inner.clone(), on_damage: Some(on_damage) }
+    }
+
+    /// Notes damage that a reader met: in the log's line and metric, and to whom it was to be told.
+    pub(crate) fn damaged(&self, damage: &Damage) {
+        damage.report();
+        if let Some(on_damage) = self.on_damage.as_ref().filter(|_| damage.is_loss()) {
+            on_damage(damage);
+        }
     }
 
     /// Files open now.

@@ -33,6 +33,12 @@ pub const OPEN_FILES_DEFAULT: usize = 512;
 /// Bytes of keys that one compaction holds in memory; what lies beyond waits for the next one.
 pub const COMPACTION_KEY_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of a segment that are copied or summed up at once.
+pub const COPY_STEP_BYTES: usize = 1 << 20;
+
+/// Bytes of a copied segment that wait for a sync at most.
+pub const COPY_SYNC_BYTES: u32 = 8 << 20;
+
 /// The kernel's bound on the slices of one vectored write (Linux `UIO_MAXIOV`).
 const IOV_MAX: usize = 1024;
 

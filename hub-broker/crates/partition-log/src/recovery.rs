@@ -101,7 +101,7 @@ fn view_of(dir: &Arc<Path>, files: &FileCache, state: SegmentState) -> SegmentVi
 }
 
 /// All segment files in `dir`, with their segments' ids.
-fn segment_files(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+pub(crate) fn segment_files(dir: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -1,6 +1,5 @@
 //! What readers see: a consistent picture, replaced as a whole whenever something is published.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -24,7 +23,6 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub id: PartitionId,
-    pub dir: Arc<Path>,
     pub view: ArcSwap<View>,
     pub high_watermark: watch::Sender<Offset>,
 }
@@ -36,8 +34,9 @@ impl View {
         self.closed[first..].iter().chain([&self.active])
     }
 
-    pub fn has_segment(&self, id: u64) -> bool {
-        self.active.state.id == id || self.closed.iter().any(|segment| segment.state.id == id)
+    /// By file, not by id: an installed snapshot may have other files under the same ids.
+    pub fn has_files_of(&self, segment: &SegmentView) -> bool {
+        self.closed.iter().chain([&self.active]).any(|own| Arc::ptr_eq(&own.files, &segment.files))
     }
 
     pub fn bytes(&self) -> u64 {

@@ -50,7 +50,7 @@ pub struct Compaction {
 /// New segments in place of old ones: durable, but not part of the log yet.
 #[derive(Debug)]
 pub struct Compacted {
-    pub(crate) replaced: Vec<u64>,
+    pub(crate) replaced: Vec<SegmentView>,
     pub(crate) segments: Vec<SegmentView>,
 }
 
@@ -74,8 +74,7 @@ impl Compaction {
         let mut writer = Writer::new(&self);
         match self.write(&mut writer) {
             Ok(()) => {
-                let replaced = self.segments.iter().map(|segment| segment.state.id).collect();
-                Ok(Compacted { replaced, segments: writer.into_segments() })
+                Ok(Compacted { replaced: self.segments.clone(), segments: writer.into_segments() })
             }
             Err(error) => {
                 writer.discard();

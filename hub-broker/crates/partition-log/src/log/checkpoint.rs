@@ -17,7 +17,7 @@ impl PartitionLog {
         let written = self.active.write_index();
         self.guard(written)?;
         self.active.take_dirty(&mut self.dirty);
-        let dir = self.shared.dir.clone();
+        let dir = self.dir.clone();
         if self.directory_dirty {
             self.push_directory(&dir)?;
             self.directory_dirty = false;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::PartitionLog;
 use crate::compaction::{CompactOptions, Compacted, Compaction};
+use crate::segment::SegmentView;
 
 impl PartitionLog {
     /// Work for another thread, over all closed segments. `None` if none was closed since the last compaction.
@@ -14,7 +15,7 @@ impl PartitionLog {
         let first_id = self.next_segment_id;
         self.next_segment_id += self.closed.len() as u64;
         Some(Compaction {
-            dir: self.shared.dir.clone(),
+            dir: self.dir.clone(),
             files: self.files.clone(),
             segments: self.closed.to_vec(),
             epochs: self.epochs.clone(),
@@ -28,8 +29,11 @@ impl PartitionLog {
     /// discarded. Returns whether they are in.
     pub fn install(&mut self, compacted: Compacted) -> bool {
         let Compacted { replaced, segments } = compacted;
-        let ids: Vec<u64> = self.closed.iter().map(|segment| segment.state.id).collect();
-        let fits = !replaced.is_empty() && ids.starts_with(&replaced);
+        // By file, not by id: an installed snapshot may have other files under the same ids.
+        let is_same = |(own, replaced): (&SegmentView, &SegmentView)| Arc::ptr_eq(&own.files, &replaced.files);
+        let fits = !replaced.is_empty()
+            && replaced.len() <= self.closed.len()
+            && self.closed.iter().zip(&replaced).all(is_same);
         let obsolete = if fits {
             Arc::make_mut(&mut self.closed).splice(..replaced.len(), segments).collect()
         } else {

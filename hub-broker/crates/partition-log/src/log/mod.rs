@@ -28,6 +28,7 @@ use active::Active;
 /// One partition, owned by the thread that applies its shard's entries.
 #[derive(Debug)]
 pub struct PartitionLog {
+    dir: Arc<Path>,
     options: LogOptions,
     log_start: Offset,
     next_segment_id: u64,
@@ -74,8 +75,9 @@ impl PartitionLog {
             active: active.view(),
         };
         let high_watermark = watch::Sender::new(end);
-        let shared = Shared { id: state.id, dir, view: ArcSwap::from_pointee(view), high_watermark };
+        let shared = Shared { id: state.id, view: ArcSwap::from_pointee(view), high_watermark };
         Self {
+            dir,
             options: state.options,
             log_start: state.log_start,
             next_segment_id: state.next_segment_id,
@@ -118,6 +120,18 @@ impl PartitionLog {
 
     pub fn reader(&self) -> PartitionReader {
         PartitionReader::new(self.shared.clone())
+    }
+
+    /// Goes on under the readers of the partition's earlier log, which lay in another directory: they see this log from
+    /// now on. `false`, and nothing has changed, where they would see the high watermark go back.
+    #[must_use]
+    pub fn take_over(&mut self, readers: &PartitionReader) -> bool {
+        let fits = readers.id() == self.id() && readers.high_watermark() <= self.end_offset();
+        if fits {
+            self.shared = readers.shared().clone();
+            self.show();
+        }
+        fits
     }
 
     /// Whether the batch is the next one of its sender. To be called before every [`append`](Self::append);
@@ -254,7 +268,7 @@ impl PartitionLog {
         }
         self.active.take_dirty(&mut self.dirty);
         let state = SegmentState::empty(self.next_segment_id, old.state.end_offset);
-        let dir = self.shared.dir.clone();
+        let dir = self.dir.clone();
         let files = SegmentFiles::new(dir, self.files.clone(), state.id, state.base_offset, 0);
         self.next_segment_id += 1;
         Arc::make_mut(&mut self.closed).push(old);

@@ -26,6 +26,10 @@ impl PartitionReader {
         Self { shared }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub fn id(&self) -> PartitionId {
         self.shared.id
     }
@@ -92,7 +96,7 @@ impl PartitionReader {
             };
             let replaced = damage.what == DamageKind::FileMissing && !self.still_has_segments_of(&view);
             if !replaced {
-                damage.report();
+                view.active.files.damaged(damage);
                 return result;
             }
         }
@@ -100,6 +104,6 @@ impl PartitionReader {
 
     fn still_has_segments_of(&self, view: &View) -> bool {
         let now = self.shared.view.load();
-        view.segments_from(view.log_start).all(|segment| now.has_segment(segment.state.id))
+        view.segments_from(view.log_start).all(|segment| now.has_files_of(segment))
     }
 }

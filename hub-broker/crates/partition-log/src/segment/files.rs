@@ -31,12 +31,15 @@ pub(crate) enum FileKind {
     Index,
 }
 
+pub(crate) const LOG_EXTENSION: &str = "log";
+const INDEX_EXTENSION: &str = "index";
+
 /// Segment id and kind, if this is the name of a segment's file.
 pub(crate) fn parse_file_name(name: &str) -> Option<(u64, FileKind)> {
     let (stem, extension) = name.split_once('.')?;
     let kind = match extension {
-        "log" => FileKind::Log,
-        "index" => FileKind::Index,
+        LOG_EXTENSION => FileKind::Log,
+        INDEX_EXTENSION => FileKind::Index,
         _ => return None,
     };
     let (base, id) = stem.split_once('-')?;
@@ -53,8 +56,8 @@ impl SegmentFiles {
 
     pub fn path(&self, kind: FileKind) -> PathBuf {
         let extension = match kind {
-            FileKind::Log => "log",
-            FileKind::Index => "index",
+            FileKind::Log => LOG_EXTENSION,
+            FileKind::Index => INDEX_EXTENSION,
         };
         self.dir.join(format!("{:020}-{:08x}.{extension}", self.base_offset.0, self.id))
     }
@@ -68,6 +71,11 @@ impl SegmentFiles {
     pub fn obsolete(&self) -> ObsoleteFiles {
         let held = [self.log_key, self.index_key].map(|key| (self.cache.clone(), key));
         ObsoleteFiles::new(vec![self.path(FileKind::Log), self.path(FileKind::Index)], held.to_vec())
+    }
+
+    /// Notes damage that a reader of this partition met.
+    pub fn damaged(&self, damage: &Damage) {
+        self.cache.damaged(damage);
     }
 
     /// Lets go of a handle that may be of a file which was replaced.

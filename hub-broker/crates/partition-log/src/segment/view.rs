@@ -164,7 +164,7 @@ impl SegmentView {
                 match self.rebuild_index(epochs)? {
                     // Both files are gone: the segment may have been dropped since the reader took its view.
                     Some(gone) if gone.what == DamageKind::FileMissing => return Err(gone.into()),
-                    _ => damage.report(),
+                    _ => self.files.damaged(&damage),
                 }
                 read()
             }

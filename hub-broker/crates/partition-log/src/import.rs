@@ -1,0 +1,244 @@
+//! A partition made from another replica's: its state as it is, its segment files copied, or found here already.
+//!
+//! ```text
+//! {base}-{id}.log         whole, verified against the state's checksum, and synced
+//! {base}-{id}.log.part    as far as it has come
+//! {base}-{id}.log.link    another log's file that is being looked at
+//! {base}-{id}.index       made from the segment once that is whole
+//! ```
+//!
+//! Whatever the directory holds, an import goes on from it: what is whole is kept, a part is gone on with where its
+//! bytes are those of the sender. Nothing else may write into the directory.
+
+mod file;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemas::PartitionId;
+
+use crate::error::{Damage, LogError, ReadError, RecoverError};
+use crate::files::FileCache;
+use crate::index;
+use crate::log::PartitionLog;
+use crate::recovery::segment_files;
+use crate::segment::{FileKind, SegmentFiles, scan};
+use crate::state::{PartitionState, SegmentState};
+
+pub use file::{Prefix, Receiving};
+
+/// A partition on its way in. Its segments may be received in any order; then it is finished.
+#[derive(Debug)]
+pub struct Import {
+    dir: Arc<Path>,
+    state: PartitionState,
+    files: FileCache,
+}
+
+/// Why a partition could not be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// Can be tried again when there is room.
+    #[error("no room to write {}: {source}", file.display())]
+    NoSpace { file: PathBuf, source: io::Error },
+    #[error("{}: {source}", file.display())]
+    Io { file: PathBuf, source: io::Error },
+    #[error("the state of partition {0} contradicts itself")]
+    BadState(PartitionId),
+    /// What was received is not what the state says. The part is gone.
+    #[error("{}: does not match its checksum", .0.display())]
+    Checksum(PathBuf),
+    /// The bytes are those that the state says, and not a segment.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+impl ImportError {
+    fn from_io(file: &Path, source: io::Error) -> Self {
+        match LogError::from_io(file, source) {
+            LogError::NoSpace { file, source } => Self::NoSpace { file, source },
+            LogError::Io { file, source } => Self::Io { file, source },
+            other => Self::Io { file: file.to_owned(), source: io::Error::other(other) },
+        }
+    }
+}
+
+impl Import {
+    /// Begins in `dir`, or goes on there; files that `state` does not name are removed.
+    pub fn begin(dir: &Path, state: PartitionState, files: &FileCache) -> Result<Self, ImportError> {
+        if !state.is_consistent() {
+            return Err(ImportError::BadState(state.id));
+        }
+        let import = Self { dir: dir.into(), state, files: files.clone() };
+        let failed = |source| ImportError::from_io(dir, source);
+        fs::create_dir_all(dir).map_err(failed)?;
+        let wanted: Vec<PathBuf> = import
+            .segments()
+            .flat_map(|segment| {
+                let files = import.files_of(segment);
+                [files.path(FileKind::Log), files.path(FileKind::Index), file::part_of(&files)]
+            })
+            .collect();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if !wanted.contains(&path) {
+                fs::remove_file(&path).map_err(|source| ImportError::from_io(&path, source))?;
+            }
+        }
+        Ok(import)
+    }
+
+    pub fn state(&self) -> &PartitionState {
+        &self.state
+    }
+
+    /// The segments that have files.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentState> {
+        self.state.segments.iter().filter(|segment| segment.bytes > 0)
+    }
+
+    /// Whether the segment is here, whole. Every byte is read.
+    pub fn is_whole(&self, segment: &SegmentState) -> Result<bool, ImportError> {
+        let path = self.files_of(segment).path(FileKind::Log);
+        let found =
+            file::checksum_of(&path, segment.bytes).map_err(|source| ImportError::from_io(&path, source))?;
+        match found {
+            Some(found) if found == (u64::from(segment.bytes), segment.checksum) => Ok(true),
+            Some(_) => {
+                fs::remove_file(&path).map_err(|source| ImportError::from_io(&path, source))?;
+                Ok(false)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Links a closed segment of the partition's log in `other` if it has, byte for byte, the same batches. The
+    /// newest segment there may still be written to, and the newest one here will be: neither is linked.
+    pub fn link(&self, segment: &SegmentState, other: &Path) -> Result<bool, ImportError> {
+        let last = self.state.segments.last().is_some_and(|last| last.id == segment.id);
+        let Some((candidate, false)) = self.candidate(segment, other).filter(|_| !last) else {
+            return Ok(false);
+        };
+        let files = self.files_of(segment);
+        // Not under the name of a part: that would be written to.
+        let link = file::link_of(&files);
+        let failed = |source| ImportError::from_io(&link, source);
+        remove_if_there(&link).map_err(failed)?;
+        match fs::hard_link(&candidate, &link) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(failed(error)),
+            // Gone meanwhile, or a file system without links.
+            Err(_) => return Ok(false),
+        }
+        let found = file::checksum_of(&link, segment.bytes).map_err(failed)?;
+        if found != Some((u64::from(segment.bytes), segment.checksum)) {
+            fs::remove_file(&link).map_err(failed)?;
+            return Ok(false);
+        }
+        file::settle(&files, &link)?;
+        Ok(true)
+    }
+
+    /// The longest beginning of the segment that may be here: an earlier part, or a file of the log in `other`.
+    /// Whether it is one, its checksum tells.
+    pub fn prefix(
+        &self,
+        segment: &SegmentState,
+        other: Option<&Path>,
+    ) -> Result<Option<Prefix>, ImportError> {
+        let part = file::part_of(&self.files_of(segment));
+        let candidate = other.and_then(|other| Some(self.candidate(segment, other)?.0));
+        let mut longest: Option<Prefix> = None;
+        for path in [Some(part), candidate].into_iter().flatten() {
+            let found = file::checksum_of(&path, segment.bytes)
+                .map_err(|source| ImportError::from_io(&path, source))?;
+            let Some((length, checksum)) = found else { continue };
+            let bytes = u32::try_from(length).unwrap_or(u32::MAX).min(segment.bytes);
+            if bytes > 0 && longest.as_ref().is_none_or(|longest| longest.bytes < bytes) {
+                longest = Some(Prefix { path, bytes, checksum });
+            }
+        }
+        Ok(longest)
+    }
+
+    /// Receives the segment's bytes behind `prefix`, which the sender has confirmed.
+    pub fn receive(&self, segment: &SegmentState, prefix: Option<Prefix>) -> Result<Receiving, ImportError> {
+        Receiving::begin(self.files_of(segment), *segment, prefix)
+    }
+
+    /// The file in `other` that begins at the same offset, and whether it is the newest there.
+    fn candidate(&self, segment: &SegmentState, other: &Path) -> Option<(PathBuf, bool)> {
+        let logs: Vec<PathBuf> = segment_files(other)
+            .ok()?
+            .into_iter()
+            .map(|(path, _)| path)
+            .filter(|path| is_log(path))
+            .collect();
+        let begins = format!("{:020}-", segment.base_offset.0);
+        let at = logs.iter().rposition(|path| {
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&begins))
+        })?;
+        Some((logs[at].clone(), at + 1 == logs.len()))
+    }
+
+    /// Makes the indexes and everything durable, and opens the partition. All segments must be here.
+    pub fn finish(self) -> Result<PartitionLog, ImportError> {
+        for segment in self.segments() {
+            self.make_index(segment)?;
+        }
+        for dir in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
+            let synced = File::open(dir).and_then(|dir| dir.sync_all());
+            synced.map_err(|source| ImportError::from_io(dir, source))?;
+        }
+        let recovered = PartitionLog::recover(&self.dir, &self.state, &self.files);
+        let (log, damage) = recovered.map_err(|error| match error {
+            RecoverError::Io { file, source } => ImportError::Io { file, source },
+            RecoverError::BadState { partition } => ImportError::BadState(partition),
+        })?;
+        damage.into_iter().next().map_or(Ok(log), |damage| Err(damage.into()))
+    }
+
+    /// From the segment alone, all of whose batches are verified once more on the way.
+    fn make_index(&self, segment: &SegmentState) -> Result<(), ImportError> {
+        let files = self.files_of(segment);
+        let scanned = scan(&files, segment, &self.state.epochs).map_err(|error| match error {
+            ReadError::Damaged(damage) => ImportError::Damaged(damage),
+            ReadError::Io { file, source } => ImportError::from_io(&file, source),
+            out_of_range @ ReadError::OutOfRange { .. } => {
+                ImportError::Io { file: files.path(FileKind::Log), source: io::Error::other(out_of_range) }
+            }
+        })?;
+        if let Some(damage) = scanned.damage {
+            return Err(damage.into());
+        }
+        if scanned.entries.len() != segment.batches as usize {
+            return Err(ImportError::BadState(self.state.id));
+        }
+        let bytes = index::encode_all(segment.id, 0, &scanned.entries);
+        let path = files.path(FileKind::Index);
+        let write = || {
+            let file = File::create(&path)?;
+            io::Write::write_all(&mut &file, &bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|source| ImportError::from_io(&path, source))
+    }
+
+    fn files_of(&self, segment: &SegmentState) -> SegmentFiles {
+        let (id, base_offset) = (segment.id, segment.base_offset);
+        SegmentFiles::new(self.dir.clone(), self.files.clone(), id, base_offset, segment.batches)
+    }
+}
+
+fn is_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == crate::segment::LOG_EXTENSION)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
