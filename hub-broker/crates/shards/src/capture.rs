@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes};
 use checkpoint::{Key, Position};
-use consensus::{Membership, ReplicaId};
 use partition_log::{DirtyFile, LogError, ObsoleteFiles, PartitionState};
 use schemas::{PartitionId, PartitionIndex, TopicId};
 use uuid::Uuid;
-use wal::Lsn;
 
 use crate::group::{Group, Machine};
+pub(crate) use crate::group_state::{GroupState, StateOrigin};
 use crate::partitions::PartitionSet;
 
 /// A group as of its applied index.
@@ -45,6 +44,7 @@ pub(crate) fn capture(group: &mut Group, force: bool) -> Option<Captured> {
             origin: group.origin,
             membership: group.membership.clone(),
             last_stamp_ms: group.last_stamp_ms,
+            is_installed: false,
         },
         states: None,
         dirty: Vec::new(),
@@ -74,64 +74,6 @@ fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) ->
         (partition.log.id(), changed.then(|| partition.log.state()))
     });
     Some(States::Partitions(states.collect()))
-}
-
-/// Whose state it is and where it lies; carried from checkpoint to checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StateOrigin {
-    /// Of this hub's own replica.
-    pub replica_number: u32,
-    /// Counts the snapshots installed here; part of the names of the partitions' directories.
-    pub generation: u32,
-    /// Entries of the group with sequence numbers up to here were replaced by a snapshot: `wal::Config::void_entries`.
-    pub void_entries_through: Lsn,
-}
-
-/// What a checkpoint keeps about a group as a whole.
-///
-/// ```text
-/// version u8 = 1 | last stamp i64 (ms) | voters u16 | replica id u64 × voters | learners u16 | replica id u64 × learners
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct GroupState {
-    pub origin: StateOrigin,
-    pub membership: Membership,
-    pub last_stamp_ms: i64,
-}
-
-const GROUP_STATE_VERSION: u8 = 1;
-
-impl GroupState {
-    pub(crate) fn encode(&self) -> Bytes {
-        let mut bytes = vec![GROUP_STATE_VERSION];
-        bytes.put_i64(self.last_stamp_ms);
-        for replicas in [&self.membership.voters, &self.membership.learners] {
-            bytes.put_u16(u16::try_from(replicas.len()).expect("a group has a handful of replicas"));
-            replicas.iter().for_each(|replica| bytes.put_u64(replica.0));
-        }
-        Bytes::from(bytes)
-    }
-
-    /// `None` if the bytes are something else.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        if bytes.try_get_u8().ok()? != GROUP_STATE_VERSION {
-            return None;
-        }
-        let last_stamp_ms = bytes.try_get_i64().ok()?;
-        let voters = read_replicas(&mut bytes)?;
-        let learners = read_replicas(&mut bytes)?;
-        let origin = StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) };
-        bytes.is_empty().then_some(Self {
-            origin,
-            membership: Membership { voters, learners, ..Membership::default() },
-            last_stamp_ms,
-        })
-    }
-}
-
-fn read_replicas(bytes: &mut &[u8]) -> Option<Vec<ReplicaId>> {
-    let count = bytes.try_get_u16().ok()?;
-    (0..count).map(|_| bytes.try_get_u64().ok().map(ReplicaId)).collect()
 }
 
 /// The key of the metadata machine's snapshot.

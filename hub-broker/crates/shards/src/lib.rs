@@ -19,6 +19,7 @@ mod error;
 mod executor;
 mod fail;
 mod group;
+mod group_state;
 mod handle;
 mod inbox;
 mod leaders;

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
-use consensus::Membership;
+use consensus::{Membership, SnapshotMark};
 use wal::Lsn;
 
-use crate::snapshot::{Arrived, SnapshotMark};
+use crate::snapshot::Arrived;
 
 /// How the checkpointer answers. Called on its thread; must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;

@@ -313,9 +313,10 @@ fn recover(found: Found, ground: &Ground) -> Result<Group, StartError> {
         Some(loaded) => GroupState::decode(&loaded.membership)
             .ok_or_else(|| StartError::State { group, what: "not a group's state".to_owned() })?,
         None => GroupState {
-            origin: StateOrigin { replica_number: 1, generation: 0, void_entries_through: wal::Lsn(0) },
+            origin: StateOrigin::first(1),
             membership: Membership { voters: vec![ALONE], ..Membership::default() },
             last_stamp_ms: i64::MIN,
+            is_installed: false,
         },
     };
     let position = found.loaded.as_ref().map(|loaded| loaded.position).unwrap_or_default();

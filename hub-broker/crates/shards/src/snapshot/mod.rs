@@ -20,27 +20,18 @@ use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use checkpoint::{Key, Position};
-use consensus::{Membership, ReplicaId};
+use consensus::{ReplicaId, SnapshotMark};
 use partition_log::{FileCache, PartitionLog};
 use peers::Peers;
 use wal::Wal;
 
 use crate::order::Order;
 
-/// A checkpoint that a leader may send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SnapshotMark {
-    pub group: u32,
-    pub index: u64,
-    pub term: u64,
-    pub membership: Membership,
-}
-
 /// What the groups are told by whoever serves, fetches or reads their files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// `Event::SnapshotReady`.
-    Ready(SnapshotMark),
+    Ready { group: u32, mark: SnapshotMark },
     /// `Event::SnapshotSent`: the replica has copied the snapshot, or has not asked for it any more.
     Sent { group: u32, to: ReplicaId, ok: bool },
     /// The replica here has found damage. With other voters it is to be destroyed.
