@@ -87,6 +87,48 @@ impl Store {
 
     /// Makes `checkpoint` durable, then removes what is named by neither it nor the one before it.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<Written, WriteError> {
+        let (sequence, before) = self.commit(checkpoint)?;
+        self.prune(before.as_ref());
+        Ok(Written { sequence, release_through: before.map_or(0, |before| before.position.applied) })
+    }
+
+    /// Makes `checkpoint` durable and takes back all that were before it, durably too: what they count on is about to go.
+    /// A crash on the way leaves the one before or this one as the newest.
+    pub fn write_alone(&mut self, checkpoint: &Checkpoint) -> Result<Written, WriteError> {
+        let (sequence, _) = self.commit(checkpoint)?;
+        self.keep_newest_only()?;
+        Ok(Written { sequence, release_through: checkpoint.position.applied })
+    }
+
+    /// Takes back all checkpoints but the newest: for a start that finds one that was written alone.
+    pub fn keep_newest_only(&mut self) -> Result<(), WriteError> {
+        let Some(newest) = self.last.as_ref().map(|last| last.sequence) else { return Ok(()) };
+        self.remove_older_manifests(newest).map_err(|failure| {
+            self.poisoned = true;
+            failure.into_io()
+        })?;
+        self.prune(None);
+        Ok(())
+    }
+
+    fn remove_older_manifests(&self, newest: u64) -> Result<(), Failure> {
+        let failed = |operation, error| Failure { operation, file: self.directory.path().to_owned(), error };
+        for named in self.directory.list().map_err(|error| failed("list", error))? {
+            if matches!(named, Named::Manifest(sequence) if sequence != newest) {
+                self.directory.remove(named).map_err(|error| self.io("remove", named, error))?;
+            }
+        }
+        self.directory.sync().map_err(|error| failed("sync", error))
+    }
+
+    /// The newest checkpoint, read back from the disk.
+    pub fn newest(&self) -> Result<Option<Loaded>, WriteError> {
+        let Some(last) = &self.last else { return Ok(None) };
+        load::checkpoint(&self.directory, last).map(Some).map_err(WriteError::from)
+    }
+
+    /// Returns the sequence number and the checkpoint before.
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<(u64, Option<Manifest>), WriteError> {
         if self.poisoned {
             return Err(WriteError::Poisoned { dir: self.directory.path().to_owned() });
         }
@@ -102,9 +144,7 @@ impl Store {
             self.poisoned = true;
             failure.into_io()
         })?;
-        let before = self.last.replace(manifest);
-        self.prune(before.as_ref());
-        Ok(Written { sequence, release_through: before.map_or(0, |before| before.position.applied) })
+        Ok((sequence, self.last.replace(manifest)))
     }
 
     /// Gives each state its place, in the new file or where it is.

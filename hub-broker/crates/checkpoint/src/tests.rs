@@ -321,3 +321,57 @@ proptest! {
         model.reopen();
     }
 }
+
+#[test]
+fn a_checkpoint_written_alone_takes_those_before_it_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    two_checkpoints(dir.path());
+    let (mut store, _, _) = open(dir.path());
+    let alone = checkpoint(90, &[("z", changed(b"z3"))]);
+    assert_eq!(store.write_alone(&alone).expect("writes"), Written { sequence: 3, release_through: 90 });
+    assert_eq!(names(dir.path()), ["manifest-0000000000000003", "states-0000000000000003"]);
+    let newest = store.newest().expect("readable").expect("a checkpoint");
+    assert_eq!(open(dir.path()).1, Some(newest));
+    let after = checkpoint(95, &[("z", State::Unchanged)]);
+    assert_eq!(store.write(&after).expect("writes"), Written { sequence: 4, release_through: 90 });
+    fs::write(dir.path().join("manifest-0000000000000004"), b"damaged").expect("written");
+    assert_eq!(open(dir.path()).1.expect("a checkpoint").position.applied, 90);
+}
+
+#[test]
+fn a_crash_while_a_checkpoint_is_written_alone_leaves_the_old_or_the_new_one() {
+    let before = tempfile::tempdir().expect("a directory");
+    two_checkpoints(before.path());
+    let after = tempfile::tempdir().expect("a directory");
+    copy(before.path(), after.path(), &names(before.path()));
+    let alone = checkpoint(90, &[("z", changed(b"z3"))]);
+    open(after.path()).0.write_alone(&alone).expect("writes");
+    let (manifest, states) = ("manifest-0000000000000003", "states-0000000000000003");
+    let manifests = ["manifest-0000000000000001", "manifest-0000000000000002"];
+    // What is there beside or instead of the old files after each step, and what is then the newest.
+    let steps: [(&[&str], &[&str], u64); 5] = [
+        (&[], &[], 20),
+        (&[states], &[], 20),
+        (&[states, manifest], &[], 90),
+        (&[states, manifest], &manifests[..1], 90),
+        (&[states, manifest], &manifests, 90),
+    ];
+    for (added, removed, applied) in steps {
+        let dir = tempfile::tempdir().expect("a directory");
+        copy(before.path(), dir.path(), &names(before.path()));
+        copy(after.path(), dir.path(), added);
+        removed.iter().for_each(|name| fs::remove_file(dir.path().join(name)).expect("removed"));
+        let (mut store, loaded, damage) = open(dir.path());
+        assert_eq!((loaded.expect("a checkpoint").position.applied, damage), (applied, vec![]));
+        if applied == 90 {
+            store.keep_newest_only().expect("removes");
+            assert_eq!(names(dir.path()), [manifest, states]);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path, names: &[impl AsRef<Path>]) {
+    for name in names {
+        fs::copy(from.join(name), to.join(name)).expect("copied");
+    }
+}
