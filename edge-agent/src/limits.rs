@@ -40,10 +40,17 @@ pub const PUBLISH_OVERHEAD_BYTES: usize = 1024;
 
 /// Nothing received for this long while a publish or a ping is unanswered: the connection is dropped.
 pub const STALL_AFTER: Duration = Duration::from_secs(20);
+/// The same where there are other hubs to go to: a hub that is up but cut off costs less than this.
+pub const STALL_AFTER_AMONG_SEVERAL: Duration = Duration::from_secs(8);
+/// A hub that stores nothing of what it is sent for so long, though it answers, is left for another one: it may be
+/// cut off from the rest of its cluster.
+pub const UNSERVED_AFTER: Duration = Duration::from_secs(10);
 /// The keep-alive that the agent asks for.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// From TCP's first packet to CONNACK.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where another hub can be tried.
+pub const CONNECT_TIMEOUT_AMONG_SEVERAL: Duration = Duration::from_secs(3);
 /// What is unstamped this long after the connection came up is shipped with the arrival time.
 pub const UNTIMED_AFTER: Duration = Duration::from_secs(60);
 /// How long an agent that was asked to stop goes on shipping.
@@ -68,6 +75,8 @@ pub const QUARANTINE_BYTES_MAX: u64 = 16 << 20;
 
 const _: () = {
     assert!(AGENT_BATCH_BYTES_TARGET <= AGENT_BATCH_BYTES_MAX);
+    assert!(STALL_AFTER_AMONG_SEVERAL.as_secs() < STALL_AFTER.as_secs());
+    assert!(CONNECT_TIMEOUT_AMONG_SEVERAL.as_secs() < CONNECT_TIMEOUT.as_secs());
     assert!(BUFFER_BYTES_MIN as usize >= 4 * AGENT_BATCH_BYTES_MAX);
     assert!(COMMIT_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     assert!(WINDOW_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);

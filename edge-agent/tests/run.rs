@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::net::TcpListener;
+
 use common::fake_hub::FakeHub;
 use common::program::{Agent, ingest, status};
 
@@ -61,6 +63,34 @@ fn a_connection_that_breaks_costs_nothing() {
     let drained = agent.wait("an empty buffer", |status| records(status) == 0);
     assert_eq!(hub.inner().hub.log, (0..36_000).collect::<Vec<_>>());
     assert_eq!(drained["uplink"]["reconnects"], 4);
+}
+
+#[test]
+fn hubs_that_are_down_or_silent_are_passed_over() {
+    let (folder, hub) = (folder(), FakeHub::start());
+    let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // The system takes connections to it, and nobody ever answers them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hubs = format!("mqtt://{down},mqtt://{},{}", silent.local_addr().unwrap(), hub.url());
+    let agent = Agent::run(folder.path(), &hubs, &["--no-host-input"]);
+    assert!(ingest(folder.path(), 0..500).status.success());
+    hub.wait("every record", |inner| inner.hub.log.len() == 500);
+    drop(agent);
+}
+
+#[test]
+fn an_agent_that_loses_its_hub_goes_to_the_next() {
+    let (folder, one, other) = (folder(), FakeHub::start(), FakeHub::start());
+    let hubs = format!("{},{}", one.url(), other.url());
+    let agent = Agent::run(folder.path(), &hubs, &["--no-host-input"]);
+    let connected = agent.wait("a connection", |status| status["uplink"]["connected"] == true);
+    let (lost, next) =
+        if connected["uplink"]["hub"] == one.url().as_str() { (&one, &other) } else { (&other, &one) };
+    lost.cut();
+    next.wait("a connection", |inner| inner.connections == 1);
+    assert!(ingest(folder.path(), 0..500).status.success());
+    next.wait("every record", |inner| inner.hub.log.len() == 500);
+    assert_eq!(lost.inner().connections, 1, "it stays where it is served");
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod common;
 use bytes::Bytes;
 use common::world::{Op, World, block_on, run, run_without_settling};
 use common::{device, topic};
-use edge_agent::uplink::{Action, Core, DropReason, Event, Facts, Now};
+use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, reason};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -161,6 +161,31 @@ fn an_unanswered_ping_counts_and_any_packet_is_a_sign_of_life() {
     assert_eq!(core.deadline_ms(), Some(25_000));
     core.handle(now(6000), Event::PingAnswered);
     assert_eq!(core.deadline_ms(), None);
+}
+
+#[test]
+fn among_several_hubs_one_that_stores_nothing_is_left_although_it_answers() {
+    let mut world = World::new(64 << 20, 0);
+    world.core = Core::new(device(), Uuid::from_u128(1)).among_several();
+    run_without_settling(&mut world, &[Op::Append { records: 1 }, CONNECT]);
+    assert_eq!(world.core.deadline_ms(), Some(8000), "less patience where there is another");
+    let now = |ms| Now { ms, wall_ms: 0 };
+    world.core.handle(now(7000), Event::Received);
+    assert_eq!(world.core.deadline_ms(), Some(10_000), "signs of life are not enough");
+    let busy = Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() };
+    world.core.handle(now(7100), Event::Answer { token: 0, answer: busy });
+    let actions = world.core.handle(now(10_000), Event::Timer);
+    assert!(matches!(actions.first(), Some(Action::Drop(DropReason::Stalled))), "{actions:?}");
+}
+
+#[test]
+fn a_hub_that_stores_what_it_gets_is_stayed_with() {
+    let mut world = World::new(64 << 20, 0);
+    world.core = Core::new(device(), Uuid::from_u128(1)).among_several();
+    run_without_settling(&mut world, &[Op::Append { records: 1 }, CONNECT]);
+    let now = |ms| Now { ms, wall_ms: 0 };
+    world.core.handle(now(7000), Event::Answer { token: 0, answer: Answer::default() });
+    assert_eq!(world.core.deadline_ms(), None);
 }
 
 #[test]

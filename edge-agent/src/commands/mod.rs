@@ -69,7 +69,7 @@ struct CommonArgs {
 struct RunArgs {
     #[command(flatten)]
     common: CommonArgs,
-    /// The hubs, mqtt://HOST[:PORT], separated by commas [default: mqtt://127.0.0.1:1883]
+    /// The hubs, mqtt://HOST[:PORT], separated by commas; any of them will do [default: mqtt://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     hub: Option<String>,
     /// The device's name [default: derived from the hardware]

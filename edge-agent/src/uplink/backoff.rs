@@ -37,9 +37,8 @@ impl Backoff {
 
     /// The wait after a connection that lasted `connected_ms`; `random` in 0..1 spreads many agents.
     pub fn after(&mut self, ended: Ended, connected_ms: u64, random: f64) -> Duration {
-        if connected_ms >= GOOD_MS {
-            self.next_ms = FIRST_MS;
-            self.take_overs = 0;
+        if self.is_good(connected_ms) {
+            self.begin_anew();
         }
         let base_ms = match ended {
             Ended::OnPurpose => return Duration::ZERO,
@@ -53,6 +52,16 @@ impl Backoff {
         };
         self.next_ms = (self.next_ms * 2).min(LONGEST_MS);
         Duration::from_millis(base_ms).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+    }
+
+    /// Whether a connection lasted so long that the one before it does not matter any more.
+    pub fn is_good(&self, connected_ms: u64) -> bool {
+        connected_ms >= GOOD_MS
+    }
+
+    pub fn begin_anew(&mut self) {
+        self.next_ms = FIRST_MS;
+        self.take_overs = 0;
     }
 
     /// The second take-over in a row: another agent uses this identity.

@@ -4,6 +4,7 @@
 //! on what it says; dropping the [`Connection`] ends the task and the socket with it.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::Outgoing;
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::backoff::Ended;
 use super::event::{Answer, Facts};
 use crate::config::HubAddress;
-use crate::limits::{CONNECT_TIMEOUT, KEEP_ALIVE, WINDOW_PUBLISHES_MAX};
+use crate::limits::{KEEP_ALIVE, WINDOW_PUBLISHES_MAX};
 
 /// Half of it is the window's largest.
 const INFLIGHT_MAX: u16 = 2 * WINDOW_PUBLISHES_MAX;
@@ -59,8 +60,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn open(hub: &HubAddress, device: &DeviceId, topics: &[TopicName]) -> Self {
-        let (client, event_loop) = AsyncClient::new(options(hub, device, topics), EVENTS_MAX);
+    /// `timeout`: from TCP's first packet to CONNACK.
+    pub fn open(hub: &HubAddress, device: &DeviceId, topics: &[TopicName], timeout: Duration) -> Self {
+        let mut options = options(hub, device, topics);
+        options.set_connection_timeout(timeout.as_secs());
+        let (client, event_loop) = AsyncClient::new(options, EVENTS_MAX);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let poller = tokio::spawn(poll(event_loop, sender));
         Self { client, events, poller, handed_over: VecDeque::new(), tokens: HashMap::new() }
@@ -119,7 +123,7 @@ impl Connection {
                 }
             };
             // A hub that does not read any more is not waited for.
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), sent).await;
+            let _ = tokio::time::timeout(Duration::from_millis(500), sent).await;
         }
     }
 }
@@ -144,7 +148,6 @@ fn options(hub: &HubAddress, device: &DeviceId, topics: &[TopicName]) -> MqttOpt
     let mut options = MqttOptions::new(device.as_str(), hub.host.as_str(), hub.port);
     options.set_clean_start(true);
     options.set_keep_alive(KEEP_ALIVE);
-    options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
     options.set_outgoing_inflight_upper_limit(INFLIGHT_MAX);
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);

@@ -75,6 +75,12 @@ pub mod reason {
     pub const TOPIC_NAME_INVALID: u8 = 0x90;
     pub const QUOTA_EXCEEDED: u8 = 0x97;
     pub const PAYLOAD_FORMAT_INVALID: u8 = 0x99;
+
+    /// Whether a hub that says so has judged what it was sent: another one would say the same.
+    pub fn is_verdict(reason: u8) -> bool {
+        let refusals = [IMPLEMENTATION_SPECIFIC, NOT_AUTHORIZED, TOPIC_NAME_INVALID, PAYLOAD_FORMAT_INVALID];
+        reason < REFUSED || refusals.contains(&reason)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +101,7 @@ pub enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// Nothing came for too long while something was unanswered.
+    /// Nothing came for too long while something was unanswered, or nothing was stored while there are other hubs.
     Stalled,
     /// There is a topic that CONNECT did not name: connect again at once.
     NewTopic,

@@ -311,6 +311,7 @@ impl Lane {
             return false;
         }
         let token = connection.window.send(bytes, now_ms);
+        connection.unserved_since_ms.get_or_insert(now_ms);
         let taken: Vec<Item> = self.queue.drain(..entries).collect();
         let Some(stream) = taken.first().map(|item| item.placement.stream) else { return false };
         if let Some(last) = taken.last() {

@@ -1,13 +1,15 @@
 //! The uplink as a state machine: events in, actions out; no socket, no clock, no file.
 
+use std::time::Duration;
+
 use schemas::{DeviceId, TopicName};
 use uuid::Uuid;
 
-use super::event::{Action, DropReason, Event, Facts};
+use super::event::{Action, DropReason, Event, Facts, reason};
 use super::lane::{Lane, Phase};
 use super::shared::{Connection, Shared};
 use super::window::Window;
-use crate::limits::STALL_AFTER;
+use crate::limits::{STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, UNSERVED_AFTER};
 
 /// Decides what is sent, repeated, trimmed and changed.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub struct Core {
     shared: Shared,
     /// The lane whose turn it is.
     turn: usize,
+    /// There are other hubs to go to when this one does not serve.
+    is_among_several: bool,
 }
 
 /// The clocks of one call.
@@ -30,7 +34,13 @@ pub struct Now {
 impl Core {
     pub fn new(device: DeviceId, boot: Uuid) -> Self {
         let shared = Shared { device, boot, connection: None, actions: Vec::new(), now_ms: 0, arrival_ms: 0 };
-        Self { lanes: Vec::new(), shared, turn: 0 }
+        Self { lanes: Vec::new(), shared, turn: 0, is_among_several: false }
+    }
+
+    /// There are other hubs to go to, so that one that does not serve is given less time.
+    #[must_use]
+    pub fn among_several(self) -> Self {
+        Self { is_among_several: true, ..self }
     }
 
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
@@ -65,7 +75,7 @@ impl Core {
     pub fn deadline_ms(&self) -> Option<u64> {
         let connection = self.shared.connection.as_ref().filter(|connection| !connection.is_dropped)?;
         let lanes = self.lanes.iter().filter_map(|lane| lane.wake_ms(connection));
-        lanes.chain(stall_ms(connection)).min()
+        lanes.chain(self.stall_ms(connection)).min()
     }
 
     /// Whether everything that is buffered is acknowledged.
@@ -111,6 +121,7 @@ impl Core {
             named,
             received_ms: now_ms,
             ping_ms: None,
+            unserved_since_ms: None,
             is_dropped: false,
         });
         self.check_named();
@@ -143,8 +154,12 @@ impl Core {
     }
 
     fn answer(&mut self, token: u64, answer: &super::event::Answer) {
-        let is_awaited =
-            self.shared.connection.as_mut().is_some_and(|connection| connection.window.answer(token));
+        let now_ms = self.shared.now_ms;
+        let is_awaited = self.shared.connection.as_mut().is_some_and(|connection| {
+            let is_awaited = connection.window.answer(token);
+            connection.note_served(is_awaited && reason::is_verdict(answer.reason), now_ms);
+            is_awaited
+        });
         if is_awaited {
             for lane in &mut self.lanes {
                 if lane.answer(token, answer.clone(), &mut self.shared) {
@@ -156,13 +171,22 @@ impl Core {
 
     fn check_stall(&mut self) {
         let now_ms = self.shared.now_ms;
-        let stalled = |connection: &&mut Connection| {
-            !connection.is_dropped && stall_ms(connection).is_some_and(|deadline| deadline <= now_ms)
-        };
-        if let Some(connection) = self.shared.connection.as_mut().filter(stalled) {
+        let stall_ms = self.shared.connection.as_ref().and_then(|connection| self.stall_ms(connection));
+        let connection = self.shared.connection.as_mut().filter(|connection| !connection.is_dropped);
+        if let Some(connection) = connection.filter(|_| stall_ms.is_some_and(|deadline| deadline <= now_ms)) {
             connection.is_dropped = true;
             self.shared.actions.push(Action::Drop(DropReason::Stalled));
         }
+    }
+
+    /// When a connection is given up on: nothing received for so long while something is unanswered, or, where there
+    /// are other hubs, nothing stored.
+    fn stall_ms(&self, connection: &Connection) -> Option<u64> {
+        let silent_for = if self.is_among_several { STALL_AFTER_AMONG_SEVERAL } else { STALL_AFTER };
+        let waits_since = connection.window.oldest_ms().into_iter().chain(connection.ping_ms).min();
+        let silent = waits_since.map(|since| after(since.max(connection.received_ms), silent_for));
+        let unserved = connection.unserved_since_ms.filter(|_| self.is_among_several);
+        silent.into_iter().chain(unserved.map(|since| after(since, UNSERVED_AFTER))).min()
     }
 
     /// A lane that only another CONNECT can help has waited for long enough.
@@ -186,9 +210,6 @@ impl Core {
     }
 }
 
-/// When a connection is given up on: nothing received for so long while something is unanswered.
-fn stall_ms(connection: &Connection) -> Option<u64> {
-    let waits_since = connection.window.oldest_ms().into_iter().chain(connection.ping_ms).min()?;
-    let stall_after = u64::try_from(STALL_AFTER.as_millis()).unwrap_or(u64::MAX);
-    Some(waits_since.max(connection.received_ms).saturating_add(stall_after))
+fn after(since_ms: u64, wait: Duration) -> u64 {
+    since_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
 }

@@ -28,7 +28,18 @@ pub(super) struct Connection {
     pub named: Vec<TopicName>,
     pub received_ms: u64,
     pub ping_ms: Option<u64>,
+    /// Since when the hub has something that it has neither stored nor refused for good.
+    pub unserved_since_ms: Option<u64>,
     pub is_dropped: bool,
+}
+
+impl Connection {
+    /// Notes what the hub made of a publish.
+    pub fn note_served(&mut self, is_served: bool, now_ms: u64) {
+        if is_served {
+            self.unserved_since_ms = self.window.oldest_ms().map(|_| now_ms);
+        }
+    }
 }
 
 impl Shared {

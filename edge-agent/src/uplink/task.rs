@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{Backoff, Ended};
+use super::backoff::Ended;
 use super::connection::{Connection, Said};
 use super::event::{Action, DropReason, Event};
 use super::machine::{Core, Now};
+use super::route::Route;
 use super::status::UplinkStatus;
 use crate::buffer::{Amendment, Buffer, ReadError, Snapshot, WriteError};
 use crate::config::HubAddress;
@@ -52,6 +53,7 @@ pub struct Uplink {
     clock: Arc<Clock>,
     status: watch::Sender<UplinkStatus>,
     core: Core,
+    route: Route,
     started: Instant,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     /// The hub's clock minus boot time, as the last CONNACK said it; believed only for what has no better time.
@@ -74,6 +76,8 @@ impl Uplink {
     ) -> Self {
         let snapshots = buffer.subscribe();
         let core = Core::new(device.clone(), clock.boot());
+        let core = if config.hubs.len() > 1 { core.among_several() } else { core };
+        let route = Route::new(config.hubs.len(), &device, config.is_lan);
         Self {
             config,
             device,
@@ -81,6 +85,7 @@ impl Uplink {
             clock,
             status,
             core,
+            route,
             started: Instant::now(),
             snapshots,
             hub_offset_ms: None,
@@ -90,9 +95,8 @@ impl Uplink {
     /// Ships until it is asked to stop, and then for a moment longer what is left; ends with an error when the
     /// buffer fails.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), UplinkError> {
-        let mut backoff = Backoff::new(self.config.is_lan);
-        for attempt in 0.. {
-            let hub = self.config.hubs[attempt % self.config.hubs.len()].clone();
+        loop {
+            let hub = self.config.hubs[self.route.hub()].clone();
             self.status.send_modify(|status| status.hub = hub.to_string());
             let began = Instant::now();
             let turn = self.connection(&hub, &shutdown).await?;
@@ -100,15 +104,14 @@ impl Uplink {
             let Turn::Ended(ended, why) = turn else { return Ok(()) };
             self.note_end(ended, why, &hub);
             let lasted = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let wait = backoff.after(ended, lasted, rand::random());
-            if ended == Ended::TakenOver && backoff.is_duplicate_identity() {
+            let wait = self.route.after(ended, lasted, rand::random());
+            if ended == Ended::TakenOver && self.route.is_duplicate_identity() {
                 tracing::error!(device = %self.device, "another agent uses this device's identity");
             }
             if !self.wait(wait, &shutdown).await? {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Waits between connections; false where it is asked to stop. The buffer may fail meanwhile.
@@ -141,7 +144,7 @@ impl Uplink {
         shutdown: &CancellationToken,
     ) -> Result<Turn, UplinkError> {
         let topics = self.topics();
-        let mut connection = Connection::open(hub, &self.device, &topics);
+        let mut connection = Connection::open(hub, &self.device, &topics, self.route.connect_timeout());
         let turn = self.converse(&mut connection, hub, &topics, shutdown).await;
         let events = self.core.handle(self.now(), Event::Disconnected);
         self.perform(events, None).await?;
@@ -177,6 +180,7 @@ impl Uplink {
                 said = connection.next() => match said {
                     Said::Connected { facts, hub_time_ms } => {
                         is_connected = true;
+                        self.route.connected();
                         self.note_connected(hub);
                         self.learn_time(hub, hub_time_ms).await?;
                         Some(Event::Connected { facts, named: topics.to_vec() })
