@@ -1,6 +1,7 @@
 //! What goes into a replica and what comes out of it.
 
 use bytes::Bytes;
+use raft::eraftpb;
 
 use crate::{HardState, LogEntry, Membership, MembershipChange, PeerMessage, ReplicaId, Role};
 
@@ -89,6 +90,22 @@ pub struct SnapshotMark {
     pub index: u64,
     pub term: u64,
     pub membership: Membership,
+}
+
+impl SnapshotMark {
+    pub(crate) fn to_raft(&self) -> eraftpb::Snapshot {
+        let mut snapshot = eraftpb::Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        (metadata.index, metadata.term) = (self.index, self.term);
+        metadata.set_conf_state(self.membership.to_raft());
+        snapshot
+    }
+
+    pub(crate) fn from_raft(snapshot: &eraftpb::Snapshot) -> Self {
+        let metadata = snapshot.get_metadata();
+        let membership = Membership::from_raft(metadata.get_conf_state());
+        Self { index: metadata.index, term: metadata.term, membership }
+    }
 }
 
 /// A committed entry.

@@ -50,6 +50,12 @@ impl PeerMessage {
         eraftpb::Message::parse_from_carllerche_bytes(bytes).map(Self).map_err(|_| DecodePeerMessageError)
     }
 
+    /// The last entry of the snapshot that the message offers, if it offers one.
+    pub fn snapshot_index(&self) -> Option<u64> {
+        let offers = self.0.get_msg_type() == MessageType::MsgSnapshot;
+        offers.then(|| self.0.get_snapshot().get_metadata().index)
+    }
+
     /// The message in compact form, if nothing of it gets lost.
     pub fn as_beat(&self) -> Option<Beat> {
         let response = match self.0.get_msg_type() {

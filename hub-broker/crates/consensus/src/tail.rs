@@ -2,13 +2,18 @@
 //!
 //! Everything that is not applied is here; of what is applied, as many bytes as followers may still want.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
+use crate::{ReplicaId, SnapshotMark};
+
 /// What an entry costs besides its payload.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
+/// A checkpoint that so much was written since is as good as a new one.
+const FRESH_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) struct Tail {
     initial: RaftState,
@@ -16,6 +21,20 @@ pub(crate) struct Tail {
     before: (u64, u64),
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// The newest checkpoint, and which followers it was made for.
+    checkpoint: Option<(SnapshotMark, BTreeSet<ReplicaId>)>,
+    /// Followers that raft-rs wanted a snapshot for when there was none for them.
+    wanted: RefCell<BTreeSet<ReplicaId>>,
+}
+
+/// How much of the log stays in memory although it is applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// The first entry that somebody is known to want.
+    pub wanted_from: Option<u64>,
+    pub wanted_bytes_max: usize,
+    /// What is kept in case somebody wants it.
+    pub idle_bytes_max: usize,
 }
 
 impl Tail {
@@ -33,7 +52,44 @@ impl Tail {
             entries.pop_front();
         }
         let bytes = entries.iter().map(cost).sum();
-        Self { initial: RaftState::new(hard_state, members), before, entries, bytes }
+        Self {
+            initial: RaftState::new(hard_state, members),
+            before,
+            entries,
+            bytes,
+            checkpoint: None,
+            wanted: RefCell::default(),
+        }
+    }
+
+    /// A snapshot takes the place of everything.
+    pub(crate) fn reset(&mut self, index: u64, term: u64) {
+        self.before = (index, term);
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
+    /// From now on followers are sent this, made for those who are named.
+    pub(crate) fn offer(&mut self, mark: SnapshotMark, made_for: BTreeSet<ReplicaId>) {
+        self.checkpoint = Some((mark, made_for));
+    }
+
+    /// The checkpoint is of no use any more.
+    pub(crate) fn withdraw(&mut self) {
+        self.checkpoint = None;
+    }
+
+    pub(crate) fn take_wanted(&mut self) -> BTreeSet<ReplicaId> {
+        std::mem::take(self.wanted.get_mut())
+    }
+
+    /// The first entry that can be read.
+    pub(crate) fn first(&self) -> u64 {
+        self.before.0 + 1
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn last(&self) -> u64 {
@@ -53,18 +109,31 @@ impl Tail {
         truncated.then_some(first)
     }
 
-    /// Drops applied entries, but keeps the last `keep_bytes` of the log.
-    pub(crate) fn compact(&mut self, applied: u64, keep_bytes: usize) {
-        while self.bytes > keep_bytes {
-            match self.entries.front() {
-                Some(entry) if entry.index <= applied => {
-                    self.before = (entry.index, entry.term);
-                    self.bytes -= cost(entry);
-                    self.entries.pop_front();
-                }
-                _ => return,
+    /// Drops applied entries beyond what is to be kept, and entry 1 in any case: a replica without any state can then
+    /// never be led through the log from its beginning.
+    pub(crate) fn compact(&mut self, applied: u64, keep: Keep) {
+        while let Some(entry) = self.entries.front()
+            && entry.index <= applied
+        {
+            let wanted = keep.wanted_from.is_some_and(|from| entry.index >= from);
+            let bytes_max = if wanted { keep.wanted_bytes_max } else { keep.idle_bytes_max };
+            if self.bytes <= bytes_max && entry.index > 1 {
+                return;
             }
+            self.before = (entry.index, entry.term);
+            self.bytes -= cost(entry);
+            self.entries.pop_front();
         }
+    }
+
+    /// A follower can go on from the checkpoint, knows itself to belong to the group by it, and does not fetch what is
+    /// long out of date: a little behind, or made for it.
+    fn suits(&self, mark: &SnapshotMark, made_for: &BTreeSet<ReplicaId>, to: ReplicaId) -> bool {
+        let fresh = || {
+            let since = self.entries.iter().rev().take_while(|entry| entry.index > mark.index);
+            since.map(cost).sum::<usize>() <= FRESH_BYTES_MAX
+        };
+        mark.index >= self.before.0 && mark.membership.contains(to) && (made_for.contains(&to) || fresh())
     }
 
     fn position(&self, index: u64) -> Result<usize> {
@@ -124,7 +193,14 @@ impl Storage for Tail {
         Ok(self.last())
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    fn snapshot(&self, _request_index: u64, to: u64) -> Result<Snapshot> {
+        let to = ReplicaId(to);
+        match &self.checkpoint {
+            Some((mark, made_for)) if self.suits(mark, made_for, to) => Ok(mark.to_raft()),
+            _ => {
+                self.wanted.borrow_mut().insert(to);
+                Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+            }
+        }
     }
 }

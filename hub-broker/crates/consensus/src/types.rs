@@ -1,44 +1,12 @@
 //! The words that a group's log is spoken of in.
 
-use std::fmt;
-
 use bytes::Bytes;
 use raft::eraftpb;
 
-use crate::Membership;
+use crate::{Membership, ReplicaId};
 
-/// A replica of a group: the node that has it in the upper half, a number in the lower one. Handed out once and
-/// never used again; 0 is no replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplicaId(pub u64);
-
-impl ReplicaId {
-    pub const fn new(node: u32, number: u32) -> Self {
-        Self((node as u64) << 32 | number as u64)
-    }
-
-    /// Where it lives; messages find their way by this alone.
-    pub const fn node(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    pub const fn number(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// raft-rs says "nobody" with 0.
-    pub(crate) fn known(id: u64) -> Option<Self> {
-        (id != raft::INVALID_ID).then_some(Self(id))
-    }
-}
-
-impl fmt::Display for ReplicaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.node(), self.number())
-    }
-}
-
-/// One entry of a group's log. `kind` 0 is an ordinary entry; an empty payload is a new leader's first entry.
+/// One entry of a group's log. `kind` 0 is an ordinary entry, an empty payload then a new leader's first entry;
+/// kind 2 is a change of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     pub index: u64,
@@ -51,19 +19,32 @@ impl LogEntry {
     pub(crate) fn from_raft(entry: &eraftpb::Entry) -> Self {
         let kind = match entry.get_entry_type() {
             eraftpb::EntryType::EntryNormal => KIND_NORMAL,
-            eraftpb::EntryType::EntryConfChange => 1,
-            eraftpb::EntryType::EntryConfChangeV2 => 2,
+            eraftpb::EntryType::EntryConfChange => KIND_OLD_CHANGE,
+            eraftpb::EntryType::EntryConfChangeV2 => KIND_CHANGE,
         };
         Self { index: entry.index, term: entry.term, kind, payload: entry.data.clone() }
     }
 
     pub(crate) fn into_raft(self) -> eraftpb::Entry {
-        eraftpb::Entry { index: self.index, term: self.term, data: self.payload, ..Default::default() }
+        let kind = match self.kind {
+            KIND_CHANGE => eraftpb::EntryType::EntryConfChangeV2,
+            _ => eraftpb::EntryType::EntryNormal,
+        };
+        eraftpb::Entry {
+            entry_type: kind,
+            index: self.index,
+            term: self.term,
+            data: self.payload,
+            ..Default::default()
+        }
     }
 }
 
-/// The only kind of entry that this version writes; changes of membership will be the others.
 pub(crate) const KIND_NORMAL: u8 = 0;
+/// raft-rs' older form of a change. Nobody here has ever written one.
+const KIND_OLD_CHANGE: u8 = 1;
+/// raft-rs' `ConfChangeV2`, as protobuf.
+pub(crate) const KIND_CHANGE: u8 = 2;
 
 /// What a replica promised: it must survive everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,6 +70,8 @@ pub struct Restored {
     pub applied_term: u64,
     /// The log after `applied`, without holes. It may begin earlier, for the sake of followers that are behind.
     pub entries: Vec<LogEntry>,
+    /// Who belonged to the group as of `applied`. Empty if the replica still waits for its first snapshot: until it
+    /// has that, it takes nothing else, stands for nothing and votes for nobody.
     pub membership: Membership,
 }
 
@@ -105,8 +88,8 @@ pub enum RestoreError {
     HardStateBehind { log: u64, hard_state: u64 },
     #[error("entry {index} is of kind {kind}, which this version does not know")]
     UnknownKind { index: u64, kind: u8 },
-    #[error("replica {0} does not belong to the group")]
-    NotAMember(ReplicaId),
+    #[error("nobody can belong to a group in this way: {0:?}")]
+    Membership(Membership),
     #[error("configuration: {0}")]
     Config(String),
 }
