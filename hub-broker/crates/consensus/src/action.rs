@@ -132,8 +132,8 @@ pub enum RefusedReason {
     Overwritten,
     /// A snapshot took the place of its entry: it may be part of that or not.
     InDoubt,
-    /// Nothing was written: an earlier change of the membership is not through, or the leader has not applied an
-    /// entry of its own term.
+    /// Nothing was written, but may be later: an earlier change of the membership is not through, the leader has not
+    /// applied an entry of its own term, or a learner that is to vote does not follow the log yet.
     ChangePending,
     /// Nothing was written: the group cannot change in this way, or is so already.
     InvalidChange,

@@ -7,8 +7,8 @@ mod log;
 mod readies;
 mod reads;
 
+use raft::RawNode;
 use raft::eraftpb::{self, MessageType};
-use raft::{RawNode, StateRole};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -26,7 +26,7 @@ use crate::{
 pub struct Replica {
     node: RawNode<Tail>,
     /// Role, term and leader as last reported.
-    reported: (Role, u64, u64),
+    reported: (Role, u64, Option<ReplicaId>),
     /// Ticks of this life.
     now: u64,
     elections: Elections,
@@ -53,7 +53,7 @@ impl Replica {
             .map_err(|error| RestoreError::Config(error.to_string()))?;
         let rng = StdRng::seed_from_u64(config.seed ^ config.id.0.rotate_left(32));
         let mut replica = Self {
-            reported: (Role::Follower, node.raft.term, raft::INVALID_ID),
+            reported: (Role::Follower, node.raft.term, None),
             now: 0,
             elections: Elections::new(rng, config.election_ticks),
             readies: Readies::new(node.raft.term),
@@ -71,9 +71,13 @@ impl Replica {
         Ok(replica)
     }
 
-    /// What this replica takes itself for.
+    /// What this replica takes itself for. It leads once its term is durable: a sole voter that wins without asking
+    /// anybody could still forget the term, and somebody else lead in it.
     pub fn role(&self) -> Role {
-        self.node.raft.state.into()
+        match self.node.raft.state.into() {
+            Role::Leader if self.readies.durable_term() < self.node.raft.term => Role::Candidate,
+            role => role,
+        }
     }
 
     pub fn term(&self) -> u64 {
@@ -82,7 +86,11 @@ impl Replica {
 
     /// The leader of the current term as far as it is known.
     pub fn leader(&self) -> Option<ReplicaId> {
-        ReplicaId::known(self.node.raft.leader_id)
+        let leader = ReplicaId(self.node.raft.leader_id);
+        match leader.0 == self.node.raft.id && !self.is_leader() {
+            true => None,
+            false => ReplicaId::known(leader.0),
+        }
     }
 
     /// Who belongs to the group, by all that is known to be committed.
@@ -102,10 +110,10 @@ impl Replica {
 
     /// How far everyone in the group has come, itself included, by id. Nobody but the leader knows.
     pub fn progress(&self) -> Vec<Progress> {
-        let raft = &self.node.raft;
-        if raft.state != StateRole::Leader {
+        if !self.is_leader() {
             return Vec::new();
         }
+        let raft = &self.node.raft;
         let learners = raft.prs().conf().learners();
         let report = |(id, progress): (&u64, &raft::Progress)| Progress {
             id: ReplicaId(*id),
@@ -208,7 +216,7 @@ impl Replica {
     }
 
     fn is_leader(&self) -> bool {
-        self.node.raft.state == StateRole::Leader
+        self.role() == Role::Leader
     }
 
     /// Why nothing new can get into the log here, if it cannot.
@@ -221,8 +229,7 @@ impl Replica {
     }
 
     fn report_role(&mut self, actions: &mut Vec<Action>) {
-        let raft = &self.node.raft;
-        let now = (Role::from(raft.state), raft.term, raft.leader_id);
+        let now = (self.role(), self.term(), self.leader());
         let before = std::mem::replace(&mut self.reported, now);
         if (now.0, now.1) != (before.0, before.1) {
             self.draw_election_timeout();
@@ -234,6 +241,6 @@ impl Replica {
         if now == before {
             return;
         }
-        actions.push(Action::RoleChanged { role: now.0, term: now.1, leader: ReplicaId::known(now.2) });
+        actions.push(Action::RoleChanged { role: now.0, term: now.1, leader: now.2 });
     }
 }

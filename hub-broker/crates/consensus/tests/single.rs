@@ -31,8 +31,9 @@ fn applies(actions: &[Action]) -> Vec<Committed> {
 fn leading() -> Replica {
     let mut replica = alone(Restored::default()).expect("an empty log");
     let actions = replica.step(Event::Campaign);
-    assert_eq!(replica.role(), Role::Leader);
+    assert_eq!(replica.role(), Role::Candidate, "the term could still be forgotten");
     let first = applies(&replica.step(Event::Persisted { ready: persists(&actions)[0] }));
+    assert_eq!(replica.role(), Role::Leader);
     assert_eq!(first.len(), 1);
     replica.step(Event::Applied { index: 1 });
     replica
@@ -98,7 +99,8 @@ fn proposals_beyond_the_bound_are_refused() {
     };
     let mut replica =
         Replica::new(&config, Restored { membership, ..Default::default() }).expect("an empty log");
-    replica.step(Event::Campaign);
+    let actions = replica.step(Event::Campaign);
+    replica.step(Event::Persisted { ready: persists(&actions)[0] });
     let large = Bytes::from(vec![0; 150]);
     assert!(!persists(&replica.step(Event::Propose { payload: large.clone(), token: 1 })).is_empty());
     let actions = replica.step(Event::Propose { payload: large, token: 2 });

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
-use raft::{Changer, StateRole};
+use raft::{Changer, ProgressState, StateRole};
 
 use super::Replica;
 use crate::{Action, Membership, MembershipChange, RefusedReason, ReplicaId};
@@ -37,15 +37,25 @@ impl Replica {
         if raft.has_pending_conf() || membership.is_joint() || !raft.apply_to_current_term() {
             return Err(RefusedReason::ChangePending);
         }
-        let change = change.to_raft(&membership).ok_or(RefusedReason::InvalidChange)?;
+        let steps = change.to_raft(&membership).ok_or(RefusedReason::InvalidChange)?;
+        if !change.promote.iter().all(|id| self.follows_the_log(*id)) {
+            return Err(RefusedReason::ChangePending);
+        }
         let mut changer = Changer::new(raft.prs());
-        let outcome = match change.enter_joint() {
-            Some(auto_leave) => changer.enter_joint(auto_leave, &change.changes),
-            None => changer.simple(&change.changes),
+        let outcome = match steps.enter_joint() {
+            Some(auto_leave) => changer.enter_joint(auto_leave, &steps.changes),
+            None => changer.simple(&steps.changes),
         };
         outcome.map_err(|_| RefusedReason::InvalidChange)?;
-        let payload = change.write_to_bytes().map_err(|_| RefusedReason::InvalidChange)?;
+        let payload = steps.write_to_bytes().map_err(|_| RefusedReason::InvalidChange)?;
         Ok(Bytes::from(payload))
+    }
+
+    /// A voter that still waits for its snapshot would not even vote: a group of one could not come back from its own
+    /// restart after such a promotion.
+    fn follows_the_log(&self, id: ReplicaId) -> bool {
+        let progress = self.node.raft.prs().get(id.0);
+        progress.is_some_and(|it| it.state == ProgressState::Replicate && it.matched > 0)
     }
 
     /// A committed change takes effect. `None` if it is none after all; every replica comes to the same conclusion.

@@ -65,7 +65,7 @@ impl Replica {
     }
 
     pub(super) fn tick_election(&mut self) {
-        if self.is_leader() || self.may_stand() {
+        if self.node.raft.state == StateRole::Leader || self.may_stand() {
             self.node.tick();
         } else {
             // Time goes on: a lease runs out, and whoever may stand again does so at once.

@@ -38,6 +38,10 @@ impl Readies {
         Self { unwritten: None, outstanding: VecDeque::new(), durable_term }
     }
 
+    pub(super) fn durable_term(&self) -> u64 {
+        self.durable_term
+    }
+
     /// Nothing of the log is still on its way to the disk.
     pub(super) fn log_is_durable(&self) -> bool {
         self.outstanding.iter().all(|outstanding| !outstanding.changes_log)

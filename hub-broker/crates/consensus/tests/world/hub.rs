@@ -45,10 +45,6 @@ impl Hub {
         self.replica.as_ref().map(Replica::role)
     }
 
-    pub fn has_unsynced(&self) -> bool {
-        !self.unsynced.is_empty()
-    }
-
     pub fn go_down(&mut self) {
         self.replica = None;
         self.unsynced.clear();

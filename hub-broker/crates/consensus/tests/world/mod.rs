@@ -46,6 +46,7 @@ pub struct World {
     pub next_token: u64,
     next_number: u32,
     pub tail_bytes_max: usize,
+    pub debug: bool,
 }
 
 /// The id of one of the founders.
@@ -72,6 +73,7 @@ impl World {
             next_token: 0,
             next_number: size + 1,
             tail_bytes_max: 4 * 1024 * 1024,
+            debug: false,
         };
         for id in voters {
             world.hubs.insert(id, Hub::new(Checkpoint::first(world.first_members.clone())));
@@ -127,7 +129,13 @@ impl World {
 
     pub fn step(&mut self, id: ReplicaId, event: Event) {
         let Some(replica) = self.hubs.get_mut(&id).and_then(|hub| hub.replica.as_mut()) else { return };
+        let shown = self.debug.then(|| format!("{event:?}"));
         let actions = replica.step(event);
+        if let Some(shown) = shown {
+            if shown != "Tick" || !actions.is_empty() {
+                eprintln!("DBG {id} {shown}\n     => {actions:?}");
+            }
+        }
         if replica.role() == Role::Leader {
             let (term, leader) = (replica.term(), *self.leaders.entry(replica.term()).or_insert(id));
             assert_eq!(leader, id, "two leaders in term {term}");
