@@ -1,0 +1,387 @@
+//! All connections of this hub: who is there, and which connection counts.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use schemas::NodeId;
+use tokio::{net::TcpStream, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    Change, ChangeHandler, Limits, PeerInfo, SeedState, SeedStatus, Stats,
+    complaints::Complaints,
+    handlers::Handlers,
+    judge::{self, Existing, Me, Side},
+    link::{End, Link},
+    observe::{Figures, Totals},
+    peer::{Peer, State},
+    retained::Retained,
+    seeds::{Seed, Seeds},
+    wire::{Greeting, Hello, Reason, Refusal, Versions},
+};
+
+pub(crate) struct Network {
+    pub me: Me,
+    pub limits: Limits,
+    pub handlers: Handlers,
+    pub complaints: Complaints,
+    pub seeds: Mutex<Seeds>,
+    /// Addresses of hubs that the cluster knows, each with what ends its dialling.
+    pub targets: Mutex<BTreeMap<NodeId, (String, CancellationToken)>>,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    totals: Arc<Totals>,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    retained: Mutex<Retained>,
+    last_link: AtomicU64,
+    /// Only changed by who holds `changing`.
+    cluster: RwLock<Option<Uuid>>,
+    /// Held over every change of a connection or of the cluster, and while the change is told.
+    changing: Mutex<Changing>,
+    /// Ticks after every change.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Changing {
+    handlers: Vec<ChangeHandler>,
+}
+
+impl Changing {
+    fn tell(&self, change: &Change) {
+        self.handlers.iter().for_each(|handler| handler(change.clone()));
+    }
+
+    /// `peer` has a new connection; it was as `before`. One that takes the place of another between the same two
+    /// processes is no news.
+    fn tell_connected(&self, before: &State, peer: &Peer) {
+        let info = peer.info();
+        let is_same = before.hello.session == peer.state().hello.session;
+        if before.is_up && is_same && before.link.is_some() {
+            return;
+        }
+        if before.is_up {
+            self.tell(&Change::Down { node: info.node, gone: !is_same });
+        }
+        tracing::info!(node = %info.node, address = info.address, "connected to a hub");
+        self.tell(&Change::Up(info));
+    }
+}
+
+/// A connection that is not wanted, with the socket to say so.
+pub(crate) struct Refused {
+    pub refusal: Refusal,
+    pub stream: TcpStream,
+}
+
+/// A connection that counts, with the socket that its task owns.
+pub(crate) struct Connection {
+    pub peer: Arc<Peer>,
+    pub link: Arc<Link>,
+    pub stream: Arc<TcpStream>,
+}
+
+impl Network {
+    pub fn new(me: Me, limits: Limits, seeds: &[String]) -> Self {
+        Self {
+            me,
+            limits,
+            handlers: Handlers::default(),
+            complaints: Complaints::default(),
+            seeds: Mutex::new(Seeds::new(seeds)),
+            targets: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            totals: Arc::default(),
+            peers: RwLock::default(),
+            retained: Mutex::default(),
+            last_link: AtomicU64::new(0),
+            cluster: RwLock::default(),
+            changing: Mutex::default(),
+            changed: watch::Sender::new(()),
+        }
+    }
+
+    pub fn cluster(&self) -> Option<Uuid> {
+        *self.cluster.read()
+    }
+
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    pub fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().get(&node).cloned()
+    }
+
+    pub fn link(&self, node: NodeId) -> Option<Arc<Link>> {
+        self.peer(node)?.link()
+    }
+
+    fn peers(&self) -> Vec<(NodeId, Arc<Peer>)> {
+        self.peers.read().iter().map(|(node, peer)| (*node, Arc::clone(peer))).collect()
+    }
+
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.peers().iter().filter_map(|(_, peer)| peer.link()).collect()
+    }
+
+    pub fn known(&self) -> Vec<PeerInfo> {
+        self.peers().iter().map(|(_, peer)| peer.info()).collect()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.totals.stats(self.links().len())
+    }
+
+    /// What this hub says at the beginning of a connection that it dials.
+    pub fn hello(&self) -> Hello {
+        self.me.hello(self.cluster())
+    }
+
+    /// Takes a connection with who said `hello`, or says why not. The winner between two is the same at both ends.
+    pub fn register(&self, hello: Hello, side: &Side, stream: TcpStream) -> Result<Connection, Refused> {
+        let changing = self.changing.lock();
+        let dialler = if *side == Side::Accepted { hello.node } else { self.me.node };
+        let cluster = self.cluster();
+        let peer = match self.admit(cluster, &hello, dialler) {
+            Ok(peer) => peer,
+            Err(refusal) => return Err(Refused { refusal, stream }),
+        };
+        let before = peer.state();
+        let is_joined = cluster.is_some() && cluster == hello.cluster;
+        let stream = Arc::new(stream);
+        let link = self.new_link(&peer, hello, side, dialler, &stream);
+        peer.attach(&link);
+        peer.figures.up();
+        if is_joined {
+            self.join(&link);
+        }
+        changing.tell_connected(&before, &peer);
+        if let Some(old) = before.link {
+            old.close(End::Unwanted("another connection takes its place"));
+        }
+        self.changed.send_replace(());
+        Ok(Connection { peer, link, stream })
+    }
+
+    fn admit(&self, cluster: Option<Uuid>, hello: &Hello, dialler: NodeId) -> Result<Arc<Peer>, Refusal> {
+        if self.stop.is_cancelled() {
+            return Err(self.me.refusal(Reason::Stopping, format!("hub {} is stopping", self.me.node)));
+        }
+        self.me.judge(cluster, hello)?;
+        let link = self.link(hello.node);
+        let existing = link.as_ref().map(|link| Existing { hello: &link.hello, dialler: link.dialler });
+        self.me.judge_existing(existing.as_ref(), hello, dialler)?;
+        Ok(self.peer_or_new(hello))
+    }
+
+    fn new_link(
+        &self,
+        peer: &Peer,
+        hello: Hello,
+        side: &Side,
+        dialler: NodeId,
+        stream: &Arc<TcpStream>,
+    ) -> Arc<Link> {
+        let cluster = self.cluster();
+        let greeting = match side {
+            Side::Accepted => Greeting::Hello(Versions::OWN, self.me.hello(cluster)).encode(),
+            Side::Dialled { .. } => Bytes::new(),
+        };
+        let id = self.last_link.fetch_add(1, Ordering::Relaxed) + 1;
+        let (stream, figures) = (Arc::downgrade(stream), Arc::clone(&peer.figures));
+        let link = Link::new(id, hello, dialler, stream, greeting, self.limits.clone(), figures);
+        if let (Side::Dialled { said: None }, Some(cluster)) = (side, cluster) {
+            link.put(|lanes| lanes.cluster(cluster));
+        }
+        Arc::new(link)
+    }
+
+    fn peer_or_new(&self, hello: &Hello) -> Arc<Peer> {
+        let mut peers = self.peers.write();
+        let peer = peers.entry(hello.node).or_insert_with(|| {
+            let figures = Figures::new(hello.node, Arc::clone(&self.totals));
+            Arc::new(Peer::new(hello.clone(), Arc::new(figures)))
+        });
+        Arc::clone(peer)
+    }
+
+    /// Parcels and notices may flow from now on.
+    fn join(&self, link: &Link) {
+        link.join();
+        let notices = self.retained.lock().of(link.node());
+        link.put(|lanes| notices.into_iter().for_each(|(kind, body)| lanes.notice(kind, body)));
+    }
+
+    /// A connection ended. Whether it is to be found out if its process is gone: then [`Network::down`] is to be
+    /// called with what was found.
+    pub fn ended(&self, peer: &Peer, link: &Link, end: &End) -> bool {
+        let changing = self.changing.lock();
+        link.asked.end();
+        if !peer.detach(link) {
+            return false;
+        }
+        peer.figures.down();
+        tracing::info!(node = %link.node(), reason = %end, "the connection to a hub ended");
+        let is_open = *end == End::Closed && !self.stop.is_cancelled();
+        if !is_open {
+            peer.set_down();
+            changing.tell(&Change::Down { node: link.node(), gone: false });
+        }
+        self.changed.send_replace(());
+        is_open
+    }
+
+    /// What was found out about a process that ended its connection. Means nothing any more when there is a new one.
+    pub fn down(&self, peer: &Peer, link: &Link, gone: bool) {
+        let changing = self.changing.lock();
+        let state = peer.state();
+        let is_same = state.hello.session == link.hello.session;
+        if state.is_up && state.link.is_none() && is_same {
+            peer.set_down();
+            changing.tell(&Change::Down { node: state.hello.node, gone });
+            self.changed.send_replace(());
+        }
+    }
+
+    pub fn on_change(&self, handler: ChangeHandler) {
+        let mut changing = self.changing.lock();
+        for (_, peer) in self.peers() {
+            if peer.link().is_some() {
+                handler(Change::Up(peer.info()));
+            }
+        }
+        changing.handlers.push(handler);
+    }
+
+    /// This hub is part of a cluster from now on. False when it is part of another one already.
+    pub fn set_cluster(&self, cluster: Uuid) -> bool {
+        let changing = self.changing.lock();
+        if let Some(own) = self.cluster() {
+            return own == cluster;
+        }
+        *self.cluster.write() = Some(cluster);
+        for (_, peer) in self.peers() {
+            let state = peer.state();
+            let Some(link) = state.link else { continue };
+            match state.hello.cluster {
+                Some(other) if other != cluster => self.part(&link, cluster, other),
+                theirs => {
+                    link.put(|lanes| lanes.cluster(cluster));
+                    if theirs.is_some() {
+                        self.join(&link);
+                        changing.tell(&Change::Joined(peer.info()));
+                    }
+                }
+            }
+        }
+        self.changed.send_replace(());
+        true
+    }
+
+    /// The peer is part of a cluster from now on.
+    pub fn peer_joined(&self, connection: &Connection, theirs: Uuid) {
+        let changing = self.changing.lock();
+        let (peer, link) = (&connection.peer, &connection.link);
+        if peer.state().link.is_none_or(|current| current.id != link.id) {
+            return;
+        }
+        match self.cluster() {
+            Some(own) if own != theirs => self.part(link, own, theirs),
+            own => {
+                peer.set_cluster(theirs);
+                if own.is_some() {
+                    self.join(link);
+                }
+                changing.tell(&Change::Joined(peer.info()));
+                self.changed.send_replace(());
+            }
+        }
+    }
+
+    /// The hub at the other end turns out to be of another cluster.
+    fn part(&self, link: &Link, own: Uuid, theirs: Uuid) {
+        let text = judge::other_cluster(self.me.node, own, link.node(), theirs);
+        self.complain(&link.hello.address, &text);
+        link.put(|lanes| lanes.goodbye(Reason::OtherCluster, text));
+        link.close(End::Unwanted("it is of another cluster"));
+    }
+
+    /// Ends the connection with `node` and forgets what is known of it.
+    pub fn forget(&self, node: NodeId) {
+        let changing = self.changing.lock();
+        self.retained.lock().forget(node);
+        let Some(peer) = self.peers.write().remove(&node) else { return };
+        let state = peer.state();
+        if let Some(link) = state.link {
+            peer.detach(&link);
+            peer.figures.down();
+            link.close(End::Unwanted("the hub was removed"));
+        }
+        if state.is_up {
+            peer.set_down();
+            changing.tell(&Change::Down { node, gone: false });
+        }
+        self.changed.send_replace(());
+    }
+
+    pub fn notify(&self, to: Option<NodeId>, kind: u8, body: &Bytes) {
+        self.retained.lock().set(to, kind, body.clone());
+        let links = to.map_or_else(|| self.links(), |node| self.link(node).into_iter().collect());
+        for link in links.iter().filter(|link| link.is_joined()) {
+            link.put(|lanes| lanes.notice(kind, body.clone()));
+        }
+    }
+
+    /// Calls `handler` with what connected peers said last.
+    pub fn repeat_notices(&self, kind: u8, handler: &dyn Fn(NodeId, Bytes)) {
+        for (node, peer) in self.peers() {
+            peer.repeat_notice(node, kind, handler);
+        }
+    }
+
+    pub fn dropped(&self, parcels: usize) {
+        self.totals.dropped(parcels);
+    }
+
+    pub fn seeds(&self) -> Vec<SeedStatus> {
+        let state = |seed: &Seed| {
+            let peer = seed.node.and_then(|node| self.peer(node));
+            match peer.map(|peer| peer.info()) {
+                _ if seed.is_this => SeedState::This,
+                Some(info) if info.connected_since.is_some() => SeedState::Connected(info.node, info.cluster),
+                _ => SeedState::Unreachable(seed.problem.clone()),
+            }
+        };
+        let seeds = self.seeds.lock();
+        seeds
+            .iter()
+            .map(|(address, seed)| SeedStatus { address: address.clone(), state: state(seed) })
+            .collect()
+    }
+
+    /// Warns, once, about the hub at `address`.
+    pub fn complain(&self, address: &str, what: &str) {
+        if self.complaints.is_new(address, what) {
+            tracing::warn!(address, "{what}");
+        }
+    }
+
+    /// Closes all connections once what waits is sent, and lets go of the handlers.
+    pub fn close(&self) {
+        self.stop.cancel();
+        self.handlers.clear();
+        self.changing.lock().handlers.clear();
+        self.links().iter().for_each(|link| link.close(End::Unwanted("this hub stops")));
+    }
+}
