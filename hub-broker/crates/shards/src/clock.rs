@@ -68,19 +68,46 @@ impl StampRule {
     }
 }
 
-/// The rule with this machine's clocks.
+/// The rule with this machine's clocks, or with clocks that are given.
 pub(crate) struct Clock {
     rule: Mutex<StampRule>,
+    /// What a simulation has the clocks show; `None` for this machine's.
+    given: Option<Mutex<Reading>>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { rule: Mutex::new(StampRule::new(None, Reading::now())) }
+        Self { rule: Mutex::new(StampRule::new(None, Reading::now())), given: None }
+    }
+
+    /// Clocks that show what they are told, and that nobody vouches for.
+    pub(crate) fn given(reading: Reading) -> Self {
+        Self { rule: Mutex::new(StampRule::new(None, reading)), given: Some(Mutex::new(reading)) }
+    }
+
+    /// Has given clocks show something else.
+    pub(crate) fn give(&self, reading: Reading) {
+        if let Some(given) = &self.given {
+            *given.lock() = reading;
+        }
+    }
+
+    /// Since the machine was started.
+    pub(crate) fn boot_ms(&self) -> i64 {
+        self.reading().boot_ms
+    }
+
+    fn reading(&self) -> Reading {
+        self.given.as_ref().map_or_else(Reading::now, |given| *given.lock())
+    }
+
+    fn is_synchronised(&self) -> bool {
+        self.given.is_none() && Path::new(SYNCHRONISED_FILE).exists()
     }
 
     /// Goes on from the last stamp that was given out.
     pub(crate) fn go_on_from(&self, expected_ms: Option<i64>) {
-        *self.rule.lock() = StampRule::new(expected_ms, Reading::now());
+        *self.rule.lock() = StampRule::new(expected_ms, self.reading());
         self.now_ms();
         if self.is_held() {
             tracing::warn!(
@@ -91,7 +118,7 @@ impl Clock {
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
-        self.rule.lock().read(Reading::now(), || Path::new(SYNCHRONISED_FILE).exists())
+        self.rule.lock().read(self.reading(), || self.is_synchronised())
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -99,7 +126,7 @@ impl Clock {
     }
 
     pub(crate) fn accept(&self) {
-        self.rule.lock().accept(Reading::now());
+        self.rule.lock().accept(self.reading());
     }
 }
 

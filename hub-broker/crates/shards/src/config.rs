@@ -31,7 +31,9 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Bytes of appends that the hub holds unanswered before it answers `Overloaded`. Default 128 MiB.
     pub queued_bytes_max: u64,
-    /// Length of a raft tick. Default 100 ms.
+    /// Bytes that this hub's replicas copy per second, at most, of the snapshots that they need. Default 128 MiB.
+    pub snapshot_rate_bytes_max: u64,
+    /// Length of a raft tick; an election timeout is ten to twenty of them. Default 50 ms.
     pub tick: Duration,
     /// Seed of the election timeouts.
     pub seed: u64,
@@ -52,7 +54,8 @@ impl Config {
             checkpoint_interval: Duration::from_secs(60),
             reserve_bytes: limits::WAL_FILE_BYTES_DEFAULT + limits::RESERVE_MARGIN_BYTES,
             queued_bytes_max: limits::QUEUED_BYTES_MAX_DEFAULT,
-            tick: Duration::from_millis(100),
+            snapshot_rate_bytes_max: limits::SNAPSHOT_RATE_BYTES_MAX_DEFAULT,
+            tick: Duration::from_millis(50),
             seed: u64::from(std::process::id()),
         }
     }

@@ -1,31 +1,32 @@
-//! One raft group on this hub: its replica, its state and everyone who waits for it.
+//! One raft group's replica on this hub: the protocol, the state that it is applied to, and everyone who waits.
+
+mod applying;
+mod lead;
+mod switch;
 
 use std::collections::VecDeque;
 
-use consensus::{Action, Committed, Event, Membership, RefusedReason, Replica, Role};
-use partition_log::LogError;
-use wal::{GroupId, Lsn};
+use consensus::{
+    Action, Committed, Event, HardState, LogEntry, Membership, PeerMessage, RefusedReason, Replica,
+    ReplicaId, Role,
+};
+use schemas::{NodeId, PartitionId};
+use wal::GroupId;
 
-use crate::answer::{Answer, Outcome, Refusal};
-use crate::capture::StateOrigin;
+use crate::ChangeError;
+use crate::answer::Refusal;
+use crate::apply::Applying;
 use crate::clock::Clock;
-use crate::entry::{Command, EntryBuilder, EntryReader, UnknownEntry};
-use crate::limits::{ENTRIES_IN_FLIGHT_MAX, ENTRY_BYTES_TARGET, ENTRY_COMMANDS_MAX};
-use crate::outbox::Outbox;
-use crate::partitions::PartitionSet;
-use crate::{AppliedAt, StateMachine, UnknownCommand};
+use crate::entry::EntryBuilder;
+use crate::faults::Faults;
+use crate::group_state::StateOrigin;
+use crate::incoming::{Held, Incoming};
+use crate::outbox::{Outbox, Wish};
+use crate::waiting::{Pack, Waiting};
 
-/// One command and who waits for its outcome.
-pub(crate) struct Request {
-    pub command: Command,
-    pub answer: Answer,
-}
-
-/// What the group applies to.
-pub(crate) enum Machine {
-    Partitions(PartitionSet),
-    Metadata(Box<dyn StateMachine>),
-}
+pub(crate) use crate::apply::Machine;
+pub(crate) use crate::waiting::Request;
+pub(crate) use lead::ViewKey;
 
 /// Whether a group's replica here applies what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,90 +40,116 @@ pub enum Standing {
 
 pub(crate) struct Group {
     pub(crate) id: GroupId,
+    pub(crate) own: ReplicaId,
     pub(crate) machine: Machine,
-    pub(crate) membership: Membership,
-    /// What the next checkpoint says of itself.
     pub(crate) origin: StateOrigin,
+    /// As of the applied index.
+    pub(crate) membership: Membership,
     /// Index and term of the last applied entry.
     pub(crate) applied: (u64, u64),
     /// The stamp of the last entry applied or proposed: the next is not below it.
     pub(crate) last_stamp_ms: i64,
+    /// Partitions of which a compaction is under way; its outcome fits no other state.
+    pub(crate) compacting: Vec<PartitionId>,
     /// Something was applied since the last capture.
     pub(crate) changed: bool,
     pub(crate) standing: Standing,
+    pub(crate) faults: Faults,
     replica: Replica,
-    queue: VecDeque<Request>,
-    proposals: VecDeque<Proposal>,
-    next_token: u64,
+    waiting: Waiting,
+    incoming: Incoming,
+    /// A checkpoint for followers is being made.
+    making_snapshot: bool,
+    /// The disk does not answer: the replica takes part in nothing.
+    suspended: bool,
+    /// Replicas that have, or are about to have, everything that is committed; only the leader knows.
+    in_sync: Vec<ReplicaId>,
+    /// Counts changes of the membership and of `in_sync`.
+    news: u64,
     committed: VecDeque<Committed>,
     applying: Option<Applying>,
-}
-
-/// An entry on its way through the log, and who waits for its commands, in their order.
-struct Proposal {
-    token: u64,
-    answers: Vec<Answer>,
-}
-
-/// An entry that is being applied, as far as it has come.
-struct Applying {
-    at: AppliedAt,
-    token: Option<u64>,
-    /// `None` for a new leader's first entry.
-    commands: Option<EntryReader>,
-    current: Option<Command>,
-    outcomes: Vec<Outcome>,
-}
-
-enum ApplyError {
-    NoSpace(LogError),
-    Unknown(UnknownEntry),
+    /// The last entry that was handed out to be applied.
+    handed_out: u64,
+    /// The term in which this replica leads, 0 while it does not.
+    led_term: u64,
+    /// What expires goes by it, if that fault is switched on.
+    pub(crate) local_ms: Option<i64>,
 }
 
 impl Group {
-    pub(crate) fn new(id: GroupId, replica: Replica, machine: Machine, membership: Membership) -> Self {
+    pub(crate) fn new(id: GroupId, own: ReplicaId, replica: Replica, machine: Machine) -> Self {
         Self {
             id,
+            own,
             machine,
-            membership,
-            origin: StateOrigin { replica_number: 1, generation: 0, void_entries_through: Lsn(0) },
+            origin: StateOrigin::first(own.number()),
+            membership: replica.membership(),
             applied: (0, 0),
             last_stamp_ms: i64::MIN,
+            compacting: Vec::new(),
             changed: false,
             standing: Standing::Running,
+            faults: Faults::default(),
             replica,
-            queue: VecDeque::new(),
-            proposals: VecDeque::new(),
-            next_token: 0,
+            waiting: Waiting::default(),
+            incoming: Incoming::default(),
+            making_snapshot: false,
+            suspended: false,
+            in_sync: Vec::new(),
+            news: 0,
             committed: VecDeque::new(),
             applying: None,
+            handed_out: 0,
+            led_term: 0,
+            local_ms: None,
         }
     }
 
     /// Leads, and has applied an entry of its own term: only then does it know everything that was acknowledged.
     pub(crate) fn is_serving(&self) -> bool {
-        self.replica.role() == Role::Leader && self.applied.1 == self.replica.term()
+        let knows = self.applied.1 == self.replica.term() || self.faults.serve_before_own_term;
+        self.leads() && knows
     }
 
-    /// Nothing is between entries: the state is exactly that of `applied`.
+    pub(crate) fn leads(&self) -> bool {
+        self.replica.role() == Role::Leader
+    }
+
+    /// This replica is the whole group.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.membership.replicas() == [self.own]
+    }
+
+    /// The state is exactly that of `applied`, and there is one.
     pub(crate) fn is_between_entries(&self) -> bool {
-        self.applying.is_none()
+        self.applying.is_none() && !self.incoming.is_switching() && !self.membership.is_empty()
     }
 
     /// The last known commit index, which is never below `applied`.
     pub(crate) fn commit(&self) -> u64 {
-        self.replica.hard_state().commit
+        self.replica.commit().max(self.applied.0)
+    }
+
+    /// What the replica has promised.
+    pub(crate) fn hard_state(&self) -> wal::HardState {
+        let HardState { term, vote, commit } = self.replica.hard_state();
+        wal::HardState { term, vote, commit }
+    }
+
+    /// A snapshot is being switched in: what the replica is told meanwhile is lost.
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.incoming.is_switching()
     }
 
     pub(crate) fn has_proposals(&self) -> bool {
-        !self.proposals.is_empty()
+        self.waiting.has_proposals()
     }
 
     /// Takes a request in; it is proposed with the next [`Group::propose_waiting`].
     pub(crate) fn enqueue(&mut self, request: Request) {
         match self.refusal() {
             Some(refusal) => request.answer.refuse(refusal),
-            None => self.queue.push_back(request),
+            None => self.waiting.enqueue(request),
         }
     }
 
@@ -130,18 +157,28 @@ impl Group {
         match self.standing {
             Standing::Stopped => Some(Refusal::Stopped),
             Standing::Paused => Some(Refusal::NoSpace),
-            Standing::Running if self.replica.role() != Role::Leader => {
-                Some(Refusal::NotLeader { leader: None })
-            }
+            Standing::Running if !self.leads() => Some(self.not_leader()),
             Standing::Running => None,
         }
     }
 
+    pub(crate) fn not_leader(&self) -> Refusal {
+        Refusal::NotLeader { leader: self.leader_node() }
+    }
+
+    /// The hub that leads, unless it is this one.
+    pub(crate) fn leader_node(&self) -> Option<NodeId> {
+        node(self.replica.leader().filter(|leader| *leader != self.own))
+    }
+
     /// Refuses what was not proposed yet.
     pub(crate) fn refuse_queue(&mut self, refusal: Refusal) {
-        for request in self.queue.drain(..) {
-            request.answer.refuse(refusal);
-        }
+        self.waiting.refuse_queue(refusal);
+    }
+
+    /// Refuses everyone who waits, whatever may become of what is in the log.
+    pub(crate) fn refuse_all(&mut self, refusal: Refusal) {
+        self.waiting.refuse_all(refusal);
     }
 
     /// Feeds the replica and does what it says.
@@ -156,219 +193,119 @@ impl Group {
                 tracing::warn!(group = %self.id, after = before, %error, "the shard waits for room");
             }
             if self.applied.0 > before {
-                event = Some(Event::Applied { index: self.applied.0 });
+                event = Some(self.applied_event());
             }
         }
+        self.waiting.answer_reads(self.applied.0, self.replica.term());
+    }
+
+    /// What is applied, as far as the protocol may hear of it: what was applied before its time it may not.
+    fn applied_event(&self) -> Event {
+        Event::Applied { index: self.applied.0.min(self.replica.commit()) }
     }
 
     fn perform(&mut self, action: Action, outbox: &mut Outbox) {
         match action {
-            Action::Persist { ready, hard_state, truncate_from, entries, .. } => {
-                let term = self.replica.term();
-                outbox.persist(self.id, ready, term, hard_state, truncate_from, entries);
+            Action::Persist { ready, hard_state, snapshot: None, truncate_from, entries } => {
+                self.persist(ready, hard_state, truncate_from, entries, outbox);
             }
-            Action::Apply(entries) => self.committed.extend(entries),
-            Action::Refused { token, reason } => self.refuse_proposal(token, reason),
-            Action::RoleChanged { role, term, .. } => {
-                tracing::debug!(group = %self.id, ?role, term, "role changed");
+            Action::Persist { ready, snapshot: Some(mark), entries, .. } => {
+                self.begin_switch(ready, mark, entries, outbox);
             }
-            action @ (Action::ReadReady { .. }
-            | Action::ReadRefused { .. }
-            | Action::WantSnapshot { .. }
-            | Action::NeedSnapshot { .. }) => {
-                tracing::trace!(group = %self.id, ?action, "nobody asked for it");
+            Action::Apply(entries) => self.hand_out(entries),
+            Action::Refused { token, reason } => self.refused(token, reason),
+            Action::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
+            Action::Send(message) => self.send(&message, outbox),
+            Action::ReadReady { token, index } => self.waiting.read_confirmed(token, index),
+            Action::ReadRefused { token } => self.read_refused(token),
+            Action::WantSnapshot { from, index, term, message } => {
+                self.want_snapshot(from, (index, term), message, outbox);
             }
-            Action::Send(message) => {
-                tracing::trace!(group = %self.id, to = %message.to(), "no transport to other hubs");
+            Action::NeedSnapshot { .. } => {
+                if !std::mem::replace(&mut self.making_snapshot, true) {
+                    outbox.wishes.push(Wish::Checkpoint { group: self.id });
+                }
             }
         }
     }
 
-    fn refuse_proposal(&mut self, token: u64, reason: RefusedReason) {
-        let refusal = match reason {
-            RefusedReason::Full => Refusal::Overloaded,
-            RefusedReason::ChangePending | RefusedReason::InvalidChange => Refusal::Overloaded,
-            RefusedReason::NotLeader { .. } | RefusedReason::Overwritten | RefusedReason::InDoubt => {
-                Refusal::NotLeader { leader: None }
-            }
-        };
-        if let Some(position) = self.proposals.iter().position(|proposal| proposal.token == token) {
-            let answers =
-                self.proposals.remove(position).map(|proposal| proposal.answers).unwrap_or_default();
-            answers.into_iter().for_each(|answer| answer.refuse(refusal));
+    fn persist(
+        &mut self,
+        ready: u64,
+        hard_state: Option<HardState>,
+        truncate_from: Option<u64>,
+        entries: Vec<LogEntry>,
+        outbox: &mut Outbox,
+    ) {
+        if self.faults.apply_before_commit && self.leads() {
+            self.hand_out_early(&entries);
         }
+        match &mut self.incoming {
+            Incoming::Switching { after, .. } => {
+                after.held.push(Held { ready, hard_state, truncate_from, entries });
+            }
+            _ => outbox.persist(self.id, ready, self.replica.term(), hard_state, truncate_from, entries),
+        }
+    }
+
+    fn send(&self, message: &PeerMessage, outbox: &mut Outbox) {
+        outbox.send(self.id, message);
+        if let Some(index) = message.snapshot_index() {
+            outbox.wishes.push(Wish::Offered { group: self.id, index, to: message.to() });
+        }
+    }
+
+    fn role_changed(&mut self, role: Role, term: u64, leader: Option<ReplicaId>) {
+        tracing::debug!(group = %self.id, own = %self.own, ?role, term, ?leader, "role changed");
+        let led_term = if role == Role::Leader { term } else { 0 };
+        if self.led_term != 0 && self.led_term != led_term {
+            let leader = node(leader.filter(|leader| *leader != self.own));
+            self.waiting.refuse_all(Refusal::NotLeader { leader });
+        }
+        self.led_term = led_term;
+        self.count_in_sync();
+    }
+
+    fn refused(&mut self, token: u64, reason: RefusedReason) {
+        let (refusal, change) = match reason {
+            RefusedReason::Full => (Refusal::Overloaded, ChangeError::Pending),
+            RefusedReason::NotLeader { leader } => {
+                let leader = node(leader.filter(|leader| *leader != self.own));
+                (Refusal::NotLeader { leader }, ChangeError::NotLeader { leader })
+            }
+            RefusedReason::Overwritten | RefusedReason::InDoubt => {
+                (Refusal::NotLeader { leader: None }, ChangeError::Lost)
+            }
+            RefusedReason::ChangePending => (Refusal::Overloaded, ChangeError::Pending),
+            RefusedReason::InvalidChange => (Refusal::Overloaded, ChangeError::Invalid),
+        };
+        self.waiting.refused(token, refusal, change);
     }
 
     /// Packs what waits into entries, as many as may be in flight.
     pub(crate) fn propose_waiting(&mut self, clock: &Clock, outbox: &mut Outbox) {
         if let Some(refusal) = self.refusal() {
-            return self.refuse_queue(refusal);
+            return self.waiting.refuse_queue(refusal);
         }
-        while !self.queue.is_empty() && self.proposals.len() < ENTRIES_IN_FLIGHT_MAX && self.is_serving() {
-            let (count, bytes) = self.next_entry();
+        // While the lead is being handed over the protocol takes nothing; the next leader's hub is asked then.
+        while self.is_serving()
+            && self.replica.transferring_to().is_none()
+            && let Some(Pack { requests, bytes }) = self.waiting.pack(self.replica.term())
+        {
             self.last_stamp_ms = self.last_stamp_ms.max(clock.now_ms());
             let mut entry = EntryBuilder::new(self.last_stamp_ms, bytes);
-            let mut answers = Vec::with_capacity(count);
-            for request in self.queue.drain(..count) {
+            let mut answers = Vec::with_capacity(requests.len());
+            for request in requests {
                 entry.push(&request.command);
                 answers.push(request.answer);
             }
-            self.next_token += 1;
-            let token = self.next_token;
-            self.proposals.push_back(Proposal { token, answers });
+            let token = self.waiting.token();
+            self.waiting.proposed(token, answers);
             self.step(Event::Propose { payload: entry.finish(), token }, outbox);
         }
     }
-
-    /// How many waiting commands the next entry takes, and the room they need.
-    fn next_entry(&self) -> (usize, usize) {
-        let (mut count, mut bytes) = (0, 0);
-        for request in self.queue.iter().take(ENTRY_COMMANDS_MAX) {
-            let more = request.command.bytes();
-            if count > 0 && bytes + more > ENTRY_BYTES_TARGET {
-                break;
-            }
-            count += 1;
-            bytes += more;
-        }
-        (count, bytes)
-    }
-
-    /// Tries an entry again that could not be applied for want of room.
-    pub(crate) fn resume(&mut self, outbox: &mut Outbox) {
-        if self.standing != Standing::Paused {
-            return;
-        }
-        self.standing = Standing::Running;
-        self.apply_committed();
-        if self.standing == Standing::Running {
-            tracing::info!(group = %self.id, "the shard goes on: there is room again");
-            let index = self.applied.0;
-            self.step(Event::Applied { index }, outbox);
-        }
-    }
-
-    /// Returns what it had to pause for, if it had to.
-    fn apply_committed(&mut self) -> Option<LogError> {
-        while self.standing == Standing::Running {
-            let mut applying = self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))?;
-            let applied = match &mut applying {
-                Ok(applying) => self.machine.apply(applying),
-                Err(error) => Err(ApplyError::Unknown(*error)),
-            };
-            match (applied, applying) {
-                (Ok(()), Ok(applying)) => self.finish(applying),
-                (Err(ApplyError::NoSpace(error)), Ok(applying)) => {
-                    self.pause(applying);
-                    return Some(error);
-                }
-                (Err(ApplyError::Unknown(error)), _) | (Ok(()) | Err(ApplyError::NoSpace(_)), Err(error)) => {
-                    self.stop(error);
-                }
-            }
-        }
-        None
-    }
-
-    fn begin_next(&mut self) -> Option<Result<Applying, UnknownEntry>> {
-        let entry = self.committed.pop_front()?;
-        let commands = match entry.payload.is_empty() {
-            true => None,
-            false => match EntryReader::new(entry.payload) {
-                Ok(commands) => Some(commands),
-                Err(error) => return Some(Err(error)),
-            },
-        };
-        let stamp_ms = commands.as_ref().map_or(self.last_stamp_ms, EntryReader::stamp_ms);
-        Some(Ok(Applying {
-            at: AppliedAt { index: entry.index, term: entry.term, stamp_ms },
-            token: entry.token,
-            commands,
-            current: None,
-            outcomes: Vec::new(),
-        }))
-    }
-
-    /// The entry has taken effect: says so to those who wait.
-    fn finish(&mut self, applying: Applying) {
-        self.applied = (applying.at.index, applying.at.term);
-        self.last_stamp_ms = self.last_stamp_ms.max(applying.at.stamp_ms);
-        self.changed = true;
-        let Some(token) = applying.token else { return };
-        if self.proposals.front().is_some_and(|proposal| proposal.token == token)
-            && let Some(proposal) = self.proposals.pop_front()
-        {
-            for (answer, outcome) in proposal.answers.into_iter().zip(applying.outcomes) {
-                answer.outcome(outcome);
-            }
-        }
-    }
-
-    fn pause(&mut self, applying: Applying) {
-        self.applying = Some(applying);
-        self.standing = Standing::Paused;
-    }
-
-    fn stop(&mut self, error: UnknownEntry) {
-        tracing::error!(group = %self.id, after = self.applied.0, %error, "the shard is stopped by an entry");
-        self.standing = Standing::Stopped;
-        self.refuse_queue(Refusal::Stopped);
-        for answer in self.proposals.drain(..).flat_map(|proposal| proposal.answers) {
-            answer.refuse(Refusal::Stopped);
-        }
-    }
 }
 
-impl Machine {
-    /// Applies the rest of an entry.
-    fn apply(&mut self, applying: &mut Applying) -> Result<(), ApplyError> {
-        let Some(commands) = &mut applying.commands else {
-            return self.begin_term(applying.at.term);
-        };
-        loop {
-            if applying.current.is_none() {
-                applying.current = commands.next().map_err(ApplyError::Unknown)?;
-            }
-            let Some(command) = &applying.current else { break };
-            let outcome = match self {
-                Self::Partitions(partitions) => partitions.apply(applying.at, command).map_err(no_space)?,
-                Self::Metadata(machine) => apply_metadata(machine.as_mut(), applying.at, command)?,
-            };
-            applying.outcomes.push(outcome);
-            applying.current = None;
-        }
-        match self {
-            Self::Partitions(partitions) => partitions.publish().map_err(no_space),
-            Self::Metadata(_) => Ok(()),
-        }
-    }
-
-    fn begin_term(&mut self, term: u64) -> Result<(), ApplyError> {
-        match self {
-            Self::Partitions(partitions) => partitions.begin_epoch(term).map_err(no_space),
-            Self::Metadata(_) => Ok(()),
-        }
-    }
-}
-
-fn apply_metadata(
-    machine: &mut dyn StateMachine,
-    at: AppliedAt,
-    command: &Command,
-) -> Result<Outcome, ApplyError> {
-    let Command::Metadata(command) = command else {
-        return Ok(Outcome::UnknownPartition);
-    };
-    match machine.apply(at, command) {
-        Ok(answer) => Ok(Outcome::Answered(answer)),
-        Err(UnknownCommand(version)) => Err(ApplyError::Unknown(UnknownEntry::Version(version))),
-    }
-}
-
-/// Anything but want of room ends the process: nobody knows any more what the segments hold.
-fn no_space(error: LogError) -> ApplyError {
-    match error {
-        LogError::NoSpace { .. } => ApplyError::NoSpace(error),
-        error => crate::fail::stop("a partition's log failed", &error),
-    }
+fn node(replica: Option<ReplicaId>) -> Option<NodeId> {
+    replica.map(|replica| NodeId(replica.node()))
 }

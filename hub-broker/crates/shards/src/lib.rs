@@ -8,20 +8,29 @@
 //! waits for a shard; no segment holds anything that is not committed; nothing here knows Kafka's or MQTT's wire.
 
 mod answer;
+mod apply;
+mod around;
 mod capture;
 mod checkpointer;
 mod clock;
 mod cluster_file;
 mod config;
+mod core;
 mod data_dir;
+mod doors;
 mod entry;
 mod error;
 mod executor;
 mod fail;
+mod faults;
+mod forward;
+mod gossip;
 mod group;
 mod group_state;
 mod handle;
+mod inbound;
 mod inbox;
+mod incoming;
 mod leaders;
 pub mod limits;
 mod machine;
@@ -31,16 +40,21 @@ mod order;
 mod outbox;
 mod partitions;
 mod readers;
+mod recovery;
+mod registrar;
 mod replicas;
 mod request;
 mod salvage;
 mod shared;
+#[doc(hidden)]
+pub mod simulation;
 mod snapshot;
 mod space;
 mod start;
 mod status;
 mod stored_group;
 mod text_file;
+mod waiting;
 
 pub use cluster_file::ClusterFile;
 pub use config::{Config, SyncMode};

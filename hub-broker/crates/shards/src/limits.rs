@@ -36,11 +36,59 @@ pub const READ_FILES_MAX: usize = 512;
 pub const READ_FILES_SHARE: usize = 16;
 /// A write to the WAL that takes longer than this ends the process.
 pub const WAL_STALL_MAX: Duration = Duration::from_secs(30);
+/// A hub that stops hands over what it leads for this long at most.
+pub const HAND_OVER_MAX: Duration = Duration::from_secs(3);
+/// What is forwarded waits this long for a leader, and for its answer.
+pub const FORWARD_MAX: Duration = Duration::from_secs(5);
+/// Once another hub is known to lead, the answer of the one that was asked is waited for no longer than this.
+pub const SUPERSEDED_MAX: Duration = Duration::from_millis(250);
+/// Batches that are forwarded together: a request is closed when it holds this much.
+pub const FORWARD_BYTES_TARGET: usize = 1024 * 1024;
+/// Batches in one forwarded request.
+pub const FORWARD_COUNT_MAX: usize = 4096;
+/// Bytes of messages from other replicas that wait for an executor; more are dropped, and raft sends them again.
+pub const PARCEL_BYTES_MAX: u64 = 128 * MIB;
+/// Leaders tell everyone what they lead at least this often.
+pub const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+/// Ticks of an election timeout; a follower stands for election after one to two of these.
+pub const ELECTION_TICKS: u32 = 10;
+/// Ticks between two heartbeats.
+pub const HEARTBEAT_TICKS: u32 = 2;
+/// Ticks between two looks at which replicas keep up.
+pub const IN_SYNC_TICKS: u64 = 4;
+/// A hub that stops waits for so many ticks for what is in flight: it may be that no majority is there to commit it.
+pub const DRAIN_TICKS_MAX: u32 = 60;
+/// Bytes of a snapshot that one request reads.
+pub const SNAPSHOT_READ_BYTES_MAX: u32 = 1024 * 1024;
+/// Bytes of the states of one snapshot, without its segments.
+pub const SNAPSHOT_STATE_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Copies of snapshots that a hub serves at once.
+pub const SNAPSHOT_SESSIONS_MAX: usize = 64;
+/// Snapshots that a hub copies at once.
+pub const SNAPSHOT_FETCHES_MAX: usize = 2;
+/// A snapshot that nobody reads any more is kept this long.
+pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// A copy is given up when the other hub has not answered for so long.
+pub const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(45);
+/// An answer about a snapshot is waited for this long: the checksum of a whole segment takes a while.
+pub const SNAPSHOT_ANSWER_MAX: Duration = Duration::from_secs(20);
+/// Pause before a request about a snapshot is sent again.
+pub const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
+/// Snapshots are copied at least so fast, in bytes per second, whatever the write-ahead log says.
+pub const SNAPSHOT_RATE_BYTES_MIN: u64 = 4 * MIB;
+/// And at most so fast, unless told.
+pub const SNAPSHOT_RATE_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.
 pub const CLOCK_JUMP_MS_MAX: i64 = 3_600_000;
 
+const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
 const _: () = assert!(QUEUED_BYTES_MAX_DEFAULT > 2 * BATCH_BYTES_MAX as u64);
 const _: () = assert!(ENTRY_BYTES_TARGET <= BATCH_BYTES_MAX);
 const _: () = assert!(METADATA_COMMAND_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + FORWARD_BYTES_TARGET < peers::REQUEST_BYTES_MAX);
+const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
+const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
+const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
+const _: () = assert!(SNAPSHOT_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);

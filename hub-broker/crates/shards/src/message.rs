@@ -2,16 +2,18 @@
 
 use std::sync::mpsc::SyncSender;
 
-use consensus::{PeerMessage, ReplicaId};
+use consensus::{MembershipChange, PeerMessage, ReplicaId, SnapshotMark};
 use partition_log::{CompactOptions, Compacted, Compaction};
-use schemas::{NodeId, PartitionId, Term};
+use schemas::{NodeId, PartitionId};
 use tokio::sync::oneshot;
 use wal::{GroupId, Lsn};
 
 use crate::answer::{Permit, RetainDone};
 use crate::capture::Captured;
 use crate::group::Request;
-use crate::{ChangeError, CommandError, GroupStatus, ReadIndexError, Retention};
+use crate::snapshot::{Arrived, FetchError, Wanted};
+use crate::waiting::{ChangeReply, ReadReply};
+use crate::{CommandError, GroupStatus, Retention};
 
 /// What an executor is told. `slot` is the group's place on it.
 pub(crate) enum Message {
@@ -26,15 +28,14 @@ pub(crate) enum Message {
         done: RetainDone,
         permit: Permit,
     },
-    /// The readies' frames are durable; the last of them is `lsn`.
-    Persisted {
-        readies: Vec<(GroupId, u64)>,
-        lsn: Lsn,
-    },
+    /// The readies' frames are durable.
+    Persisted(Vec<(GroupId, u64)>),
     /// A replica of another hub said something to the one here.
     Peer {
         slot: usize,
         message: PeerMessage,
+        /// Room among the messages that wait, until this one is handled.
+        permit: Permit,
     },
     /// The process of that hub is gone: whoever was led by it need not wait for a lease to end.
     LeaderGone {
@@ -44,22 +45,69 @@ pub(crate) enum Message {
     Status {
         reply: oneshot::Sender<Vec<GroupStatus>>,
     },
+    ChangeMembership {
+        slot: usize,
+        change: MembershipChange,
+        reply: ChangeReply,
+    },
     Transfer {
         slot: usize,
         to: ReplicaId,
-        reply: oneshot::Sender<Result<(), ChangeError>>,
+        reply: ChangeReply,
     },
     /// Answered with the term in which this replica leads, once a majority has confirmed that and everything
     /// committed until now is applied.
     ReadIndex {
         slot: usize,
-        reply: oneshot::Sender<Result<Term, ReadIndexError>>,
+        reply: ReadReply,
     },
-    /// The replica of this number, if it is the current one or none newer is, is to be given up.
+    /// The replica of this number is no more in the group, and is to be given up; answered when it is gone.
     Destroy {
         slot: usize,
         number: u32,
         reply: oneshot::Sender<()>,
+    },
+    /// Damage was found in what the replica has stored.
+    Damaged {
+        slot: usize,
+    },
+    /// It is written down that this hub has the replica.
+    Begun {
+        slot: usize,
+        number: u32,
+        done: bool,
+    },
+    /// It is written down that the replica is no more, and nothing of it is left.
+    GivenUp {
+        slot: usize,
+        number: u32,
+        done: bool,
+    },
+    /// The group's barrier is durable.
+    Barrier {
+        slot: usize,
+        lsn: Lsn,
+    },
+    /// The checkpoint for followers was made, or could not be.
+    Checkpointed {
+        slot: usize,
+        made: Option<SnapshotMark>,
+    },
+    /// A follower has copied the snapshot, or will not.
+    SnapshotSent {
+        slot: usize,
+        to: ReplicaId,
+        ok: bool,
+    },
+    SnapshotArrived {
+        slot: usize,
+        wanted: Wanted,
+        outcome: Box<Result<Arrived, FetchError>>,
+    },
+    /// The switch to the snapshot is durable.
+    SnapshotInstalled {
+        slot: usize,
+        arrived: Box<Arrived>,
     },
     /// Leave the lead of every group to its most caught-up voter; answered when none is led here that could go.
     HandOver(SyncSender<()>),

@@ -18,7 +18,7 @@ use crate::replicas::Replicas;
 use crate::space::Space;
 
 pub(crate) struct Shared {
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     pub space: Space,
     pub readers: Readers,
     pub queued_bytes: Arc<AtomicU64>,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     /// The other hubs.
     pub peers: Peers,
     /// Which replicas this hub has.
-    pub replicas: Replicas,
+    pub replicas: Arc<Replicas>,
     /// Who leads which group.
     pub leaders: Leaders,
 }

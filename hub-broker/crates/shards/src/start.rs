@@ -1,43 +1,42 @@
 //! From a data directory to running groups.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use checkpoint::{Loaded, Store};
-use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
-use partition_log::{FileCache, PartitionLog, PartitionState};
+use checkpoint::Loaded;
+use partition_log::FileCache;
 use peers::Peers;
 use rustix::process::{Resource, getrlimit};
-use schemas::PartitionId;
-use wal::{GroupId, GroupLog, SyncMode, Wal};
+use wal::{GroupId, Lsn, SyncMode, Wal};
 
-use crate::capture::{GroupState, StateOrigin, key_partition, metadata_key};
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
+use crate::core::{Core, Surroundings};
 use crate::data_dir::DataDir;
 use crate::entry::APPEND_OVERHEAD_BYTES;
 use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
-use crate::group::{Group, Machine};
+use crate::faults::Faults;
+use crate::group_state::GroupState;
 use crate::inbox::Inbox;
 use crate::leaders::Leaders;
 use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
 use crate::order::Order;
-use crate::partitions::{PartitionSet, generation_directory, named_directories};
+use crate::partitions::named_directories;
 use crate::readers::Readers;
+use crate::recovery::{Found, Ground};
+use crate::registrar::{Record, Registrar};
 use crate::replicas::Replicas;
 use crate::shared::Shared;
+use crate::snapshot::{self, Notice, Snapshots};
 use crate::space::Space;
 use crate::stored_group::StoredGroup;
 use crate::{Config, StartError, StateMachine};
-
-/// The one replica of every group of a single hub.
-const ALONE: ReplicaId = ReplicaId(1);
 
 /// Everything that runs.
 pub(crate) struct Running {
@@ -46,24 +45,32 @@ pub(crate) struct Running {
     pub inboxes: Vec<Inbox<Message>>,
     pub executors: Vec<JoinHandle<()>>,
     pub checkpointer: Option<JoinHandle<()>>,
+    pub registrar: Option<JoinHandle<()>>,
+    pub snapshots: Snapshots,
     pub wal: Wal,
 }
 
-/// What was found of one group, before it runs.
-struct Found {
-    id: GroupId,
-    loaded: Option<Loaded>,
-    log: GroupLog,
-    machine: Option<Box<dyn StateMachine>>,
+/// What was found in the data directory.
+pub(crate) struct Opened {
+    pub stores: Vec<StoredGroup>,
+    pub found: Vec<Found>,
+    pub wal: Wal,
 }
 
-/// What every executor needs to make its groups.
+/// Where the shards live, and with whom.
+struct Home {
+    dir: DataDir,
+    peers: Peers,
+    replicas: Arc<Replicas>,
+    founder: bool,
+}
+
+/// What every executor is made with.
 #[derive(Clone)]
-struct Ground {
-    log: PathBuf,
-    files: FileCache,
-    readers: Readers,
-    seed: u64,
+struct Parts {
+    ground: Ground,
+    snapshots: Snapshots,
+    records: Sender<Record>,
 }
 
 pub(crate) fn start(
@@ -74,27 +81,23 @@ pub(crate) fn start(
 ) -> Result<Running, StartError> {
     check(config)?;
     let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
-    let replicas = dir.replicas(&cluster)?;
-    let (stores, loaded) = open_checkpoints(&dir, u32::from(config.shard_count) + 1)?;
-    let (wal, mut recovered) = Wal::open(wal_config(config, &dir, &loaded))?;
-    remove_unnamed_partitions(&dir, &loaded)?;
+    let replicas = Arc::new(dir.replicas(&cluster)?);
+    let (stores, loaded) = open_checkpoints(&dir, &replicas, u32::from(config.shard_count) + 1)?;
+    let (wal, mut recovered) = Wal::open(wal_config(config, &dir, &replicas, &loaded))?;
+    remove_unnamed_partitions(&dir.log(), &loaded)?;
     let mut machine = Some(metadata);
     let mut found: Vec<Found> = Vec::new();
     for (group, loaded) in (0..).zip(loaded) {
         let log = recovered.groups.remove(&GroupId(group)).unwrap_or_default();
-        found.push(Found { id: GroupId(group), loaded, log, machine: machine.take() });
+        let current = replicas.get(group).current;
+        let (id, machine) = (GroupId(group), machine.take());
+        found.push(Found { id, current, loaded, log, machine, membership: None });
     }
     if let Some(unknown) = recovered.groups.keys().next() {
         return Err(StartError::UnknownGroup { group: unknown.0 });
     }
-    run(config, Home { dir, peers, replicas }, wal, stores, found)
-}
-
-/// Where the shards live, and with whom.
-struct Home {
-    dir: DataDir,
-    peers: Peers,
-    replicas: Replicas,
+    let home = Home { dir, peers, replicas, founder: cluster.founder };
+    run(config, home, Opened { stores, found, wal })
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -109,40 +112,68 @@ fn check(config: &Config) -> Result<(), StartError> {
 
 type Checkpoints = (Vec<StoredGroup>, Vec<Option<Loaded>>);
 
-fn open_checkpoints(dir: &DataDir, groups: u32) -> Result<Checkpoints, StartError> {
+pub(crate) fn open_checkpoints(
+    dir: &DataDir,
+    replicas: &Replicas,
+    groups: u32,
+) -> Result<Checkpoints, StartError> {
     let (mut stores, mut all) = (Vec::new(), Vec::new());
     for group in 0..groups {
-        let opened = Store::open(&dir.checkpoint(group));
-        let (store, loaded, damage) = opened.map_err(|source| StartError::Checkpoint { group, source })?;
-        for damage in damage {
-            tracing::error!(group, %damage, "a checkpoint is damaged; the older one is used");
+        let path = dir.checkpoint(group);
+        let open = || StoredGroup::open(&path).map_err(|source| StartError::Checkpoint { group, source });
+        let (mut store, mut loaded) = open()?;
+        if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
+            // What a replica has left that was given up: it could not be removed then.
+            drop(store);
+            let io = |source| crate::DataDirError::Io { path: path.clone(), source };
+            fs::remove_dir_all(&path).map_err(io)?;
+            (store, loaded) = open()?;
         }
-        stores.push(StoredGroup::new(store, loaded.as_ref().map(|loaded| loaded.position.applied)));
+        stores.push(store);
         all.push(loaded);
     }
     Ok((stores, all))
 }
 
-fn wal_config(config: &Config, dir: &DataDir, loaded: &[Option<Loaded>]) -> wal::Config {
-    let applied = |loaded: &Option<Loaded>| loaded.as_ref().map_or(0, |loaded| loaded.position.applied);
-    let replay_after: BTreeMap<_, _> =
-        (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), applied(loaded))).collect();
+/// Whether the checkpoint is of the replica that this hub has. One that cannot be read is not thrown away for that.
+fn is_current(loaded: &Loaded, current: Option<u32>) -> bool {
+    GroupState::decode(&loaded.membership).is_none_or(|state| Some(state.origin.replica_number) == current)
+}
+
+fn wal_config(config: &Config, dir: &DataDir, replicas: &Replicas, loaded: &[Option<Loaded>]) -> wal::Config {
     wal::Config {
         file_bytes: config.wal_file_bytes,
         sync: config.sync,
-        replay_after,
+        replay_after: replay_after(loaded),
+        void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
+        void_entries: void_entries(loaded),
         ..wal::Config::new(dir.wal())
     }
 }
 
+/// The entry up to which each group's checkpoint holds everything.
+pub(crate) fn replay_after(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, u64> {
+    let applied = |loaded: &Option<Loaded>| loaded.as_ref().map_or(0, |loaded| loaded.position.applied);
+    (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), applied(loaded))).collect()
+}
+
+/// The barriers up to which a group's entries were replaced by a snapshot.
+pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> {
+    let barrier = |loaded: &Option<Loaded>| {
+        let state = GroupState::decode(&loaded.as_ref()?.membership)?;
+        Some(state.origin.void_entries_through).filter(|lsn| lsn.0 > 0)
+    };
+    let barriers = (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), barrier(loaded)));
+    barriers.filter_map(|(group, lsn)| Some((group, lsn?))).collect()
+}
+
 /// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again.
-fn remove_unnamed_partitions(dir: &DataDir, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
-    let log = dir.log();
+pub(crate) fn remove_unnamed_partitions(log: &Path, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
     let named: HashSet<PathBuf> =
-        loaded.iter().flatten().flat_map(|loaded| named_directories(&log, loaded)).collect();
+        loaded.iter().flatten().flat_map(|loaded| named_directories(log, loaded)).collect();
     let io = |path: &Path, source| crate::DataDirError::Io { path: path.to_owned(), source };
-    for entry in fs::read_dir(&log).map_err(|source| io(&log, source))? {
-        let path = entry.map_err(|source| io(&log, source))?.path();
+    for entry in fs::read_dir(log).map_err(|source| io(log, source))? {
+        let path = entry.map_err(|source| io(log, source))?.path();
         if path.is_dir() && !named.contains(&path) {
             fs::remove_dir_all(&path).map_err(|source| io(&path, source))?;
         }
@@ -156,38 +187,40 @@ fn read_files_max() -> usize {
     limit.map_or(READ_FILES_MAX, |limit| READ_FILES_MAX.min(limit / READ_FILES_SHARE))
 }
 
-fn run(
-    config: &Config,
-    home: Home,
-    wal: Wal,
-    stores: Vec<StoredGroup>,
-    found: Vec<Found>,
-) -> Result<Running, StartError> {
-    let Home { dir, peers, replicas } = home;
+fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartError> {
+    let Home { dir, peers, replicas, founder } = home;
+    let Opened { stores, found, wal } = opened;
     let count = config.executor_threads.min(found.len());
     let (orders, received) = channel();
-    let readers = Readers::default();
-    let around = Around { peers, replicas, leaders: leaders(config, &dir) };
-    let shared = Arc::new(shared(config, &dir, &wal, &readers, orders, around));
-    let ground =
-        Ground { log: dir.log(), files: FileCache::new(read_files_max()), readers, seed: config.seed };
+    let (records, to_record) = channel();
+    let ground = Ground {
+        log: dir.log(),
+        files: FileCache::new(read_files_max()),
+        readers: Readers::default(),
+        node: dir.identity().node,
+        founder,
+        seed: config.seed,
+    };
     let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
-    let mut parts: Vec<Vec<Found>> = (0..count).map(|_| Vec::new()).collect();
-    for found in found {
-        parts[Place::of(found.id.0, count).executor].push(found);
-    }
+    let around = Around { peers, replicas, leaders: leaders(config, &dir) };
+    let shared = Arc::new(shared(config, &dir, &wal, &ground.readers, orders, around));
+    let snapshots = snapshots(config, &shared, &wal, &ground, inboxes.clone())?;
     let anchor = fs::read(dir.clock()).ok().and_then(|bytes| Anchor::decode(&bytes));
     let clock_file = dir.clock();
-    let mut running = Running { dir, shared, inboxes, executors: Vec::new(), checkpointer: None, wal };
-    let (started, outcomes) = channel();
-    for (at, part) in parts.into_iter().enumerate() {
-        running.spawn_executor(at, part, &ground, started.clone())?;
-    }
-    drop(started);
-    let mut last_stamp_ms = i64::MIN;
-    for outcome in outcomes {
-        last_stamp_ms = last_stamp_ms.max(outcome?);
-    }
+    let mut running = Running {
+        dir,
+        shared,
+        inboxes,
+        executors: Vec::new(),
+        checkpointer: None,
+        registrar: None,
+        snapshots: snapshots.clone(),
+        wal,
+    };
+    running.spawn_registrar(to_record)?;
+    let parts = Parts { ground, snapshots: snapshots.clone(), records };
+    let last_stamp_ms = running.spawn_executors(found, &parts)?;
+    drop(parts);
     running.go_on_with_clock(anchor, last_stamp_ms);
     let checkpointer = Checkpointer {
         groups: stores,
@@ -198,15 +231,49 @@ fn run(
         interval: config.checkpoint_interval,
         clock_file,
         sync: config.sync == SyncMode::Full,
+        snapshots,
+        installs: VecDeque::new(),
     };
     running.checkpointer = Some(spawn("checkpoint".to_owned(), move || checkpointer.run())?);
     Ok(running)
 }
 
+/// Snapshots, with a way back to the groups.
+fn snapshots(
+    config: &Config,
+    shared: &Shared,
+    wal: &Wal,
+    ground: &Ground,
+    inboxes: Vec<Inbox<Message>>,
+) -> Result<Snapshots, StartError> {
+    let tell = move |notice: Notice| {
+        let group = match &notice {
+            Notice::Ready { group, .. } | Notice::Sent { group, .. } | Notice::Damaged { group } => *group,
+        };
+        let Place { executor, slot } = Place::of(group, inboxes.len());
+        inboxes[executor].push(match notice {
+            Notice::Ready { mark, .. } => Message::Checkpointed { slot, made: Some(mark) },
+            Notice::Sent { to, ok, .. } => Message::SnapshotSent { slot, to, ok },
+            Notice::Damaged { .. } => Message::Damaged { slot },
+        });
+    };
+    let ground = snapshot::Ground {
+        peers: shared.peers.clone(),
+        orders: shared.orders.clone(),
+        wal: wal.clone(),
+        log: ground.log.clone(),
+        files: ground.files.clone(),
+        reserve_bytes: config.reserve_bytes,
+        rate_bytes_max: config.snapshot_rate_bytes_max,
+        tell: Arc::new(tell),
+    };
+    Snapshots::start(ground).map_err(StartError::Thread)
+}
+
 /// The cluster around this hub.
 struct Around {
     peers: Peers,
-    replicas: Replicas,
+    replicas: Arc<Replicas>,
     leaders: Leaders,
 }
 
@@ -226,7 +293,7 @@ fn shared(
     let queued_bytes = Arc::new(AtomicU64::new(0));
     let room = wal.payload_bytes_max().saturating_sub(APPEND_OVERHEAD_BYTES);
     Shared {
-        clock: Clock::new(),
+        clock: Arc::new(Clock::new()),
         space: Space::new(dir.path().to_owned(), wal.clone(), config.reserve_bytes, queued_bytes.clone()),
         readers: readers.clone(),
         queued_bytes,
@@ -253,31 +320,76 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 impl Running {
+    /// Returns when all groups are recovered, and lead themselves where nobody else is there, with the last stamp of any.
+    fn spawn_executors(&mut self, found: Vec<Found>, parts: &Parts) -> Result<i64, StartError> {
+        let mut shares: Vec<Vec<Found>> = self.inboxes.iter().map(|_| Vec::new()).collect();
+        for found in found {
+            shares[Place::of(found.id.0, self.inboxes.len()).executor].push(found);
+        }
+        let (started, outcomes) = channel();
+        for (at, share) in shares.into_iter().enumerate() {
+            self.spawn_executor(at, share, parts.clone(), started.clone())?;
+        }
+        drop(started);
+        outcomes.into_iter().try_fold(i64::MIN, |last_ms, outcome| Ok(last_ms.max(outcome?)))
+    }
+
     /// The groups are recovered on their executor's thread, so that all cores help.
     fn spawn_executor(
         &mut self,
         at: usize,
-        part: Vec<Found>,
-        ground: &Ground,
+        share: Vec<Found>,
+        parts: Parts,
         started: Sender<Result<i64, StartError>>,
     ) -> Result<(), StartError> {
         let (inbox, executors) = (self.inboxes[at].clone(), self.inboxes.len());
-        let (shared, wal, ground) = (self.shared.clone(), self.wal.clone(), ground.clone());
+        let (shared, wal) = (self.shared.clone(), self.wal.clone());
+        let Parts { ground, snapshots, records } = parts;
         let run = move || {
-            let groups: Result<Vec<Group>, StartError> =
-                part.into_iter().map(|found| recover(found, &ground)).collect();
-            match groups {
-                Ok(groups) => {
-                    let up = Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))));
-                    Executor::new(inbox, groups, executors, shared, wal, up).run();
-                }
+            let recovered: Result<Vec<_>, StartError> =
+                share.into_iter().map(|found| ground.recover(found)).collect();
+            let recovered = match recovered {
+                Ok(recovered) => recovered,
                 Err(error) => {
                     inbox.close();
-                    drop(started.send(Err(error)));
+                    return drop(started.send(Err(error)));
                 }
-            }
+            };
+            let around = Surroundings {
+                node: ground.node,
+                executors,
+                clock: shared.clock.clone(),
+                replicas: shared.replicas.clone(),
+                ground,
+                faults: Faults::default(),
+            };
+            let executor = Executor {
+                inbox,
+                core: Core::new(around, recovered),
+                executors,
+                is_first: at == 0,
+                shared,
+                wal,
+                snapshots,
+                records,
+                started: Some(Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))))),
+                paused: 0,
+            };
+            executor.run();
         };
         self.executors.push(spawn(format!("shards-{at}"), run)?);
+        Ok(())
+    }
+
+    fn spawn_registrar(&mut self, records: Receiver<Record>) -> Result<(), StartError> {
+        let registrar = Registrar {
+            records,
+            replicas: self.shared.replicas.clone(),
+            orders: self.shared.orders.clone(),
+            wal: self.wal.clone(),
+            executors: self.inboxes.clone(),
+        };
+        self.registrar = Some(spawn("shards-records".to_owned(), move || registrar.run())?);
         Ok(())
     }
 
@@ -292,11 +404,13 @@ impl Running {
 /// Ends all threads; also after a start that failed half way. Nothing is written but what was acknowledged.
 impl Drop for Running {
     fn drop(&mut self) {
+        self.snapshots.stop();
         // Gone already after an orderly stop.
         let _ = self.shared.orders.send(Order::Stop);
         self.inboxes.iter().for_each(|inbox| inbox.push(Message::Stop));
         let own = std::thread::current().id();
-        for thread in self.executors.drain(..).chain(self.checkpointer.take()) {
+        let threads = self.executors.drain(..).chain(self.checkpointer.take());
+        for thread in threads.chain(self.registrar.take()) {
             // The last handle may go in a callback on one of these threads.
             if thread.thread().id() != own {
                 // A panic would have ended the process.
@@ -305,94 +419,4 @@ impl Drop for Running {
         }
         self.wal.clone().close();
     }
-}
-
-fn recover(found: Found, ground: &Ground) -> Result<Group, StartError> {
-    let group = found.id.0;
-    let state = match &found.loaded {
-        Some(loaded) => GroupState::decode(&loaded.membership)
-            .ok_or_else(|| StartError::State { group, what: "not a group's state".to_owned() })?,
-        None => GroupState {
-            origin: StateOrigin::first(1),
-            membership: Membership { voters: vec![ALONE], ..Membership::default() },
-            last_stamp_ms: i64::MIN,
-            is_installed: false,
-        },
-    };
-    let position = found.loaded.as_ref().map(|loaded| loaded.position).unwrap_or_default();
-    let states = found.loaded.map(|loaded| loaded.states).unwrap_or_default();
-    let machine = match found.machine {
-        Some(machine) => restore_metadata(machine, &states)?,
-        None => Machine::Partitions(recover_partitions(group, state.origin.generation, &states, ground)?),
-    };
-    let replica = replica(found.id, &state.membership, position, found.log, ground.seed)?;
-    let mut recovered = Group::new(found.id, replica, machine, state.membership);
-    recovered.applied = (position.applied, position.term);
-    recovered.last_stamp_ms = state.last_stamp_ms;
-    recovered.origin = state.origin;
-    Ok(recovered)
-}
-
-fn replica(
-    id: GroupId,
-    membership: &Membership,
-    position: checkpoint::Position,
-    log: GroupLog,
-    seed: u64,
-) -> Result<Replica, StartError> {
-    let hard_state = log.hard_state.unwrap_or_default();
-    let to_entry = |entry: wal::Entry| LogEntry {
-        index: entry.index,
-        term: entry.term,
-        kind: entry.entry_kind,
-        payload: entry.payload,
-    };
-    let restored = Restored {
-        hard_state: consensus::HardState {
-            term: hard_state.term,
-            vote: hard_state.vote,
-            commit: hard_state.commit,
-        },
-        applied: position.applied,
-        applied_term: position.term,
-        entries: log.entries.into_iter().map(to_entry).collect(),
-        membership: membership.clone(),
-    };
-    let config = ReplicaConfig::new(ALONE, seed ^ (u64::from(id.0) << 16));
-    Replica::new(&config, restored).map_err(|source| StartError::Log { group: id.0, source })
-}
-
-type StoredStates = BTreeMap<checkpoint::Key, bytes::Bytes>;
-
-fn restore_metadata(
-    mut machine: Box<dyn StateMachine>,
-    states: &StoredStates,
-) -> Result<Machine, StartError> {
-    if let Some(snapshot) = states.get(&metadata_key()) {
-        let failed = |error: crate::RestoreError| StartError::State { group: 0, what: error.to_string() };
-        machine.restore(snapshot).map_err(failed)?;
-    }
-    Ok(Machine::Metadata(machine))
-}
-
-fn recover_partitions(
-    group: u32,
-    generation: u32,
-    states: &StoredStates,
-    ground: &Ground,
-) -> Result<PartitionSet, StartError> {
-    let mut partitions = PartitionSet::new(&ground.log, generation, &ground.files, &ground.readers);
-    for (key, bytes) in states {
-        let unreadable = |what: String| StartError::State { group, what };
-        let id: PartitionId = key_partition(key).ok_or_else(|| unreadable(format!("unknown key {key}")))?;
-        let state = PartitionState::decode(bytes).map_err(|error| unreadable(format!("{id}: {error}")))?;
-        let recovered = PartitionLog::recover(&generation_directory(&ground.log, id, generation), &state, &ground.files);
-        let (log, damage) =
-            recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
-        for damage in damage {
-            tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");
-        }
-        partitions.insert(log);
-    }
-    Ok(partitions)
 }

@@ -1,6 +1,6 @@
 //! How a group stands on this hub.
 
-use consensus::{Membership, ReplicaId, Role};
+use consensus::{Membership, Progress, ReplicaId, Role};
 use schemas::Term;
 
 use crate::group::Standing;
@@ -18,5 +18,26 @@ pub struct GroupStatus {
     pub applied: u64,
     pub commit: u64,
     pub last: u64,
+    /// How far everyone has come; only the leader knows.
+    pub progress: Vec<Progress>,
     pub standing: Standing,
+}
+
+impl GroupStatus {
+    /// A group without a replica here.
+    pub(crate) fn absent(group: u32) -> Self {
+        Self {
+            group,
+            own: None,
+            role: Role::Follower,
+            term: Term(0),
+            leader: None,
+            membership: Membership::default(),
+            applied: 0,
+            commit: 0,
+            last: 0,
+            progress: Vec::new(),
+            standing: Standing::Running,
+        }
+    }
 }

@@ -33,6 +33,6 @@ pub use fail::{Fail, Failure};
 pub use frame::{Entry, Frame, GroupId, HardState, Lsn};
 pub use handle::Wal;
 pub use observe::describe;
-pub use recovered::{GroupLog, Recovered, TornTail};
+pub use recovered::{GroupLog, Recovered, TornTail, replay};
 pub use recovery::PastDamage;
 pub use request::{Done, Stats};

@@ -1,0 +1,245 @@
+//! From what is on the disk to a group.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use checkpoint::Loaded;
+use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
+use partition_log::{FileCache, PartitionLog, PartitionState};
+use schemas::{NodeId, PartitionId};
+use wal::{GroupId, GroupLog};
+
+use crate::capture::{key_partition, metadata_key};
+use crate::cluster_file::FOUNDERS_REPLICA;
+use crate::fail;
+use crate::group::{Group, Machine};
+use crate::group_state::{GroupState, StateOrigin};
+use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS};
+use crate::partitions::{PartitionSet, generation_directory, named_directories};
+use crate::readers::Readers;
+use crate::{StartError, StateMachine};
+
+/// The lone replica of every group in directories of before there were several.
+const ALONE: ReplicaId = ReplicaId(1);
+
+/// What every group of the hub is made with.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub log: PathBuf,
+    pub files: FileCache,
+    pub readers: Readers,
+    pub node: NodeId,
+    /// Whether the cluster began with this hub.
+    pub founder: bool,
+    pub seed: u64,
+}
+
+/// What was found of one group, before it runs.
+pub(crate) struct Found {
+    pub id: GroupId,
+    /// The number of the replica that this hub has.
+    pub current: Option<u32>,
+    pub loaded: Option<Loaded>,
+    pub log: GroupLog,
+    pub machine: Option<Box<dyn StateMachine>>,
+    /// Who belonged to the group of a replica that has lost everything, and goes on all the same: a fault.
+    pub membership: Option<Membership>,
+}
+
+/// A group as it can go on.
+pub(crate) struct Recovered {
+    pub id: GroupId,
+    pub state: RecoveredState,
+    /// The metadata's machine, where no replica has it.
+    pub machine: Option<Box<dyn StateMachine>>,
+}
+
+pub(crate) enum RecoveredState {
+    Absent,
+    Present(Box<Group>),
+    /// The replica has lost what it may have promised; the others have it.
+    Damaged {
+        number: u32,
+        directories: Vec<PathBuf>,
+    },
+}
+
+impl Recovered {
+    /// The last stamp that the group is known to have been given.
+    pub(crate) fn last_stamp_ms(&self) -> Option<i64> {
+        match &self.state {
+            RecoveredState::Present(group) => Some(group.last_stamp_ms).filter(|stamp| *stamp != i64::MIN),
+            RecoveredState::Absent | RecoveredState::Damaged { .. } => None,
+        }
+    }
+}
+
+impl Ground {
+    /// A replica that has nothing yet and waits for its snapshot.
+    pub(crate) fn begin(&self, id: GroupId, own: ReplicaId, machine: Option<Box<dyn StateMachine>>) -> Group {
+        let machine = match machine {
+            Some(machine) => Machine::Metadata(machine),
+            None => Machine::Partitions(PartitionSet::new(&self.log, 0, &self.files, &self.readers)),
+        };
+        match Replica::new(&self.config(id, own), Restored::default()) {
+            Ok(replica) => Group::new(id, own, replica, machine),
+            Err(error) => fail::stop("a replica without a log cannot begin", &error),
+        }
+    }
+
+    pub(crate) fn recover(&self, found: Found) -> Result<Recovered, StartError> {
+        let Found { id, current, loaded, log, machine, membership } = found;
+        let Some(number) = current else {
+            return Ok(Recovered { id, state: RecoveredState::Absent, machine });
+        };
+        let own = ReplicaId::new(self.node.0, number);
+        let mut state = self.group_state(id, own, loaded.as_ref())?;
+        if let Some(membership) = membership.filter(|_| loaded.is_none()) {
+            state.membership = membership;
+        }
+        let has_others = state.membership.replicas().iter().any(|replica| *replica != own)
+            || (state.membership.is_empty() && !self.founder);
+        let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
+        let damaged = |machine| {
+            let directories = directories.unwrap_or_default();
+            Recovered { id, state: RecoveredState::Damaged { number, directories }, machine }
+        };
+        match self.recover_group(id, own, state, loaded, log, machine) {
+            Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine: None }),
+            Err((error, machine)) if has_others => {
+                tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
+                Ok(damaged(machine))
+            }
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    fn group_state(
+        &self,
+        id: GroupId,
+        own: ReplicaId,
+        loaded: Option<&Loaded>,
+    ) -> Result<GroupState, StartError> {
+        if let Some(loaded) = loaded {
+            let unreadable = || StartError::State { group: id.0, what: "not a group's state".to_owned() };
+            let mut state = GroupState::decode(&loaded.membership).ok_or_else(unreadable)?;
+            if state.membership.voters == [ALONE] {
+                state.membership.voters = vec![own];
+            }
+            return Ok(state);
+        }
+        let first = self.founder && own.number() == FOUNDERS_REPLICA;
+        let voters = if first { vec![own] } else { Vec::new() };
+        Ok(GroupState {
+            origin: StateOrigin::first(own.number()),
+            membership: Membership { voters, ..Membership::default() },
+            last_stamp_ms: i64::MIN,
+            is_installed: false,
+        })
+    }
+
+    /// A machine that nothing was made of comes back with the error.
+    fn recover_group(
+        &self,
+        id: GroupId,
+        own: ReplicaId,
+        state: GroupState,
+        loaded: Option<Loaded>,
+        log: GroupLog,
+        machine: Option<Box<dyn StateMachine>>,
+    ) -> Result<Group, (StartError, Option<Box<dyn StateMachine>>)> {
+        let position = loaded.as_ref().map(|loaded| loaded.position).unwrap_or_default();
+        let states = loaded.map(|loaded| loaded.states).unwrap_or_default();
+        let restored = restored(own, &state.membership, position, log);
+        let replica = match Replica::new(&self.config(id, own), restored) {
+            Ok(replica) => replica,
+            Err(source) => return Err((StartError::Log { group: id.0, source }, machine)),
+        };
+        let machine = match machine {
+            Some(machine) => restore_metadata(machine, &states)?,
+            None => self
+                .recover_partitions(id.0, state.origin.generation, &states)
+                .map(Machine::Partitions)
+                .map_err(|error| (error, None))?,
+        };
+        let mut group = Group::new(id, own, replica, machine);
+        group.membership = state.membership;
+        group.applied = (position.applied, position.term);
+        group.last_stamp_ms = state.last_stamp_ms;
+        group.origin = state.origin;
+        Ok(group)
+    }
+
+    fn config(&self, id: GroupId, own: ReplicaId) -> ReplicaConfig {
+        ReplicaConfig {
+            election_ticks: ELECTION_TICKS as usize,
+            heartbeat_ticks: HEARTBEAT_TICKS as usize,
+            ..ReplicaConfig::new(own, self.seed ^ (u64::from(id.0) << 16))
+        }
+    }
+
+    fn recover_partitions(
+        &self,
+        group: u32,
+        generation: u32,
+        states: &StoredStates,
+    ) -> Result<PartitionSet, StartError> {
+        let mut partitions = PartitionSet::new(&self.log, generation, &self.files, &self.readers);
+        for (key, bytes) in states {
+            let unreadable = |what: String| StartError::State { group, what };
+            let id: PartitionId =
+                key_partition(key).ok_or_else(|| unreadable(format!("unknown key {key}")))?;
+            let state =
+                PartitionState::decode(bytes).map_err(|error| unreadable(format!("{id}: {error}")))?;
+            let directory = generation_directory(&self.log, id, generation);
+            let recovered = PartitionLog::recover(&directory, &state, &self.files);
+            let (log, damage) =
+                recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
+            for damage in damage {
+                tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");
+            }
+            partitions.insert(log);
+        }
+        Ok(partitions)
+    }
+}
+
+type StoredStates = BTreeMap<checkpoint::Key, bytes::Bytes>;
+
+fn restored(
+    own: ReplicaId,
+    membership: &Membership,
+    position: checkpoint::Position,
+    log: GroupLog,
+) -> Restored {
+    let hard_state = log.hard_state.unwrap_or_default();
+    let to_entry = |entry: wal::Entry| LogEntry {
+        index: entry.index,
+        term: entry.term,
+        kind: entry.entry_kind,
+        payload: entry.payload,
+    };
+    Restored {
+        hard_state: consensus::HardState {
+            term: hard_state.term,
+            vote: if hard_state.vote == ALONE.0 { own.0 } else { hard_state.vote },
+            commit: hard_state.commit,
+        },
+        applied: position.applied,
+        applied_term: position.term,
+        entries: log.entries.into_iter().map(to_entry).collect(),
+        membership: membership.clone(),
+    }
+}
+
+fn restore_metadata(
+    mut machine: Box<dyn StateMachine>,
+    states: &StoredStates,
+) -> Result<Machine, (StartError, Option<Box<dyn StateMachine>>)> {
+    if let Some(snapshot) = states.get(&metadata_key())
+        && let Err(error) = machine.restore(snapshot)
+    {
+        return Err((StartError::State { group: 0, what: error.to_string() }, Some(machine)));
+    }
+    Ok(Machine::Metadata(machine))
+}

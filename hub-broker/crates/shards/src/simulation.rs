@@ -1,0 +1,19 @@
+//! Whole hubs for a simulation, in one thread and from a seed: the same core as in the program, its checkpoints and
+//! segments in a directory, and around it a write-ahead log, a clock and a network that do what they are told.
+//!
+//! A [`Hub`] does nothing by itself. It is told of time ([`Hub::tick`]), of messages ([`Hub::receive`]) and of requests;
+//! [`Hub::turn`] carries out what came of that; what it has to say waits in [`Hub::take_parcels`], what it has written
+//! is durable with [`Hub::sync`], and a snapshot that it wants is copied with [`Hub::copy_snapshot`]. Nothing in it reads
+//! a clock or draws a random number, so the same calls give the same history.
+
+mod hub;
+mod journal;
+mod snapshots;
+
+pub use crate::answer::{CommandDone, ProposeDone};
+pub use crate::faults::Faults;
+pub use consensus::{Membership, MembershipChange, Progress, ProgressState, ReplicaId, Role};
+pub use hub::{Hub, HubConfig, Part, Wipe};
+pub use journal::Journal;
+pub use peers::{Parcel, ParcelBody};
+pub use snapshots::SnapshotWanted;

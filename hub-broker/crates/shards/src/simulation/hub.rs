@@ -1,0 +1,449 @@
+//! One simulated hub.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
+use std::time::Instant;
+
+use bytes::Bytes;
+use consensus::{MembershipChange, ReplicaId};
+use partition_log::{FileCache, PartitionReader};
+use peers::Parcel;
+use schemas::{NodeId, PartitionId, ShardId, Term};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+use wal::{Frame, GroupId};
+
+use super::journal::{Journal, Then, Unsynced, Write};
+use super::snapshots::SnapshotWanted;
+use crate::answer::{Answer, CommandDone, Permit, ProposeDone};
+use crate::clock::{Clock, Reading};
+use crate::core::{Core, Surroundings};
+use crate::data_dir::DataDir;
+use crate::entry::Command;
+use crate::faults::Faults;
+use crate::group::Request;
+use crate::leaders::Leaders;
+use crate::limits::ELECTION_TICKS;
+use crate::message::Message;
+use crate::order::Install;
+use crate::outbox::{Outbox, Wish};
+use crate::readers::Readers;
+use crate::recovery::{Found, Ground};
+use crate::replicas::Replicas;
+use crate::snapshot::{Notice, Shelf};
+use crate::start::{open_checkpoints, remove_unnamed_partitions, replay_after, void_entries};
+use crate::stored_group::StoredGroup;
+use crate::{
+    Append, AppendDone, ChangeError, Config, GroupStatus, Leader, PartitionCommand, ReadIndexError,
+    StartError, StateMachine,
+};
+
+/// How a hub begins.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    pub dir: PathBuf,
+    pub node: NodeId,
+    pub shard_count: u16,
+    pub seed: u64,
+    pub faults: Faults,
+    pub part: Part,
+    /// What the hub's clocks show.
+    pub wall_ms: i64,
+    pub boot_ms: i64,
+}
+
+/// The hub's part in its cluster; counts when its directory is new.
+#[derive(Debug, Clone)]
+pub enum Part {
+    Founder,
+    Member { cluster: Uuid, replica_floor: u32 },
+}
+
+/// What a hub was that loses everything: with [`Faults::wiped_replica_keeps_id`] it goes on as that.
+#[derive(Debug, Clone, Default)]
+pub struct Wipe {
+    pub(super) replicas: Vec<(u32, ReplicaId, consensus::Membership)>,
+}
+
+pub struct Hub {
+    pub(super) core: Core,
+    pub(super) clock: Arc<Clock>,
+    pub(super) stores: Vec<StoredGroup>,
+    pub(super) shelf: Shelf,
+    pub(super) ground: Ground,
+    /// The instant that counts as the simulation's first, and the boot clock then.
+    began: (Instant, i64),
+    node: NodeId,
+    replicas: Arc<Replicas>,
+    leaders: Leaders,
+    journal: Journal,
+    unsynced: Unsynced,
+    /// Ticks since when something has been unsynced.
+    stalled_ticks: u32,
+    parcels: Vec<(NodeId, Parcel)>,
+    pub(super) wanted: Vec<SnapshotWanted>,
+    permits: Arc<AtomicU64>,
+    _dir: DataDir,
+}
+
+impl Hub {
+    /// Recovers what the directory and `journal` hold. `wiped` is what the hub was before it lost everything.
+    pub fn start(
+        config: &HubConfig,
+        journal: Journal,
+        machine: Box<dyn StateMachine>,
+        wiped: &Wipe,
+    ) -> Result<Self, StartError> {
+        let dir = open(config)?;
+        let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
+        let replicas = Arc::new(dir.replicas(&cluster)?);
+        if config.faults.wiped_replica_keeps_id {
+            for (group, own, _) in &wiped.replicas {
+                replicas.begin(*group, own.number())?;
+            }
+        }
+        let (stores, loaded) = open_checkpoints(&dir, &replicas, u32::from(config.shard_count) + 1)?;
+        let recovery = wal::Config {
+            replay_after: replay_after(&loaded),
+            void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
+            void_entries: void_entries(&loaded),
+            ..wal::Config::new("")
+        };
+        let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
+        remove_unnamed_partitions(&dir.log(), &loaded)?;
+        let ground = ground(config, &dir, cluster.founder);
+        let mut machine = Some(machine);
+        let mut recovered = Vec::new();
+        let mut last_stamp_ms = None;
+        for (group, loaded) in (0..).zip(loaded) {
+            let (id, current) = (GroupId(group), replicas.get(group).current);
+            let log = logs.remove(&id).unwrap_or_default();
+            let known =
+                wiped.replicas.iter().find(|(of, ..)| *of == group && config.faults.wiped_replica_keeps_id);
+            let membership = known.map(|(_, _, membership)| membership.clone());
+            let found = Found { id, current, loaded, log, machine: machine.take(), membership };
+            let group = ground.recover(found)?;
+            last_stamp_ms = last_stamp_ms.max(group.last_stamp_ms());
+            recovered.push(group);
+        }
+        let clock = Arc::new(Clock::given(Reading { wall_ms: config.wall_ms, boot_ms: config.boot_ms }));
+        clock.go_on_from(last_stamp_ms);
+        let around = Surroundings {
+            node: config.node,
+            executors: 1,
+            clock: clock.clone(),
+            replicas: replicas.clone(),
+            ground: ground.clone(),
+            faults: config.faults,
+        };
+        let mut hub = Self {
+            core: Core::new(around, recovered),
+            clock,
+            stores,
+            shelf: Shelf::new(&dir.log()),
+            ground,
+            began: (Instant::now(), config.boot_ms),
+            node: config.node,
+            replicas,
+            leaders: Leaders::new(config.node, u32::from(config.shard_count) + 1),
+            journal,
+            unsynced: Unsynced::default(),
+            stalled_ticks: 0,
+            parcels: Vec::new(),
+            wanted: Vec::new(),
+            permits: Arc::default(),
+            _dir: dir,
+        };
+        hub.core.begin();
+        hub.turn();
+        Ok(hub)
+    }
+
+    /// What the hub's clocks show from now on.
+    pub fn set_clock(&mut self, wall_ms: i64, boot_ms: i64) {
+        self.clock.give(Reading { wall_ms, boot_ms });
+    }
+
+    /// The hub's time as an instant, for what counts in those.
+    pub(super) fn now(&self) -> Instant {
+        let (began, boot_ms) = self.began;
+        let passed_ms = self.clock.boot_ms().saturating_sub(boot_ms);
+        began + std::time::Duration::from_millis(u64::try_from(passed_ms).unwrap_or(0))
+    }
+
+    /// One tick passes. A disk that has not answered for an election timeout counts as stalled.
+    pub fn tick(&mut self) {
+        self.stalled_ticks = if self.unsynced.writes.is_empty() { 0 } else { self.stalled_ticks + 1 };
+        self.core.suspend(self.stalled_ticks > ELECTION_TICKS);
+        self.core.tick();
+        let notices = self.shelf.expire(self.now());
+        notices.into_iter().for_each(|notice| self.hear(notice));
+    }
+
+    /// What the groups are to hear of the snapshots that others copy.
+    pub(super) fn hear(&mut self, notice: Notice) {
+        self.core.handle(match notice {
+            Notice::Ready { group, mark } => Message::Checkpointed { slot: group as usize, made: Some(mark) },
+            Notice::Sent { group, to, ok } => Message::SnapshotSent { slot: group as usize, to, ok },
+            Notice::Damaged { group } => Message::Damaged { slot: group as usize },
+        });
+    }
+
+    /// Another hub's replicas say this.
+    pub fn receive(&mut self, from: NodeId, parcel: Parcel) {
+        let slot = parcel.group as usize;
+        if let Some(message) = crate::inbound::message(from, self.node, parcel)
+            && slot < self.stores.len()
+        {
+            let permit = self.permit();
+            self.core.handle(Message::Peer { slot, message, permit });
+        }
+    }
+
+    /// What the hub's replicas have to say, in order.
+    pub fn take_parcels(&mut self) -> Vec<(NodeId, Parcel)> {
+        std::mem::take(&mut self.parcels)
+    }
+
+    /// The process of that hub is gone.
+    pub fn hub_gone(&mut self, node: NodeId) {
+        self.core.handle(Message::LeaderGone { node });
+    }
+
+    pub fn append(&mut self, shard: ShardId, append: Append, done: AppendDone) {
+        let answer = Answer::append(done, self.permit());
+        self.request(group_of(shard), Request { command: Command::Append(append), answer });
+    }
+
+    pub fn command(&mut self, shard: ShardId, command: PartitionCommand, done: CommandDone) {
+        let answer = Answer::command(done, self.permit());
+        self.request(group_of(shard), Request { command: Command::Partition(command), answer });
+    }
+
+    pub fn propose_metadata(&mut self, command: Bytes, done: ProposeDone) {
+        let answer = Answer::propose(done, self.permit());
+        self.request(0, Request { command: Command::Metadata(command), answer });
+    }
+
+    pub fn change_membership(
+        &mut self,
+        group: u32,
+        change: MembershipChange,
+    ) -> oneshot::Receiver<Result<(), ChangeError>> {
+        let (reply, told) = oneshot::channel();
+        self.core.handle(Message::ChangeMembership { slot: group as usize, change, reply });
+        told
+    }
+
+    pub fn transfer(&mut self, group: u32, to: ReplicaId) -> oneshot::Receiver<Result<(), ChangeError>> {
+        let (reply, told) = oneshot::channel();
+        self.core.handle(Message::Transfer { slot: group as usize, to, reply });
+        told
+    }
+
+    pub fn read_index(&mut self, group: u32) -> oneshot::Receiver<Result<Term, ReadIndexError>> {
+        let (reply, told) = oneshot::channel();
+        self.core.handle(Message::ReadIndex { slot: group as usize, reply });
+        told
+    }
+
+    /// The group's replica of this number is no more.
+    pub fn destroy_replica(&mut self, group: u32, number: u32) -> oneshot::Receiver<()> {
+        let (reply, told) = oneshot::channel();
+        self.core.handle(Message::Destroy { slot: group as usize, number, reply });
+        told
+    }
+
+    /// Damage was found in what the group's replica has stored.
+    pub fn damage(&mut self, group: u32) {
+        self.core.handle(Message::Damaged { slot: group as usize });
+    }
+
+    pub fn status(&mut self) -> Vec<GroupStatus> {
+        let (reply, mut told) = oneshot::channel();
+        self.core.handle(Message::Status { reply });
+        told.try_recv().unwrap_or_default()
+    }
+
+    /// The term in which this hub serves the group.
+    pub fn serving(&self, group: u32) -> Option<Term> {
+        self.leaders.serving(group)
+    }
+
+    pub fn leader(&self, group: u32) -> Option<Leader> {
+        self.leaders.leader(group)
+    }
+
+    pub fn partition(&self, id: PartitionId) -> Option<PartitionReader> {
+        self.ground.readers.get(id)
+    }
+
+    /// Replicas that this hub has given up and that were not replaced.
+    pub fn given_up(&self) -> Vec<(u32, ReplicaId)> {
+        self.replicas.lost().borrow().clone()
+    }
+
+    /// A checkpoint of the group; false if there is nothing to write.
+    pub fn checkpoint(&mut self, group: u32) -> bool {
+        let force = !self.stores[group as usize].is_settled();
+        self.write_checkpoint(group, force).is_some()
+    }
+
+    /// What the hub is: to be remembered when it is wiped.
+    pub fn wipe(&mut self) -> Wipe {
+        let known = self.status().into_iter().filter(|status| !status.membership.is_empty());
+        let replicas = known.filter_map(|it| Some((it.group, it.own?, it.membership))).collect();
+        Wipe { replicas }
+    }
+
+    /// Frames that a crash now could lose.
+    pub fn unsynced_frames(&self) -> usize {
+        self.unsynced.frames()
+    }
+
+    /// The hub is gone; of what is unsynced the first `kept` frames are on the disk.
+    pub fn crash(mut self, kept: usize) -> Journal {
+        self.unsynced.crash(&mut self.journal, kept);
+        self.journal
+    }
+
+    /// What is written is durable, and whoever waits for that hears of it.
+    pub fn sync(&mut self) {
+        for Write { frames, then } in std::mem::take(&mut self.unsynced.writes) {
+            let lsn = self.journal.append(frames);
+            self.core.handle(match then {
+                Then::Persisted(readies) => Message::Persisted(readies),
+                Then::Barrier(group) => Message::Barrier { slot: group.0 as usize, lsn },
+            });
+        }
+        self.stalled_ticks = 0;
+    }
+
+    /// Carries out what came of everything that the hub was told.
+    pub fn turn(&mut self) {
+        loop {
+            let outbox = self.core.finish_turn();
+            if outbox.is_empty() {
+                return;
+            }
+            self.perform(outbox);
+        }
+    }
+
+    fn perform(&mut self, outbox: Outbox) {
+        let Outbox { frames, readies, parcels, wishes, views, .. } = outbox;
+        for (node, parcels) in parcels {
+            self.parcels.extend(parcels.into_iter().map(|parcel| (node, parcel)));
+        }
+        if !readies.is_empty() || !frames.is_empty() {
+            self.unsynced.writes.push(Write { frames, then: Then::Persisted(readies) });
+        }
+        for (group, view) in views {
+            self.leaders.update(group, view.as_ref());
+        }
+        wishes.into_iter().for_each(|wish| self.fulfil(wish));
+    }
+
+    fn fulfil(&mut self, wish: Wish) {
+        match wish {
+            Wish::Barrier { group, hard_state } => {
+                let wal::HardState { term, vote, commit } = hard_state;
+                let frames = vec![Frame::HardState { group, term, vote, commit }];
+                self.unsynced.writes.push(Write { frames, then: Then::Barrier(group) });
+            }
+            Wish::Begin { group, number } => {
+                let done = self.replicas.begin(group.0, number).is_ok();
+                self.core.handle(Message::Begun { slot: group.0 as usize, number, done });
+            }
+            Wish::GiveUp { group, number, void, directories } => {
+                let written = self.replicas.give_up(group.0, number, void).is_ok();
+                let done = written && self.stores[group.0 as usize].destroy(directories).is_ok();
+                if done {
+                    self.journal.forget(group, void);
+                }
+                self.core.handle(Message::GivenUp { slot: group.0 as usize, number, done });
+            }
+            Wish::Checkpoint { group } => {
+                let made = self.offer_snapshot(group.0);
+                self.core.handle(Message::Checkpointed { slot: group.0 as usize, made });
+            }
+            Wish::Offered { group, index, to } => {
+                let now = self.now();
+                self.shelf.tell(group.0, index, to, now);
+            }
+            Wish::Fetch(wanted) => {
+                self.wanted.retain(|it| it.0.group != wanted.group);
+                self.wanted.push(SnapshotWanted(wanted));
+            }
+            Wish::CancelFetch { group } => self.wanted.retain(|it| it.0.group != group.0),
+            Wish::Install(switch) => {
+                let group = switch.group;
+                let install = Install {
+                    group,
+                    replica_number: switch.replica_number,
+                    membership: switch.mark.membership,
+                    void_entries_through: switch.void_entries_through,
+                    arrived: switch.arrived,
+                    reply: Box::new(drop),
+                };
+                if let Err(error) = self.stores[group as usize].install(&install) {
+                    crate::fail::stop("a snapshot could not be installed", &error);
+                }
+                let arrived = Box::new(install.arrived);
+                self.core.handle(Message::SnapshotInstalled { slot: group as usize, arrived });
+            }
+        }
+    }
+
+    pub(super) fn write_checkpoint(
+        &mut self,
+        group: u32,
+        force: bool,
+    ) -> Option<(checkpoint::Position, crate::group_state::GroupState)> {
+        let (reply, captured) = sync_channel(1);
+        self.core.handle(Message::Capture { slot: group as usize, force, reply });
+        let captured = captured.try_recv().ok()??;
+        let (position, state) = (captured.position, captured.group.clone());
+        let through = self.stores[group as usize].store(captured).ok()??;
+        self.journal.release(GroupId(group), through);
+        Some((position, state))
+    }
+
+    fn request(&mut self, group: u32, request: Request) {
+        self.core.handle(Message::Request { slot: group as usize, request });
+    }
+
+    fn permit(&self) -> Permit {
+        Permit::take(&self.permits, 0, u64::MAX).expect("nothing always fits")
+    }
+}
+
+fn group_of(shard: ShardId) -> u32 {
+    u32::from(shard.0) + 1
+}
+
+fn open(config: &HubConfig) -> Result<DataDir, StartError> {
+    let shards = Config { node: config.node, shard_count: config.shard_count, ..Config::new(&config.dir) };
+    let mut dir = DataDir::open(&shards)?;
+    match &config.part {
+        Part::Founder => dir.found()?,
+        Part::Member { cluster, replica_floor } => dir.join(*cluster, *replica_floor)?,
+    }
+    Ok(dir)
+}
+
+fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
+    Ground {
+        log: dir.log(),
+        files: FileCache::new(READ_FILES),
+        readers: Readers::default(),
+        node: config.node,
+        founder,
+        seed: config.seed,
+    }
+}
+
+/// Files that a simulated hub keeps open for readers.
+const READ_FILES: usize = 16;

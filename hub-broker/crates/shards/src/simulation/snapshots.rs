@@ -1,0 +1,96 @@
+//! Snapshots between simulated hubs: what is asked of the other hub is answered on the spot.
+
+use bytes::Bytes;
+use consensus::{ReplicaId, SnapshotMark};
+
+use super::hub::Hub;
+use crate::message::Message;
+use crate::snapshot::format::{Close, OPEN, Open, READ, Read, Refusal, closed};
+use crate::snapshot::{Ask, FetchError, Offer, Target, Wanted, copy};
+
+/// A snapshot that a hub wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotWanted(pub(super) Wanted);
+
+impl SnapshotWanted {
+    pub fn group(&self) -> u32 {
+        self.0.group
+    }
+
+    /// The leader's replica, from which it is to be copied.
+    pub fn from(&self) -> ReplicaId {
+        self.0.from
+    }
+}
+
+impl Hub {
+    /// The snapshots that the hub waits for.
+    pub fn snapshots_wanted(&self) -> &[SnapshotWanted] {
+        &self.wanted
+    }
+
+    /// Copies what is wanted from the leader's hub, or gives it up where that cannot be reached. The files of both are
+    /// in their directories; the copy itself takes no time.
+    pub fn copy_snapshot(&mut self, wanted: SnapshotWanted, from: Option<&mut Self>) {
+        self.wanted.retain(|it| *it != wanted);
+        let SnapshotWanted(wanted) = wanted;
+        let target = Target { log: &self.ground.log, files: &self.ground.files, reserve_bytes: 0 };
+        let outcome = match from {
+            Some(other) => copy(&wanted, &target, &mut Other(other)),
+            None => Err(FetchError::Cancelled),
+        };
+        let (slot, outcome) = (wanted.group as usize, Box::new(outcome));
+        self.core.handle(Message::SnapshotArrived { slot, wanted, outcome });
+    }
+
+    /// A checkpoint that replicas of other hubs may copy.
+    pub(super) fn offer_snapshot(&mut self, group: u32) -> Option<SnapshotMark> {
+        let (position, state) = self.write_checkpoint(group, true)?;
+        let stored = &self.stores[group as usize];
+        let states = stored.newest().ok()??.states;
+        let mark = SnapshotMark {
+            index: position.applied,
+            term: position.term,
+            membership: state.membership.clone(),
+        };
+        let offer = Offer { group, position, state, states, pin: stored.pin() };
+        let now = self.now();
+        self.shelf.offer(offer, now);
+        Some(mark)
+    }
+}
+
+/// The hub that is copied from.
+struct Other<'a>(&'a mut Hub);
+
+impl Ask for Other<'_> {
+    fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError> {
+        let hub = &mut *self.0;
+        hub.answer(kind, &body).map_err(FetchError::Refused)
+    }
+
+    fn pause(&mut self, _bytes: u64, _sender_is_slow: bool) -> Result<(), FetchError> {
+        Ok(())
+    }
+}
+
+impl Hub {
+    fn answer(&mut self, kind: u8, body: &[u8]) -> Result<Bytes, Refusal> {
+        let now = self.now();
+        match kind {
+            OPEN => {
+                let open = Open::decode(body).ok_or(Refusal::Malformed)?;
+                Ok(self.shelf.open(open, now)?.encode())
+            }
+            READ => {
+                let read = Read::decode(body).ok_or(Refusal::Malformed)?;
+                Ok(self.shelf.read(&read, false, now)?.encode())
+            }
+            _ => {
+                let close = Close::decode(body).ok_or(Refusal::Malformed)?;
+                self.shelf.close(close).into_iter().for_each(|notice| self.hear(notice));
+                Ok(closed())
+            }
+        }
+    }
+}
