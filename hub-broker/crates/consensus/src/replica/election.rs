@@ -54,11 +54,13 @@ impl Replica {
         }
     }
 
-    /// raft-rs takes it for granted that nothing of a candidate's log is still on its way to the disk: a sole voter
-    /// would lead at once and panic, and a snapshot that is not in place leaves a hole that it panics over.
+    /// raft-rs asks only at its own ticks whether the replica is a voter, and panics where another one wins. It takes
+    /// for granted that nothing of a candidate's log is still on its way to the disk: a sole voter would lead at once
+    /// and panic, and so would anyone over the hole that a snapshot leaves until it is in place.
     fn may_stand(&self) -> bool {
         let log = &self.node.raft.raft_log;
         !self.elections.stalled
+            && self.node.raft.promotable()
             && log.persisted == log.last_index()
             && self.readies.log_is_durable()
             && log.applied >= self.node.store().first() - 1

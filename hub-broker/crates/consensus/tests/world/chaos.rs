@@ -130,13 +130,14 @@ impl World {
         if !members.replicas().iter().all(known) {
             return;
         }
-        let gone = |id: &ReplicaId| {
-            !members.contains(*id)
-                && self
-                    .hubs
-                    .values()
-                    .all(|hub| hub.replica.as_ref().is_none_or(|replica| !replica.membership().contains(*id)))
+        let belonged = |id| {
+            self.history.values().filter_map(|applied| applied.membership.as_ref()).any(|it| it.contains(id))
         };
+        let believed_in = |id| {
+            let mut replicas = self.hubs.values().filter_map(|hub| hub.replica.as_ref());
+            replicas.any(|replica| replica.membership().contains(id))
+        };
+        let gone = |id: &ReplicaId| !members.contains(*id) && belonged(*id) && !believed_in(*id);
         if let Some(id) = self.ids().into_iter().find(gone) {
             self.destroy(id);
         }
