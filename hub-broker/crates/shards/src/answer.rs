@@ -10,9 +10,9 @@ use schemas::{NodeId, Offset};
 use crate::{AppendDone, AppendError, Appended, CommandError, ProposeError};
 
 /// Hears what became of a partition command.
-pub(crate) type CommandDone = Box<dyn FnOnce(Result<(), CommandError>) + Send>;
+pub type CommandDone = Box<dyn FnOnce(Result<(), CommandError>) + Send>;
 /// Hears the metadata machine's answer.
-pub(crate) type ProposeDone = Box<dyn FnOnce(Result<Bytes, ProposeError>) + Send>;
+pub type ProposeDone = Box<dyn FnOnce(Result<Bytes, ProposeError>) + Send>;
 /// Hears where retention moved the first offset to.
 pub(crate) type RetainDone = Box<dyn FnOnce(Result<Option<Offset>, CommandError>) + Send>;
 
@@ -92,6 +92,14 @@ impl Answer {
             Some(Waiting::Command(done)) => done(command_outcome(&outcome)),
             Some(Waiting::Propose(done)) => done(propose_outcome(outcome)),
             None => {}
+        }
+    }
+
+    /// An append's outcome that was found elsewhere.
+    pub(crate) fn appended(mut self, outcome: Result<Appended, AppendError>) {
+        self.permit = None;
+        if let Some(Waiting::Append(done)) = self.waiting.take() {
+            done(outcome);
         }
     }
 

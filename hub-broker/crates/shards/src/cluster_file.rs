@@ -65,3 +65,6 @@ fn fields(text: &str) -> Option<ClusterFile> {
     let replica_floor = lines.next()?.strip_prefix("replica-floor ")?.parse().ok()?;
     lines.next().is_none().then_some(ClusterFile { id, founder, replica_floor })
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,7 +129,7 @@ impl DataDir {
 
     /// The records of this hub's replicas, as a member of `cluster`.
     pub(crate) fn replicas(&self, cluster: &ClusterFile) -> Result<Replicas, DataDirError> {
-        Replicas::load(self.path.join("replicas"), cluster)
+        Replicas::load(self.path.join("replicas"), self.identity.node, cluster)
     }
 
     fn cluster_file(&self) -> PathBuf {

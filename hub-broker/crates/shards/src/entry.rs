@@ -89,60 +89,68 @@ impl EntryBuilder {
 
     pub(crate) fn push(&mut self, command: &Command) {
         self.count += 1;
-        match command {
-            Command::Append(append) => {
-                self.kind(APPEND, append.partition);
-                append.origin.encode(&mut self.bytes);
-                self.blob(&append.batch);
-            }
-            Command::Partition(command) => self.partition_command(command),
-            Command::Metadata(command) => {
-                self.bytes.put_u8(METADATA);
-                self.blob(command);
-            }
-        }
+        write_command(&mut self.bytes, command);
     }
 
     pub(crate) fn finish(mut self) -> Bytes {
         self.bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&self.count.to_be_bytes());
         Bytes::from(self.bytes)
     }
+}
 
-    fn partition_command(&mut self, command: &PartitionCommand) {
-        let partition = command.partition();
-        match command {
-            PartitionCommand::Open { options, .. } => {
-                self.kind(OPEN, partition);
-                self.bytes.put_u32(options.segment_bytes);
-            }
-            PartitionCommand::Configure { options, .. } => {
-                self.kind(CONFIGURE, partition);
-                self.bytes.put_u32(options.segment_bytes);
-            }
-            PartitionCommand::Close { .. } => self.kind(CLOSE, partition),
-            PartitionCommand::AdvanceStart { to, .. } => {
-                self.kind(ADVANCE_START, partition);
-                self.bytes.put_i64(to.0);
-            }
-            PartitionCommand::Roll { .. } => self.kind(ROLL, partition),
-            PartitionCommand::ExpireProducers { after_ms, .. } => {
-                self.kind(EXPIRE_PRODUCERS, partition);
-                self.bytes.put_i64(*after_ms);
-            }
+/// One command in the layout of version 1, as requests between hubs carry it too.
+pub(crate) fn write_command(out: &mut Vec<u8>, command: &Command) {
+    match command {
+        Command::Append(append) => {
+            write_kind(out, APPEND, append.partition);
+            append.origin.encode(out);
+            write_blob(out, &append.batch);
+        }
+        Command::Partition(command) => write_partition_command(out, command),
+        Command::Metadata(command) => {
+            out.put_u8(METADATA);
+            write_blob(out, command);
         }
     }
+}
 
-    fn kind(&mut self, kind: u8, partition: PartitionId) {
-        self.bytes.put_u8(kind);
-        self.bytes.put_slice(partition.topic.0.as_bytes());
-        self.bytes.put_i32(partition.index.0);
+fn write_partition_command(out: &mut Vec<u8>, command: &PartitionCommand) {
+    let partition = command.partition();
+    match command {
+        PartitionCommand::Open { options, .. } => {
+            write_kind(out, OPEN, partition);
+            out.put_u32(options.segment_bytes);
+        }
+        PartitionCommand::Configure { options, .. } => {
+            write_kind(out, CONFIGURE, partition);
+            out.put_u32(options.segment_bytes);
+        }
+        PartitionCommand::Close { .. } => write_kind(out, CLOSE, partition),
+        PartitionCommand::AdvanceStart { to, .. } => {
+            write_kind(out, ADVANCE_START, partition);
+            out.put_i64(to.0);
+        }
+        PartitionCommand::Roll { .. } => write_kind(out, ROLL, partition),
+        PartitionCommand::ExpireProducers { after_ms, .. } => {
+            write_kind(out, EXPIRE_PRODUCERS, partition);
+            out.put_i64(*after_ms);
+        }
     }
+}
 
-    fn blob(&mut self, blob: &Bytes) {
-        self.bytes
-            .put_u32(u32::try_from(blob.len()).expect("batches and commands are bounded far below 4 GiB"));
-        self.bytes.put_slice(blob);
-    }
+fn write_kind(out: &mut Vec<u8>, kind: u8, partition: PartitionId) {
+    out.put_u8(kind);
+    write_partition(out, partition);
+}
+
+pub(crate) fn write_partition(out: &mut Vec<u8>, partition: PartitionId) {
+    out.put_slice(partition.topic.0.as_bytes());
+    out.put_i32(partition.index.0);
+}
+
+fn write_blob(out: &mut Vec<u8>, blob: &Bytes) {
+    out.put_u32(u32::try_from(blob.len()).expect("batches and commands are bounded far below 4 GiB"));
+    out.put_slice(blob);
 }
 
 /// The commands of one entry, one by one. The slices share the entry's memory.
@@ -177,7 +185,8 @@ impl EntryReader {
     }
 }
 
-fn read_command(rest: &mut Bytes) -> Result<Command, UnknownEntry> {
+/// Takes one command of version 1 off the front.
+pub(crate) fn read_command(rest: &mut Bytes) -> Result<Command, UnknownEntry> {
     let kind = rest.try_get_u8().map_err(|_| UnknownEntry::Malformed)?;
     if kind == METADATA {
         return Ok(Command::Metadata(read_blob(rest)?));
@@ -206,7 +215,7 @@ fn read_command(rest: &mut Bytes) -> Result<Command, UnknownEntry> {
     Ok(Command::Partition(command))
 }
 
-fn read_partition(rest: &mut Bytes) -> Result<PartitionId, UnknownEntry> {
+pub(crate) fn read_partition(rest: &mut Bytes) -> Result<PartitionId, UnknownEntry> {
     let mut topic = [0; 16];
     rest.try_copy_to_slice(&mut topic).map_err(|_| UnknownEntry::Malformed)?;
     let index = rest.try_get_i32().map_err(|_| UnknownEntry::Malformed)?;

@@ -3,30 +3,30 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use partition_log::{CompactOptions, PartitionReader};
 use peers::Peers;
-use schemas::{BatchHeader, Offset, PartitionId, ShardId, Term};
-use tokio::sync::{oneshot, watch};
+use schemas::{Offset, PartitionId, ShardId};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use crate::answer::{Answer, Permit, Refusal};
 use crate::data_dir::{DataDir, Identity};
-use crate::entry::Command;
-use crate::executor::{Message, Place};
-use crate::group::Request;
-use crate::inbox::Inbox;
-use crate::limits::{METADATA_COMMAND_BYTES_MAX, REQUEST_OVERHEAD_BYTES, TOMBSTONE_RETENTION_MS};
+use crate::doors::Doors;
+use crate::forward::Lanes;
+use crate::limits::{HAND_OVER_MAX, TOMBSTONE_RETENTION_MS};
+use crate::message::Message;
 use crate::order::Order;
-use crate::shared::Shared;
 use crate::start::Running;
 use crate::{
-    Append, AppendError, Appended, CommandError, Config, GroupView, Leader, PartitionCommand, ProposeError,
-    Retention, StartError, StateMachine,
+    Append, AppendError, Appended, CommandError, Config, PartitionCommand, ProposeError, Retention,
+    StartError, StateMachine,
 };
 
-/// Called exactly once with the outcome, on an executor thread or on the caller's own: it must not block.
+/// Called exactly once with the outcome, on an executor thread, a thread of the runtime or the caller's own: it must
+/// not block.
 pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
 
 /// What the shards are doing right now.
@@ -47,16 +47,14 @@ pub struct Stats {
 /// threads end without a checkpoint; nothing that was acknowledged is lost by that.
 #[derive(Clone)]
 pub struct Shards {
-    shared: Arc<Shared>,
-    inboxes: Arc<[Inbox<Message>]>,
-    running: Arc<Mutex<Option<Running>>>,
-    shard_count: u16,
-    identity: Identity,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) running: Arc<Mutex<Option<Running>>>,
 }
 
 impl Shards {
     /// Recovers everything. A founder that is its groups' only voter gets them back when each leads itself and has
-    /// applied what was committed; everyone else when everything is recovered. Blocks.
+    /// applied what was committed; everyone else when everything is recovered. Blocks. With other hubs it needs a
+    /// tokio runtime around it; the peers stay the caller's, to be ended after [`Shards::shutdown`].
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is for one start")]
     pub fn start(
         config: Config,
@@ -65,13 +63,24 @@ impl Shards {
         metadata: Box<dyn StateMachine>,
     ) -> Result<Self, StartError> {
         let running = crate::start::start(&config, dir, peers, metadata)?;
-        Ok(Self {
+        let doors = Arc::new(Doors {
             shared: running.shared.clone(),
             inboxes: running.inboxes.as_slice().into(),
             shard_count: config.shard_count,
             identity: running.dir.identity(),
-            running: Arc::new(Mutex::new(Some(running))),
-        })
+            lanes: Lanes::new(config.shard_count),
+            runtime: (!running.shared.peers.is_alone()).then(Handle::current),
+        });
+        let peers = &doors.shared.peers;
+        if let Some(id) = running.dir.cluster().and_then(|cluster| cluster.id) {
+            peers.set_cluster(id);
+        }
+        if !peers.is_alone() {
+            crate::inbound::connect(&doors);
+            crate::forward::serve(&doors);
+            crate::gossip::connect(&doors);
+        }
+        Ok(Self { doors, running: Arc::new(Mutex::new(Some(running))) })
     }
 
     /// A hub without others: founds its cluster where there is none.
@@ -82,7 +91,7 @@ impl Shards {
         Self::start(config, dir, Peers::alone(node, incarnation), metadata)
     }
 
-    /// Hands one batch to its shard. Never blocks; `done` hears what became of it.
+    /// Hands one batch to its shard, if this hub leads it. Never blocks; `done` hears what became of it.
     pub fn append(&self, shard: ShardId, request: Append, done: AppendDone) {
         self.append_all(std::iter::once((shard, request, done)));
     }
@@ -90,34 +99,7 @@ impl Shards {
     /// Hands batches to their shards, in their order. Those that arrive together are written together, so batches of
     /// one request do not wait for two writes. Never blocks.
     pub fn append_all(&self, requests: impl IntoIterator<Item = (ShardId, Append, AppendDone)>) {
-        let mut ways: Vec<Vec<Message>> = self.inboxes.iter().map(|_| Vec::new()).collect();
-        for (shard, request, done) in requests {
-            match self.admit(shard, &request) {
-                Ok((place, permit)) => {
-                    let answer = Answer::append(done, permit);
-                    let request = Request { command: Command::Append(request), answer };
-                    ways[place.executor].push(Message::Request { slot: place.slot, request });
-                }
-                Err(error) => done(Err(error)),
-            }
-        }
-        for (inbox, messages) in self.inboxes.iter().zip(ways).filter(|(_, messages)| !messages.is_empty()) {
-            inbox.push_all(messages.into_iter());
-        }
-    }
-
-    /// Where a batch goes, and the room for it.
-    fn admit(&self, shard: ShardId, request: &Append) -> Result<(Place, Permit), AppendError> {
-        let bytes = request.batch.len();
-        let max = self.shared.batch_bytes_max;
-        if bytes > max {
-            return Err(AppendError::TooLarge { bytes, max });
-        }
-        if !BatchHeader::parse(&request.batch).is_ok_and(|header| header.total_bytes() == bytes) {
-            return Err(AppendError::Malformed);
-        }
-        let place = self.place(shard).ok_or(AppendError::UnknownPartition)?;
-        Ok((place, self.permit(bytes as u64, true)?))
+        self.doors.append_all(requests);
     }
 
     /// The same as a future.
@@ -132,15 +114,25 @@ impl Shards {
         async move { told.await.unwrap_or(Err(AppendError::Stopping)) }
     }
 
-    /// Changes a partition; answered when the change is applied.
+    /// Hands one batch to its shard, wherever that is led. See [`Shards::append_anywhere_all`].
+    pub fn append_anywhere(&self, shard: ShardId, request: Append, done: AppendDone) {
+        self.append_anywhere_all(std::iter::once((shard, request, done)));
+    }
+
+    /// Hands batches to their shards, wherever those are led. Batches of one shard keep their order, also between
+    /// calls. Never blocks.
+    ///
+    /// While nobody is known to lead the shard a batch waits, up to 5 s. `NotLeader` says that the batch is in doubt:
+    /// it may be stored, or may still be; so may those that were handed in after it. A batch with a producer's
+    /// sequence can be handed in again: it is stored once.
+    pub fn append_anywhere_all(&self, requests: impl IntoIterator<Item = (ShardId, Append, AppendDone)>) {
+        crate::forward::append_all(&self.doors, requests);
+    }
+
+    /// Changes a partition; answered when the change is applied by the shard's leader, wherever that is. A command may
+    /// be carried out twice: each has the same effect then.
     pub async fn command(&self, shard: ShardId, command: PartitionCommand) -> Result<(), CommandError> {
-        let place = self.place(shard).ok_or(CommandError::UnknownPartition)?;
-        let needs_room = matches!(command, PartitionCommand::Open { .. });
-        let permit = self.permit(0, needs_room)?;
-        let (tell, told) = oneshot::channel();
-        let answer = Answer::command(Box::new(move |result| drop(tell.send(result))), permit);
-        self.request(place, Request { command: Command::Partition(command), answer });
-        told.await.unwrap_or(Err(CommandError::Stopping))
+        crate::forward::command(&self.doors, shard, command).await
     }
 
     /// Drops closed segments beyond `retention`, by the shard's own time. Returns the new first offset if it moved.
@@ -150,23 +142,23 @@ impl Shards {
         partition: PartitionId,
         retention: Retention,
     ) -> Result<Option<Offset>, CommandError> {
-        let place = self.place(shard).ok_or(CommandError::UnknownPartition)?;
-        let permit = self.permit(0, false)?;
-        let (tell, told) = oneshot::channel();
-        let done = Box::new(move |result| drop(tell.send(result)));
-        self.send(place, Message::Retain { slot: place.slot, partition, retention, done, permit });
-        told.await.unwrap_or(Err(CommandError::Stopping))
+        crate::forward::enforce_retention(&self.doors, shard, partition, retention).await
     }
 
-    /// Rewrites closed segments with the last record of each key, on a thread of the runtime's blocking pool.
+    /// Has the metadata machine apply `command`, wherever it is led; returns its answer. `NotLeader` says that the
+    /// command is in doubt: it may have been applied, or may still be.
+    pub async fn propose_metadata(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        crate::forward::propose_metadata(&self.doors, command).await
+    }
+
+    /// Rewrites closed segments of this hub's replica with the last record of each key, on a thread of the runtime's
+    /// blocking pool.
     pub async fn compact(&self, shard: ShardId, partition: PartitionId) -> Result<(), CommandError> {
-        let place = self.place(shard).ok_or(CommandError::UnknownPartition)?;
-        let options = CompactOptions {
-            stamp_ms: self.shared.clock.now_ms(),
-            tombstone_retention_ms: TOMBSTONE_RETENTION_MS,
-        };
+        let place = self.doors.place(shard).ok_or(CommandError::UnknownPartition)?;
+        let options =
+            CompactOptions { stamp_ms: self.now_ms(), tombstone_retention_ms: TOMBSTONE_RETENTION_MS };
         let (reply, told) = oneshot::channel();
-        self.send(place, Message::Compaction { slot: place.slot, partition, options, reply });
+        self.doors.send(place, Message::Compaction { slot: place.slot, partition, options, reply });
         let Some(compaction) = told.await.unwrap_or(Err(CommandError::Stopping))? else { return Ok(()) };
         let compacted = match tokio::task::spawn_blocking(move || compaction.run()).await {
             Ok(Ok(compacted)) => compacted,
@@ -174,132 +166,68 @@ impl Shards {
             Err(_) => return Err(CommandError::Stopping),
         };
         let (reply, told) = oneshot::channel();
-        self.send(place, Message::Install { slot: place.slot, partition, compacted, reply });
+        self.doors.send(place, Message::Install { slot: place.slot, partition, compacted, reply });
         told.await.map_err(|_| CommandError::Stopping)
     }
 
-    /// Has the metadata machine apply `command`; returns its answer.
-    pub async fn propose_metadata(&self, command: Bytes) -> Result<Bytes, ProposeError> {
-        let bytes = command.len();
-        let max = METADATA_COMMAND_BYTES_MAX.min(self.shared.batch_bytes_max);
-        if bytes > max {
-            return Err(ProposeError::TooLarge { bytes, max });
-        }
-        let permit = self.permit(bytes as u64, false)?;
-        let (tell, told) = oneshot::channel();
-        let answer = Answer::propose(Box::new(move |result| drop(tell.send(result))), permit);
-        let place = Place::of(METADATA_GROUP, self.inboxes.len());
-        self.request(place, Request { command: Command::Metadata(command), answer });
-        told.await.unwrap_or(Err(ProposeError::Stopping))
-    }
-
-    /// The other hubs.
-    pub fn peers(&self) -> &Peers {
-        &self.shared.peers
-    }
-
-    /// Who leads the shard, as far as this hub knows.
-    pub fn leader(&self, shard: ShardId) -> Option<Leader> {
-        self.shared.leaders.leader(group_of(shard))
-    }
-
-    /// Who leads the metadata, as far as this hub knows.
-    pub fn metadata_leader(&self) -> Option<Leader> {
-        self.shared.leaders.leader(METADATA_GROUP)
-    }
-
-    /// Who has a replica of the group, as far as this hub knows. Group 0 is the metadata's, shard n is n + 1.
-    pub fn replicas(&self, group: u32) -> GroupView {
-        self.shared.leaders.view(group)
-    }
-
-    /// Ticks with every change of what [`Shards::leader`], [`Shards::replicas`] and [`Shards::is_serving`] say.
-    pub fn leadership(&self) -> watch::Receiver<u64> {
-        self.shared.leaders.watch()
-    }
-
-    /// The term in which this hub leads the shard and has applied an entry of its own.
-    pub fn is_serving(&self, shard: ShardId) -> Option<Term> {
-        self.shared.leaders.serving(group_of(shard))
-    }
-
-    /// The reader of an open partition.
+    /// The reader of an open partition of this hub's replica.
     pub fn partition(&self, id: PartitionId) -> Option<PartitionReader> {
-        self.shared.readers.get(id)
+        self.doors.shared.readers.get(id)
     }
 
     /// The shards' own time, ms since 1970: the wall clock as far as it is believed.
     pub fn now_ms(&self) -> i64 {
-        self.shared.clock.now_ms()
+        self.doors.shared.clock.now_ms()
     }
 
     /// Takes the wall clock as it is, however far it jumped.
     pub fn accept_clock(&self) {
-        self.shared.clock.accept();
+        self.doors.shared.clock.accept();
     }
 
     /// What the shards are doing.
     pub fn stats(&self) -> Stats {
+        let shared = &self.doors.shared;
         Stats {
-            partitions: self.shared.readers.len(),
-            queued_bytes: self.shared.queued_bytes.load(Ordering::Relaxed),
-            paused_shards: self.shared.paused_shards.load(Ordering::Relaxed),
-            disk_full: self.shared.space.is_full(),
-            clock_held: self.shared.clock.is_held(),
+            partitions: shared.readers.len(),
+            queued_bytes: shared.queued_bytes.load(Ordering::Relaxed),
+            paused_shards: shared.paused_shards.load(Ordering::Relaxed),
+            disk_full: shared.space.is_full(),
+            clock_held: shared.clock.is_held(),
         }
     }
 
     /// Number of data shards.
     pub fn shard_count(&self) -> u16 {
-        self.shard_count
+        self.doors.shard_count
     }
 
     /// Whose data directory it is.
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.doors.identity
     }
 
-    /// Lets what is in flight be answered, refuses the rest with `Stopping`, writes a last checkpoint and ends the
-    /// threads. Of several callers the first does it.
+    /// Has other hubs lead what this one leads, for 3 s at most; what is not led here any more is answered with
+    /// `NotLeader`, everything else goes on. `false`: there is no other hub.
+    pub async fn hand_over(&self) -> bool {
+        if self.peers().is_alone() {
+            return false;
+        }
+        let doors = Arc::clone(&self.doors);
+        if tokio::task::spawn_blocking(move || hand_over(&doors.inboxes, HAND_OVER_MAX)).await.is_err() {
+            tracing::error!("handing the shards over has panicked");
+        }
+        true
+    }
+
+    /// Hands over what is led here to other hubs, for 3 s at most; lets what is in flight be answered, refuses the rest
+    /// with `Stopping`, writes a last checkpoint and ends the threads. Of several callers the first does it.
     pub async fn shutdown(self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
         let Some(running) = self.running.lock().take() else { return };
         if tokio::task::spawn_blocking(move || stop(running)).await.is_err() {
             tracing::error!("stopping the shards has panicked");
         }
     }
-
-    /// The group of a shard, and where it lives.
-    fn place(&self, shard: ShardId) -> Option<Place> {
-        (shard.0 < self.shard_count).then(|| Place::of(group_of(shard), self.inboxes.len()))
-    }
-
-    fn permit(&self, bytes: u64, needs_room: bool) -> Result<Permit, Refusal> {
-        if self.shared.stopping.load(Ordering::Relaxed) {
-            return Err(Refusal::Stopping);
-        }
-        if needs_room && !self.shared.space.admit(bytes) {
-            return Err(Refusal::NoSpace);
-        }
-        let bytes = bytes + REQUEST_OVERHEAD_BYTES;
-        Permit::take(&self.shared.queued_bytes, bytes, self.shared.queued_bytes_max)
-            .ok_or(Refusal::Overloaded)
-    }
-
-    fn request(&self, place: Place, request: Request) {
-        self.send(place, Message::Request { slot: place.slot, request });
-    }
-
-    fn send(&self, place: Place, message: Message) {
-        self.inboxes[place.executor].push(message);
-    }
-}
-
-/// The metadata's group; shard n is group n + 1.
-const METADATA_GROUP: u32 = 0;
-
-fn group_of(shard: ShardId) -> u32 {
-    u32::from(shard.0) + 1
 }
 
 fn compaction_failed(error: &partition_log::CompactError) -> CommandError {
@@ -310,8 +238,12 @@ fn compaction_failed(error: &partition_log::CompactError) -> CommandError {
     }
 }
 
-/// An orderly end: nothing is in flight, then everything is in a checkpoint, then the threads go.
+/// An orderly end: nothing is led, then nothing is in flight, then everything is in a checkpoint, then the threads go.
 fn stop(running: Running) {
+    if !running.shared.peers.is_alone() {
+        hand_over(&running.inboxes, HAND_OVER_MAX);
+    }
+    running.shared.stopping.store(true, Ordering::Relaxed);
     for inbox in &running.inboxes {
         let (reply, drained) = sync_channel(1);
         inbox.push(Message::Drain(reply));
@@ -323,4 +255,20 @@ fn stop(running: Running) {
         let _ = finished.recv();
     }
     drop(running);
+}
+
+/// All executors at the same time; whoever is not done in time is left to the others' election.
+fn hand_over(inboxes: &[crate::inbox::Inbox<Message>], time_max: Duration) {
+    let deadline = Instant::now() + time_max;
+    let ask = |inbox: &crate::inbox::Inbox<Message>| {
+        let (reply, done) = sync_channel(1);
+        inbox.push(Message::HandOver(reply));
+        done
+    };
+    let waits: Vec<_> = inboxes.iter().map(ask).collect();
+    for done in waits {
+        if done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+            tracing::warn!("not every shard could be handed over to another hub in time");
+        }
+    }
 }

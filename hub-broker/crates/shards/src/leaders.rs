@@ -71,6 +71,8 @@ struct Known {
     /// The newest term that was heard of.
     term: u64,
     view: GroupView,
+    /// The leader itself said so: it knows more than a follower.
+    told: bool,
 }
 
 impl Leaders {
@@ -138,6 +140,8 @@ impl Leaders {
 
     fn tell(&self, changed: bool) {
         if changed {
+            let served = |entry: &&Entry| entry.serving.load(Ordering::Relaxed) != 0;
+            metrics::gauge!("headwater_groups_served").set(self.groups.iter().filter(served).count() as f64);
             self.changes.send_modify(|count| *count += 1);
         }
     }
@@ -149,23 +153,24 @@ impl Known {
         if own.term < self.term {
             return false;
         }
-        let heard = self.view.leader.filter(|leader| leader.term.0 == own.term);
-        let leader = match own.leader.map(nodes_of) {
-            Some(leads) if leads == node => Some(Leader { node, term: Term(own.term), serving: own.serving }),
-            // What the leader itself said of this term is more than a follower knows.
-            Some(leads) => {
-                let serving = heard.is_some_and(|heard| heard.node == leads && heard.serving);
-                Some(Leader { node: leads, term: Term(own.term), serving })
-            }
-            None => heard.filter(|heard| heard.node != node),
-        };
-        let leads = leader.is_some_and(|leader| leader.node == node);
+        let heard = self.view.leader.filter(|leader| leader.term.0 == own.term && leader.node != node);
+        let leads = own.leader.map(node_of);
+        if self.told && heard.is_some_and(|heard| leads.is_none_or(|leads| leads == heard.node)) {
+            return false;
+        }
+        let serving = leads == Some(node) && own.serving;
+        let leader = leads.map(|node| Leader { node, term: Term(own.term), serving });
         let in_sync = match leads {
-            true => nodes(&own.in_sync),
-            false => self.view.in_sync.clone(),
+            Some(leads) if leads == node => nodes(&own.in_sync),
+            _ => self.view.in_sync.clone(),
         };
-        let view = GroupView { leader, voters: nodes(&own.voters), learners: nodes(&own.learners), in_sync };
-        self.replace(own.term, view)
+        let view = GroupView {
+            leader: leader.or(heard),
+            voters: nodes(&own.voters),
+            learners: nodes(&own.learners),
+            in_sync,
+        };
+        self.replace(own.term, view, false)
     }
 
     fn take_told(&mut self, from: NodeId, told: Told) -> bool {
@@ -174,24 +179,27 @@ impl Known {
         }
         let leader = Leader { node: from, term: Term(told.term), serving: told.serving };
         let Told { voters, learners, in_sync, .. } = told;
-        self.replace(told.term, GroupView { leader: Some(leader), voters, learners, in_sync })
+        self.replace(told.term, GroupView { leader: Some(leader), voters, learners, in_sync }, true)
     }
 
-    fn replace(&mut self, term: u64, view: GroupView) -> bool {
+    fn replace(&mut self, term: u64, view: GroupView, told: bool) -> bool {
         let changed = self.view != view;
-        *self = Self { term, view };
+        *self = Self { term, view, told };
         changed
     }
 }
 
 /// Each hub once, rising.
 fn nodes(replicas: &[ReplicaId]) -> Vec<NodeId> {
-    let mut nodes: Vec<_> = replicas.iter().copied().map(nodes_of).collect();
+    let mut nodes: Vec<_> = replicas.iter().copied().map(node_of).collect();
     nodes.sort_unstable();
     nodes.dedup();
     nodes
 }
 
-fn nodes_of(replica: ReplicaId) -> NodeId {
-    NodeId((replica.0 >> 32) as u32)
+fn node_of(replica: ReplicaId) -> NodeId {
+    NodeId(replica.node())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! What the metrics of this crate, and of those that it runs, mean.
 
-use metrics::{describe_gauge, describe_histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
+
+const DROPPED: &str = "headwater_messages_dropped_total";
+const FORWARDED: &str = "headwater_appends_forwarded_total";
+const GIVEN_UP: &str = "headwater_replicas_given_up_total";
 
 /// The recorder MUST be there before.
 pub fn describe() {
@@ -12,6 +16,22 @@ pub fn describe() {
     describe_gauge!("headwater_disk_full", "1 while writes are refused because the disk is nearly full.");
     describe_gauge!("headwater_clock_held", "1 while the wall clock jumped and is not believed.");
     describe_histogram!("headwater_checkpoint_seconds", "Time for one checkpoint.");
+    describe_gauge!("headwater_groups_served", "Groups that this hub leads and answers for.");
+    describe_counter!(DROPPED, "Messages of other hubs' replicas that found no room here.");
+    describe_counter!(FORWARDED, "Batches that were stored by the hub that leads their shard.");
+    describe_counter!(GIVEN_UP, "Replicas that this hub has given up, to fetch them again.");
+    for name in [DROPPED, FORWARDED, GIVEN_UP] {
+        counter!(name).increment(0);
+    }
+    crate::snapshot::observe::describe();
     wal::describe();
     partition_log::describe();
+}
+
+pub(crate) fn message_dropped() {
+    counter!(DROPPED).increment(1);
+}
+
+pub(crate) fn forwarded(batches: usize) {
+    counter!(FORWARDED).increment(batches as u64);
 }

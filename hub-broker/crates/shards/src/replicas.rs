@@ -17,7 +17,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use consensus::ReplicaId;
 use parking_lot::Mutex;
+use schemas::NodeId;
+use tokio::sync::watch;
 use wal::Lsn;
 
 use crate::cluster_file::{ClusterFile, FOUNDERS_REPLICA};
@@ -42,17 +45,26 @@ pub(crate) struct Replicas {
     /// Numbers up to this are not this hub's, in any group, unless current.
     cluster_floor: u32,
     records: Mutex<BTreeMap<u32, ReplicaRecord>>,
+    node: NodeId,
+    /// Given up, and not known to be replaced.
+    lost: watch::Sender<Vec<(u32, ReplicaId)>>,
 }
 
 impl Replicas {
-    pub(crate) fn load(path: PathBuf, cluster: &ClusterFile) -> Result<Self, DataDirError> {
+    pub(crate) fn load(path: PathBuf, node: NodeId, cluster: &ClusterFile) -> Result<Self, DataDirError> {
         let records = match text_file::read(&path)? {
             Some(bytes) => decode(&path, &bytes)?,
             None => BTreeMap::new(),
         };
         let current = cluster.founder.then_some(FOUNDERS_REPLICA);
         let default = ReplicaRecord { current, floor: current.unwrap_or(0), void: Lsn(0) };
-        Ok(Self { path, default, cluster_floor: cluster.replica_floor, records: Mutex::new(records) })
+        let gone = |(group, record): (&u32, &ReplicaRecord)| {
+            let given_up = record.current.is_none() && record.floor > 0;
+            given_up.then(|| (*group, ReplicaId::new(node.0, record.floor)))
+        };
+        let lost = watch::Sender::new(records.iter().filter_map(gone).collect());
+        let cluster_floor = cluster.replica_floor;
+        Ok(Self { path, default, cluster_floor, records: Mutex::new(records), node, lost })
     }
 
     pub(crate) fn get(&self, group: u32) -> ReplicaRecord {
@@ -67,27 +79,36 @@ impl Replicas {
     /// The replica begins, empty. Durable when this returns.
     pub(crate) fn begin(&self, group: u32, number: u32) -> Result<(), DataDirError> {
         let ReplicaRecord { void, .. } = self.get(group);
-        self.set(group, ReplicaRecord { current: Some(number), floor: number, void })
+        self.set(group, ReplicaRecord { current: Some(number), floor: number, void })?;
+        self.lost.send_if_modified(|lost| forget(lost, |of, id| of == group && id.number() < number));
+        Ok(())
     }
 
     /// The replica is destroyed, with everything of it in the log up to `void`. Durable when this returns.
     pub(crate) fn give_up(&self, group: u32, number: u32, void: Lsn) -> Result<(), DataDirError> {
         let record = self.get(group);
         let (floor, void) = (record.floor.max(number), record.void.max(void));
-        self.set(group, ReplicaRecord { current: None, floor, void })
+        self.set(group, ReplicaRecord { current: None, floor, void })?;
+        self.lost.send_modify(|lost| {
+            forget(lost, |of, _| of == group);
+            lost.push((group, ReplicaId::new(self.node.0, floor)));
+        });
+        Ok(())
+    }
+
+    /// What was given up and has not been replaced, as far as this hub knows.
+    pub(crate) fn lost(&self) -> watch::Receiver<Vec<(u32, ReplicaId)>> {
+        self.lost.subscribe()
+    }
+
+    pub(crate) fn confirm_replaced(&self, group: u32, replica: ReplicaId) {
+        self.lost.send_if_modified(|lost| forget(lost, |of, id| of == group && id == replica));
     }
 
     /// Frames of each group that are another replica's.
     pub(crate) fn void(&self) -> BTreeMap<u32, Lsn> {
         let records = self.records.lock();
         records.iter().filter(|(_, it)| it.void > Lsn(0)).map(|(group, it)| (*group, it.void)).collect()
-    }
-
-    /// Groups whose last replica here is given up, with its number.
-    pub(crate) fn given_up(&self) -> Vec<(u32, u32)> {
-        let records = self.records.lock();
-        let gone = |record: &ReplicaRecord| record.current.is_none() && record.floor > 0;
-        records.iter().filter(|(_, it)| gone(it)).map(|(group, it)| (*group, it.floor)).collect()
     }
 
     /// The file first: what is not on the disk has not happened. The lock is held meanwhile, so that of two changes
@@ -101,6 +122,13 @@ impl Replicas {
         *records = changed;
         Ok(())
     }
+}
+
+/// True if there was any.
+fn forget(lost: &mut Vec<(u32, ReplicaId)>, is_it: impl Fn(u32, ReplicaId) -> bool) -> bool {
+    let before = lost.len();
+    lost.retain(|(group, id)| !is_it(*group, *id));
+    lost.len() < before
 }
 
 fn encode(records: &BTreeMap<u32, ReplicaRecord>) -> String {
@@ -141,3 +169,6 @@ fn parse(line: &str) -> Option<(u32, ReplicaRecord)> {
     let void = Lsn(field("void")?.parse().ok()?);
     words.next().is_none().then_some((group, ReplicaRecord { current, floor, void }))
 }
+
+#[cfg(test)]
+mod tests;
