@@ -1,5 +1,6 @@
 //! From a request's header to the handler of its API and version.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -14,10 +15,8 @@ use crate::session::Session;
 use crate::wire::{Reader, WireError};
 
 /// By api key.
-static REQUESTS: LazyLock<Vec<Option<Requests>>> = LazyLock::new(|| {
-    let last = api::TABLE.iter().map(|entry| entry.key).max().unwrap_or(0);
-    (0..=last).map(|key| api::find(key).map(|entry| Requests::of(entry.name))).collect()
-});
+static REQUESTS: LazyLock<HashMap<i16, Requests>> =
+    LazyLock::new(|| api::all().map(|entry| (entry.key, Requests::of(entry.name))).collect());
 
 /// Begins a request. Called in the order of the requests of a connection.
 pub(crate) fn begin(session: &Arc<Session>, request: Bytes) -> Result<Pending, RequestError> {
@@ -25,7 +24,7 @@ pub(crate) fn begin(session: &Arc<Session>, request: Bytes) -> Result<Pending, R
     let mut header = Reader::new(request, false);
     let (api_key, version, correlation_id) = fixed_header(&mut header).map_err(RequestError::Header)?;
     let entry = api::find(api_key).ok_or(RequestError::UnknownApi(api_key))?;
-    if let Some(requests) = REQUESTS.get(entry.key.unsigned_abs() as usize).and_then(Option::as_ref) {
+    if let Some(requests) = REQUESTS.get(&entry.key) {
         requests.count(request_bytes);
     }
     if !entry.versions.contains(version) {

@@ -13,7 +13,8 @@ pub(crate) struct Endpoint {
     pub(crate) rack: Option<String>,
 }
 
-/// Every hub that clients can reach. This one is always among them, at its advertised address.
+/// Every hub that is registered with a listener for these clients. This one is always among them, at its advertised
+/// address.
 pub(crate) fn list(session: &Session, view: &View) -> Vec<Endpoint> {
     let this = session.context.config.node;
     let others = view.hubs().filter(|hub| hub.node != this).filter_map(|hub| {
@@ -42,15 +43,11 @@ fn this_hub(session: &Session, view: &View) -> Endpoint {
     }
 }
 
-/// The hub to send administration to: any takes it, so it is this one where no hub has registered yet.
+/// The hub to send administration to: the one that leads the metadata. Any takes it, so it is this one while nobody
+/// is known to lead.
 pub(crate) fn controller(session: &Session, view: &View) -> NodeId {
-    let controller = view.controller();
-    if view.hub(controller).is_some() { controller } else { session.context.config.node }
-}
-
-/// The hubs that hold a partition. All shards have one voter, on this hub.
-pub(crate) fn replicas(session: &Session, _view: &View) -> impl Iterator<Item = i32> + use<> {
-    std::iter::once(wire_id(session.context.config.node))
+    let leader = session.context.metadata.shards().metadata_leader().map(|leader| leader.node);
+    leader.filter(|node| view.hub(*node).is_some()).unwrap_or(session.context.config.node)
 }
 
 /// Kafka's node ids are signed; ours stay far below the difference.

@@ -14,6 +14,7 @@
 
 mod answer;
 mod api;
+pub mod cluster;
 mod config;
 mod connection;
 mod control;
@@ -22,15 +23,17 @@ mod entry;
 mod errors;
 mod frame;
 mod hubs;
+mod leadership;
 pub mod limits;
 mod memory;
 mod observe;
 mod response;
 mod server;
 mod session;
+mod stale;
 mod topics;
 mod wire;
 
 pub use config::{Advertised, Config};
 pub use observe::describe;
-pub use server::{BindError, Server};
+pub use server::{BindError, Reserved, Server};

@@ -38,6 +38,9 @@ const _: () = assert!(CONTROL_REQUEST_BYTES_MAX < RECORDS_REQUEST_BYTES_MAX);
 const _: () = assert!(schemas::limits::MESSAGE_BYTES_MAX < RECORDS_REQUEST_BYTES_MAX);
 const _: () = assert!(RECORDS_REQUEST_BYTES_MAX < u32::MAX as usize, "semaphores count permits in u32");
 
+/// A question of the tools about the cluster: a name and a node id.
+pub const CLUSTER_QUESTION_BYTES_MAX: usize = 4096;
+
 /// Topics that one Metadata request may bring into being.
 pub const AUTO_CREATED_TOPICS_MAX: usize = 100;
 

@@ -9,7 +9,7 @@ use groups::Groups;
 use ingest::Ingest;
 use metadata::Metadata;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,42 @@ pub enum BindError {
     NotAdvertisable { address: SocketAddr },
 }
 
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// An address that is taken and at which nobody listens yet: connections to it are refused.
+#[derive(Debug)]
+pub struct Reserved {
+    socket: TcpSocket,
+    local_address: SocketAddr,
+    advertised: Advertised,
+}
+
+impl Reserved {
+    pub fn take(config: &Config) -> Result<Self, BindError> {
+        let address = config.bind;
+        let failed = |source| BindError::Listen { address, source };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        let socket = socket.map_err(failed)?;
+        // A hub that is started again does not wait for its last connections to be forgotten.
+        socket.set_reuseaddr(true).map_err(failed)?;
+        socket.bind(address).map_err(failed)?;
+        let local_address = socket.local_addr().map_err(failed)?;
+        let advertised = match &config.advertised {
+            Some(advertised) => advertised.clone(),
+            None if address.ip().is_unspecified() => return Err(BindError::NotAdvertisable { address }),
+            None => Advertised { host: local_address.ip().to_string(), port: local_address.port() },
+        };
+        Ok(Self { socket, local_address, advertised })
+    }
+
+    /// Where clients are told to connect to.
+    #[must_use]
+    pub fn advertised(&self) -> &Advertised {
+        &self.advertised
+    }
+}
+
 pub struct Server {
     listener: TcpListener,
     local_address: SocketAddr,
@@ -36,22 +72,18 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn bind(
+    /// Lets clients in at an address that was reserved with the same configuration.
+    pub fn open(
+        reserved: Reserved,
         config: Config,
         ingest: Ingest,
         fetch: Fetch,
         groups: Groups,
         metadata: Metadata,
     ) -> Result<Self, BindError> {
-        let address = config.bind;
-        let failed = |source| BindError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let local_address = listener.local_addr().map_err(failed)?;
-        let advertised = match &config.advertised {
-            Some(advertised) => advertised.clone(),
-            None if address.ip().is_unspecified() => return Err(BindError::NotAdvertisable { address }),
-            None => Advertised { host: local_address.ip().to_string(), port: local_address.port() },
-        };
+        let Reserved { socket, local_address, advertised } = reserved;
+        let failed = |source| BindError::Listen { address: local_address, source };
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
         let places = Arc::new(Semaphore::new(config.connections_max));
         let context = Arc::new(Context::new(config, advertised, ingest, fetch, groups, metadata));
         Ok(Self { listener, local_address, context, places })

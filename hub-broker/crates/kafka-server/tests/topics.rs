@@ -54,7 +54,14 @@ async fn metadata_names_this_hub_in_every_version() {
         assert_eq!((broker.node_id.0, broker.port), (1, i32::from(hub.address.port())));
         let topic = answer.topics.iter().find(|topic| topic.name == Some(name("telemetry"))).unwrap();
         assert_eq!((topic.error_code, topic.partitions.len()), (0, 3));
-        assert!(topic.partitions.iter().all(|partition| partition.leader_id.0 == 1));
+        for partition in &topic.partitions {
+            assert_eq!(partition.leader_id.0, 1);
+            assert_eq!(partition.leader_epoch >= 1, version >= 7, "the epoch is the term");
+            assert_eq!((partition.replica_nodes[..].len(), partition.replica_nodes[0].0), (1, 1));
+            assert_eq!(partition.isr_nodes, partition.replica_nodes);
+            assert!(partition.offline_replicas.is_empty());
+        }
+        assert_eq!(answer.controller_id.0, if version >= 1 { 1 } else { -1 });
     }
     hub.stop().await;
 }

@@ -77,12 +77,12 @@ async fn create(
         validate_only,
     };
     match session.context.metadata.create_topic(&session.principal, request).await {
-        Ok(created) => describe(answer, &created),
+        Ok(created) => describe(session, answer, &created),
         Err(error) => refused(errors::code(head, &error), error.to_string()),
     }
 }
 
-fn describe(answer: CreatableTopicResult, topic: &Topic) -> CreatableTopicResult {
+fn describe(session: &Session, answer: CreatableTopicResult, topic: &Topic) -> CreatableTopicResult {
     let configs = topic.config.entries().into_iter().map(|entry| {
         CreatableTopicConfigs::default()
             .with_name(text(entry.key))
@@ -92,6 +92,16 @@ fn describe(answer: CreatableTopicResult, topic: &Topic) -> CreatableTopicResult
     answer
         .with_topic_id(topic.id.0)
         .with_num_partitions(topic.partition_count())
-        .with_replication_factor(1)
+        .with_replication_factor(replication_factor(session, topic))
         .with_configs(Some(configs.collect()))
+}
+
+/// How many replicas the partitions' shards have, or are going to have.
+fn replication_factor(session: &Session, topic: &Topic) -> i16 {
+    let view = session.context.metadata.view();
+    let planned = topic.placed().map(|(_, shard)| {
+        let records = view.replicas(u32::from(shard.0) + 1).iter();
+        records.filter(|record| !record.leaving).count()
+    });
+    i16::try_from(planned.min().unwrap_or(0).max(1)).unwrap_or(i16::MAX)
 }

@@ -7,14 +7,15 @@ use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName as WireName};
-use metadata::{Topic, View};
-use schemas::{PartitionId, TopicName};
+use metadata::{PartitionPlacement, Topic, View};
+use schemas::{NodeId, TopicName};
 
 use crate::answer::Head;
 use crate::control::Control;
 use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
+use crate::leadership;
 use crate::limits::AUTO_CREATED_TOPICS_MAX;
 use crate::session::Session;
 use crate::topics::{OPERATIONS_NOT_ASKED, TopicRef, text};
@@ -128,7 +129,9 @@ fn by_id(session: &Session, head: &Head, id: TopicRef) -> MetadataResponseTopic 
 }
 
 fn describe(session: &Session, view: &View, topic: &Arc<Topic>) -> MetadataResponseTopic {
-    let partitions = topic.placed().map(|(partition, _)| describe_partition(session, view, partition));
+    let partitions = (0..)
+        .zip(&topic.partitions)
+        .map(|(index, placement)| describe_partition(session, view, index, placement));
     MetadataResponseTopic::default()
         .with_name(Some(WireName(text(topic.name.as_str()))))
         .with_topic_id(topic.id.0)
@@ -137,17 +140,24 @@ fn describe(session: &Session, view: &View, topic: &Arc<Topic>) -> MetadataRespo
         .with_topic_authorized_operations(OPERATIONS_NOT_ASKED)
 }
 
-fn describe_partition(session: &Session, view: &View, partition: PartitionId) -> MetadataResponsePartition {
-    let replicas: Vec<_> = hubs::replicas(session, view).map(Into::into).collect();
+fn describe_partition(
+    session: &Session,
+    view: &View,
+    index: i32,
+    placement: &PartitionPlacement,
+) -> MetadataResponsePartition {
+    let replicas = leadership::replicas(session, view, placement.shard());
+    let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| hubs::wire_id(*node).into()).collect();
     let answer = MetadataResponsePartition::default()
-        .with_partition_index(partition.index.0)
-        .with_replica_nodes(replicas.clone())
-        .with_isr_nodes(replicas);
-    match session.context.metadata.shards().partition(partition) {
-        Some(reader) => answer
-            .with_leader_id(hubs::wire_id(session.context.config.node).into())
-            .with_leader_epoch(reader.leader_epoch().0),
-        // The shard has not opened it yet: the client asks again soon.
+        .with_partition_index(index)
+        .with_replica_nodes(nodes(&replicas.all))
+        .with_isr_nodes(nodes(&replicas.in_sync))
+        .with_offline_replicas(nodes(&replicas.offline));
+    match leadership::of(session, placement) {
+        Some(leader) => {
+            answer.with_leader_id(hubs::wire_id(leader.node).into()).with_leader_epoch(leader.epoch.0)
+        }
+        // The client asks again soon.
         None => answer
             .with_error_code(errors::LEADER_NOT_AVAILABLE)
             .with_leader_id((-1).into())

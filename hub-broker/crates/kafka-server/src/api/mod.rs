@@ -1,6 +1,7 @@
 //! The APIs that the hub offers, one file each, and the table of them.
 
 mod api_versions;
+mod cluster;
 mod create_topics;
 mod delete_groups;
 mod delete_topics;
@@ -56,6 +57,13 @@ pub(crate) static TABLE: [Entry; 21] = [
     entry::<describe_cluster::DescribeCluster>("DescribeCluster"),
 ];
 
+/// What is offered and not told to clients: it is for the hub's own tools.
+static PRIVATE: [Entry; 1] = [cluster::ENTRY];
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
+    TABLE.iter().chain(&PRIVATE)
+}
+
 pub(crate) fn find(key: i16) -> Option<&'static Entry> {
-    TABLE.iter().find(|entry| entry.key == key)
+    all().find(|entry| entry.key == key)
 }

@@ -68,9 +68,27 @@ impl Writer {
     }
 
     pub(crate) fn no_tagged_fields(&mut self) {
-        if self.flexible {
-            self.varint(0);
+        self.tagged_fields(&[]);
+    }
+
+    /// The tagged fields that end a struct (KIP-482), by rising tag. Versions without them lose what they say.
+    pub(crate) fn tagged_fields(&mut self, fields: &[(u32, Bytes)]) {
+        if !self.flexible {
+            return;
         }
+        self.varint(len_u32(fields.len()));
+        for (tag, value) in fields {
+            self.varint(*tag);
+            self.varint(len_u32(value.len()));
+            self.tail.put_slice(value);
+        }
+    }
+
+    /// What a tagged field holds: written by itself, since its length goes before it.
+    pub(crate) fn field(write: impl FnOnce(&mut Self)) -> Bytes {
+        let mut field = Self { flexible: true, chunks: Vec::new(), tail: BytesMut::new() };
+        write(&mut field);
+        field.tail.freeze()
     }
 
     pub(crate) fn finish(mut self) -> Vec<Bytes> {

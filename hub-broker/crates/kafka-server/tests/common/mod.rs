@@ -8,7 +8,7 @@ use groups::Groups;
 use ingest::Ingest;
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
-use kafka_server::{Config, Server};
+use kafka_server::{Config, Reserved, Server};
 use metadata::Metadata;
 use shards::Shards;
 use tempfile::TempDir;
@@ -38,7 +38,8 @@ impl Hub {
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         let ingest = Ingest::new(metadata.clone(), ingest::Config::default());
         let config = Config::new("127.0.0.1:0".parse().unwrap());
-        let server = Server::bind(config, ingest, fetch, groups.clone(), metadata.clone()).await.unwrap();
+        let reserved = Reserved::take(&config).unwrap();
+        let server = Server::open(reserved, config, ingest, fetch, groups.clone(), metadata.clone()).unwrap();
         let (address, stop) = (server.local_addr(), CancellationToken::new());
         let served = tokio::spawn(server.run(stop.clone()));
         Self { address, metadata, shards, groups, stop, served, _dir: dir }

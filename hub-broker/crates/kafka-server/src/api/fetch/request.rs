@@ -8,6 +8,8 @@
 //!   │ forgotten [ topic │ [ index i32 ] ] (7+) │ rack (11+)
 //! ```
 
+use bytes::Bytes;
+
 use crate::topics::TopicRef;
 use crate::wire::{Reader, WireError};
 
@@ -19,6 +21,8 @@ pub(super) struct Request {
     pub(super) session_id: i32,
     pub(super) session_epoch: i32,
     pub(super) topics: Vec<TopicWanted>,
+    /// Where the client stands; empty where it does not say.
+    pub(super) rack: String,
 }
 
 #[derive(Debug)]
@@ -57,11 +61,10 @@ pub(super) fn parse(body: &mut Reader, version: i16) -> Result<Request, WireErro
     if version >= 7 {
         skip_forgotten(body, version)?;
     }
-    if version >= 11 {
-        let _rack = body.nullable_string()?;
-    }
+    let rack = if version >= 11 { body.nullable_string()?.unwrap_or_default() } else { Bytes::new() };
+    let rack = String::from_utf8(rack.into()).map_err(|_| WireError::NotUtf8)?;
     body.skip_tagged_fields()?;
-    Ok(Request { max_wait_ms, min_bytes, max_bytes, session_id, session_epoch, topics })
+    Ok(Request { max_wait_ms, min_bytes, max_bytes, session_id, session_epoch, topics, rack })
 }
 
 fn parse_topic(body: &mut Reader, version: i16) -> Result<TopicWanted, WireError> {

@@ -3,15 +3,25 @@
 //! ```text
 //!   throttle i32 │ error i16, session i32 (7+)
 //!   │ [ topic name, or id (13+) │ [ index i32 │ error i16 │ high watermark i64 │ last stable i64
-//!                                 │ log start i64 (5+) │ aborted [] │ preferred replica i32 (11+) │ records ] ]
+//!                                 │ log start i64 (5+) │ aborted [] │ preferred replica i32 (11+) │ records
+//!                                 │ tag 1: leader i32, epoch i32 (16+) ] ]
+//!   │ tag 0: [ node i32 │ host │ port i32 │ rack ] (16+)
 //! ```
 
 use ::fetch::Fetched;
 use bytes::Bytes;
+use schemas::NodeId;
 
 use crate::answer::Head;
+use crate::hubs::{self, Endpoint};
+use crate::leadership::Leadership;
+use crate::stale;
 use crate::topics::TopicRef;
 use crate::wire::Writer;
+
+/// KIP-951. The field is older, but only clients that know this version look at it without being a replica.
+const FIRST_WITH_LEADER: i16 = 16;
+const LEADER_TAG: u32 = 1;
 
 pub(super) struct TopicAnswer {
     pub(super) name: TopicRef,
@@ -22,11 +32,20 @@ pub(super) struct PartitionAnswer {
     pub(super) index: i32,
     /// An error is a Kafka code.
     pub(super) outcome: Result<Fetched, i16>,
+    /// Who leads, where the client was wrong about it.
+    pub(super) leader: Option<Leadership>,
+    /// The hub that the client shall read from instead (KIP-392).
+    pub(super) preferred: Option<NodeId>,
 }
 
 impl PartitionAnswer {
-    pub(super) fn is_refusal(&self) -> bool {
-        self.outcome.is_err()
+    pub(super) fn new(index: i32, outcome: Result<Fetched, i16>) -> Self {
+        Self { index, outcome, leader: None, preferred: None }
+    }
+
+    /// Whether it waits for what is read here.
+    pub(super) fn is_open(&self) -> bool {
+        self.outcome.is_ok() && self.preferred.is_none()
     }
 
     pub(super) fn len_bytes(&self) -> usize {
@@ -34,7 +53,13 @@ impl PartitionAnswer {
     }
 }
 
-pub(super) fn encode(topics: Vec<TopicAnswer>, error_code: i16, head: &Head) -> Vec<Bytes> {
+/// `leaders`: where the hubs are that partitions name as their leaders.
+pub(super) fn encode(
+    topics: Vec<TopicAnswer>,
+    leaders: &[Endpoint],
+    error_code: i16,
+    head: &Head,
+) -> Vec<Bytes> {
     let version = head.version;
     let mut body = Writer::new(head.flexible_response);
     body.i32(0);
@@ -54,7 +79,7 @@ pub(super) fn encode(topics: Vec<TopicAnswer>, error_code: i16, head: &Head) -> 
         }
         body.no_tagged_fields();
     }
-    body.no_tagged_fields();
+    stale::write_endpoints(&mut body, if version >= FIRST_WITH_LEADER { leaders } else { &[] });
     body.finish()
 }
 
@@ -73,8 +98,8 @@ fn encode_partition(body: &mut Writer, partition: PartitionAnswer, version: i16)
     }
     body.null_array();
     if version >= 11 {
-        body.i32(-1);
+        body.i32(partition.preferred.map_or(-1, hubs::wire_id));
     }
     body.bytes(records);
-    body.no_tagged_fields();
+    stale::write_leader(body, LEADER_TAG, partition.leader.filter(|_| version >= FIRST_WITH_LEADER));
 }

@@ -3,9 +3,11 @@ use kafka_protocol::messages::fetch_request::{FetchPartition as WirePartition, F
 use kafka_protocol::messages::{FetchRequest as WireRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
+use schemas::{LeaderEpoch, NodeId};
 use uuid::Uuid;
 
 use super::*;
+use crate::leadership::Leadership;
 use crate::topics::TopicRef;
 
 const ID: Uuid = Uuid::from_u128(7);
@@ -75,11 +77,14 @@ fn responses_of_every_version_are_read_by_a_client_and_share_the_logs_bytes() {
         let records = vec![Bytes::from_static(b"abc"), Bytes::from_static(b"defg")];
         let log = records[0].as_ptr();
         let fetched = Fetched { high_watermark: Offset(20), log_start: Offset(2), records };
+        let leader = Some(Leadership { node: NodeId(2), epoch: LeaderEpoch(9) });
         let partitions = vec![
-            PartitionAnswer { index: 3, outcome: Ok(fetched) },
-            PartitionAnswer { index: 4, outcome: Err(1) },
+            PartitionAnswer { preferred: Some(NodeId(3)), ..PartitionAnswer::new(3, Ok(fetched)) },
+            PartitionAnswer { leader, ..PartitionAnswer::new(4, Err(6)) },
         ];
-        let chunks = response::encode(vec![TopicAnswer { name: name(version), partitions }], 0, &head);
+        let topics = vec![TopicAnswer { name: name(version), partitions }];
+        let hub = Endpoint { node: 2, host: "hub-2".to_owned(), port: 9092, rack: Some("b".to_owned()) };
+        let chunks = response::encode(topics, &[hub], 0, &head);
         assert!(chunks.iter().any(|chunk| chunk.as_ptr() == log), "records are not copied");
         let mut body = BytesMut::new();
         chunks.iter().for_each(|chunk| body.extend_from_slice(chunk));
@@ -88,7 +93,12 @@ fn responses_of_every_version_are_read_by_a_client_and_share_the_logs_bytes() {
         let partitions = &answer.responses[0].partitions;
         assert_eq!((answer.session_id, partitions[0].high_watermark), (0, 20));
         assert_eq!(partitions[0].records.as_deref(), Some(&b"abcdefg"[..]));
-        assert_eq!((partitions[1].partition_index, partitions[1].error_code), (4, 1));
+        assert_eq!(partitions[0].preferred_read_replica.0, if version >= 11 { 3 } else { -1 });
+        assert_eq!((partitions[1].partition_index, partitions[1].error_code), (4, 6));
+        let told = &partitions[1].current_leader;
+        assert_eq!((told.leader_id.0, told.leader_epoch), if version >= 16 { (2, 9) } else { (-1, -1) });
+        let hubs: Vec<_> = answer.node_endpoints.iter().map(|hub| (hub.node_id.0, hub.port)).collect();
+        assert_eq!(hubs, if version >= 16 { vec![(2, 9092)] } else { vec![] });
     }
 }
 

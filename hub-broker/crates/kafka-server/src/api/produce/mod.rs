@@ -24,8 +24,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::entry::{Entry, Versions};
 use crate::errors;
+use crate::hubs::Endpoint;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
 use crate::session::Session;
+use crate::stale::Hints;
 use crate::topics::has_partition;
 use crate::wire::Reader;
 use request::{Acks, PartitionData, Request, TopicData};
@@ -69,12 +71,13 @@ fn begin(session: &Arc<Session>, head: Head, mut body: Reader) -> Result<Pending
         })
         .collect();
     session.context.ingest.produce(&session.principal, batches);
+    let session = Arc::clone(session);
     Ok(Pending::begun(async move {
         let mut answers = Vec::with_capacity(topics.len());
         for (name, handed) in topics {
             answers.push(TopicAnswer { name, partitions: outcomes(&head, handed, deadline).await });
         }
-        Ok(answer(&head, acks, &answers))
+        Ok(answer(&session, &head, acks, &mut answers))
     }))
 }
 
@@ -153,9 +156,10 @@ async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<Pa
     answers
 }
 
-fn answer(head: &Head, acks: Acks, topics: &[TopicAnswer]) -> Answer {
+fn answer(session: &Session, head: &Head, acks: Acks, topics: &mut [TopicAnswer]) -> Answer {
     if acks != Acks::None {
-        return Answer::Response(head.respond(response::encode(topics, head)));
+        let leaders = name_leaders(session, topics);
+        return Answer::Response(head.respond(response::encode(topics, &leaders, head)));
     }
     let mut refused =
         topics.iter().flat_map(|topic| &topic.partitions).filter(|answer| answer.error_code != 0);
@@ -163,4 +167,16 @@ fn answer(head: &Head, acks: Acks, topics: &[TopicAnswer]) -> Answer {
         None => Answer::None,
         Some(refused) => Answer::Close(refused.reason()),
     }
+}
+
+/// Tells partitions whose leader is elsewhere who it is, and answers where those hubs are.
+fn name_leaders(session: &Session, topics: &mut [TopicAnswer]) -> Vec<Endpoint> {
+    let view = session.context.metadata.view();
+    let mut hints = Hints::default();
+    for topic in topics {
+        for answer in topic.partitions.iter_mut().filter(|answer| answer.error_code != 0) {
+            answer.leader = hints.leader(session, &view, &topic.name, answer.index, answer.error_code);
+        }
+    }
+    hints.endpoints(session, &view)
 }

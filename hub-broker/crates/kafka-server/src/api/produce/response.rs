@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   [ topic name, or id (13+) │ [ index i32 │ error i16 │ base offset i64 │ append time i64 (2+)
-//!                               │ log start i64 (5+) │ record errors, message (8+) ] ] │ throttle i32 (1+)
+//!                               │ log start i64 (5+) │ record errors, message (8+)
+//!                               │ tag 0: leader i32, epoch i32 (10+) ] ]
+//!   │ throttle i32 (1+) │ tag 0: [ node i32 │ host │ port i32 │ rack ] (10+)
 //! ```
 
 use bytes::Bytes;
@@ -10,6 +12,9 @@ use ingest::ProduceError;
 use shards::{AppendError, Appended, SequenceError};
 
 use crate::answer::Head;
+use crate::hubs::Endpoint;
+use crate::leadership::Leadership;
+use crate::stale;
 use crate::topics::TopicRef;
 use crate::wire::Writer;
 
@@ -18,9 +23,15 @@ pub(super) struct TopicAnswer {
     pub(super) partitions: Vec<PartitionAnswer>,
 }
 
+/// KIP-951.
+const FIRST_WITH_LEADER: i16 = 10;
+const LEADER_TAG: u32 = 0;
+
 pub(super) struct PartitionAnswer {
-    index: i32,
+    pub(super) index: i32,
     pub(super) error_code: i16,
+    /// Who leads, where the client was wrong about it.
+    pub(super) leader: Option<Leadership>,
     message: Option<String>,
     base_offset: i64,
     append_time_ms: i64,
@@ -32,6 +43,7 @@ impl PartitionAnswer {
         Self {
             index,
             error_code: 0,
+            leader: None,
             message: None,
             base_offset: appended.base_offset.0,
             append_time_ms: if log_append_time { appended.append_time_ms } else { -1 },
@@ -48,7 +60,7 @@ impl PartitionAnswer {
             }))) => log_start.0,
             _ => -1,
         };
-        Self { index, error_code, message, base_offset: -1, append_time_ms: -1, log_start }
+        Self { index, error_code, leader: None, message, base_offset: -1, append_time_ms: -1, log_start }
     }
 
     /// For the log, where the client is told nothing.
@@ -57,7 +69,8 @@ impl PartitionAnswer {
     }
 }
 
-pub(super) fn encode(topics: &[TopicAnswer], head: &Head) -> Vec<Bytes> {
+/// `leaders`: where the hubs are that partitions name as their leaders.
+pub(super) fn encode(topics: &[TopicAnswer], leaders: &[Endpoint], head: &Head) -> Vec<Bytes> {
     let version = head.version;
     let mut body = Writer::new(head.flexible_response);
     body.array(topics.len());
@@ -75,7 +88,7 @@ pub(super) fn encode(topics: &[TopicAnswer], head: &Head) -> Vec<Bytes> {
     if version >= 1 {
         body.i32(0);
     }
-    body.no_tagged_fields();
+    stale::write_endpoints(&mut body, if version >= FIRST_WITH_LEADER { leaders } else { &[] });
     body.finish()
 }
 
@@ -94,5 +107,5 @@ fn encode_partition(body: &mut Writer, partition: &PartitionAnswer, version: i16
         body.array(0);
         body.nullable_string(partition.message.as_deref());
     }
-    body.no_tagged_fields();
+    stale::write_leader(body, LEADER_TAG, partition.leader.filter(|_| version >= FIRST_WITH_LEADER));
 }

@@ -3,11 +3,12 @@ use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProdu
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
-use schemas::Offset;
+use schemas::{LeaderEpoch, NodeId, Offset};
 use shards::{AppendError, SequenceError};
 use uuid::Uuid;
 
 use super::*;
+use crate::leadership::Leadership;
 use crate::topics::TopicRef;
 
 const ID: Uuid = Uuid::from_u128(7);
@@ -79,9 +80,16 @@ fn responses_of_every_version_are_read_by_a_client() {
     for version in 3..=13 {
         let name = if version >= 13 { TopicRef::Id(ID) } else { TopicRef::Name("telemetry".to_owned()) };
         let refusal = ProduceError::UnknownPartition;
-        let partitions =
-            vec![PartitionAnswer::stored(2, &appended, true), PartitionAnswer::refused(5, 3, Some(&refusal))];
-        let chunks = response::encode(&[TopicAnswer { name, partitions }], &head(version));
+        let leader = Some(Leadership { node: NodeId(2), epoch: LeaderEpoch(9) });
+        let mut elsewhere = PartitionAnswer::refused(6, 6, None);
+        elsewhere.leader = leader;
+        let partitions = vec![
+            PartitionAnswer::stored(2, &appended, true),
+            PartitionAnswer::refused(5, 3, Some(&refusal)),
+            elsewhere,
+        ];
+        let hub = Endpoint { node: 2, host: "hub-2".to_owned(), port: 9092, rack: None };
+        let chunks = response::encode(&[TopicAnswer { name, partitions }], &[hub], &head(version));
         let mut body = BytesMut::new();
         chunks.iter().for_each(|chunk| body.extend_from_slice(chunk));
         let answer = ProduceResponse::decode(&mut body, version).unwrap();
@@ -93,6 +101,10 @@ fn responses_of_every_version_are_read_by_a_client() {
         assert_eq!((partitions[1].error_code, partitions[1].base_offset), (3, -1));
         let told = partitions[1].error_message.as_ref().map(ToString::to_string);
         assert_eq!(told, (version >= 8).then(|| refusal.to_string()));
+        let told = &partitions[2].current_leader;
+        assert_eq!((told.leader_id.0, told.leader_epoch), if version >= 10 { (2, 9) } else { (-1, -1) });
+        let hubs: Vec<_> = answer.node_endpoints.iter().map(|hub| (hub.node_id.0, hub.port)).collect();
+        assert_eq!(hubs, if version >= 10 { vec![(2, 9092)] } else { vec![] });
     }
 }
 
@@ -104,7 +116,7 @@ fn an_expired_producer_is_told_where_the_log_starts() {
     let refused = PartitionAnswer::refused(0, errors::code(&head, &refusal), Some(&refusal));
     let name = TopicRef::Name("telemetry".to_owned());
     let mut body = BytesMut::new();
-    for chunk in response::encode(&[TopicAnswer { name, partitions: vec![refused] }], &head) {
+    for chunk in response::encode(&[TopicAnswer { name, partitions: vec![refused] }], &[], &head) {
         body.extend_from_slice(&chunk);
     }
     let answer = ProduceResponse::decode(&mut body, 9).unwrap();
