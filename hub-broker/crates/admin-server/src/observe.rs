@@ -27,6 +27,9 @@ pub(crate) fn look(metadata: &Metadata) {
     gauge!("headwater_topics").set(topics);
     gauge!("headwater_partitions").set(partitions);
     gauge!("headwater_stored_bytes").set(bytes as f64);
+}
+
+pub(crate) fn look_at_process() {
     if let Some(count) = open_files() {
         gauge!("headwater_process_open_fds").set(count as f64);
     }

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Readiness {
     /// Why clients should go elsewhere; none when they may come.
-    obstacle: Arc<watch::Sender<Option<&'static str>>>,
+    obstacle: Arc<watch::Sender<Option<String>>>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { obstacle: Arc::new(watch::Sender::new(Some("starting"))) }
+        Self { obstacle: Arc::new(watch::Sender::new(Some("starting".to_owned()))) }
     }
 }
 
@@ -22,13 +22,13 @@ impl Readiness {
         self.obstacle.send_replace(None);
     }
 
-    pub fn not_ready(&self, why: &'static str) {
-        self.obstacle.send_replace(Some(why));
+    pub fn not_ready(&self, why: impl Into<String>) {
+        self.obstacle.send_replace(Some(why.into()));
     }
 
     /// # Errors
     /// Why clients should go elsewhere.
-    pub fn check(&self) -> Result<(), &'static str> {
-        self.obstacle.borrow().map_or(Ok(()), Err)
+    pub fn check(&self) -> Result<(), String> {
+        self.obstacle.borrow().clone().map_or(Ok(()), Err)
     }
 }

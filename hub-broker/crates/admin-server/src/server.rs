@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::known::Known;
 use crate::observe;
 use crate::readiness::Readiness;
 use crate::topics;
@@ -33,7 +34,7 @@ pub struct BindError {
 
 #[derive(Clone)]
 struct Shared {
-    metadata: Metadata,
+    known: Known,
     readiness: Readiness,
     prometheus: PrometheusHandle,
 }
@@ -49,7 +50,7 @@ impl Server {
     /// Where the address cannot be had.
     pub async fn bind(
         config: &Config,
-        metadata: Metadata,
+        known: Known,
         readiness: Readiness,
         prometheus: PrometheusHandle,
     ) -> Result<Self, BindError> {
@@ -60,11 +61,9 @@ impl Server {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(rendered))
-            .route(
-                "/api/v1/topics",
-                get(|State(shared): State<Shared>| async move { Json(topics::all(&shared.metadata)) }),
-            )
-            .with_state(Shared { metadata, readiness, prometheus });
+            .route("/api/v1/topics", get(all_topics))
+            .route("/api/v1/cluster", get(cluster))
+            .with_state(Shared { known, readiness, prometheus });
         Ok(Self { listener, address, router })
     }
 
@@ -88,9 +87,35 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     }
 }
 
+impl Shared {
+    /// The metadata, or the answer while there is none.
+    fn metadata(&self) -> Result<Metadata, Unready> {
+        let why = || self.readiness.check().err().unwrap_or_else(|| "starting".to_owned());
+        self.known
+            .metadata()
+            .cloned()
+            .ok_or_else(|| (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", why())))
+    }
+}
+
+/// 503, and why.
+type Unready = (StatusCode, String);
+
+async fn all_topics(State(shared): State<Shared>) -> Result<impl IntoResponse, Unready> {
+    Ok(Json(topics::all(&shared.metadata()?)))
+}
+
+async fn cluster(State(shared): State<Shared>) -> Result<impl IntoResponse, Unready> {
+    let status = shared.metadata()?.cluster_status().await;
+    status.map(Json).map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")))
+}
+
 async fn rendered(State(shared): State<Shared>) -> impl IntoResponse {
     let rendering = tokio::task::spawn_blocking(move || {
-        observe::look(&shared.metadata);
+        if let Some(metadata) = shared.known.metadata() {
+            observe::look(metadata);
+        }
+        observe::look_at_process();
         shared.prometheus.render()
     });
     let text = rendering.await.map_err(|_panicked| StatusCode::INTERNAL_SERVER_ERROR)?;

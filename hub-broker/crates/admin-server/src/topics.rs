@@ -16,6 +16,15 @@ pub struct TopicAnswer {
 struct PartitionAnswer {
     partition: i32,
     shard: u16,
+    /// The node id of the hub that leads it; none while nobody is known to.
+    leader: Option<u32>,
+    /// What this hub's replica holds; none where it has none.
+    #[serde(flatten)]
+    stored: Option<Stored>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stored {
     /// The first offset that is kept.
     first_offset: i64,
     /// The offset of the next record: the high watermark.
@@ -29,16 +38,16 @@ pub fn all(metadata: &Metadata) -> Vec<TopicAnswer> {
 }
 
 fn described(metadata: &Metadata, topic: &Topic) -> TopicAnswer {
-    let partitions = topic.placed().filter_map(|(id, shard)| {
+    let shards = metadata.shards();
+    let partitions = topic.placed().map(|(id, shard)| {
         let PartitionIndex(partition) = id.index;
-        let reader = metadata.shards().partition(id)?;
-        Some(PartitionAnswer {
-            partition,
-            shard: shard.0,
+        let stored = shards.partition(id).map(|reader| Stored {
             first_offset: reader.log_start().0,
             next_offset: reader.high_watermark().0,
             bytes: reader.size_bytes(),
-        })
+        });
+        let leader = shards.leader(shard).map(|leader| leader.node.0);
+        PartitionAnswer { partition, shard: shard.0, leader, stored }
     });
     TopicAnswer {
         name: topic.name.to_string(),
