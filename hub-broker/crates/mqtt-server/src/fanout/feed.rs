@@ -45,13 +45,14 @@ pub(super) struct Feeds {
     pub progress: Rc<Notify>,
 }
 
-/// The ends of all partitions at one moment.
+/// The ends of all partitions at one moment, as far as this hub has them: of one that lies on other hubs, it is enough
+/// that it is followed.
 pub(super) struct Barrier(Vec<(Position, Offset)>);
 
 impl Barrier {
-    /// Whether everything before it has been handed on.
+    /// Whether everything before it has been handed on, and nothing after it can be missed.
     pub fn is_passed(&self) -> bool {
-        self.0.iter().all(|(position, end)| position.get().unwrap_or(Offset(0)) >= *end)
+        self.0.iter().all(|(position, end)| position.get().is_some_and(|position| position >= *end))
     }
 }
 
@@ -60,6 +61,8 @@ type Position = Rc<Cell<Option<Offset>>>;
 
 struct Feed {
     position: Position,
+    /// Where it begins, while it has no position.
+    from: FollowFrom,
     task: Option<AbortHandle>,
 }
 
@@ -112,11 +115,9 @@ impl Feeds {
 
     /// What is committed now lies before it. MUST come right after [`Self::want`].
     pub fn barrier(&self) -> Barrier {
-        let end = |partition| Some(self.metadata.shards().partition(partition)?.high_watermark());
-        let ends = self
-            .feeds
-            .iter()
-            .filter_map(|(partition, feed)| Some((Rc::clone(&feed.position), end(*partition)?)));
+        let shards = self.metadata.shards();
+        let end = |id| shards.partition(id).map_or(Offset(0), |reader| reader.high_watermark());
+        let ends = self.feeds.iter().map(|(partition, feed)| (Rc::clone(&feed.position), end(*partition)));
         Barrier(ends.collect())
     }
 
@@ -161,41 +162,42 @@ impl Feeds {
         self.versions.mark_unchanged();
         self.retry_at = None;
         let view = self.metadata.view();
-        let partitions: Vec<PartitionId> = self
-            .topics
-            .iter()
-            .filter_map(|name| view.topic(name))
-            .flat_map(|topic| topic.placed().map(|(partition, _)| partition))
-            .collect();
+        let topics: Vec<_> = self.topics.iter().filter_map(|name| view.topic(name)).collect();
         self.feeds.retain(|partition, feed| {
-            let is_there = partitions.contains(partition);
+            let is_there = topics
+                .iter()
+                .any(|topic| topic.id == partition.topic && topic.placement(partition.index).is_some());
             if !is_there {
                 feed.stop();
             }
             is_there
         });
-        for partition in partitions {
-            self.follow(partition, from);
+        for topic in topics {
+            for (partition, _) in topic.placed() {
+                self.follow(partition, topic.is_settled(), from);
+            }
         }
     }
 
-    fn follow(&mut self, partition: PartitionId, from: FollowFrom) {
-        let feed =
-            self.feeds.entry(partition).or_insert_with(|| Feed { position: Rc::default(), task: None });
+    /// `was_opened`: the partition may have records already.
+    fn follow(&mut self, partition: PartitionId, was_opened: bool, from: FollowFrom) {
+        let new = || Feed { position: Rc::default(), from, task: None };
+        let feed = self.feeds.entry(partition).or_insert_with(new);
         if feed.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let from = feed.position.get().map_or(from, FollowFrom::At);
+        let from = feed.position.get().map_or(feed.from, FollowFrom::At);
         match self.fetch.follow(&Principal::internal(), partition, from) {
             Ok(follow) => {
-                feed.position.set(Some(follow.position()));
+                feed.position.set(follow.position());
                 let (position, progress) = (Rc::clone(&feed.position), Rc::clone(&self.progress));
                 let task = tokio::task::spawn_local(run(follow, position, progress, Rc::clone(&self.router)));
                 feed.task = Some(task.abort_handle());
             }
             Err(error) => {
-                // A partition that is not open holds nothing yet, so nothing of it will be missed.
-                if matches!(error, PartitionError::NotOpen) {
+                // One that was never open holds nothing yet, so nothing of it will be missed. Another may only be
+                // away from here at the moment.
+                if matches!(error, PartitionError::NotOpen) && !was_opened {
                     feed.position.set(Some(Offset(0)));
                 }
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
@@ -213,11 +215,16 @@ impl Feed {
 }
 
 async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, router: Rc<RefCell<Router>>) {
+    // Whoever waits at a barrier must hear where it begins, even if nothing comes.
+    if let Ok(begin) = follow.begin().await {
+        position.set(Some(begin));
+        progress.notify_one();
+    }
     loop {
         match follow.next().await {
             Ok(records) => {
                 deliver(records, &router).await;
-                position.set(Some(follow.position()));
+                position.set(follow.position());
                 progress.notify_one();
             }
             Err(FollowError::Closed) => return,
