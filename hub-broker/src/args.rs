@@ -12,9 +12,29 @@ Examples:
   hub-broker topic describe telemetry
   hub-broker group describe headwater-bridge
   hub-broker tail telemetry                               decoded records, as they arrive
+  hub-broker cluster status                               hubs, shards, leaders, replicas, lag
 
 Settings may also stand in a TOML file (--config) or in HEADWATER_… environment variables,
 for instance HEADWATER_DATA_DIR. HEADWATER_LOG=debug shows more.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  A hub by itself, data in ./headwater-data:
+    hub-broker serve
+
+  Three hubs (on hub-1; the others differ in --node-id and in their own addresses). They form a cluster once,
+  when all of them have been started:
+    hub-broker serve --data-dir /var/lib/headwater --node-id 1 --rack a --insecure \\
+      --mqtt-listen 0.0.0.0:1883 --kafka-listen 0.0.0.0:9092 --kafka-advertise hub-1:9092 \\
+      --cluster-listen 0.0.0.0:9191 --cluster-advertise hub-1:9191 \\
+      --seed hub-1:9191,hub-2:9191,hub-3:9191
+
+  The same on one machine (hub 2 and 3 likewise, with ports of their own):
+    hub-broker serve --data-dir hub-1 --node-id 1 --cluster-listen 127.0.0.1:9191 \\
+      --seed 127.0.0.1:9191,127.0.0.1:9192,127.0.0.1:9193
+
+  A hub by itself becomes the first of three: restart it with --cluster-listen and --seed, in its old data
+  directory, and start the others with empty ones.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -43,10 +63,14 @@ pub enum Command {
     Group(GroupCommand),
     /// Show a topic's records, decoded, as they arrive
     Tail(TailArguments),
+    /// Show the cluster, form it, and take hubs out of it
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
 }
 
 /// Every value is kept as text here: it is checked together with the file's and the environment's.
 #[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
 pub struct ServeArguments {
     /// TOML file with settings; the keys are the flags' names with _ for -
     #[arg(long, value_name = "FILE")]
@@ -69,6 +93,18 @@ pub struct ServeArguments {
     /// This hub's number in its cluster [default: 1]
     #[arg(long, value_name = "N")]
     pub node_id: Option<String>,
+    /// Address for the other hubs of the cluster [default: none, the hub is alone]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster_listen: Option<String>,
+    /// Address that the other hubs are told to connect to [default: the one listened on]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cluster_advertise: Option<String>,
+    /// The cluster addresses of all hubs, this one's included
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub seed: Option<String>,
+    /// Where this hub stands; replicas are spread over racks, and consumers read from their own
+    #[arg(long, value_name = "NAME")]
+    pub rack: Option<String>,
     /// Listen beyond loopback without TLS and authentication: anybody who reaches the port can read and write
     #[arg(long)]
     pub insecure: bool,
@@ -82,6 +118,49 @@ pub struct SalvageArguments {
     /// Do it; without this, only say what would be done
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Show hubs, under-replicated shards, leaders, replicas and lag
+    Status {
+        /// One JSON object with everything
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        hub: HubArguments,
+    },
+    /// Move everything off a hub while it works
+    Drain {
+        /// The hub's node id
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        node: u32,
+        /// Order it and do not wait until it is done
+        #[arg(long)]
+        no_wait: bool,
+        /// Take an earlier drain back: the hub gets its share again
+        #[arg(long, conflicts_with = "no_wait")]
+        cancel: bool,
+        #[command(flatten)]
+        hub: HubArguments,
+    },
+    /// Forget a hub that was drained and stopped
+    Remove {
+        /// The hub's node id
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        node: u32,
+        #[command(flatten)]
+        hub: HubArguments,
+    },
+    /// Mark an empty data directory as the first of a new cluster, without waiting for the other seeds
+    Init {
+        /// Where that hub is going to keep its data
+        #[arg(long, value_name = "DIR")]
+        data_dir: PathBuf,
+        /// That hub's number in its cluster
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        node_id: u32,
+    },
 }
 
 /// Where the tools find a hub.

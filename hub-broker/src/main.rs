@@ -28,5 +28,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Topic(command) => tools::topic::run(command),
         Command::Group(command) => tools::group::run(command),
         Command::Tail(arguments) => tools::tail::run(&arguments),
+        Command::Cluster(command) => tools::cluster::run(command),
     }
 }

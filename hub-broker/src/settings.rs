@@ -1,6 +1,11 @@
 //! The hub's settings: raw as people write them, then validated as the node needs them.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+mod address;
+mod cluster;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use program::outcome::Failure;
@@ -8,6 +13,10 @@ use program::settings::{Settings, load};
 use serde::Deserialize;
 
 use crate::args::ServeArguments;
+use address::{host_and_port, refuse_open_door, socket_address};
+use cluster::{RawCluster, SeedList};
+
+pub use cluster::ClusterSettings;
 
 const DEFAULT_PARTITIONS: i32 = 4;
 const NODE_ID_MAX: u32 = i32::MAX as u32;
@@ -28,6 +37,14 @@ struct Raw {
     kafka_advertise: Option<String>,
     /// 1 to 2^31 − 1. Default: 1.
     node_id: Option<u32>,
+    /// `HOST:PORT` for the other hubs. Default: none, the hub is alone.
+    cluster_listen: Option<String>,
+    /// `HOST:PORT` that the other hubs connect to. Default: the address listened on.
+    cluster_advertise: Option<String>,
+    /// The cluster addresses of all hubs, this one's included.
+    seed: Option<SeedList>,
+    /// Where the hub stands, for the spreading of replicas and for consumers that read nearby. Default: none.
+    rack: Option<String>,
     /// Allow listeners beyond loopback without TLS and authentication. Default: false.
     insecure: Option<bool>,
     /// Create a topic when a client first names it. Default: true where the Kafka listener is on loopback.
@@ -62,6 +79,10 @@ impl Settings for Raw {
         "http_listen",
         "kafka_advertise",
         "node_id",
+        "cluster_listen",
+        "cluster_advertise",
+        "seed",
+        "rack",
         "insecure",
         "auto_create_topics",
         "default_partitions",
@@ -80,6 +101,9 @@ pub struct NodeSettings {
     pub http_listen: SocketAddr,
     pub kafka_advertise: Option<(String, u16)>,
     pub node_id: u32,
+    /// `None`: the hub is alone.
+    pub cluster: Option<ClusterSettings>,
+    pub rack: Option<String>,
     pub auto_create_topics: bool,
     pub default_partitions: i32,
     pub no_fsync: bool,
@@ -97,6 +121,10 @@ pub fn read(arguments: &ServeArguments) -> Result<NodeSettings, Failure> {
         ("http_listen", arguments.http_listen.clone()),
         ("kafka_advertise", arguments.kafka_advertise.clone()),
         ("node_id", arguments.node_id.clone()),
+        ("cluster_listen", arguments.cluster_listen.clone()),
+        ("cluster_advertise", arguments.cluster_advertise.clone()),
+        ("seed", arguments.seed.clone()),
+        ("rack", arguments.rack.clone()),
         ("insecure", arguments.insecure.then(|| "true".to_owned())),
     ];
     let raw: Raw = load(arguments.config.as_deref(), std::env::vars(), &flags).map_err(Failure::usage)?;
@@ -126,7 +154,10 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
     if default_partitions < 1 {
         return Err(Failure::usage(format!("default_partitions {default_partitions} is not at least 1")));
     }
+    let given = RawCluster { listen: raw.cluster_listen, advertise: raw.cluster_advertise, seed: raw.seed };
     Ok(NodeSettings {
+        cluster: cluster::validated(given, insecure)?,
+        rack: cluster::rack(raw.rack)?,
         data_dir: raw.data_dir.unwrap_or_else(|| "headwater-data".into()),
         mqtt_listen: listen("mqtt_listen", raw.mqtt_listen, "127.0.0.1:1883")?,
         http_listen: listen("http_listen", raw.http_listen, "127.0.0.1:8080")?,
@@ -139,87 +170,4 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         wal_file_bytes: raw.wal_file_bytes,
         routes: raw.routes,
     })
-}
-
-fn socket_address(key: &str, value: &str) -> Result<SocketAddr, Failure> {
-    let wrong =
-        |why: String| Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:9092"));
-    let mut found = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-    found.next().ok_or_else(|| wrong("the host has no address".to_owned()))
-}
-
-fn host_and_port(key: &str, value: &str) -> Result<(String, u16), Failure> {
-    let wrong = || Failure::usage(format!("{key} {value:?} is not HOST:PORT, like hub-1.example.org:9092"));
-    let (host, port) = value.rsplit_once(':').ok_or_else(wrong)?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err(wrong());
-    }
-    Ok((host.to_owned(), port.parse().map_err(|_| wrong())?))
-}
-
-fn refuse_open_door(key: &str, address: SocketAddr, insecure: bool) -> Result<(), Failure> {
-    if address.ip().is_loopback() || insecure {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "{key} {address} can be reached from outside this machine without TLS or a password; listen on 127.0.0.1, or give --insecure to accept that anybody who reaches it can read and write"
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(raw: Raw) -> String {
-        validated(raw).unwrap_err().message().to_owned()
-    }
-
-    #[test]
-    fn with_nothing_given_everything_is_on_loopback() {
-        let settings = validated(Raw::default()).unwrap();
-        assert_eq!(settings.mqtt_listen.to_string(), "127.0.0.1:1883");
-        assert_eq!(settings.kafka_listen.to_string(), "127.0.0.1:9092");
-        assert_eq!(settings.http_listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(settings.data_dir, PathBuf::from("headwater-data"));
-        assert!(settings.auto_create_topics);
-    }
-
-    #[test]
-    fn a_door_to_the_outside_names_its_risk() {
-        let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), ..Raw::default() };
-        assert!(refused(raw).contains("--insecure"));
-        let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), insecure: Some(true), ..Raw::default() };
-        assert!(validated(raw).is_ok());
-    }
-
-    #[test]
-    fn a_wildcard_address_needs_one_to_advertise() {
-        let open = |advertise: Option<&str>| Raw {
-            kafka_listen: Some("0.0.0.0:9092".into()),
-            insecure: Some(true),
-            kafka_advertise: advertise.map(str::to_owned),
-            ..Raw::default()
-        };
-        assert!(refused(open(None)).contains("--kafka-advertise"));
-        let settings = validated(open(Some("hub.example.org:9092"))).unwrap();
-        assert_eq!(settings.kafka_advertise, Some(("hub.example.org".into(), 9092)));
-        assert!(!settings.auto_create_topics, "not on by itself where anybody may come");
-    }
-
-    #[test]
-    fn an_address_that_is_none_says_what_one_looks_like() {
-        let raw = Raw { http_listen: Some("8080".into()), ..Raw::default() };
-        assert!(refused(raw).contains("HOST:PORT"));
-        let raw = Raw { kafka_advertise: Some(":9092".into()), ..Raw::default() };
-        assert!(refused(raw).contains("HOST:PORT"));
-    }
-
-    #[test]
-    fn numbers_out_of_range_are_refused() {
-        assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
-        assert!(
-            refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions")
-        );
-    }
 }

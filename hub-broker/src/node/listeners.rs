@@ -14,28 +14,38 @@ use super::descriptors;
 use super::start::Core;
 use crate::settings::NodeSettings;
 
+/// The front ends for clients. They are opened when the hub is part of its cluster: until then clients are refused and
+/// try another hub.
 pub struct Listeners {
     mqtt: mqtt_server::Server,
     kafka: kafka_server::Server,
-    http: admin_server::Server,
 }
 
 /// Whether all addresses can be had, asked before anything is recovered: an address in use is told at once, and
 /// the data directory is left as it is.
 pub fn check_addresses(settings: &NodeSettings) -> Result<(), Failure> {
-    for (key, address) in [
-        ("mqtt_listen", settings.mqtt_listen),
-        ("kafka_listen", settings.kafka_listen),
-        ("http_listen", settings.http_listen),
-    ] {
+    let cluster = settings.cluster.as_ref().map(|cluster| ("cluster_listen", cluster.listen));
+    let others = [("mqtt_listen", settings.mqtt_listen), ("http_listen", settings.http_listen)];
+    for (key, address) in others.into_iter().chain(cluster) {
         std::net::TcpListener::bind(address).map_err(|error| taken(key, address, &error))?;
     }
     Ok(())
 }
 
+/// Takes Kafka's address, which the cluster is told before anybody is let in there.
+pub fn reserve_kafka(settings: &NodeSettings) -> Result<kafka_server::Reserved, Failure> {
+    kafka_server::Reserved::take(&kafka_config(settings))
+        .map_err(|error| taken("kafka_listen", settings.kafka_listen, &error))
+}
+
 impl Listeners {
     /// Takes all addresses, or none. `descriptors`: how many the process may have.
-    pub async fn bind(settings: &NodeSettings, core: &Core, descriptors: u64) -> Result<Self, Failure> {
+    pub async fn bind(
+        settings: &NodeSettings,
+        core: &Core,
+        kafka: kafka_server::Reserved,
+        descriptors: u64,
+    ) -> Result<Self, Failure> {
         let (mut mqtt_config, mut kafka_config) = (mqtt_config(settings)?, kafka_config(settings));
         bound_connections(&mut mqtt_config, &mut kafka_config, descriptors);
         let mqtt = mqtt_server::Server::bind(
@@ -45,29 +55,27 @@ impl Listeners {
             core.metadata.clone(),
         );
         let mqtt = mqtt.await.map_err(|error| taken("mqtt_listen", settings.mqtt_listen, &error))?;
-        let kafka = kafka_server::Server::bind(
+        let kafka = kafka_server::Server::open(
+            kafka,
             kafka_config,
             core.ingest.clone(),
             core.fetch.clone(),
             core.groups.clone(),
             core.metadata.clone(),
         );
-        let kafka = kafka.await.map_err(|error| taken("kafka_listen", settings.kafka_listen, &error))?;
-        let http_config = admin_server::Config { listen: settings.http_listen };
-        let http = admin_server::Server::bind(
-            &http_config,
-            core.metadata.clone(),
-            core.readiness.clone(),
-            core.prometheus.clone(),
-        );
-        let http = http.await.map_err(|error| taken("http_listen", settings.http_listen, &error))?;
-        Ok(Self { mqtt, kafka, http })
+        let kafka = kafka.map_err(|error| taken("kafka_listen", settings.kafka_listen, &error))?;
+        Ok(Self { mqtt, kafka })
     }
 
     /// Serves until `shutdown`, each front end in a task of its own.
-    pub fn run(self, tasks: &mut JoinSet<Result<(), Failure>>, shutdown: &CancellationToken) {
+    pub fn run(
+        self,
+        http: SocketAddr,
+        tasks: &mut JoinSet<Result<(), Failure>>,
+        shutdown: &CancellationToken,
+    ) {
         let mqtt = self.mqtt.local_addr().map(tracing::field::display).ok();
-        info!(mqtt, kafka = %self.kafka.local_addr(), http = %self.http.local_addr(), "listening");
+        info!(mqtt, kafka = %self.kafka.local_addr(), %http, "listening");
         let stop = shutdown.clone();
         tasks.spawn(async move {
             self.mqtt.run(stop).await;
@@ -78,8 +86,6 @@ impl Listeners {
             self.kafka.run(stop).await;
             Ok(())
         });
-        let stop = shutdown.clone();
-        tasks.spawn(async move { self.http.run(stop).await.map_err(Failure::run) });
     }
 }
 
@@ -121,7 +127,7 @@ fn bound_connections(mqtt: &mut mqtt_server::Config, kafka: &mut kafka_server::C
 }
 
 /// An address that cannot be listened on, with what to do about it.
-fn taken(key: &str, address: SocketAddr, error: &impl Display) -> Failure {
+pub fn taken(key: &str, address: SocketAddr, error: &impl Display) -> Failure {
     let flag = key.replace('_', "-");
     Failure::usage(format!(
         "{key} {address}: {error}; another program may be listening there, choose another address with --{flag}"

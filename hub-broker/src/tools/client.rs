@@ -4,16 +4,18 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{
     Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
 };
+use kafka_server::cluster::{self, Question, Reply};
 use thiserror::Error;
 
 /// A hub that says nothing for so long is taken for dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const CLIENT_ID: &str = "hub-broker-tools";
 /// The largest answer that is read; a fetch asks for far less.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -69,6 +71,8 @@ pub struct Client {
     hub: String,
     stream: TcpStream,
     correlation_id: i32,
+    /// A question was not answered: whatever comes now could be the answer to another.
+    is_broken: bool,
 }
 
 impl Client {
@@ -85,25 +89,61 @@ impl Client {
                 Ok(stream)
             })
             .map_err(|source| ClientError::Unreachable { hub: hub.to_owned(), source })?;
-        Ok(Self { hub: hub.to_owned(), stream, correlation_id: 0 })
+        Ok(Self { hub: hub.to_owned(), stream, correlation_id: 0, is_broken: false })
     }
 
     /// Sends a request and waits for its answer.
     pub fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, ClientError> {
         self.correlation_id += 1;
         let frame = self.encoded(request, version)?;
-        self.stream.write_all(&frame).map_err(|source| self.broken(source))?;
-        let mut answer = self.read_frame()?;
+        let mut answer = self.exchange(&frame)?;
         let header = R::Response::header_version(version);
-        let garbled = |error: &dyn std::fmt::Display| ClientError::Garbled {
-            hub: self.hub.clone(),
-            what: format!("{:?}: {error}", ApiKey::try_from(R::KEY)),
-        };
+        let garbled =
+            |error: &dyn std::fmt::Display| self.garbled(format!("{:?}: {error}", ApiKey::try_from(R::KEY)));
         let header = ResponseHeader::decode(&mut answer, header).map_err(|error| garbled(&error))?;
         if header.correlation_id != self.correlation_id {
             return Err(garbled(&"an answer to another request"));
         }
         R::Response::decode(&mut answer, version).map_err(|error| garbled(&error))
+    }
+
+    /// Asks about the cluster, in the API that hubs have for this.
+    pub fn ask(&mut self, question: &Question) -> Result<Reply, ClientError> {
+        self.correlation_id += 1;
+        let json = serde_json::to_vec(question).map_err(|error| self.garbled(error.to_string()))?;
+        let mut body = BytesMut::new();
+        body.put_i16(cluster::API_KEY);
+        body.put_i16(cluster::VERSION);
+        body.put_i32(self.correlation_id);
+        body.put_i16(i16::try_from(CLIENT_ID.len()).unwrap_or(0));
+        body.put_slice(CLIENT_ID.as_bytes());
+        body.put_u32(u32::try_from(json.len()).unwrap_or(u32::MAX));
+        body.put_slice(&json);
+        let mut answer = self.exchange(&framed(&body))?;
+        let (Ok(correlation_id), Ok(length)) = (answer.try_get_i32(), answer.try_get_u32()) else {
+            return Err(self.garbled("an answer that ends too soon".to_owned()));
+        };
+        if correlation_id != self.correlation_id || length as usize != answer.len() {
+            return Err(self.garbled("an answer to another request".to_owned()));
+        }
+        serde_json::from_slice(&answer).map_err(|error| self.garbled(error.to_string()))
+    }
+
+    /// Whether it can be asked another question.
+    pub fn is_usable(&self) -> bool {
+        !self.is_broken
+    }
+
+    fn exchange(&mut self, frame: &[u8]) -> Result<Bytes, ClientError> {
+        self.is_broken = true;
+        self.stream.write_all(frame).map_err(|source| self.broken(source))?;
+        let answer = self.read_frame()?;
+        self.is_broken = false;
+        Ok(answer)
+    }
+
+    fn garbled(&self, what: String) -> ClientError {
+        ClientError::Garbled { hub: self.hub.clone(), what }
     }
 
     fn encoded<R: Request>(&self, request: &R, version: i16) -> Result<Vec<u8>, ClientError> {
@@ -112,14 +152,11 @@ impl Client {
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(self.correlation_id)
-            .with_client_id(Some(StrBytes::from_static_str("hub-broker-tools")));
+            .with_client_id(Some(StrBytes::from_static_str(CLIENT_ID)));
         encode_request_header_into_buffer(&mut body, &header)
             .and_then(|()| request.encode(&mut body, version))
-            .map_err(|error| ClientError::Garbled { hub: self.hub.clone(), what: error.to_string() })?;
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let mut frame = length.to_be_bytes().to_vec();
-        frame.extend_from_slice(&body);
-        Ok(frame)
+            .map_err(|error| self.garbled(error.to_string()))?;
+        Ok(framed(&body))
     }
 
     fn read_frame(&mut self) -> Result<Bytes, ClientError> {
@@ -127,8 +164,7 @@ impl Client {
         self.stream.read_exact(&mut length).map_err(|source| self.broken(source))?;
         let length = u32::from_be_bytes(length) as usize;
         if length > ANSWER_BYTES_MAX {
-            let what = format!("an answer of {length} bytes");
-            return Err(ClientError::Garbled { hub: self.hub.clone(), what });
+            return Err(self.garbled(format!("an answer of {length} bytes")));
         }
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer).map_err(|source| self.broken(source))?;
@@ -144,4 +180,11 @@ impl Client {
             _ => ClientError::Broken { hub, source },
         }
     }
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend_from_slice(body);
+    frame
 }

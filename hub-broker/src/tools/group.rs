@@ -5,6 +5,7 @@ use kafka_protocol::protocol::StrBytes;
 use program::outcome::Failure;
 
 use super::client::{Client, check};
+use super::hubs::{Hubs, Trouble};
 use super::{table, topic};
 use crate::args::GroupCommand;
 
@@ -12,35 +13,43 @@ const LATEST: i64 = -1;
 
 pub fn run(command: GroupCommand) -> Result<(), Failure> {
     match command {
-        GroupCommand::List { hub } => list(&mut Client::connect(&hub.hub).map_err(Failure::run)?),
-        GroupCommand::Describe { group, hub } => {
-            describe(&mut Client::connect(&hub.hub).map_err(Failure::run)?, &group)
-        }
+        GroupCommand::List { hub } => list(&mut Hubs::connect(&hub.hub)?),
+        GroupCommand::Describe { group, hub } => describe(&mut Hubs::connect(&hub.hub)?, &group),
     }
 }
 
-fn list(client: &mut Client) -> Result<(), Failure> {
-    let answer = client.call(&ListGroupsRequest::default(), 4).map_err(Failure::run)?;
-    check("list of groups", answer.error_code, None).map_err(Failure::run)?;
-    let mut rows: Vec<Vec<String>> = answer
-        .groups
-        .iter()
-        .map(|group| {
-            vec![group.group_id.to_string(), group.group_state.to_string(), group.protocol_type.to_string()]
-        })
-        .collect();
+/// Each hub knows the groups that it coordinates.
+fn list(hubs: &mut Hubs) -> Result<(), Failure> {
+    let mut rows = hubs.patiently(|hubs| {
+        let mut rows = Vec::new();
+        for node in hubs.nodes()? {
+            let answer = hubs.node(node)?.call(&ListGroupsRequest::default(), 4)?;
+            check("list of groups", answer.error_code, None)?;
+            rows.extend(answer.groups.iter().map(|group| {
+                let texts =
+                    [group.group_id.as_str(), group.group_state.as_str(), group.protocol_type.as_str()];
+                texts.map(str::to_owned).to_vec()
+            }));
+        }
+        Ok(rows)
+    })?;
     rows.sort();
     table::print(&["GROUP", "STATE", "TYPE"], &rows);
     Ok(())
 }
 
-fn describe(client: &mut Client, group: &str) -> Result<(), Failure> {
+fn describe(hubs: &mut Hubs, group: &str) -> Result<(), Failure> {
     let id = GroupId(StrBytes::from_string(group.to_owned()));
     let request = DescribeGroupsRequest::default().with_groups(vec![id.clone()]);
-    let answer = client.call(&request, 4).map_err(Failure::run)?;
-    let committed = committed(client, id)?;
+    let (answer, committed) = hubs.patiently(|hubs| {
+        let coordinator = hubs.coordinator(group)?;
+        let answer = coordinator.call(&request, 4)?;
+        for described in &answer.groups {
+            check(group, described.error_code, described.error_message.as_ref())?;
+        }
+        Ok((answer, committed(coordinator, id.clone())?))
+    })?;
     for described in &answer.groups {
-        check(group, described.error_code, described.error_message.as_ref()).map_err(Failure::run)?;
         let state = described.group_state.to_string();
         if state == "Dead" && committed.is_empty() {
             return Err(Failure::run(format!(
@@ -66,17 +75,17 @@ fn describe(client: &mut Client, group: &str) -> Result<(), Failure> {
     }
     if !committed.is_empty() {
         println!();
-        table::print(&["TOPIC", "PARTITION", "COMMITTED", "NEXT OFFSET", "LAG"], &lags(client, &committed)?);
+        table::print(&["TOPIC", "PARTITION", "COMMITTED", "NEXT OFFSET", "LAG"], &lags(hubs, &committed)?);
     }
     Ok(())
 }
 
 /// Topic, partition and committed offset of all partitions that the group has committed.
-fn committed(client: &mut Client, group: GroupId) -> Result<Vec<(String, i32, i64)>, Failure> {
+fn committed(client: &mut Client, group: GroupId) -> Result<Vec<(String, i32, i64)>, Trouble> {
     let name = group.to_string();
     let request = OffsetFetchRequest::default().with_group_id(group).with_topics(None);
-    let answer = client.call(&request, 6).map_err(Failure::run)?;
-    check(&name, answer.error_code, None).map_err(Failure::run)?;
+    let answer = client.call(&request, 6)?;
+    check(&name, answer.error_code, None)?;
     let mut found = Vec::new();
     for topic in &answer.topics {
         for partition in &topic.partitions {
@@ -87,10 +96,10 @@ fn committed(client: &mut Client, group: GroupId) -> Result<Vec<(String, i32, i6
     Ok(found)
 }
 
-fn lags(client: &mut Client, committed: &[(String, i32, i64)]) -> Result<Vec<Vec<String>>, Failure> {
+fn lags(hubs: &mut Hubs, committed: &[(String, i32, i64)]) -> Result<Vec<Vec<String>>, Failure> {
     let mut rows = Vec::new();
     for (name, partition, offset) in committed {
-        let next = topic::offsets(client, name, &[*partition], LATEST)?.first().copied().unwrap_or(*offset);
+        let next = topic::offsets(hubs, name, &[*partition], LATEST)?.first().copied().unwrap_or(*offset);
         let lag = next.saturating_sub(*offset);
         rows.push(vec![
             name.clone(),

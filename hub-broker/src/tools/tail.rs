@@ -1,5 +1,6 @@
 //! `hub-broker tail`: a topic's records, decoded, as they arrive.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use bytes::Bytes;
@@ -8,7 +9,8 @@ use kafka_protocol::messages::{BrokerId, FetchRequest};
 use program::outcome::Failure;
 use schemas::{Content, DecodedRecord, RawBatch, Value, decode_record};
 
-use super::client::{Client, check, topic_name};
+use super::client::{check, topic_name};
+use super::hubs::{Hubs, Trouble};
 use super::topic;
 use crate::args::TailArguments;
 
@@ -19,18 +21,20 @@ const PARTITION_BYTES: i32 = 1 << 20;
 const ANSWER_BYTES: i32 = 8 << 20;
 
 pub fn run(arguments: &TailArguments) -> Result<(), Failure> {
-    let mut client = Client::connect(&arguments.hub.hub).map_err(Failure::run)?;
-    let partitions = topic::partitions(&mut client, &arguments.topic)?;
+    let mut hubs = Hubs::connect(&arguments.hub.hub)?;
+    let leaders = hubs.patiently(|hubs| hubs.leaders(&arguments.topic))?;
+    let partitions: Vec<i32> = leaders.into_iter().map(|(partition, _)| partition).collect();
     let from = if arguments.from_beginning { EARLIEST } else { LATEST };
-    let offsets = topic::offsets(&mut client, &arguments.topic, &partitions, from)?;
+    let offsets = topic::offsets(&mut hubs, &arguments.topic, &partitions, from)?;
     let mut tail = Tail {
         topic: &arguments.topic,
         next: partitions.into_iter().zip(offsets).collect(),
+        led: BTreeMap::new(),
         json: arguments.json,
         left: arguments.count.unwrap_or(u64::MAX),
     };
     while tail.left > 0 {
-        tail.round(&mut client)?;
+        hubs.patiently(|hubs| tail.round(hubs))?;
     }
     Ok(())
 }
@@ -39,27 +43,40 @@ struct Tail<'a> {
     topic: &'a str,
     /// Partition and the next offset to read there.
     next: Vec<(i32, i64)>,
+    /// The partitions under their leaders' node ids; empty while that has to be found out.
+    led: BTreeMap<i32, Vec<i32>>,
     json: bool,
     left: u64,
 }
 
 impl Tail<'_> {
-    /// One fetch of all partitions.
-    fn round(&mut self, client: &mut Client) -> Result<(), Failure> {
-        let answer = client.call(&self.request(), 11).map_err(Failure::run)?;
-        check(self.topic, answer.error_code, None).map_err(Failure::run)?;
-        for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
-            let what = format!("{}, partition {}", self.topic, partition.partition_index);
-            check(&what, partition.error_code, None).map_err(Failure::run)?;
-            if let Some(records) = partition.records.clone() {
-                self.show(partition.partition_index, records, &what)?;
+    /// One fetch from each leader. What was shown stays shown, whatever comes of the rest.
+    fn round(&mut self, hubs: &mut Hubs) -> Result<(), Trouble> {
+        let mut led = std::mem::take(&mut self.led);
+        if led.is_empty() {
+            let partitions: Vec<i32> = self.next.iter().map(|(partition, _)| *partition).collect();
+            led = topic::by_leader(hubs, self.topic, &partitions)?;
+        }
+        let wait_ms = WAIT_MS / i32::try_from(led.len().max(1)).unwrap_or(1);
+        for (leader, partitions) in &led {
+            let request = self.request(partitions, wait_ms);
+            let answer = hubs.node(*leader)?.call(&request, 11)?;
+            check(self.topic, answer.error_code, None)?;
+            for partition in answer.responses.iter().flat_map(|topic| &topic.partitions) {
+                let what = format!("{}, partition {}", self.topic, partition.partition_index);
+                check(&what, partition.error_code, None)?;
+                if let Some(records) = partition.records.clone() {
+                    self.show(partition.partition_index, records, &what).map_err(Trouble::Lasting)?;
+                }
             }
         }
+        self.led = led;
         Ok(())
     }
 
-    fn request(&self) -> FetchRequest {
-        let wanted = self.next.iter().map(|(partition, offset)| {
+    fn request(&self, partitions: &[i32], wait_ms: i32) -> FetchRequest {
+        let wanted = self.next.iter().filter(|(partition, _)| partitions.contains(partition));
+        let wanted = wanted.map(|(partition, offset)| {
             FetchPartition::default()
                 .with_partition(*partition)
                 .with_fetch_offset(*offset)
@@ -69,7 +86,7 @@ impl Tail<'_> {
             FetchTopic::default().with_topic(topic_name(self.topic)).with_partitions(wanted.collect());
         FetchRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_max_wait_ms(WAIT_MS)
+            .with_max_wait_ms(wait_ms)
             .with_min_bytes(1)
             .with_max_bytes(ANSWER_BYTES)
             .with_session_epoch(-1)

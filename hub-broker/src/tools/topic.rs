@@ -1,17 +1,20 @@
 //! `hub-broker topic …`
 
+use std::collections::BTreeMap;
+
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use kafka_protocol::messages::list_offsets_request::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
-use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequest;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{BrokerId, CreateTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use program::outcome::Failure;
 
 use super::client::{Client, check, topic_name};
+use super::hubs::{Hubs, Trouble};
 use super::table;
 use crate::args::TopicCommand;
 
@@ -22,16 +25,12 @@ const TIMEOUT_MS: i32 = 30_000;
 pub fn run(command: TopicCommand) -> Result<(), Failure> {
     match command {
         TopicCommand::Create { topic, partitions, settings, hub } => {
-            create(&mut connect(&hub.hub)?, &topic, partitions, &settings)
+            create(Hubs::connect(&hub.hub)?.any(), &topic, partitions, &settings)
         }
-        TopicCommand::List { internal, hub } => list(&mut connect(&hub.hub)?, internal),
-        TopicCommand::Describe { topic, hub } => describe(&mut connect(&hub.hub)?, &topic),
-        TopicCommand::Delete { topic, hub } => delete(&mut connect(&hub.hub)?, &topic),
+        TopicCommand::List { internal, hub } => list(Hubs::connect(&hub.hub)?.any(), internal),
+        TopicCommand::Describe { topic, hub } => describe(&mut Hubs::connect(&hub.hub)?, &topic),
+        TopicCommand::Delete { topic, hub } => delete(Hubs::connect(&hub.hub)?.any(), &topic),
     }
-}
-
-fn connect(hub: &str) -> Result<Client, Failure> {
-    Client::connect(hub).map_err(Failure::run)
 }
 
 fn create(client: &mut Client, topic: &str, partitions: i32, settings: &[String]) -> Result<(), Failure> {
@@ -74,19 +73,20 @@ fn list(client: &mut Client, internal: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn describe(client: &mut Client, topic: &str) -> Result<(), Failure> {
-    let partitions = partitions(client, topic)?;
-    let earliest = offsets(client, topic, &partitions, EARLIEST)?;
-    let latest = offsets(client, topic, &partitions, LATEST)?;
-    let rows: Vec<Vec<String>> = partitions
+fn describe(hubs: &mut Hubs, topic: &str) -> Result<(), Failure> {
+    let leaders = hubs.patiently(|hubs| hubs.leaders(topic))?;
+    let partitions: Vec<i32> = leaders.iter().map(|(partition, _)| *partition).collect();
+    let earliest = offsets(hubs, topic, &partitions, EARLIEST)?;
+    let latest = offsets(hubs, topic, &partitions, LATEST)?;
+    let rows: Vec<Vec<String>> = leaders
         .iter()
         .zip(earliest.iter().zip(&latest))
-        .map(|(partition, (first, next))| {
+        .map(|((partition, leader), (first, next))| {
             let kept = next.saturating_sub(*first);
-            vec![partition.to_string(), first.to_string(), next.to_string(), kept.to_string()]
+            [i64::from(*partition), i64::from(*leader), *first, *next, kept].map(|n| n.to_string()).into()
         })
         .collect();
-    table::print(&["PARTITION", "FIRST OFFSET", "NEXT OFFSET", "OFFSETS KEPT"], &rows);
+    table::print(&["PARTITION", "LEADER", "FIRST OFFSET", "NEXT OFFSET", "OFFSETS KEPT"], &rows);
     Ok(())
 }
 
@@ -101,38 +101,62 @@ fn delete(client: &mut Client, topic: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The partitions of a topic, in order. Never creates it.
-pub fn partitions(client: &mut Client, topic: &str) -> Result<Vec<i32>, Failure> {
-    let wanted = MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
-    let request =
-        MetadataRequest::default().with_topics(Some(vec![wanted])).with_allow_auto_topic_creation(false);
-    let answer = client.call(&request, 8).map_err(Failure::run)?;
-    let mut found = Vec::new();
-    for described in &answer.topics {
-        check(topic, described.error_code, None).map_err(Failure::run)?;
-        found.extend(described.partitions.iter().map(|partition| partition.partition_index));
-    }
-    found.sort_unstable();
-    Ok(found)
+/// An offset of each of these partitions: −2 the first kept, −1 the next to be written.
+pub fn offsets(hubs: &mut Hubs, topic: &str, partitions: &[i32], time: i64) -> Result<Vec<i64>, Failure> {
+    let found = hubs.patiently(|hubs| {
+        let mut found = BTreeMap::new();
+        for (leader, led) in by_leader(hubs, topic, partitions)? {
+            found.extend(offsets_at(hubs.node(leader)?, topic, &led, time)?);
+        }
+        Ok(found)
+    })?;
+    let missing = |partition: &i32| Failure::run(format!("{topic} has no partition {partition}"));
+    partitions
+        .iter()
+        .map(|partition| found.get(partition).copied().ok_or_else(|| missing(partition)))
+        .collect()
 }
 
-/// An offset of each of these partitions: −2 the first kept, −1 the next to be written.
-pub fn offsets(client: &mut Client, topic: &str, partitions: &[i32], time: i64) -> Result<Vec<i64>, Failure> {
+/// These partitions under the node ids of their leaders.
+pub fn by_leader(
+    hubs: &mut Hubs,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Vec<i32>>, Trouble> {
+    let mut led: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for (partition, leader) in hubs.leaders(topic)? {
+        if !partitions.contains(&partition) {
+            continue;
+        }
+        if leader < 0 {
+            let why = format!("{topic}, partition {partition}: it has no leader now");
+            return Err(Trouble::Passing(Failure::run(why)));
+        }
+        led.entry(leader).or_default().push(partition);
+    }
+    Ok(led)
+}
+
+fn offsets_at(
+    client: &mut Client,
+    topic: &str,
+    partitions: &[i32],
+    time: i64,
+) -> Result<Vec<(i32, i64)>, Trouble> {
     let wanted = partitions
         .iter()
         .map(|index| ListOffsetsPartition::default().with_partition_index(*index).with_timestamp(time))
         .collect();
     let wanted = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(wanted);
     let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![wanted]);
-    let answer = client.call(&request, 5).map_err(Failure::run)?;
+    let answer = client.call(&request, 5)?;
     let mut found = Vec::new();
     for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
         let what = format!("{topic}, partition {}", partition.partition_index);
-        check(&what, partition.error_code, None).map_err(Failure::run)?;
+        check(&what, partition.error_code, None)?;
         found.push((partition.partition_index, partition.offset));
     }
-    found.sort_unstable();
-    Ok(found.into_iter().map(|(_, offset)| offset).collect())
+    Ok(found)
 }
 
 fn name_of(topic: &MetadataResponseTopic) -> String {

@@ -1,0 +1,128 @@
+//! What a command line or a file may say, and how a refusal reads.
+
+use super::*;
+
+fn refused(raw: Raw) -> String {
+    validated(raw).unwrap_err().message().to_owned()
+}
+
+#[test]
+fn with_nothing_given_everything_is_on_loopback() {
+    let settings = validated(Raw::default()).unwrap();
+    assert_eq!(settings.mqtt_listen.to_string(), "127.0.0.1:1883");
+    assert_eq!(settings.kafka_listen.to_string(), "127.0.0.1:9092");
+    assert_eq!(settings.http_listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.data_dir, PathBuf::from("headwater-data"));
+    assert!(settings.auto_create_topics);
+}
+
+#[test]
+fn a_door_to_the_outside_names_its_risk() {
+    let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), ..Raw::default() };
+    assert!(refused(raw).contains("--insecure"));
+    let raw = Raw { mqtt_listen: Some("192.0.2.1:1883".into()), insecure: Some(true), ..Raw::default() };
+    assert!(validated(raw).is_ok());
+}
+
+#[test]
+fn a_wildcard_address_needs_one_to_advertise() {
+    let open = |advertise: Option<&str>| Raw {
+        kafka_listen: Some("0.0.0.0:9092".into()),
+        insecure: Some(true),
+        kafka_advertise: advertise.map(str::to_owned),
+        ..Raw::default()
+    };
+    assert!(refused(open(None)).contains("--kafka-advertise"));
+    let settings = validated(open(Some("hub.example.org:9092"))).unwrap();
+    assert_eq!(settings.kafka_advertise, Some(("hub.example.org".into(), 9092)));
+    assert!(!settings.auto_create_topics, "not on by itself where anybody may come");
+}
+
+#[test]
+fn an_address_that_is_none_says_what_one_looks_like() {
+    let raw = Raw { http_listen: Some("8080".into()), ..Raw::default() };
+    assert!(refused(raw).contains("HOST:PORT"));
+    let raw = Raw { kafka_advertise: Some(":9092".into()), ..Raw::default() };
+    assert!(refused(raw).contains("HOST:PORT"));
+}
+
+#[test]
+fn numbers_out_of_range_are_refused() {
+    assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
+    assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+}
+
+fn of_three(listen: &str, advertise: Option<&str>, seeds: &str) -> Raw {
+    Raw {
+        cluster_listen: Some(listen.to_owned()),
+        cluster_advertise: advertise.map(str::to_owned),
+        seed: Some(SeedList::Text(seeds.to_owned())),
+        insecure: Some(true),
+        ..Raw::default()
+    }
+}
+
+#[test]
+fn three_hubs_are_named_by_their_seeds() {
+    let raw = of_three("127.0.0.1:9191", None, "127.0.0.1:9191, 127.0.0.1:9192,127.0.0.1:9193");
+    let cluster = validated(raw).unwrap().cluster.unwrap();
+    assert_eq!(cluster.seeds, ["127.0.0.1:9191", "127.0.0.1:9192", "127.0.0.1:9193"]);
+    assert_eq!(cluster.address(), "127.0.0.1:9191");
+    let raw = of_three("0.0.0.0:9191", Some("hub-1:9191"), "HUB-1:9191,hub-2:9191");
+    assert_eq!(validated(raw).unwrap().cluster.unwrap().address(), "hub-1:9191");
+}
+
+#[test]
+fn seeds_stand_in_a_file_as_a_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hub.toml");
+    std::fs::write(
+        &file,
+        "cluster_listen = \"127.0.0.1:9191\"\nseed = [\"127.0.0.1:9191\", \"hub-2:9191\"]\n",
+    )
+    .unwrap();
+    let raw: Raw = load(Some(&file), std::iter::empty(), &[]).unwrap();
+    assert_eq!(validated(raw).unwrap().cluster.unwrap().seeds.len(), 2);
+    let flags = [("seed", Some("127.0.0.1:9191,a:1,b:1".to_owned()))];
+    let raw: Raw = load(Some(&file), std::iter::empty(), &flags).unwrap();
+    assert_eq!(validated(raw).unwrap().cluster.unwrap().seeds.len(), 3, "a flag wins");
+}
+
+#[test]
+fn seeds_without_this_hub_are_refused() {
+    let said = refused(of_three("127.0.0.1:9194", None, "127.0.0.1:9191,127.0.0.1:9192"));
+    assert!(said.contains("127.0.0.1:9194 is not among"), "{said}");
+    let said = refused(of_three("0.0.0.0:9191", Some("hub-4:9191"), "hub-1:9191,hub-2:9191"));
+    assert!(said.contains("hub-4:9191 is not among"), "{said}");
+}
+
+#[test]
+fn a_seed_named_twice_is_refused() {
+    let said = refused(of_three("127.0.0.1:9191", None, "127.0.0.1:9191,hub-2:9191,Hub-2:9191"));
+    assert!(said.contains("twice"), "{said}");
+}
+
+#[test]
+fn what_is_for_several_hubs_needs_a_cluster_listener() {
+    let seed = Some(SeedList::Text("hub-1:9191".to_owned()));
+    assert!(refused(Raw { seed, ..Raw::default() }).contains("--cluster-listen"));
+    let cluster_advertise = Some("hub-1:9191".to_owned());
+    assert!(refused(Raw { cluster_advertise, ..Raw::default() }).contains("--cluster-listen"));
+}
+
+#[test]
+fn a_wildcard_cluster_address_needs_one_to_advertise() {
+    assert!(refused(of_three("0.0.0.0:9191", None, "hub-1:9191")).contains("--cluster-advertise"));
+}
+
+#[test]
+fn a_cluster_listener_beyond_loopback_names_its_risk() {
+    let raw = Raw { insecure: None, ..of_three("192.0.2.1:9191", None, "192.0.2.1:9191") };
+    assert!(refused(raw).contains("--insecure"));
+}
+
+#[test]
+fn a_rack_has_a_name() {
+    assert!(refused(Raw { rack: Some(String::new()), ..Raw::default() }).contains("rack"));
+    assert_eq!(validated(Raw { rack: Some("a".into()), ..Raw::default() }).unwrap().rack.unwrap(), "a");
+}

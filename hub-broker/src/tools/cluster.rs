@@ -1,0 +1,106 @@
+//! `hub-broker cluster …`
+
+mod init;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use kafka_server::cluster::{Question, Reply};
+use metadata::ClusterStatus;
+use program::outcome::Failure;
+use schemas::NodeId;
+
+use super::client::Client;
+use super::hubs::Hubs;
+use crate::args::ClusterCommand;
+
+/// How often a drain that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A cluster may be without a leader of its metadata for a moment; an order is repeated for so long.
+const ORDER_WITHIN: Duration = Duration::from_secs(15);
+
+pub fn run(command: ClusterCommand) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Status { json, hub } => status::run(Hubs::connect(&hub.hub)?.any(), json),
+        ClusterCommand::Drain { node, no_wait, cancel, hub } => {
+            let node = NodeId(node);
+            let mut hubs = beside(&hub.hub, node)?;
+            let client = hubs.any();
+            order(client, &Question::Drain { node, draining: !cancel })?;
+            match (cancel, no_wait) {
+                (true, _) => println!("hub {node} is not drained any more and gets its share again"),
+                (false, true) => println!("hub {node} is being drained; cluster status shows how far it is"),
+                (false, false) => watch_drain(client, node)?,
+            }
+            Ok(())
+        }
+        ClusterCommand::Remove { node, hub } => {
+            let node = NodeId(node);
+            order(beside(&hub.hub, node)?.any(), &Question::Remove { node })?;
+            println!("hub {node} is no part of the cluster any more");
+            Ok(())
+        }
+        ClusterCommand::Init { data_dir, node_id } => init::run(&data_dir, NodeId(node_id)),
+    }
+}
+
+fn status_of(client: &mut Client) -> Result<ClusterStatus, Failure> {
+    match client.ask(&Question::Status).map_err(Failure::run)? {
+        Reply::Status(status) => Ok(*status),
+        Reply::Refused { message, .. } => Err(Failure::run(message)),
+        Reply::Done => Err(Failure::run("the hub gave another answer than the question has")),
+    }
+}
+
+/// Repeats what may be taken in a moment.
+fn order(client: &mut Client, question: &Question) -> Result<(), Failure> {
+    let until = Instant::now() + ORDER_WITHIN;
+    loop {
+        match client.ask(question).map_err(Failure::run)? {
+            Reply::Done => return Ok(()),
+            Reply::Refused { retry: true, .. } if Instant::now() < until => pause(),
+            Reply::Refused { message, .. } => return Err(Failure::run(message)),
+            Reply::Status(_) => {
+                return Err(Failure::run("the hub gave another answer than the question has"));
+            }
+        }
+    }
+}
+
+/// Says how far it is whenever that has changed.
+fn watch_drain(client: &mut Client, node: NodeId) -> Result<(), Failure> {
+    let mut told = None;
+    loop {
+        let status = status_of(client)?;
+        let Some(hub) = status.hubs.iter().find(|hub| hub.node == node) else {
+            return Err(Failure::run(format!("hub {node} was removed meanwhile")));
+        };
+        let left = (hub.replicas, hub.leaders);
+        if left == (0, 0) {
+            println!("hub {node} is empty: stop it, then cluster remove {node}");
+            return Ok(());
+        }
+        if told != Some(left) {
+            println!("hub {node} still has {} replicas and leads {} shards", left.0, left.1);
+            told = Some(left);
+        }
+        pause();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the hub tells nobody when a replica has moved: it is asked again"
+)]
+fn pause() {
+    std::thread::sleep(LOOK_EVERY);
+}
+
+/// A hub that is emptied hears less and less of the cluster: another one is asked how far it is.
+fn beside(hub: &str, node: NodeId) -> Result<Hubs, Failure> {
+    let mut hubs = Hubs::connect(hub)?;
+    hubs.turn_to_another_than(i32::try_from(node.0).unwrap_or(i32::MAX))?;
+    Ok(hubs)
+}

@@ -1,0 +1,178 @@
+//! The hubs of a cluster as a tool sees them: one connection to each, made when it is needed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use kafka_protocol::messages::{FindCoordinatorRequest, MetadataResponse};
+use kafka_protocol::protocol::StrBytes;
+use program::outcome::Failure;
+
+use super::client::{Client, ClientError, Refused, check, topic_name};
+
+/// A shard has a new leader long before this.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why something was not answered.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The same may be answered in a moment, perhaps by another hub.
+    Passing(Failure),
+    Lasting(Failure),
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        // To Kafka's clients an unknown topic may come to be known; whoever types a name wants to hear it at once.
+        let is_unknown = matches!(refused.error, ResponseError::UnknownTopicOrPartition);
+        let failure = Failure::run(&refused);
+        if refused.error.is_retriable() && !is_unknown {
+            Self::Passing(failure)
+        } else {
+            Self::Lasting(failure)
+        }
+    }
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        let failure = Failure::run(&error);
+        match error {
+            ClientError::Address { .. } | ClientError::Garbled { .. } => Self::Lasting(failure),
+            _ => Self::Passing(failure),
+        }
+    }
+}
+
+pub struct Hubs {
+    /// The hub that was named on the command line.
+    named: Client,
+    addresses: BTreeMap<i32, String>,
+    clients: BTreeMap<i32, Client>,
+}
+
+impl Hubs {
+    pub fn connect(hub: &str) -> Result<Self, Failure> {
+        let named = Client::connect(hub).map_err(Failure::run)?;
+        Ok(Self { named, addresses: BTreeMap::new(), clients: BTreeMap::new() })
+    }
+
+    /// For what any hub answers.
+    pub fn any(&mut self) -> &mut Client {
+        &mut self.named
+    }
+
+    /// From now on any hub is another than this one, if there is another that can be reached.
+    pub fn turn_to_another_than(&mut self, node: i32) -> Result<(), Failure> {
+        let nodes = self.patiently(Self::nodes)?;
+        let others =
+            nodes.iter().filter(|other| **other != node).filter_map(|other| self.addresses.get(other));
+        if let Some(client) = others.filter_map(|address| Client::connect(address).ok()).next() {
+            self.named = client;
+        }
+        Ok(())
+    }
+
+    /// The node ids of all hubs.
+    pub fn nodes(&mut self) -> Result<Vec<i32>, Trouble> {
+        self.metadata(Vec::new())?;
+        Ok(self.addresses.keys().copied().collect())
+    }
+
+    /// The hub with that node id.
+    pub fn node(&mut self, node: i32) -> Result<&mut Client, Trouble> {
+        // One that is alone is reached where it was named, whatever address it has for others.
+        if self.addresses.len() <= 1 {
+            return Ok(&mut self.named);
+        }
+        let Some(address) = self.addresses.get(&node) else {
+            return Err(Trouble::Passing(Failure::run(format!("hub {node} has no known address"))));
+        };
+        match self.clients.entry(node) {
+            std::collections::btree_map::Entry::Occupied(client) => Ok(client.into_mut()),
+            std::collections::btree_map::Entry::Vacant(place) => Ok(place.insert(Client::connect(address)?)),
+        }
+    }
+
+    /// The partitions of a topic and the node ids of their leaders, in order; −1 where there is none now. Never
+    /// creates the topic.
+    pub fn leaders(&mut self, topic: &str) -> Result<Vec<(i32, i32)>, Trouble> {
+        let answer = self.metadata(vec![topic_name(topic)])?;
+        let mut found = Vec::new();
+        for described in &answer.topics {
+            check(topic, described.error_code, None)?;
+            let leaders = described.partitions.iter();
+            found.extend(leaders.map(|partition| (partition.partition_index, partition.leader_id.0)));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The hub that coordinates a group.
+    pub fn coordinator(&mut self, group: &str) -> Result<&mut Client, Trouble> {
+        self.nodes()?;
+        let request = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
+        let found = self.named.call(&request, 3)?;
+        check(group, found.error_code, None)?;
+        self.node(found.node_id.0)
+    }
+
+    fn metadata(
+        &mut self,
+        topics: Vec<kafka_protocol::messages::TopicName>,
+    ) -> Result<MetadataResponse, Trouble> {
+        let topics = topics.into_iter().map(|name| MetadataRequestTopic::default().with_name(Some(name)));
+        let request = MetadataRequest::default()
+            .with_topics(Some(topics.collect()))
+            .with_allow_auto_topic_creation(false);
+        let answer = self.named.call(&request, 8)?;
+        let address = |host: &StrBytes, port| match host.contains(':') {
+            true => format!("[{}]:{port}", host.as_str()),
+            false => format!("{}:{port}", host.as_str()),
+        };
+        let brokers = answer.brokers.iter();
+        self.addresses = brokers.map(|hub| (hub.node_id.0, address(&hub.host, hub.port))).collect();
+        Ok(answer)
+    }
+
+    /// Asks again for some seconds what a change of leaders may have kept from being answered.
+    pub fn patiently<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Self) -> Result<T, Trouble>,
+    ) -> Result<T, Failure> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match ask(self) {
+                Ok(answer) => return Ok(answer),
+                Err(Trouble::Lasting(failure)) => return Err(failure),
+                Err(Trouble::Passing(failure)) if !self.is_cluster() || Instant::now() >= until => {
+                    return Err(failure);
+                }
+                Err(Trouble::Passing(_)) => self.begin_anew(),
+            }
+        }
+    }
+
+    fn is_cluster(&self) -> bool {
+        self.addresses.len() > 1
+    }
+
+    /// Waits a moment and forgets connections, which may have broken; where the named hub is gone, another takes its
+    /// place.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a backoff between two questions to a cluster that is electing"
+    )]
+    fn begin_anew(&mut self) {
+        std::thread::sleep(PAUSE);
+        self.clients.clear();
+        if self.named.is_usable() {
+            return;
+        }
+        if let Some(client) = self.addresses.values().find_map(|address| Client::connect(address).ok()) {
+            self.named = client;
+        }
+    }
+}
