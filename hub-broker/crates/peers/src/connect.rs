@@ -167,21 +167,24 @@ fn spawn(network: &Arc<Network>, connection: Connection) {
         let Connection { peer, link, stream } = connection;
         drop(stream);
         if network.ended(&peer, &link, &end) {
-            let gone = seek(&network, &link.hello.address).await;
+            let gone = seek(&network, &link.hello.address, || peer.link().is_some()).await;
             network.down(&peer, &link, gone);
         }
     });
 }
 
 /// Whether the process at `address` is gone: nobody listens there any more. If it is there, there may be a new
-/// connection then.
-async fn seek(network: &Arc<Network>, address: &str) -> bool {
+/// connection then; `is_found` says so.
+async fn seek(network: &Arc<Network>, address: &str, is_found: impl Fn() -> bool) -> bool {
     let until = Instant::now() + SEEK_TIME_MAX;
     loop {
         match timeout_at(until, dial(network, address)).await {
             Ok(Dialled::NobodyThere) => return true,
-            // A process that ends closes its connections and its listener in any order.
-            Ok(Dialled::Ended) if Instant::now() < until => sleep(SEEK_PAUSE).await,
+            // A process that ends closes its connections and its listener in any order; one that says that there is a
+            // connection has just made it.
+            Ok(Dialled::Ended | Dialled::Already(_)) if !is_found() && Instant::now() < until => {
+                sleep(SEEK_PAUSE).await;
+            }
             _ => return false,
         }
     }

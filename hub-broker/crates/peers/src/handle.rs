@@ -162,6 +162,10 @@ impl Peers {
     /// Tells `to`, or everyone, the newest state of `kind` (below 16): an older one that still waits is replaced, and a
     /// peer that connects is told again. Only hubs of the same cluster are told. At most [`crate::NOTICE_BYTES_MAX`];
     /// more is logged and not sent.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a body is given away, as with everything that is sent"
+    )]
     pub fn notify(&self, to: Option<NodeId>, kind: u8, body: Bytes) {
         let Some(network) = self.network() else { return };
         if body.len() > NOTICE_BYTES_MAX || kind >= NOTICE_KINDS_MAX {
@@ -202,8 +206,8 @@ impl Peers {
     /// Takes notices of `kind`. What connected peers said last is handed over at once; it may come twice.
     pub fn on_notice(&self, kind: u8, handler: NoticeHandler) {
         if let Some(network) = self.network() {
-            network.handlers.set_notice(kind, Arc::clone(&handler));
-            network.repeat_notices(kind, &*handler);
+            network.handlers.set_notice(kind, handler);
+            network.repeat_notices(kind);
         }
     }
 

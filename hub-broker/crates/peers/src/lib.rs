@@ -51,7 +51,7 @@
 //! hello:    node id u32, incarnation 16 bytes, session u64, shards u16, 1 if part of a cluster u8, cluster 16 bytes,
 //!           advertised `host:port` text
 //! refusal:  reason u8 (1 version, 2 other cluster, 3 same node id, 4 other incarnation, 5 shards, 6 connected already,
-//!           7 this hub itself, 8 stopping), node id of the sender u32, text
+//!           7 this hub itself, 8 stopping, 9 removed), node id of the sender u32, text
 //! ```
 //!
 //! Then frames, in both directions:

@@ -62,15 +62,15 @@ impl Changing {
     }
 
     /// `peer` has a new connection; it was as `before`. One that takes the place of another between the same two
-    /// processes is no news.
+    /// processes, or of one that just ended, is no news.
     fn tell_connected(&self, before: &State, peer: &Peer) {
         let info = peer.info();
         let is_same = before.hello.session == peer.state().hello.session;
-        if before.is_up && is_same && before.link.is_some() {
+        if before.is_up && is_same {
             return;
         }
         if before.is_up {
-            self.tell(&Change::Down { node: info.node, gone: !is_same });
+            self.tell(&Change::Down { node: info.node, gone: true });
         }
         tracing::info!(node = %info.node, address = info.address, "connected to a hub");
         self.tell(&Change::Up(info));
@@ -219,7 +219,12 @@ impl Network {
     /// Parcels and notices may flow from now on.
     fn join(&self, link: &Link) {
         link.join();
-        let notices = self.retained.lock().of(link.node());
+        self.repeat_own_notices(link);
+    }
+
+    fn repeat_own_notices(&self, link: &Link) {
+        let retained = self.retained.lock();
+        let notices = retained.of(link.node());
         link.put(|lanes| notices.into_iter().for_each(|(kind, body)| lanes.notice(kind, body)));
     }
 
@@ -276,12 +281,13 @@ impl Network {
             let Some(link) = state.link else { continue };
             match state.hello.cluster {
                 Some(other) if other != cluster => self.part(&link, cluster, other),
-                theirs => {
+                None => link.put(|lanes| lanes.cluster(cluster)),
+                Some(_) => {
+                    // What the peer says as soon as it hears of this is taken already.
+                    link.join();
                     link.put(|lanes| lanes.cluster(cluster));
-                    if theirs.is_some() {
-                        self.join(&link);
-                        changing.tell(&Change::Joined(peer.info()));
-                    }
+                    self.repeat_own_notices(&link);
+                    changing.tell(&Change::Joined(peer.info()));
                 }
             }
         }
@@ -326,6 +332,8 @@ impl Network {
         if let Some(link) = state.link {
             peer.detach(&link);
             peer.figures.down();
+            let text = format!("hub {} does not know hub {node} any more", self.me.node);
+            link.put(|lanes| lanes.goodbye(Reason::Forgotten, text));
             link.close(End::Unwanted("the hub was removed"));
         }
         if state.is_up {
@@ -336,17 +344,19 @@ impl Network {
     }
 
     pub fn notify(&self, to: Option<NodeId>, kind: u8, body: &Bytes) {
-        self.retained.lock().set(to, kind, body.clone());
+        // Held until it is with the links, so that no older one comes behind it.
+        let mut retained = self.retained.lock();
+        retained.set(to, kind, body.clone());
         let links = to.map_or_else(|| self.links(), |node| self.link(node).into_iter().collect());
         for link in links.iter().filter(|link| link.is_joined()) {
             link.put(|lanes| lanes.notice(kind, body.clone()));
         }
     }
 
-    /// Calls `handler` with what connected peers said last.
-    pub fn repeat_notices(&self, kind: u8, handler: &dyn Fn(NodeId, Bytes)) {
+    /// Hands over again what connected peers said last.
+    pub fn repeat_notices(&self, kind: u8) {
         for (node, peer) in self.peers() {
-            peer.repeat_notice(node, kind, handler);
+            peer.repeat_notice(node, &self.handlers, kind);
         }
     }
 

@@ -112,10 +112,12 @@ impl Peer {
         }
     }
 
-    /// Calls `handler` with the last notice of `kind`, if there is one.
-    pub fn repeat_notice(&self, node: NodeId, kind: u8, handler: &dyn Fn(NodeId, Bytes)) {
+    /// Hands over again the last notice of `kind`, if there is one.
+    pub fn repeat_notice(&self, node: NodeId, handlers: &Handlers, kind: u8) {
         let delivery = self.delivery.lock();
-        if let Some(body) = delivery.notices.get(&kind) {
+        if let Some(body) = delivery.notices.get(&kind)
+            && let Some(handler) = handlers.notice(kind)
+        {
             handler(node, body.clone());
         }
     }

@@ -149,10 +149,7 @@ impl Lanes {
     /// Puts one chunk of a large body into `batch`; false when none waits.
     fn chunk(&mut self, batch: &mut Batch) -> bool {
         self.is_turn_of_bulk = !self.is_turn_of_bulk;
-        if self.is_turn_of_bulk {
-            self.bulk.chunk(batch) || self.messages.chunk(batch)
-        } else {
-            self.messages.chunk(batch) || self.bulk.chunk(batch)
-        }
+        let is_bulk_first = self.is_turn_of_bulk;
+        (is_bulk_first && self.bulk.chunk(batch)) || self.messages.chunk(batch) || self.bulk.chunk(batch)
     }
 }

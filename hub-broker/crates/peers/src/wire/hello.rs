@@ -68,6 +68,8 @@ pub(crate) enum Reason {
     Itself,
     /// The hub is stopping.
     Stopping,
+    /// The hub was removed from the cluster.
+    Forgotten,
     /// Said by a later release.
     Unknown(u8),
 }
@@ -83,6 +85,7 @@ impl Reason {
             Self::Duplicate => 6,
             Self::Itself => 7,
             Self::Stopping => 8,
+            Self::Forgotten => 9,
             Self::Unknown(code) => code,
         }
     }
@@ -97,6 +100,7 @@ impl Reason {
             6 => Self::Duplicate,
             7 => Self::Itself,
             8 => Self::Stopping,
+            9 => Self::Forgotten,
             _ => Self::Unknown(code),
         }
     }
