@@ -6,10 +6,11 @@
 
 use bytes::Bytes;
 use partition_log::{PartitionReader, ReadError};
-use schemas::{BatchHeader, Offset, PartitionId};
+use schemas::{BatchHeader, Offset};
 
 use crate::error::{FetchError, PartitionError};
 use crate::limits::{SLICE_BYTES, TAIL_OFFSETS};
+use crate::locate::{Located, Role};
 use crate::request::{FetchPartition, Fetched, FetchedPartition};
 
 pub(crate) struct Gather {
@@ -21,7 +22,7 @@ pub(crate) struct Gather {
 struct Slot {
     request: FetchPartition,
     /// An error here is the partition's answer.
-    source: Result<PartitionReader, FetchError>,
+    source: Result<Located, FetchError>,
     next: Offset,
     bytes: usize,
     chunks: Vec<Bytes>,
@@ -40,11 +41,11 @@ impl Gather {
     pub(crate) fn new(
         partitions: Vec<FetchPartition>,
         bytes_max: usize,
-        mut source: impl FnMut(&FetchPartition) -> Result<PartitionReader, FetchError>,
+        mut source: impl FnMut(&FetchPartition) -> Result<Located, PartitionError>,
     ) -> Self {
         let slots = partitions.into_iter().map(|request| {
-            let source =
-                source(&request).and_then(|reader| in_range(&reader, request.offset).map(|()| reader));
+            let source = source(&request).map_err(FetchError::from);
+            let source = source.and_then(|located| in_range(&located, request.offset).map(|()| located));
             Slot { source, next: request.offset, request, bytes: 0, chunks: Vec::new(), full: false }
         });
         // Whatever the limit, one batch is given.
@@ -52,7 +53,7 @@ impl Gather {
     }
 
     pub(crate) fn readers(&self) -> impl Iterator<Item = &PartitionReader> {
-        self.slots.iter().filter_map(|slot| slot.source.as_ref().ok())
+        self.slots.iter().filter_map(|slot| slot.source.as_ref().ok()).map(|located| &located.reader)
     }
 
     pub(crate) fn len_bytes(&self) -> usize {
@@ -68,13 +69,27 @@ impl Gather {
         self.bytes >= self.bytes_max || self.slots.iter().all(|slot| slot.full)
     }
 
-    /// Gives up partitions that were closed meanwhile.
-    pub(crate) fn recheck(&mut self, exists: impl Fn(PartitionId) -> Result<(), PartitionError>) {
+    /// Gives up partitions that were closed meanwhile, or may not be answered from here any more.
+    pub(crate) fn recheck(&mut self, locate: impl Fn(&FetchPartition) -> Result<Located, PartitionError>) {
         for slot in self.slots.iter_mut().filter(|slot| slot.source.is_ok()) {
-            if let Err(error) = exists(slot.request.partition) {
+            if let Err(error) = locate(&slot.request) {
                 slot.source = Err(error.into());
             }
         }
+    }
+
+    /// Partitions whose reader is beyond what this hub, as the leader, says is their end.
+    pub(crate) fn beyond_end(&self) -> impl Iterator<Item = (usize, &FetchPartition)> {
+        let is_beyond = |slot: &Slot| match slot.source {
+            Err(FetchError::OutOfRange { high_watermark, .. }) => slot.request.offset > high_watermark,
+            _ => false,
+        };
+        let slots = self.slots.iter().enumerate();
+        slots.filter(move |(_, slot)| is_beyond(slot)).map(|(at, slot)| (at, &slot.request))
+    }
+
+    pub(crate) fn refuse(&mut self, at: usize, error: FetchError) {
+        self.slots[at].source = Err(error);
     }
 
     /// `None` when there is nothing to read just now.
@@ -106,7 +121,7 @@ impl Gather {
         let room = self.bytes_max.saturating_sub(self.bytes);
         let first = self.bytes == 0;
         let slot = &mut self.slots[at];
-        let Ok(reader) = &slot.source else { return };
+        let Ok(Located { reader, .. }) = &slot.source else { return };
         let wanted = share.min(slot.request.max_bytes.saturating_sub(slot.bytes));
         let end = reader.high_watermark();
         match reader.read(slot.next, wanted) {
@@ -140,7 +155,7 @@ fn fits(records: &Bytes, slot: &Slot, room: usize) -> bool {
 impl Slot {
     /// How many offsets there are to read, where there are any.
     fn lag(&self) -> Option<i64> {
-        let reader = self.source.as_ref().ok()?;
+        let reader = &self.source.as_ref().ok()?.reader;
         let lag = reader.high_watermark().0 - self.next.0;
         (lag > 0 && !self.full).then_some(lag)
     }
@@ -154,7 +169,7 @@ impl Slot {
 
     fn finish(self) -> FetchedPartition {
         let records = self.chunks;
-        let result = self.source.map(|reader| Fetched {
+        let result = self.source.map(|Located { reader, .. }| Fetched {
             high_watermark: reader.high_watermark(),
             log_start: reader.log_start(),
             records,
@@ -163,8 +178,21 @@ impl Slot {
     }
 }
 
-fn in_range(reader: &PartitionReader, offset: Offset) -> Result<(), FetchError> {
-    let (log_start, high_watermark) = (reader.log_start(), reader.high_watermark());
+fn in_range(Located { reader, role, .. }: &Located, offset: Offset) -> Result<(), FetchError> {
+    check_range(*role, offset, reader.log_start(), reader.high_watermark())
+}
+
+/// What is deleted is deleted everywhere, but only the leader knows where a partition ends: clients begin anew when
+/// they hear that they are out of range.
+fn check_range(
+    role: Role,
+    offset: Offset,
+    log_start: Offset,
+    high_watermark: Offset,
+) -> Result<(), FetchError> {
+    if offset > high_watermark && role == Role::Follower {
+        return Err(FetchError::NotYetHere { high_watermark });
+    }
     if offset < log_start || offset > high_watermark {
         return Err(FetchError::OutOfRange { log_start, high_watermark });
     }

@@ -1,5 +1,8 @@
 //! Reading partitions: the long poll of Kafka's fetch, offsets by time, and the tail for MQTT subscribers.
 //!
+//! Kafka's readers are answered by the leader, or by a follower that they were sent to; the tail comes from wherever
+//! the partition is.
+//!
 //! Knows no wire format. Every blocking read runs on threads of this crate: one pool for readers near the
 //! end of a partition, one for those that catch up, so that a consumer a week behind holds up neither the
 //! front ends nor the consumers at the tail. The memory of answers that are not sent yet is bounded.
@@ -12,6 +15,7 @@ mod list_offsets;
 mod locate;
 mod long_poll;
 mod pool;
+mod remote;
 mod request;
 
 use std::sync::Arc;
@@ -61,12 +65,15 @@ struct Inner {
 }
 
 impl Fetch {
-    /// Starts the reader threads; fails only where the system has no more threads to give.
+    /// Starts the reader threads, and answers other hubs that follow partitions of this one. Must be called within a
+    /// tokio runtime. Fails only where the system has no more threads to give.
     pub fn new(metadata: Metadata, config: Config) -> std::io::Result<Self> {
         let tail = ReaderPool::start("tail-reader", config.tail_threads, limits::QUEUED_JOBS_MAX)?;
         let catch_up =
             ReaderPool::start("catch-up-reader", config.catch_up_threads, limits::QUEUED_JOBS_MAX)?;
         let memory = Arc::new(Semaphore::new(config.held_bytes_max.max(limits::SLICE_BYTES)));
-        Ok(Self { inner: Arc::new(Inner { metadata, config, tail, catch_up, memory }) })
+        let inner = Arc::new(Inner { metadata, config, tail, catch_up, memory });
+        remote::serve(&inner);
+        Ok(Self { inner })
     }
 }

@@ -19,6 +19,24 @@ pub const PARTITIONS_MAX: usize = 10_000;
 
 const _: () = assert!(FOLLOW_BYTES <= SLICE_BYTES, "a follower's read is a slice at most");
 
+/// How long a hub that is asked for a partition's tail waits for more, in ms.
+pub const REMOTE_WAIT_MS: u32 = 1_000;
+
+/// How much longer than that one waits for its answer, in ms.
+pub const REMOTE_GRACE_MS: u32 = 5_000;
+
+/// Other hubs' reads that one hub works on at a time; the next are refused.
+pub const REMOTE_READS_MAX: usize = 256;
+
+/// How long a follower waits before it asks another hub, or the same again, in ms.
+pub const REMOTE_PAUSE_MS: u32 = 200;
+
+/// How often a follower that waits looks whether its replica is still the one to read, in ms.
+pub const FOLLOW_LOOK_MS: u32 = 1_000;
+
+/// Where many follow, their waits must not look like connections that have stalled.
+const _: () = assert!(REMOTE_WAIT_MS < REMOTE_GRACE_MS);
+
 /// A slice in permits of the semaphore that stands for the memory of answers, one permit a byte.
 #[expect(clippy::cast_possible_truncation, reason = "a slice is far below 4 GiB, as asserted below")]
 pub const SLICE_PERMITS: u32 = SLICE_BYTES as u32;

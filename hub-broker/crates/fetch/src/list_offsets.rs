@@ -7,8 +7,9 @@ use schemas::{LeaderEpoch, Offset, PartitionId};
 use crate::Fetch;
 use crate::error::FetchError;
 use crate::gather::read_error;
-use crate::locate::locate;
+use crate::locate::{Located, locate};
 use crate::pool::Stopped;
+use crate::request::Replica;
 
 /// Which offset is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct ListedOffset {
 }
 
 impl Fetch {
-    /// `None` when no record matches.
+    /// The leader alone says. `None` when no record matches.
     pub async fn list_offset(
         &self,
         _principal: &Principal,
@@ -40,7 +41,8 @@ impl Fetch {
         current_leader_epoch: Option<LeaderEpoch>,
         wanted: OffsetSpec,
     ) -> Result<Option<ListedOffset>, FetchError> {
-        let reader = locate(&self.inner.metadata, partition, current_leader_epoch)?;
+        let Located { reader, .. } =
+            locate(&self.inner.metadata, partition, current_leader_epoch, Replica::Leader)?;
         let leader_epoch = reader.leader_epoch();
         let listed = |(offset, timestamp_ms)| ListedOffset { offset, timestamp_ms, leader_epoch };
         let found = match wanted {
@@ -55,7 +57,7 @@ impl Fetch {
     }
 
     /// Where the newest epoch that is not above `epoch` ends: a client compares it with its own position
-    /// to learn whether what it read was taken back (KIP-320).
+    /// to learn whether what it read was taken back (KIP-320). The leader alone says.
     pub fn end_of_epoch(
         &self,
         _principal: &Principal,
@@ -63,7 +65,8 @@ impl Fetch {
         current_leader_epoch: Option<LeaderEpoch>,
         epoch: LeaderEpoch,
     ) -> Result<Option<(LeaderEpoch, Offset)>, FetchError> {
-        let reader = locate(&self.inner.metadata, partition, current_leader_epoch)?;
+        let Located { reader, .. } =
+            locate(&self.inner.metadata, partition, current_leader_epoch, Replica::Leader)?;
         Ok(reader.epoch_end(epoch))
     }
 

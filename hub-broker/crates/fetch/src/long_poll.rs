@@ -6,15 +6,16 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use metadata::Principal;
 use partition_log::PartitionReader;
 use schemas::{Offset, PartitionId};
+use shards::ReadIndexError;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::FetchError;
+use crate::error::{FetchError, PartitionError};
 use crate::gather::{Gather, Lane};
 use crate::limits::{PARTITIONS_MAX, SLICE_BYTES, SLICE_PERMITS};
-use crate::locate::locate;
+use crate::locate::{Located, locate};
 use crate::pool::Stopped;
-use crate::request::{FetchRequest, FetchResponse, FetchedPartition, Held};
+use crate::request::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition, Held, Replica};
 use crate::{Fetch, Inner};
 
 /// What ends a wait.
@@ -23,12 +24,15 @@ struct Wakes {
     high_watermarks: Vec<watch::Receiver<Offset>>,
     /// A topic may be gone: readers of a closed partition would wait for ever.
     metadata: watch::Receiver<u64>,
-    /// The metadata version at which the readers were last looked for.
-    version: u64,
+    /// Another hub may lead by now.
+    leadership: watch::Receiver<u64>,
+    /// The versions of both at which the readers were last looked for.
+    seen: (u64, u64),
 }
 
 impl Fetch {
-    /// Waits until `min_bytes` are there, an error is, or `max_wait` is over.
+    /// Waits until `min_bytes` are there, an error is, or `max_wait` is over. That a partition is another hub's to answer
+    /// by now is an error, too.
     pub async fn fetch(&self, _principal: &Principal, request: FetchRequest) -> FetchResponse {
         let names: Vec<_> = request.partitions.iter().map(|wanted| wanted.partition).collect();
         if names.len() > PARTITIONS_MAX {
@@ -47,17 +51,17 @@ impl Inner {
         let bytes_max = request.max_bytes.min(self.config.answer_bytes_max);
         let min_bytes = request.min_bytes.min(bytes_max);
         // Subscribed before anything is looked at: what changes after it wakes the wait below.
-        let metadata = self.metadata.subscribe();
-        let version = *metadata.borrow();
-        let mut gather = Gather::new(request.partitions, bytes_max, |wanted| {
-            Ok(locate(&self.metadata, wanted.partition, wanted.current_leader_epoch)?)
-        });
-        let high_watermarks = gather.readers().map(PartitionReader::subscribe).collect();
-        let mut wakes = Wakes { high_watermarks, metadata, version };
+        let mut wakes = Wakes::new(self.metadata.subscribe(), self.metadata.shards().leadership());
+        let locate = |wanted: &FetchPartition| {
+            locate(&self.metadata, wanted.partition, wanted.current_leader_epoch, request.replica)
+        };
+        let mut gather = Gather::new(request.partitions, bytes_max, locate);
+        self.confirm_ends(&mut gather).await;
+        wakes.high_watermarks = gather.readers().map(PartitionReader::subscribe).collect();
         let mut held = Held::default();
         loop {
             if wakes.reset() {
-                gather.recheck(|partition| locate(&self.metadata, partition, None).map(drop));
+                gather.recheck(locate);
             }
             gather = self.read_all(gather, &mut held, deadline).await?;
             if gather.len_bytes() >= min_bytes || gather.has_error() || gather.is_full() {
@@ -66,6 +70,28 @@ impl Inner {
             if timeout_at(deadline, wakes.any()).await.is_err() {
                 return Ok((gather, held));
             }
+        }
+    }
+
+    /// Has a majority confirm that this hub leads before it says that a reader is beyond the end: one that was cut off
+    /// does not know what the others have committed, and the reader would begin anew.
+    async fn confirm_ends(&self, gather: &mut Gather) {
+        let beyond: Vec<_> = gather.beyond_end().map(|(at, wanted)| (at, wanted.clone())).collect();
+        for (at, wanted) in beyond {
+            if let Err(error) = self.confirm_end(&wanted).await {
+                gather.refuse(at, error);
+            }
+        }
+    }
+
+    async fn confirm_end(&self, wanted: &FetchPartition) -> Result<(), FetchError> {
+        let Located { reader, shard, .. } = locate(&self.metadata, wanted.partition, None, Replica::Leader)?;
+        match self.metadata.shards().read_index(shard).await {
+            Ok(_) if wanted.offset > reader.high_watermark() => Ok(()),
+            // It has learned better meanwhile.
+            Ok(_) => Err(FetchError::NotYetHere { high_watermark: reader.high_watermark() }),
+            Err(ReadIndexError::NotLeader { leader }) => Err(PartitionError::NotLeader { leader }.into()),
+            Err(_) => Err(PartitionError::NewLeader.into()),
         }
     }
 
@@ -118,11 +144,16 @@ impl Held {
 }
 
 impl Wakes {
-    /// What has happened up to now does not wake any more. Tells whether the metadata has changed.
+    fn new(metadata: watch::Receiver<u64>, leadership: watch::Receiver<u64>) -> Self {
+        let seen = (*metadata.borrow(), *leadership.borrow());
+        Self { high_watermarks: Vec::new(), metadata, leadership, seen }
+    }
+
+    /// What has happened up to now does not wake any more. Tells whether it may be another hub's to answer.
     fn reset(&mut self) -> bool {
         self.high_watermarks.iter_mut().for_each(|wake| drop(wake.borrow_and_update()));
-        let version = *self.metadata.borrow_and_update();
-        std::mem::replace(&mut self.version, version) != version
+        let seen = (*self.metadata.borrow_and_update(), *self.leadership.borrow_and_update());
+        std::mem::replace(&mut self.seen, seen) != seen
     }
 
     async fn any(&mut self) {
@@ -131,6 +162,7 @@ impl Wakes {
         tokio::select! {
             Some(_) = changes.next() => {}
             _ = self.metadata.changed() => {}
+            _ = self.leadership.changed() => {}
         }
     }
 }

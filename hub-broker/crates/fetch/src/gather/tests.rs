@@ -1,5 +1,7 @@
 use partition_log::{FileCache, LogOptions, Origin, PartitionLog};
-use schemas::{BatchBuilder, BuilderOptions, LeaderEpoch, PartitionId, PartitionIndex, RawBatch, TopicId};
+use schemas::{
+    BatchBuilder, BuilderOptions, LeaderEpoch, PartitionId, PartitionIndex, RawBatch, ShardId, TopicId,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -33,10 +35,14 @@ impl Logs {
         });
         let reader = |wanted: &FetchPartition| {
             let log = self.logs.iter().find(|log| log.id() == wanted.partition);
-            Ok(log.unwrap().reader())
+            Ok(located(log.unwrap(), Role::Leader))
         };
         Gather::new(wanted.collect(), bytes_max, reader)
     }
+}
+
+fn located(log: &PartitionLog, role: Role) -> Located {
+    Located { reader: log.reader(), shard: ShardId(0), role }
 }
 
 /// One record, in a batch of about this many bytes.
@@ -136,9 +142,36 @@ fn what_comes_before_a_damaged_batch_is_given_and_the_damage_to_who_asks_next() 
 #[test]
 fn an_offset_that_is_not_there_is_out_of_range() {
     let logs = Logs::new(&[&[100; 3]]);
-    let reader = logs.logs[0].reader();
+    let leader = located(&logs.logs[0], Role::Leader);
     let range = FetchError::OutOfRange { log_start: Offset(0), high_watermark: Offset(3) };
-    assert_eq!(in_range(&reader, Offset(-1)), Err(range.clone()));
-    assert_eq!(in_range(&reader, Offset(4)), Err(range));
-    assert_eq!(in_range(&reader, Offset(3)), Ok(()));
+    assert_eq!(in_range(&leader, Offset(-1)), Err(range.clone()));
+    assert_eq!(in_range(&leader, Offset(4)), Err(range));
+    assert_eq!(in_range(&leader, Offset(3)), Ok(()));
+}
+
+#[test]
+fn a_follower_does_not_know_where_a_partition_ends_but_what_is_deleted_is() {
+    let (start, end) = (Offset(5), Offset(9));
+    let follower = |offset| check_range(Role::Follower, Offset(offset), start, end);
+    assert_eq!(follower(10), Err(FetchError::NotYetHere { high_watermark: end }));
+    assert_eq!((follower(9), follower(5)), (Ok(()), Ok(())));
+    let deleted = FetchError::OutOfRange { log_start: start, high_watermark: end };
+    assert_eq!(follower(4), Err(deleted));
+}
+
+#[test]
+fn only_what_a_leader_says_of_the_end_is_to_be_confirmed() {
+    let logs = Logs::new(&[&[100; 3], &[100; 3], &[100; 3]]);
+    let wanted = |(log, offset): (&PartitionLog, i64)| FetchPartition {
+        partition: log.id(),
+        offset: Offset(offset),
+        max_bytes: 1,
+        current_leader_epoch: None,
+    };
+    let wanted: Vec<_> = logs.logs.iter().zip([7, -1, 2]).map(wanted).collect();
+    let gather = Gather::new(wanted, 1, |wanted| {
+        let log = logs.logs.iter().find(|log| log.id() == wanted.partition);
+        Ok(located(log.unwrap(), Role::Leader))
+    });
+    assert_eq!(gather.beyond_end().map(|(at, _)| at).collect::<Vec<_>>(), [0]);
 }

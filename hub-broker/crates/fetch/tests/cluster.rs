@@ -1,0 +1,202 @@
+//! Readers of partitions that lie on several hubs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+#[path = "common/cluster.rs"]
+mod cluster;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cluster::{Cluster, Hub, anyone, eventually, shard_of};
+use fetch::{
+    Fetch, FetchError, FetchPartition, FetchRequest, Fetched, FollowFrom, OffsetSpec, PartitionError, Replica,
+};
+use metadata::Topic;
+use schemas::{
+    BatchBuilder, BatchHeader, BuilderOptions, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex,
+    ProducerEpoch, ProducerId, Sequence,
+};
+use shards::{Append, AppendError, Appended, Origin};
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+fn fetch_of(hub: &Hub) -> Fetch {
+    Fetch::new(hub.metadata.clone(), fetch::Config::default()).unwrap()
+}
+
+/// One partition, and a producer whose batches are stored once.
+struct Writer<'a> {
+    cluster: &'a Cluster,
+    topic: Arc<Topic>,
+    written: i32,
+}
+
+impl Writer<'_> {
+    fn partition(&self) -> PartitionId {
+        self.topic.partition_id(PartitionIndex(0))
+    }
+
+    /// A batch of one record from the first hub, until it is stored.
+    async fn append(&mut self) -> Appended {
+        let producer = Some((ProducerId(7), ProducerEpoch(0), Sequence(self.written)));
+        let mut builder = BatchBuilder::new(BuilderOptions { producer, ..BuilderOptions::default() });
+        builder.push(1, None, Some(b"value"), &[]).unwrap();
+        let batch = builder.finish().unwrap();
+        self.written += 1;
+        let hub = self.cluster.hubs().next().unwrap();
+        loop {
+            let append = Append {
+                partition: self.partition(),
+                origin: Origin::Hub,
+                batch: batch.clone(),
+                expected_term: None,
+            };
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let done = Box::new(move |result| drop(tell.send(result)));
+            hub.shards.append_anywhere(shard_of(&self.topic, 0), append, done);
+            match told.await.unwrap() {
+                Ok(appended) => return appended,
+                Err(AppendError::NotLeader { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn wants(partition: PartitionId, offset: i64, replica: Replica, max_wait: Duration) -> FetchRequest {
+    let wanted =
+        FetchPartition { partition, offset: Offset(offset), max_bytes: 1 << 20, current_leader_epoch: None };
+    FetchRequest { max_wait, min_bytes: 1, max_bytes: 1 << 20, replica, partitions: vec![wanted] }
+}
+
+async fn ask(fetch: &Fetch, request: FetchRequest) -> Result<Fetched, FetchError> {
+    fetch.fetch(&anyone(), request).await.partitions.remove(0).result
+}
+
+fn base_offsets(mut records: Bytes) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    while !records.is_empty() {
+        let header = BatchHeader::parse(&records).unwrap();
+        offsets.push(header.base_offset);
+        let _ = records.split_to(header.total_bytes());
+    }
+    offsets
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_answers_everyone_and_a_follower_those_who_were_sent_to_it() {
+    let cluster = Cluster::of(3).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let shard = shard_of(&topic, 0);
+    let mut writer = Writer { cluster: &cluster, topic, written: 0 };
+    for _ in 0..3 {
+        writer.append().await;
+    }
+    let partition = writer.partition();
+    let leader = cluster.leader(shard).await;
+    let follower = cluster.follower(shard).await;
+    let (at_leader, at_follower) = (fetch_of(cluster.hub(leader)), fetch_of(cluster.hub(follower)));
+    let now = |offset, replica| wants(partition, offset, replica, Duration::ZERO);
+
+    assert_eq!(ask(&at_leader, now(0, Replica::Leader)).await.unwrap().high_watermark, Offset(3));
+    let elsewhere = FetchError::Partition(PartitionError::NotLeader { leader: Some(leader) });
+    assert_eq!(ask(&at_follower, now(0, Replica::Leader)).await.err(), Some(elsewhere.clone()));
+    let listed = at_follower.list_offset(&anyone(), partition, None, OffsetSpec::Latest).await;
+    assert_eq!(listed.err(), Some(elsewhere));
+    eventually("the follower has everything, too", async || {
+        ask(&at_follower, now(0, Replica::Any)).await.is_ok_and(|fetched| fetched.high_watermark == Offset(3))
+    })
+    .await;
+
+    let beyond = ask(&at_follower, now(9, Replica::Any)).await.err();
+    assert_eq!(beyond, Some(FetchError::NotYetHere { high_watermark: Offset(3) }));
+    let range = FetchError::OutOfRange { log_start: Offset(0), high_watermark: Offset(3) };
+    assert_eq!(ask(&at_leader, now(9, Replica::Any)).await.err(), Some(range));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_ends_when_the_lead_moves_and_the_new_leader_knows_the_epoch() {
+    let cluster = Cluster::of(3).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let shard = shard_of(&topic, 0);
+    let partition = topic.partition_id(PartitionIndex(0));
+    let leader = cluster.leader(shard).await;
+    let fetch = fetch_of(cluster.hub(leader));
+    let before = fetch.list_offset(&anyone(), partition, None, OffsetSpec::Latest).await.unwrap().unwrap();
+    let polling = fetch.clone();
+    let poll = tokio::spawn(async move { ask(&polling, wants(partition, 0, Replica::Leader, LONG)).await });
+    let next = cluster.move_lead(shard).await;
+    assert_ne!(next, leader);
+    let ended = timeout(Duration::from_secs(20), poll).await.unwrap().unwrap();
+    assert!(matches!(ended, Err(FetchError::Partition(PartitionError::NotLeader { .. }))), "{ended:?}");
+
+    let mut request = wants(partition, 0, Replica::Leader, Duration::ZERO);
+    request.partitions[0].current_leader_epoch = Some(before.leader_epoch);
+    let fenced = ask(&fetch_of(cluster.hub(next)), request).await;
+    let current = |error: &FetchError| match error {
+        FetchError::Partition(PartitionError::FencedEpoch { current }) => Some(*current),
+        _ => None,
+    };
+    let current: Option<LeaderEpoch> = fenced.as_ref().err().and_then(current);
+    assert!(current > Some(before.leader_epoch), "{fenced:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_cut_off_tells_nobody_that_it_is_out_of_range() {
+    let cluster = Cluster::of(3).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let shard = shard_of(&topic, 0);
+    let partition = topic.partition_id(PartitionIndex(0));
+    let leader = cluster.leader(shard).await;
+    let fetch = fetch_of(cluster.hub(leader));
+    cluster.cut_off(leader).await;
+    let beyond = ask(&fetch, wants(partition, 5, Replica::Leader, Duration::ZERO)).await;
+    let is_about_leader = |error: &FetchError| {
+        matches!(error, FetchError::Partition(PartitionError::NotLeader { .. } | PartitionError::NewLeader))
+    };
+    assert!(beyond.as_ref().err().is_some_and(is_about_leader), "{beyond:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_without_the_partition_follows_it_through_every_move_of_the_lead() {
+    let cluster = Cluster::of(4).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let shard = shard_of(&topic, 0);
+    let fetches: Vec<Fetch> = cluster.hubs().map(fetch_of).collect();
+    let stranger = cluster.stranger(shard).await;
+    let fetch = &fetches[usize::try_from(stranger.0).unwrap() - 1];
+    let mut writer = Writer { cluster: &cluster, topic, written: 0 };
+    writer.append().await;
+    let partition = writer.partition();
+    assert!(cluster.hub(stranger).shards.partition(partition).is_none());
+    let elsewhere = ask(fetch, wants(partition, 0, Replica::Any, Duration::ZERO)).await.err();
+    assert!(matches!(elsewhere, Some(FetchError::Partition(PartitionError::NotLeader { leader: Some(_) }))));
+
+    let mut from_start = fetch.follow(&anyone(), partition, FollowFrom::At(Offset(0))).unwrap();
+    let mut from_end = fetch.follow(&anyone(), partition, FollowFrom::End).unwrap();
+    assert_eq!(from_end.position(), None);
+    assert_eq!(from_end.begin().await, Ok(Offset(1)));
+    let mut leaders: Vec<NodeId> = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..3 {
+            writer.append().await;
+        }
+        leaders.push(cluster.move_lead(shard).await);
+    }
+    writer.append().await;
+    for (follow, first) in [(&mut from_start, 0), (&mut from_end, 1)] {
+        let mut seen = Vec::new();
+        while follow.position() < Some(Offset(11)) {
+            let records = timeout(Duration::from_secs(30), follow.next()).await.unwrap().unwrap();
+            seen.extend(base_offsets(records));
+        }
+        assert_eq!(seen, (first..11).collect::<Vec<_>>(), "led by {leaders:?}");
+    }
+    cluster.stop().await;
+}
