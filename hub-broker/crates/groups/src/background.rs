@@ -1,14 +1,14 @@
-//! Work beside the requests: making and reading the offsets topic at the start, sweeping afterwards.
+//! Work beside the requests: making the offsets topic, coordinating where its shards are served, sweeping.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::stream::FuturesUnordered;
 use metadata::{CreateTopic, CreateTopicError, Principal, Topic};
-use schemas::{PartitionIndex, TopicId};
-use tokio::sync::watch;
+use schemas::{PartitionIndex, Term, TopicId};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::limits::{LOAD_CONCURRENCY, LOAD_RETRY_MS};
@@ -19,14 +19,11 @@ use crate::task::Message;
 pub(crate) async fn run(runtime: Arc<Runtime>) {
     let topic = offsets_topic(&runtime).await;
     runtime.set_topic(&topic);
-    let indexes = (0..topic.partition_count()).map(PartitionIndex);
-    stream::iter(indexes)
-        .for_each_concurrent(LOAD_CONCURRENCY, |index| load_partition(&runtime, &topic, index))
-        .await;
-    sweep(&runtime).await;
+    tokio::join!(coordinate(&runtime, &topic), sweep(&runtime));
 }
 
-/// The offsets topic; it is made when it is missing. Until that succeeds there are no groups.
+/// The offsets topic; it is made when it is missing, by whichever hub is first. Until that succeeds there are no
+/// groups.
 async fn offsets_topic(runtime: &Runtime) -> Arc<Topic> {
     let name = Runtime::offsets_topic_name();
     loop {
@@ -58,28 +55,66 @@ async fn wait_for_change(versions: &mut watch::Receiver<u64>) {
     let _ = tokio::time::timeout(Duration::from_millis(LOAD_RETRY_MS), versions.changed()).await;
 }
 
-async fn load_partition(runtime: &Arc<Runtime>, topic: &Arc<Topic>, index: PartitionIndex) {
+/// Reads the partitions whose shards this hub comes to serve, and lets go of those that it serves no longer.
+async fn coordinate(runtime: &Arc<Runtime>, topic: &Arc<Topic>) {
+    let mut leadership = runtime.context.metadata.shards().leadership();
+    let turns = Semaphore::new(LOAD_CONCURRENCY);
+    let mut loads = FuturesUnordered::new();
     loop {
-        match try_load(runtime, topic, index).await {
-            Ok(()) => return,
-            Err(error) => {
-                tracing::error!(partition = %index, %error, "consumer offsets cannot be read; their groups wait");
-                tokio::time::sleep(Duration::from_millis(LOAD_RETRY_MS)).await;
+        leadership.mark_unchanged();
+        for (index, term) in runtime.follow_leadership() {
+            loads.push(load_partition(runtime, topic, index, term, &turns));
+        }
+        tokio::select! {
+            Some(()) = loads.next() => {}
+            () = runtime.refused.notified() => {}
+            changed = leadership.changed() => {
+                if changed.is_err() {
+                    return;
+                }
             }
         }
     }
 }
 
-async fn try_load(
+/// Tries until it succeeds or the term has passed.
+async fn load_partition(
     runtime: &Arc<Runtime>,
     topic: &Arc<Topic>,
     index: PartitionIndex,
+    term: Term,
+    turns: &Semaphore,
+) {
+    while runtime.is_loading(index, term) {
+        // The semaphore is never closed.
+        let turn = turns.acquire().await;
+        let Err(error) = try_load(runtime, topic, index, term).await else { return };
+        drop(turn);
+        if !runtime.is_loading(index, term) {
+            return;
+        }
+        tracing::error!(partition = %index, %error, "consumer offsets cannot be read; their groups wait");
+        tokio::time::sleep(Duration::from_millis(LOAD_RETRY_MS)).await;
+    }
+}
+
+async fn try_load(
+    runtime: &Runtime,
+    topic: &Arc<Topic>,
+    index: PartitionIndex,
+    term: Term,
 ) -> Result<(), LoadError> {
-    let reader = runtime.context.metadata.shards().partition(topic.partition_id(index));
-    let reader = reader.ok_or(LoadError::NotOpen(index.0))?;
+    let shards = runtime.context.metadata.shards();
+    let shard = topic.placement(index).ok_or(LoadError::NotOpen(index.0))?.shard();
+    // From here on everything that an earlier coordinator was told is kept has been applied here.
+    let confirmed = shards.read_index(shard).await?;
+    if confirmed != term {
+        return Err(LoadError::OtherTerm { term: confirmed });
+    }
+    let reader = shards.partition(topic.partition_id(index)).ok_or(LoadError::NotOpen(index.0))?;
     let reading = tokio::task::spawn_blocking(move || load(&reader));
     let groups = reading.await.map_err(|_| LoadError::Ended)??;
-    runtime.admit(topic, index, groups);
+    runtime.admit(topic, index, term, groups);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ pub enum CoordinatorError {
     /// `COORDINATOR_NOT_AVAILABLE`: the hub cannot write just now, holds as much work as it may, or stops.
     #[error("the group's coordinator is not available")]
     NotAvailable,
-    /// `NOT_COORDINATOR`.
+    /// `NOT_COORDINATOR`: helps after asking which hub does. What was to be written may have been.
     #[error("another hub coordinates this group")]
     NotCoordinator,
     /// `INVALID_GROUP_ID`. Trying again does not help.

@@ -14,9 +14,10 @@ use crate::api::{
     OffsetToCommit, Sync, Synced,
 };
 use crate::config::Config;
+use crate::coordinator::{Coordinator, GroupHandle};
 use crate::error::{CommitError, ConfigError, CoordinatorError, DeleteGroupError, MemberError};
 use crate::limits::{CLIENT_BYTES_MAX, NAME_BYTES_MAX, PROTOCOLS_MAX};
-use crate::runtime::{GroupHandle, Runtime};
+use crate::runtime::Runtime;
 use crate::state::GroupState;
 use crate::task::{Message, Reply};
 
@@ -40,13 +41,13 @@ impl Groups {
         Ok(Self { runtime, background: Arc::new(stop.drop_guard()) })
     }
 
-    /// The hub that coordinates a group.
+    /// The hub that coordinates a group: it leads the shard that keeps it. It may still be reading.
     ///
     /// # Errors
-    /// A group id that cannot be.
+    /// A group id that cannot be, or no hub is known to lead just now.
     pub fn coordinator(&self, principal: &Principal, group_id: &str) -> Result<NodeId, CoordinatorError> {
         authorise(principal, group_id)?;
-        Ok(self.runtime.context.metadata.shards().identity().node)
+        self.runtime.coordinator_node(group_id)
     }
 
     /// Joins a group; answered when the group's next generation begins.
@@ -65,7 +66,7 @@ impl Groups {
         };
         let stem = request.group_instance_id.as_deref().unwrap_or(&request.client_id);
         let fresh_id = format!("{stem}-{}", Uuid::new_v4());
-        ask(&group, |reply| Message::Join { request, fresh_id, reply }).await?
+        self.ask(&group, |reply| Message::Join { request, fresh_id, reply }).await?
     }
 
     /// Hands in the leader's assignment, or waits for it.
@@ -74,14 +75,14 @@ impl Groups {
     /// As Kafka's SyncGroup.
     pub async fn sync(&self, principal: &Principal, request: Sync) -> Result<Synced, MemberError> {
         let group = self.member_group(principal, &request.member.group_id)?;
-        ask(&group, |reply| Message::Sync { request, reply }).await?
+        self.ask(&group, |reply| Message::Sync { request, reply }).await?
     }
 
     /// # Errors
     /// As Kafka's Heartbeat.
     pub async fn heartbeat(&self, principal: &Principal, member: Membership) -> Result<(), MemberError> {
         let group = self.member_group(principal, &member.group_id)?;
-        ask(&group, |reply| Message::Heartbeat { member, reply }).await?
+        self.ask(&group, |reply| Message::Heartbeat { member, reply }).await?
     }
 
     /// Each member has its own result, in the order given.
@@ -95,7 +96,7 @@ impl Groups {
         members: Vec<Leaving>,
     ) -> Result<Vec<Result<(), MemberError>>, MemberError> {
         let group = self.member_group(principal, group_id)?;
-        ask(&group, |reply| Message::Leave { members, reply }).await?
+        self.ask(&group, |reply| Message::Leave { members, reply }).await?
     }
 
     /// Keeps offsets; answered when they are durable. Results are in the order given.
@@ -114,7 +115,7 @@ impl Groups {
         } else {
             self.runtime.find(&member.group_id)?.ok_or(MemberError::IllegalGeneration)?
         };
-        ask(&group, |reply| Message::Commit { member, offsets, reply }).await?
+        self.ask(&group, |reply| Message::Commit { member, offsets, reply }).await?
     }
 
     /// What a group has committed for these partitions, in the order given; `None`: for all that it has.
@@ -128,17 +129,18 @@ impl Groups {
         partitions: Option<Vec<(TopicName, PartitionIndex)>>,
     ) -> Result<Vec<FetchedOffset>, CoordinatorError> {
         authorise(principal, group_id)?;
-        if let Some(group) = self.runtime.find(group_id)? {
-            return ask(&group, |reply| Message::Committed { partitions, reply }).await;
+        let coordinator = self.confirmed(group_id).await?;
+        if let Some(group) = coordinator.find(group_id) {
+            return self.ask(&group, |reply| Message::Committed { partitions, reply }).await;
         }
         let nothing = |(topic, partition)| FetchedOffset { topic, partition, committed: None };
         Ok(partitions.unwrap_or_default().into_iter().map(nothing).collect())
     }
 
-    /// Every group of this hub, by id.
+    /// Every group that this hub coordinates, by id.
     ///
     /// # Errors
-    /// Not all groups have been read yet.
+    /// Not all of them have been read yet.
     pub async fn list(&self, _principal: &Principal) -> Result<Vec<ListedGroup>, CoordinatorError> {
         let listed = |(group_id, group): (String, GroupHandle)| {
             let summary = group.summary.borrow().clone();
@@ -159,8 +161,8 @@ impl Groups {
         group_id: &str,
     ) -> Result<DescribedGroup, CoordinatorError> {
         authorise(principal, group_id)?;
-        match self.runtime.find(group_id)? {
-            Some(group) => ask(&group, |reply| Message::Describe { reply }).await,
+        match self.confirmed(group_id).await?.find(group_id) {
+            Some(group) => self.ask(&group, |reply| Message::Describe { reply }).await,
             None => Ok(DescribedGroup {
                 group_id: group_id.to_owned(),
                 state: GroupState::Dead,
@@ -178,12 +180,36 @@ impl Groups {
     pub async fn delete(&self, principal: &Principal, group_id: &str) -> Result<(), DeleteGroupError> {
         authorise(principal, group_id)?;
         let group = self.runtime.find(group_id)?.ok_or(DeleteGroupError::UnknownGroup)?;
-        ask(&group, |reply| Message::Delete { reply }).await?
+        self.ask(&group, |reply| Message::Delete { reply }).await?
     }
 
     /// Ends the groups' work; what waits is answered with `NotAvailable`.
     pub fn stop(&self) {
         self.background.token().cancel();
+    }
+
+    /// Who has the group in memory, and was confirmed to be the one who may, after this was called.
+    async fn confirmed(&self, group_id: &str) -> Result<Arc<Coordinator>, CoordinatorError> {
+        let coordinator = self.runtime.coordinator(group_id)?;
+        match coordinator.confirm().await {
+            Some(confirmed) => confirmed.map(|()| coordinator),
+            None => Err(self.runtime.ended(coordinator.over())),
+        }
+    }
+
+    /// A request that cannot be handed over, or whose task ends before it answers, may be made again, perhaps at
+    /// another hub.
+    async fn ask<T>(
+        &self,
+        group: &GroupHandle,
+        message: impl FnOnce(Reply<T>) -> Message,
+    ) -> Result<T, CoordinatorError> {
+        let (reply, answer) = oneshot::channel();
+        match group.inbox.try_send(message(reply)) {
+            Ok(()) => answer.await.map_err(|_| self.runtime.ended(&group.over)),
+            Err(TrySendError::Full(_)) => Err(CoordinatorError::NotAvailable),
+            Err(TrySendError::Closed(_)) => Err(self.runtime.ended(&group.over)),
+        }
     }
 
     fn member_group(&self, principal: &Principal, group_id: &str) -> Result<GroupHandle, MemberError> {
@@ -214,17 +240,5 @@ fn shorten(text: &mut String) {
     let end = (0..=CLIENT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     if text.len() > CLIENT_BYTES_MAX {
         text.truncate(end);
-    }
-}
-
-/// A request that cannot be handed over, or whose task ends before it answers, may be made again.
-async fn ask<T>(
-    group: &GroupHandle,
-    message: impl FnOnce(Reply<T>) -> Message,
-) -> Result<T, CoordinatorError> {
-    let (reply, answer) = oneshot::channel();
-    match group.inbox.try_send(message(reply)) {
-        Ok(()) => answer.await.map_err(|_| CoordinatorError::NotAvailable),
-        Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Err(CoordinatorError::NotAvailable),
     }
 }

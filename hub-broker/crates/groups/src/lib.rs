@@ -7,16 +7,22 @@
 //!                                 └── Offsets: what is durable
 //! ```
 //!
-//! Groups and their offsets live in `__consumer_offsets`, a compacted topic in Kafka's own formats ([`records`]).
-//! At the start it is read from end to end; until its partition has been read, a group takes no requests.
+//! Groups and their offsets live in `__consumer_offsets`, a compacted topic in Kafka's own formats ([`records`]). A
+//! partition's groups are coordinated by the hub that serves its shard, for one term: it has a majority confirm that
+//! it leads, reads the partition from end to end, and only then takes requests. When the term ends it forgets them,
+//! and whoever waits hears that another hub coordinates.
 //!
-//! Invariants, said as absences: no answer says that an offset is kept before it is durable; the state machine in
-//! `group` knows no clock, socket or log; nothing here knows Kafka's requests on the wire.
+//! Invariants, said as absences: no answer says that an offset is kept before it is durable; nothing is written in
+//! another term than the one that was read for, nor forwarded; no committed offset is told before a majority has
+//! confirmed the leadership since it was asked for; the state machine in `group` knows no clock, socket or log;
+//! nothing here knows Kafka's requests on the wire.
 
 mod api;
 mod background;
 mod config;
+mod confirm;
 mod context;
+mod coordinator;
 mod error;
 mod group;
 mod handle;
@@ -27,6 +33,7 @@ mod offsets_log;
 mod partitioner;
 mod records;
 mod runtime;
+mod standing;
 mod state;
 mod task;
 

@@ -24,6 +24,8 @@ pub const NEW_MEMBER_JOIN_TIMEOUT_MS: u64 = 5 * 60 * 1000;
 pub const LOAD_BYTES: usize = 4 * 1024 * 1024;
 /// Partitions of the offsets topic that are read at the same time.
 pub const LOAD_CONCURRENCY: usize = 2;
+/// Requests that wait for one partition's leadership to be confirmed.
+pub const CONFIRMS_WAITING_MAX: usize = 4_096;
 /// How long a failed load rests before it is tried again.
 pub const LOAD_RETRY_MS: u64 = 1_000;
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use schemas::{BatchError, Offset, RawBatch, Record};
-use shards::PartitionReader;
+use schemas::{BatchError, Offset, RawBatch, Record, Term};
+use shards::{PartitionReader, ReadIndexError};
 use thiserror::Error;
 
 use crate::limits::LOAD_BYTES;
@@ -17,11 +17,18 @@ pub(crate) struct LoadedGroup {
     pub(crate) offsets: Offsets,
 }
 
+/// The groups of one partition, by id.
+pub(crate) type LoadedGroups = HashMap<String, LoadedGroup>;
+
 /// The partition cannot be read. Its groups stay closed rather than forget what they have committed.
 #[derive(Debug, Error)]
 pub(crate) enum LoadError {
     #[error("partition {0} of the offsets topic is not open")]
     NotOpen(i32),
+    #[error(transparent)]
+    NotConfirmed(#[from] ReadIndexError),
+    #[error("this hub leads in term {term} by now")]
+    OtherTerm { term: Term },
     #[error(transparent)]
     Read(#[from] partition_log::ReadError),
     #[error("batch at offset {offset}: {source}")]
@@ -33,7 +40,7 @@ pub(crate) enum LoadError {
 }
 
 /// Reads everything that is committed now. Blocks on the disk.
-pub(crate) fn load(reader: &PartitionReader) -> Result<HashMap<String, LoadedGroup>, LoadError> {
+pub(crate) fn load(reader: &PartitionReader) -> Result<LoadedGroups, LoadError> {
     let mut groups = HashMap::new();
     let mut from = reader.log_start();
     let end = reader.high_watermark();
@@ -55,7 +62,7 @@ pub(crate) fn load(reader: &PartitionReader) -> Result<HashMap<String, LoadedGro
     Ok(groups)
 }
 
-fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch) -> Result<(), LoadError> {
+fn replay(groups: &mut LoadedGroups, batch: &RawBatch) -> Result<(), LoadError> {
     let offset = Offset(batch.header().base_offset);
     let broken = |source| LoadError::Batch { offset, source };
     for record in batch.records().map_err(broken)? {
@@ -74,12 +81,7 @@ fn replay(groups: &mut HashMap<String, LoadedGroup>, batch: &RawBatch) -> Result
     Ok(())
 }
 
-fn apply(
-    groups: &mut HashMap<String, LoadedGroup>,
-    key: Key,
-    record: &Record,
-    stored_at: Offset,
-) -> Result<(), DecodeError> {
+fn apply(groups: &mut LoadedGroups, key: Key, record: &Record, stored_at: Offset) -> Result<(), DecodeError> {
     let value = record.value.as_deref();
     match key {
         Key::Group { group } => {

@@ -1,13 +1,17 @@
 //! Writing to a partition of `__consumer_offsets`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use metadata::Topic;
-use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, ShardId, TopicId};
-use shards::{Append, AppendError, Appended, Origin, Shards};
+use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, ShardId, Term, TopicId};
+use shards::{Append, AppendError, Appended, Origin, ReadIndexError, Shards};
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::error::CoordinatorError;
 use crate::limits::BATCH_BYTES_TARGET;
 use crate::records::TOPIC_ID;
 
@@ -24,22 +28,59 @@ pub(crate) enum WriteError {
     /// It can never be written.
     #[error("the record is too large")]
     TooLarge,
+    /// This hub does not lead any more in the term for which the groups were read. It may be stored nevertheless.
+    #[error("another hub coordinates the group")]
+    NotCoordinator,
     #[error(transparent)]
-    Append(#[from] AppendError),
+    Append(AppendError),
 }
 
-/// The partition that keeps a group.
+impl From<AppendError> for WriteError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::NotLeader { .. } => Self::NotCoordinator,
+            error => Self::Append(error),
+        }
+    }
+}
+
+/// How long this hub may speak for the groups of a partition.
+#[derive(Clone)]
+pub(crate) struct Tenure {
+    /// In which they were read. Nothing is written in any other.
+    pub(crate) term: Term,
+    /// Cancelled when it has ended.
+    pub(crate) over: CancellationToken,
+    /// Told when a refused write has ended it.
+    pub(crate) refused: Arc<Notify>,
+}
+
+/// The partition that keeps a group, for one tenure.
 #[derive(Clone)]
 pub(crate) struct OffsetsLog {
     shards: Shards,
     partition: PartitionId,
     shard: ShardId,
+    tenure: Tenure,
 }
 
 impl OffsetsLog {
-    pub(crate) fn new(shards: &Shards, topic: &Topic, index: PartitionIndex) -> Option<Self> {
+    pub(crate) fn new(shards: &Shards, topic: &Topic, index: PartitionIndex, tenure: Tenure) -> Option<Self> {
         let shard = topic.placement(index)?.shard();
-        Some(Self { shards: shards.clone(), partition: topic.partition_id(index), shard })
+        Some(Self { shards: shards.clone(), partition: topic.partition_id(index), shard, tenure })
+    }
+
+    pub(crate) fn over(&self) -> &CancellationToken {
+        &self.tenure.over
+    }
+
+    /// Has a majority say that this hub leads in the tenure's term.
+    pub(crate) async fn confirm(self) -> Result<(), CoordinatorError> {
+        match self.shards.read_index(self.shard).await {
+            Ok(term) if term == self.tenure.term => Ok(()),
+            Ok(_) | Err(ReadIndexError::NotLeader { .. }) => Err(CoordinatorError::NotCoordinator),
+            Err(_) => Err(CoordinatorError::NotAvailable),
+        }
     }
 
     /// Hands the records to their shard, in order, before it returns; the future ends when all are durable. It
@@ -66,15 +107,27 @@ impl OffsetsLog {
             partition: self.partition,
             origin: Origin::Hub,
             batch: batch.bytes,
-            expected_term: None,
+            expected_term: Some(self.tenure.term),
         };
         // Whoever gave up waiting does not want to hear of it.
         let done = Box::new(move |result| drop(done.send(result)));
         self.shards.append(self.shard, request, done);
+        let tenure = self.tenure.clone();
         async move {
-            let appended = answer.await.map_err(|_| AppendError::Stopping)??;
-            Ok(std::iter::repeat_n(appended.base_offset, batch.records))
+            let outcome = answer.await.unwrap_or(Err(AppendError::Stopping)).map_err(WriteError::from);
+            if outcome == Err(WriteError::NotCoordinator) {
+                tenure.end();
+            }
+            Ok(std::iter::repeat_n(outcome?.base_offset, batch.records))
         }
+    }
+}
+
+impl Tenure {
+    /// A write was refused: what is in memory may be behind the log, and must be read again before it counts.
+    fn end(&self) {
+        self.over.cancel();
+        self.refused.notify_one();
     }
 }
 

@@ -1,53 +1,44 @@
-//! The directory of the groups' tasks, and which of the partitions that keep them have been read.
+//! Which groups this hub coordinates: those of the partitions of the offsets topic whose shards it serves.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use metadata::{Metadata, Topic};
 use parking_lot::Mutex;
-use schemas::{PartitionIndex, TopicName};
-use tokio::sync::{mpsc, watch};
+use schemas::{NodeId, PartitionIndex, ShardId, Term, TopicName};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::context::Context;
+use crate::coordinator::{Coordinator, GroupHandle};
 use crate::error::CoordinatorError;
-use crate::group::Group;
-use crate::limits::GROUP_INBOX;
-use crate::load::LoadedGroup;
-use crate::offsets::Offsets;
-use crate::offsets_log::OffsetsLog;
+use crate::load::LoadedGroups;
+use crate::offsets_log::{OffsetsLog, Tenure};
 use crate::partitioner::group_partition;
-use crate::task::{GroupTask, Message, Parts, Summary};
+use crate::standing::Standing;
 
 /// Where groups are kept, as Kafka names it.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// The way to a group's task.
-#[derive(Clone)]
-pub(crate) struct GroupHandle {
-    pub(crate) inbox: mpsc::Sender<Message>,
-    pub(crate) summary: watch::Receiver<Summary>,
-}
-
-/// The offsets topic, once it is known, and which of its partitions have been read.
+/// The offsets topic, once it is known, and what this hub is to each of its partitions.
 #[derive(Default)]
-struct Loaded {
+struct Directory {
     topic: Option<Arc<Topic>>,
-    partitions: Vec<bool>,
+    partitions: Vec<Standing<Arc<Coordinator>>>,
 }
 
 pub(crate) struct Runtime {
     pub(crate) context: Arc<Context>,
     stop: CancellationToken,
-    groups: Mutex<HashMap<String, GroupHandle>>,
-    loaded: Mutex<Loaded>,
+    directory: Mutex<Directory>,
+    /// A refused write has ended a partition's groups here.
+    pub(crate) refused: Arc<Notify>,
 }
 
 impl Runtime {
     pub(crate) fn new(metadata: Metadata, config: Config, stop: CancellationToken) -> Self {
         let context = Arc::new(Context::new(metadata, config));
-        Self { context, stop, groups: Mutex::default(), loaded: Mutex::default() }
+        Self { context, stop, directory: Mutex::default(), refused: Arc::default() }
     }
 
     pub(crate) fn offsets_topic_name() -> TopicName {
@@ -56,109 +47,138 @@ impl Runtime {
 
     /// The topic is there; none of its partitions has been read.
     pub(crate) fn set_topic(&self, topic: &Arc<Topic>) {
-        let partitions = vec![false; topic.partitions.len()];
-        *self.loaded.lock() = Loaded { topic: Some(topic.clone()), partitions };
+        let partitions = topic.partitions.iter().map(|_| Standing::Elsewhere).collect();
+        *self.directory.lock() = Directory { topic: Some(topic.clone()), partitions };
     }
 
-    /// A partition has been read: its groups take requests from now on.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        topic: &Topic,
-        index: PartitionIndex,
-        groups: HashMap<String, LoadedGroup>,
-    ) {
-        let now = self.context.now();
-        for (id, loaded) in groups {
-            let group = match loaded.metadata {
-                Some(metadata) => Group::restore(&id, self.context.settings(), now, metadata),
-                None => Group::new(&id, self.context.settings(), now),
-            };
-            if let Some(log) = OffsetsLog::new(self.context.metadata.shards(), topic, index) {
-                let handle = self.begin(&id, group, loaded.offsets, log, true);
-                self.groups.lock().insert(id, handle);
+    /// The hub that coordinates a group, whether or not it is ready to.
+    pub(crate) fn coordinator_node(&self, group: &str) -> Result<NodeId, CoordinatorError> {
+        let topic = self.context.metadata.topic(&Self::offsets_topic_name());
+        let topic = topic.ok_or(CoordinatorError::NotAvailable)?;
+        let index = group_partition(group, topic.partition_count());
+        self.leader(&topic, index).ok_or(CoordinatorError::NotAvailable)
+    }
+
+    /// Makes each partition's standing what its shard's leadership asks for. Returns what is to be read, and for
+    /// which term.
+    pub(crate) fn follow_leadership(&self) -> Vec<(PartitionIndex, Term)> {
+        let mut directory = self.directory.lock();
+        let Directory { topic: Some(topic), partitions } = &mut *directory else { return Vec::new() };
+        let shards = self.context.metadata.shards();
+        let mut to_read = Vec::new();
+        for (index, standing) in (0..).map(PartitionIndex).zip(partitions) {
+            let serving = shard_of(topic, index).and_then(|shard| shards.is_serving(shard));
+            let was_here = standing.loaded().is_some();
+            to_read.extend(standing.follow(serving).map(|term| (index, term)));
+            if was_here && standing.loaded().is_none() {
+                tracing::info!(partition = %index, "no longer coordinates the groups of this partition");
             }
         }
-        let partition = usize::try_from(index.0).unwrap_or(usize::MAX);
-        if let Some(is_loaded) = self.loaded.lock().partitions.get_mut(partition) {
-            *is_loaded = true;
+        to_read
+    }
+
+    pub(crate) fn is_loading(&self, index: PartitionIndex, term: Term) -> bool {
+        self.directory.lock().standing(index).is_some_and(|standing| standing.is_loading(term))
+    }
+
+    /// A partition has been read for a term: unless that has passed, its groups take requests from now on.
+    pub(crate) fn admit(&self, topic: &Topic, index: PartitionIndex, term: Term, groups: LoadedGroups) {
+        let tenure = Tenure { term, over: self.stop.child_token(), refused: self.refused.clone() };
+        let over = tenure.over.clone();
+        let Some(log) = OffsetsLog::new(self.context.metadata.shards(), topic, index, tenure) else { return };
+        let (coordinator, count) = (Arc::new(Coordinator::new(self.context.clone(), log)), groups.len());
+        coordinator.begin_all(groups);
+        let mut directory = self.directory.lock();
+        let admitted =
+            directory.standing_mut(index).map(|standing| standing.admit(term, over.clone(), coordinator));
+        match admitted {
+            Some(Ok(())) => {
+                tracing::info!(partition = %index, %term, groups = count, "coordinates the groups of this partition");
+            }
+            _ => over.cancel(),
+        }
+    }
+
+    /// Who keeps the group in memory here.
+    pub(crate) fn coordinator(&self, group: &str) -> Result<Arc<Coordinator>, CoordinatorError> {
+        let directory = self.directory.lock();
+        let topic = directory.topic.as_ref().ok_or(CoordinatorError::LoadInProgress)?;
+        let index = group_partition(group, topic.partition_count());
+        match directory.standing(index).and_then(Standing::loaded) {
+            Some(coordinator) => Ok(coordinator.clone()),
+            None if self.leads(topic, index) => Err(CoordinatorError::LoadInProgress),
+            None => Err(CoordinatorError::NotCoordinator),
         }
     }
 
     /// The group's task, if the group is known.
     pub(crate) fn find(&self, id: &str) -> Result<Option<GroupHandle>, CoordinatorError> {
-        self.log_of(id)?;
-        Ok(self.groups.lock().get(id).cloned())
+        Ok(self.coordinator(id)?.find(id))
     }
 
     /// The group's task; an unknown group begins empty.
-    pub(crate) fn find_or_begin(self: &Arc<Self>, id: &str) -> Result<GroupHandle, CoordinatorError> {
-        let log = self.log_of(id)?;
-        let mut groups = self.groups.lock();
-        if let Some(handle) = groups.get(id) {
-            return Ok(handle.clone());
+    pub(crate) fn find_or_begin(&self, id: &str) -> Result<GroupHandle, CoordinatorError> {
+        let coordinator = self.coordinator(id)?;
+        if let Some(handle) = coordinator.find(id) {
+            return Ok(handle);
         }
-        if groups.len() >= self.context.config.groups_max {
+        let count: usize = self.coordinators().iter().map(|coordinator| coordinator.len()).sum();
+        if count >= self.context.config.groups_max {
             return Err(CoordinatorError::TooManyGroups);
         }
-        let group = Group::new(id, self.context.settings(), self.context.now());
-        let handle = self.begin(id, group, Offsets::default(), log, false);
-        groups.insert(id.to_owned(), handle.clone());
-        Ok(handle)
+        Ok(coordinator.find_or_begin(id))
     }
 
-    /// Every group that is known, once all partitions have been read.
+    /// Every group that this hub coordinates, once all that it should are in memory.
     pub(crate) fn all(&self) -> Result<Vec<(String, GroupHandle)>, CoordinatorError> {
-        let loaded = self.loaded.lock();
-        if loaded.topic.is_none() || loaded.partitions.contains(&false) {
+        let directory = self.directory.lock();
+        let topic = directory.topic.as_ref().ok_or(CoordinatorError::LoadInProgress)?;
+        let mut standings = (0..).map(PartitionIndex).zip(&directory.partitions);
+        if standings.any(|(index, standing)| standing.loaded().is_none() && self.leads(topic, index)) {
             return Err(CoordinatorError::LoadInProgress);
         }
-        drop(loaded);
+        drop(directory);
         Ok(self.known())
     }
 
-    /// Every group that is known so far.
+    /// Every group that is in memory.
     pub(crate) fn known(&self) -> Vec<(String, GroupHandle)> {
-        self.groups.lock().iter().map(|(id, handle)| (id.clone(), handle.clone())).collect()
+        self.coordinators().iter().flat_map(|coordinator| coordinator.all()).collect()
     }
 
-    fn log_of(&self, id: &str) -> Result<OffsetsLog, CoordinatorError> {
-        let loaded = self.loaded.lock();
-        let topic = loaded.topic.as_ref().ok_or(CoordinatorError::LoadInProgress)?;
-        let index = group_partition(id, topic.partition_count());
-        let partition = usize::try_from(index.0).unwrap_or(usize::MAX);
-        if loaded.partitions.get(partition) != Some(&true) {
-            return Err(CoordinatorError::LoadInProgress);
-        }
-        OffsetsLog::new(self.context.metadata.shards(), topic, index).ok_or(CoordinatorError::NotAvailable)
-    }
-
-    fn begin(
-        self: &Arc<Self>,
-        id: &str,
-        group: Group,
-        offsets: Offsets,
-        log: OffsetsLog,
-        is_stored: bool,
-    ) -> GroupHandle {
-        let protocol_type = group.protocol_type().unwrap_or_default().to_owned();
-        let (summary, summaries) = watch::channel(Summary { state: group.state(), protocol_type });
-        let (sender, inbox) = mpsc::channel(GROUP_INBOX);
-        let parts = Parts { id: id.to_owned(), group, offsets, log, inbox, summary, is_stored };
-        let task = GroupTask::new(self.context.clone(), parts);
-        let (runtime, id, own) = (self.clone(), id.to_owned(), sender.downgrade());
-        tokio::spawn(self.stop.clone().run_until_cancelled_owned(async move {
-            task.run().await;
-            runtime.end(&id, &own);
-        }));
-        GroupHandle { inbox: sender, summary: summaries }
-    }
-
-    /// A group's task has ended. Another may have begun under its name since.
-    fn end(&self, id: &str, inbox: &mpsc::WeakSender<Message>) {
-        let mut groups = self.groups.lock();
-        let own = inbox.upgrade();
-        if groups.get(id).is_some_and(|known| own.is_none_or(|own| known.inbox.same_channel(&own))) {
-            groups.remove(id);
+    /// Why something that ended when `over` was cancelled cannot be asked any more.
+    pub(crate) fn ended(&self, over: &CancellationToken) -> CoordinatorError {
+        if over.is_cancelled() && !self.stop.is_cancelled() {
+            CoordinatorError::NotCoordinator
+        } else {
+            CoordinatorError::NotAvailable
         }
     }
+
+    fn coordinators(&self) -> Vec<Arc<Coordinator>> {
+        self.directory.lock().partitions.iter().filter_map(Standing::loaded).cloned().collect()
+    }
+
+    fn leads(&self, topic: &Topic, index: PartitionIndex) -> bool {
+        self.leader(topic, index) == Some(self.context.metadata.shards().identity().node)
+    }
+
+    fn leader(&self, topic: &Topic, index: PartitionIndex) -> Option<NodeId> {
+        let leader = self.context.metadata.shards().leader(shard_of(topic, index)?)?;
+        Some(leader.node)
+    }
+}
+
+impl Directory {
+    fn standing(&self, index: PartitionIndex) -> Option<&Standing<Arc<Coordinator>>> {
+        self.partitions.get(usize::try_from(index.0).ok()?)
+    }
+
+    fn standing_mut(&mut self, index: PartitionIndex) -> Option<&mut Standing<Arc<Coordinator>>> {
+        self.partitions.get_mut(usize::try_from(index.0).ok()?)
+    }
+}
+
+fn shard_of(topic: &Topic, index: PartitionIndex) -> Option<ShardId> {
+    Some(topic.placement(index)?.shard())
 }

@@ -295,6 +295,7 @@ impl GroupTask {
 fn refusal(error: &WriteError) -> MemberError {
     match error {
         WriteError::TooLarge => MemberError::GroupFull,
+        WriteError::NotCoordinator => CoordinatorError::NotCoordinator.into(),
         WriteError::Append(_) => CoordinatorError::NotAvailable.into(),
     }
 }

@@ -7,7 +7,7 @@ use schemas::{Offset, TopicId};
 
 use super::{GroupTask, Reply, Written};
 use crate::api::{CommitResult, CommittedOffset, FetchedOffset, Membership, OffsetToCommit};
-use crate::error::{CommitPartitionError, MemberError};
+use crate::error::{CommitPartitionError, CoordinatorError, MemberError};
 use crate::group::Now;
 use crate::limits::{OFFSET_METADATA_BYTES_MAX, OFFSETS_PER_GROUP_MAX};
 use crate::offsets::{Entry, NamedPartition};
@@ -95,6 +95,10 @@ impl GroupTask {
     pub(super) fn commit_written(&mut self, commit: Commit, result: Result<Vec<Offset>, WriteError>) {
         if let Err(error) = &result {
             tracing::warn!(group = %self.id, %error, "offsets were not stored");
+        }
+        if result == Err(WriteError::NotCoordinator) {
+            let _ = commit.reply.send(Err(CoordinatorError::NotCoordinator.into()));
+            return;
         }
         let mut stored = result.map(Vec::into_iter);
         let mut results = Vec::with_capacity(commit.partitions.len());

@@ -77,7 +77,11 @@ impl GroupTask {
             }
             Err(error) => {
                 tracing::warn!(group = %self.id, %error, "tombstones were not stored");
-                Err(CoordinatorError::NotAvailable.into())
+                Err(match error {
+                    WriteError::NotCoordinator => CoordinatorError::NotCoordinator,
+                    WriteError::TooLarge | WriteError::Append(_) => CoordinatorError::NotAvailable,
+                }
+                .into())
             }
         };
         if let Some(reply) = tombstones.reply {
