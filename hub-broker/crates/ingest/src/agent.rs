@@ -1,9 +1,13 @@
 //! The agents' door.
 //!
 //! All batches of a publish are checked before the first is handed on, up to the first that breaks a rule, and
-//! are handed to the shard back to back: waiting for each would let the batches of the agent's next publish
-//! overtake them. The sequence rule, decided at apply, then stops the rest of a stream at the first batch that
-//! is out of order; the answer is the first refusal.
+//! are handed to the shard back to back, wherever it is led: waiting for each would let the batches of the agent's
+//! next publish overtake them. The sequence rule, decided at apply, then stops the rest of a stream at the first
+//! batch that is out of order; the answer is the first refusal.
+//!
+//! When the lead moves, batches on their way are refused as in doubt and those behind them by their sequence. Nothing
+//! is tried again here: the agent waits for its whole window, resends from what the hub expects, and what had been
+//! stored is a duplicate.
 
 use std::sync::Arc;
 
@@ -67,7 +71,7 @@ pub(crate) fn agent_batches(
         });
         (shard, append, answer)
     });
-    inner.metadata.shards().append_all(appends);
+    inner.metadata.shards().append_anywhere_all(appends);
 }
 
 fn admit(principal: &Principal, topic: &Topic, partition: PartitionIndex) -> Result<ShardId, AgentError> {

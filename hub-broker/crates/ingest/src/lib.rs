@@ -6,8 +6,10 @@
 //! [`Principal`] first and answers through a callback exactly once, after the batch is durable and applied. The
 //! callback may run on the caller's thread or on a shard's: it must not block.
 //!
-//! Invariants, said as absences: nothing here knows a wire format of a front end; nothing waits on a timer;
-//! no lock is held while a callback runs.
+//! What comes by MQTT is forwarded to the hub that leads the partition's shard; Kafka producers go there themselves.
+//!
+//! Invariants, said as absences: nothing here knows a wire format of a front end; nothing that a leader can take
+//! waits on a timer; no lock is held while a callback runs.
 
 mod agent;
 mod authorize;

@@ -16,6 +16,13 @@ pub const PLAIN_HEADER_OVERHEAD_BYTES: usize = 10;
 /// How often a batch of the hub's own is proposed under a fresh producer id before it is given up.
 pub const PLAIN_ATTEMPTS_MAX: u32 = 2;
 
+/// How long a batch that nobody has taken rests before it is tried again, in ms.
+pub const PLAIN_RETRY_MS: u64 = 50;
+
+/// How often a batch of the hub's own is tried again while nobody is known to lead its shard, or the lead moves: some
+/// ten seconds with the rests alone, beside what each try takes.
+pub const PLAIN_RETRIES_MAX: u32 = 200;
+
 /// Batches that one agent publish may carry. A batch has at least its header and one record.
 pub const AGENT_BATCHES_PER_PUBLISH_MAX: usize = 4096;
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use metadata::{CleanupPolicy, Principal, TimestampType, Topic};
 use schemas::{OriginRules, PartitionIndex, RawBatch, Rules, ShardId, patch_log_append_time, validate};
-use shards::{Append, AppendDone, AppendError, Appended, Origin};
+use shards::{Append, AppendDone, AppendError, Appended, Origin, Shards};
 
 use crate::error::ProduceError;
 use crate::observe::{self, Path, Size};
@@ -66,6 +66,7 @@ fn prepare(
 ) -> Result<Prepared, ProduceError> {
     authorize::write(principal, &topic.name)?;
     let shard = topic.placement(partition).ok_or(ProduceError::UnknownPartition)?.shard();
+    check_leads(inner.metadata.shards(), shard)?;
     let batch = match RawBatch::split_first(&mut records)? {
         Some(batch) if records.is_empty() => batch,
         Some(_) => return Err(ProduceError::NotOneBatch { found: "several batches" }),
@@ -90,6 +91,15 @@ fn prepare(
         expected_term: None,
     };
     Ok(Prepared { shard, append, size })
+}
+
+/// Kafka's producers find the leader themselves, so nothing of theirs is forwarded: the order of their requests in
+/// flight would be lost when the lead moves. Whoever is wrong hears so before its batch is looked at.
+fn check_leads(shards: &Shards, shard: ShardId) -> Result<(), ProduceError> {
+    match shards.is_serving(shard) {
+        Some(_) => Ok(()),
+        None => Err(ProduceError::NotLeader { leader: shards.leader(shard).map(|leader| leader.node) }),
+    }
 }
 
 /// LogAppendTime: the hub's time takes the place of the records' own, before the first acknowledgement.

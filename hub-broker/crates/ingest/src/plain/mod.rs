@@ -1,8 +1,11 @@
 //! Messages that the hub packs into batches itself: one accumulator for each partition.
 //!
 //! A partition has one batch on its way; what arrives meanwhile fills the next. So under load batches grow by
-//! themselves, an idle partition stores a lone message at once, and nothing waits on a timer. [`queue`] decides,
-//! this file carries out.
+//! themselves, and an idle partition stores a lone message at once. [`queue`] decides, this file carries out.
+//!
+//! A batch goes to the hub that leads the shard. When the lead moves while it is on its way, nobody knows whether it
+//! is stored: it is sent again as it was, and its sequence keeps it from being stored twice. MQTT has no answer that
+//! makes every client send a publish again, so the senders hear nothing of it unless it lasts.
 
 mod message;
 mod queue;
@@ -10,19 +13,24 @@ mod queue;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use metadata::{Metadata, TimestampType, Topic};
+use metadata::{Metadata, ProducerIdError, TimestampType, Topic};
 use parking_lot::{Mutex, RwLock};
-use schemas::{BatchHeader, PartitionId, PartitionIndex, ShardId};
+use schemas::{BatchHeader, PartitionId, PartitionIndex, ProducerId, ShardId};
 use shards::{Append, AppendError, Appended, Origin};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 pub use message::{PlainMessage, PlainStored};
-use queue::{Action, Answered, Queue};
+use queue::{Action, After, Answered, Queue};
 
 use crate::config::Clock;
+use crate::limits::{PLAIN_RETRIES_MAX, PLAIN_RETRY_MS};
 use crate::observe::{self, Path, Size};
 use crate::{Config, PlainDone, PlainError};
+
+const RETRY_AFTER: Duration = Duration::from_millis(PLAIN_RETRY_MS);
 
 pub(crate) struct Accumulators {
     shared: Arc<Shared>,
@@ -100,6 +108,10 @@ impl Shared {
     /// Carries out what the queue wants next, if anything.
     fn drive(self: &Arc<Self>, slot: &Arc<Slot>) {
         let action = slot.queue.lock().next();
+        self.carry_out(slot, action);
+    }
+
+    fn carry_out(self: &Arc<Self>, slot: &Arc<Slot>, action: Action) {
         match action {
             Action::Wait => {}
             Action::GetProducer => self.get_producer(slot),
@@ -116,7 +128,7 @@ impl Shared {
                     }
                     shared.answered(&slot, outcome);
                 });
-                self.metadata.shards().append(shard, request, done);
+                self.metadata.shards().append_anywhere(shard, request, done);
             }
         }
     }
@@ -125,18 +137,34 @@ impl Shared {
         if matches!(outcome, Err(AppendError::UnknownPartition)) {
             self.slots.write().retain(|_, held| !Arc::ptr_eq(held, slot));
         }
-        let answered = slot.queue.lock().answered(outcome);
+        let after = slot.queue.lock().answered(outcome);
+        if matches!(after, After::TryAgain) {
+            return self.try_again_soon(slot);
+        }
         // The next batch first: its way to the disk is longer than the callbacks'.
         self.drive(slot);
-        if let Some(answered) = answered {
+        if let After::Tell(answered) = after {
             answered.tell();
         }
+    }
+
+    /// The batch on its way stays the one on its way.
+    fn try_again_soon(self: &Arc<Self>, slot: &Arc<Slot>) {
+        let (shared, slot) = (Arc::clone(self), Arc::clone(slot));
+        self.runtime.spawn(async move {
+            tokio::time::sleep(RETRY_AFTER).await;
+            if shared.closed.load(Ordering::Relaxed) {
+                return shared.answered(&slot, Err(AppendError::Stopping));
+            }
+            let again = slot.queue.lock().again();
+            shared.carry_out(&slot, again);
+        });
     }
 
     fn get_producer(self: &Arc<Self>, slot: &Arc<Slot>) {
         let (shared, slot) = (Arc::clone(self), Arc::clone(slot));
         self.runtime.spawn(async move {
-            match shared.metadata.next_producer_id().await {
+            match shared.producer_id().await {
                 Ok(id) => slot.queue.lock().set_producer(id),
                 Err(error) => {
                     tracing::warn!(%error, partition = ?slot.partition, "no producer id for plain messages");
@@ -146,5 +174,20 @@ impl Shared {
             }
             shared.drive(&slot);
         });
+    }
+
+    /// Tries again while the metadata has no leader, for as long as a batch is tried.
+    async fn producer_id(&self) -> Result<ProducerId, ProducerIdError> {
+        let deadline = Instant::now() + RETRY_AFTER * PLAIN_RETRIES_MAX;
+        loop {
+            match self.metadata.next_producer_id().await {
+                Err(ProducerIdError::Unavailable(_))
+                    if Instant::now() < deadline && !self.closed.load(Ordering::Relaxed) =>
+                {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 }

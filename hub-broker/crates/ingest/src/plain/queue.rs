@@ -13,7 +13,9 @@ use schemas::{
 use shards::{AppendError, Appended};
 
 use super::message::{PlainMessage, PlainStored};
-use crate::limits::{PLAIN_ATTEMPTS_MAX, PLAIN_BATCH_BYTES_TARGET, PLAIN_PENDING_BYTES_MAX};
+use crate::limits::{
+    PLAIN_ATTEMPTS_MAX, PLAIN_BATCH_BYTES_TARGET, PLAIN_PENDING_BYTES_MAX, PLAIN_RETRIES_MAX,
+};
 use crate::{PlainDone, PlainError};
 
 /// What is to be done now.
@@ -66,6 +68,18 @@ struct Closed {
 struct Flight {
     closed: Closed,
     base: Sequence,
+    /// How often nobody has said what became of it. If ever, it may be stored.
+    doubts: u32,
+}
+
+/// What is to be done when a batch on its way has been answered.
+pub(super) enum After {
+    /// Look for what is next.
+    Next,
+    /// These first, or rather after it.
+    Tell(Answered),
+    /// Call `again` after a rest.
+    TryAgain,
 }
 
 /// Callbacks that are due, to be run without the queue's lock.
@@ -152,7 +166,7 @@ impl Queue {
         closed.batch = patched(closed.batch, |bytes| patch_stream(bytes, id, base));
         self.producer = Producer::Ready { id, next: base.plus(records(&closed.batch)) };
         let batch = closed.batch.clone();
-        self.in_flight = Some(Flight { closed, base });
+        self.in_flight = Some(Flight { closed, base, doubts: 0 });
         Action::Append(batch)
     }
 
@@ -168,33 +182,58 @@ impl Queue {
         waiting.into_iter().map(|closed| self.answer(closed, Err(error))).collect()
     }
 
+    /// The batch on its way once more, under the same sequences: stored already, it is a duplicate.
+    pub fn again(&self) -> Action {
+        self.in_flight.as_ref().map_or(Action::Wait, |flight| Action::Append(flight.closed.batch.clone()))
+    }
+
     /// The batch on its way has been answered.
-    pub fn answered(&mut self, outcome: Result<Appended, AppendError>) -> Option<Answered> {
-        let Flight { closed, base } = self.in_flight.take()?;
+    pub fn answered(&mut self, outcome: Result<Appended, AppendError>) -> After {
+        let Some(mut flight) = self.in_flight.take() else { return After::Next };
         let error = match outcome {
-            Ok(appended) => return Some(self.answer(closed, Ok(appended.base_offset))),
+            Ok(appended) => return After::Tell(self.answer(flight.closed, Ok(appended.base_offset))),
             Err(error) => error,
         };
+        if flight.should_try_again(&error) {
+            flight.doubts += 1;
+            self.in_flight = Some(flight);
+            return After::TryAgain;
+        }
+        let Flight { closed, base, doubts } = flight;
         match (&error, self.producer) {
             // Never proposed: its sequences are free for the next batch.
-            (AppendError::Overloaded, Producer::Ready { id, .. }) => {
+            (AppendError::Overloaded, Producer::Ready { id, .. }) if doubts == 0 => {
                 self.producer = Producer::Ready { id, next: base };
             }
-            // The shard has forgotten the id. Refused for certain, so the batch may be sent under another.
+            // The shard has forgotten the id. Refused for certain, after a doubt too: had an earlier try been stored,
+            // this one would be a duplicate. So the batch may be sent under another.
             (AppendError::Sequence(_), _) if closed.attempts < PLAIN_ATTEMPTS_MAX => {
                 self.producer = Producer::Missing;
                 self.closed.push_front(closed);
-                return None;
+                return After::Next;
             }
             // Given up, and perhaps stored nevertheless: its sequences are not used again.
             _ => self.producer = Producer::Missing,
         }
-        Some(self.answer(closed, Err(PlainError::from(&error))))
+        After::Tell(self.answer(closed, Err(PlainError::from(&error))))
     }
 
     fn answer(&mut self, closed: Closed, outcome: Result<Offset, PlainError>) -> Answered {
         self.pending_bytes -= closed.bytes_max;
         Answered { calls: closed.calls, outcome }
+    }
+}
+
+impl Flight {
+    /// Nobody leads the shard, or the lead has moved; or the next one to lead it cannot take the batch just now, and
+    /// does not know whether the last one has.
+    fn should_try_again(&self, error: &AppendError) -> bool {
+        let may_pass = match error {
+            AppendError::NotLeader { .. } => true,
+            AppendError::Overloaded => self.doubts > 0,
+            _ => false,
+        };
+        may_pass && self.doubts < PLAIN_RETRIES_MAX
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 const ID: ProducerId = ProducerId(7);
 const MAX: usize = 1024 * 1024;
+const LEADERLESS: Result<i64, AppendError> = Err(AppendError::NotLeader { leader: None });
 
 type Heard = (&'static str, Result<i64, PlainError>);
 
@@ -56,8 +57,23 @@ impl Bench {
             append_time_ms: 0,
             duplicate: false,
         });
-        if let Some(answered) = self.queue.answered(outcome) {
+        if let After::Tell(answered) = self.queue.answered(outcome) {
             answered.tell();
+        }
+    }
+
+    /// The lead moves until the batch is given up.
+    fn exhaust(&mut self) {
+        for _ in 0..=PLAIN_RETRIES_MAX {
+            assert_eq!(self.heard(), []);
+            self.answer(LEADERLESS);
+        }
+    }
+
+    fn again(&self) -> RawBatch {
+        match self.queue.again() {
+            Action::Append(batch) => RawBatch::parse(batch).unwrap(),
+            Action::Wait | Action::GetProducer => panic!("nothing is on its way"),
         }
     }
 
@@ -141,12 +157,44 @@ fn a_batch_that_was_given_up_ends_its_producer_id() {
     bench.add("a", &[b"1"]);
     bench.append();
     bench.add("b", &[b"2"]);
-    bench.answer(Err(AppendError::NotLeader { leader: None }));
+    bench.exhaust();
     assert_eq!(bench.heard(), [("a", Err(PlainError::Unavailable))]);
     assert!(matches!(bench.queue.next(), Action::GetProducer));
     bench.queue.set_producer(ProducerId(8));
     let next = bench.append();
     assert_eq!((producer(&next), values(&next)), ((8, 0), vec!["2".to_owned()]));
+}
+
+#[test]
+fn a_batch_whose_leader_is_lost_is_sent_again_as_it_was_and_nothing_overtakes_it() {
+    let mut bench = Bench::with_producer();
+    bench.add("a", &[b"1"]);
+    let first = bench.append();
+    bench.add("b", &[b"2"]);
+    bench.answer(LEADERLESS);
+    assert!(bench.waits());
+    assert_eq!(bench.again().bytes(), first.bytes());
+    bench.answer(LEADERLESS);
+    assert!(bench.waits());
+    assert_eq!(bench.again().bytes(), first.bytes());
+    bench.answer(Ok(7));
+    assert_eq!(bench.heard(), [("a", Ok(7))]);
+    assert_eq!(producer(&bench.append()), (7, 1));
+}
+
+#[test]
+fn a_batch_in_doubt_that_the_next_leader_cannot_take_yet_stays_in_doubt() {
+    let mut bench = Bench::with_producer();
+    bench.add("a", &[b"1"]);
+    bench.append();
+    bench.answer(LEADERLESS);
+    bench.answer(Err(AppendError::Overloaded));
+    assert_eq!(bench.heard(), []);
+    assert_eq!(producer(&bench.again()), (7, 0));
+    bench.answer(Err(AppendError::NoSpace));
+    assert_eq!(bench.heard(), [("a", Err(PlainError::NoSpace))]);
+    bench.add("b", &[b"2"]);
+    assert!(matches!(bench.queue.next(), Action::GetProducer), "its sequences are not used again");
 }
 
 #[test]
