@@ -133,7 +133,7 @@ pub enum RefusedReason {
     /// A snapshot took the place of its entry: it may be part of that or not.
     InDoubt,
     /// Nothing was written, but may be later: an earlier change of the membership is not through, the leader has not
-    /// applied an entry of its own term, or a learner that is to vote does not follow the log yet.
+    /// applied an entry of its own term, or a learner that is to vote still waits for its snapshot.
     ChangePending,
     /// Nothing was written: the group cannot change in this way, or is so already.
     InvalidChange,

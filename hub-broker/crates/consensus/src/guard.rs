@@ -83,7 +83,7 @@ fn check_append(raft: &Raft<Tail>, message: &eraftpb::Message) -> Result<(), Unf
         return Err(Unfit::Entries);
     }
     for entry in &message.entries {
-        let follows = entry.index == index + 1 && entry.term >= term && entry.term <= message.term;
+        let follows = entry.index == index + 1 && (term.max(1)..=message.term).contains(&entry.term);
         if !follows || entry.get_entry_type() == EntryType::EntryConfChange {
             return Err(Unfit::Entries);
         }

@@ -128,3 +128,6 @@ fn is_set(list: &[ReplicaId]) -> bool {
     let distinct: BTreeSet<_> = list.iter().collect();
     distinct.len() == list.len() && list.iter().all(|id| id.0 != raft::INVALID_ID)
 }
+
+#[cfg(test)]
+mod tests;

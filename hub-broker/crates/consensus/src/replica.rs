@@ -198,9 +198,7 @@ impl Replica {
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%error, "a message was not taken");
         }
-        if self.node.raft.vote != vote && self.node.raft.vote != raft::INVALID_ID {
-            self.await_outcome();
-        }
+        self.await_outcome(vote);
     }
 
     fn is_fit(&self, message: &eraftpb::Message) -> bool {

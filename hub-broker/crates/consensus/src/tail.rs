@@ -204,3 +204,6 @@ impl Storage for Tail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
-use raft::{Changer, ProgressState, StateRole};
+use raft::{Changer, StateRole};
 
 use super::Replica;
 use crate::{Action, Membership, MembershipChange, RefusedReason, ReplicaId};
@@ -38,7 +38,7 @@ impl Replica {
             return Err(RefusedReason::ChangePending);
         }
         let steps = change.to_raft(&membership).ok_or(RefusedReason::InvalidChange)?;
-        if !change.promote.iter().all(|id| self.follows_the_log(*id)) {
+        if !change.promote.iter().all(|id| self.has_state(*id)) {
             return Err(RefusedReason::ChangePending);
         }
         let mut changer = Changer::new(raft.prs());
@@ -53,9 +53,8 @@ impl Replica {
 
     /// A voter that still waits for its snapshot would not even vote: a group of one could not come back from its own
     /// restart after such a promotion.
-    fn follows_the_log(&self, id: ReplicaId) -> bool {
-        let progress = self.node.raft.prs().get(id.0);
-        progress.is_some_and(|it| it.state == ProgressState::Replicate && it.matched > 0)
+    fn has_state(&self, id: ReplicaId) -> bool {
+        self.node.raft.prs().get(id.0).is_some_and(|progress| progress.matched > 0)
     }
 
     /// A committed change takes effect. `None` if it is none after all; every replica comes to the same conclusion.

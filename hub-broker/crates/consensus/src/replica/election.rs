@@ -1,5 +1,7 @@
 //! When a replica stands for election, and when it must not.
 
+use std::ops::RangeInclusive;
+
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 use rand::Rng;
@@ -8,11 +10,12 @@ use rand::rngs::StdRng;
 use super::Replica;
 use crate::{Membership, ReplicaId};
 
-/// How long after the leader is gone the first in line stands, and when the others do, in ticks.
-const FIRST_TICKS: usize = 0;
-const OTHERS_TICKS: std::ops::RangeInclusive<usize> = 2..=3;
+/// Where the leader is gone the first in line stands at once, and asks again with every tick.
+const FIRST_TICKS: RangeInclusive<usize> = 1..=1;
+/// The others wait for it this long.
+const OTHERS_TICKS: RangeInclusive<usize> = 2..=3;
 /// How long one who stood, or has given its vote, waits for the outcome before it stands again.
-const OUTCOME_TICKS: std::ops::RangeInclusive<usize> = 4..=7;
+const OUTCOME_TICKS: RangeInclusive<usize> = 4..=7;
 
 pub(super) struct Elections {
     rng: StdRng,
@@ -27,6 +30,7 @@ pub(super) struct Elections {
 
 struct Vacancy {
     stand_in: usize,
+    is_first: bool,
     /// After so many ticks it is a matter of the usual timeouts.
     ends_in: usize,
 }
@@ -36,7 +40,7 @@ impl Elections {
         Self { rng, timeout: shortest, shortest, vacancy: None, stalled: false }
     }
 
-    fn stand_in(&mut self, ticks: std::ops::RangeInclusive<usize>) {
+    fn stand_in(&mut self, ticks: RangeInclusive<usize>) {
         let ticks = self.rng.gen_range(ticks);
         if let Some(vacancy) = &mut self.vacancy {
             vacancy.stand_in = ticks;
@@ -90,13 +94,19 @@ impl Replica {
     /// Where the leader is gone, a pre-vote may come before the news of it, or a vote be split: so it is repeated,
     /// sooner than the usual timeout would.
     pub(super) fn stand_if_due(&mut self) {
-        let due = self.elections.vacancy.as_ref().is_some_and(|vacancy| vacancy.stand_in == 0);
-        if !due || self.node.raft.leader_id != raft::INVALID_ID || !self.may_stand() {
+        let Some(vacancy) = self.elections.vacancy.as_ref().filter(|vacancy| vacancy.stand_in == 0) else {
+            return;
+        };
+        let is_first = vacancy.is_first;
+        if self.node.raft.leader_id != raft::INVALID_ID || !self.may_stand() {
             return;
         }
         self.campaign();
-        let asks_first = self.node.raft.state == StateRole::PreCandidate;
-        self.elections.stand_in(if asks_first { OTHERS_TICKS } else { OUTCOME_TICKS });
+        self.elections.stand_in(match self.node.raft.state {
+            StateRole::PreCandidate if is_first => FIRST_TICKS,
+            StateRole::PreCandidate => OTHERS_TICKS,
+            _ => OUTCOME_TICKS,
+        });
     }
 
     /// Its lease is void. Who stands first is agreed upon without a word, so that votes are not split; it is someone
@@ -112,14 +122,25 @@ impl Replica {
         }
         let (own, term) = (ReplicaId(raft.id), raft.term);
         let is_first = first_in_line(&self.membership(), gone, term) == Some(own);
-        self.elections.vacancy = Some(Vacancy { stand_in: 0, ends_in: 2 * self.elections.shortest });
-        self.elections.stand_in(if is_first { FIRST_TICKS..=FIRST_TICKS } else { OTHERS_TICKS });
+        let ends_in = 2 * self.elections.shortest;
+        self.elections.vacancy = Some(Vacancy { stand_in: 0, is_first, ends_in });
+        if !is_first {
+            self.elections.stand_in(OTHERS_TICKS);
+        }
         self.stand_if_due();
     }
 
-    /// Whoever has given its vote does not stand against the one who has it at once.
-    pub(super) fn await_outcome(&mut self) {
-        self.elections.stand_in(OUTCOME_TICKS);
+    /// Whoever supports another one does not stand against it at once. `vote` is what it was before a message.
+    pub(super) fn await_outcome(&mut self, vote: u64) {
+        let raft = &self.node.raft;
+        let supports = |message: &Message| {
+            message.get_msg_type() == MessageType::MsgRequestPreVoteResponse && !message.reject
+        };
+        if raft.vote != vote && raft.vote != raft::INVALID_ID {
+            self.elections.stand_in(OUTCOME_TICKS);
+        } else if raft.msgs.iter().any(supports) {
+            self.elections.stand_in(OTHERS_TICKS);
+        }
     }
 
     pub(super) fn step_down(&mut self) {

@@ -46,7 +46,6 @@ pub struct World {
     pub next_token: u64,
     next_number: u32,
     pub tail_bytes_max: usize,
-    pub debug: bool,
 }
 
 /// The id of one of the founders.
@@ -73,7 +72,6 @@ impl World {
             next_token: 0,
             next_number: size + 1,
             tail_bytes_max: 4 * 1024 * 1024,
-            debug: false,
         };
         for id in voters {
             world.hubs.insert(id, Hub::new(Checkpoint::first(world.first_members.clone())));
@@ -129,13 +127,7 @@ impl World {
 
     pub fn step(&mut self, id: ReplicaId, event: Event) {
         let Some(replica) = self.hubs.get_mut(&id).and_then(|hub| hub.replica.as_mut()) else { return };
-        let shown = self.debug.then(|| format!("{event:?}"));
         let actions = replica.step(event);
-        if let Some(shown) = shown {
-            if shown != "Tick" || !actions.is_empty() {
-                eprintln!("DBG {id} {shown}\n     => {actions:?}");
-            }
-        }
         if replica.role() == Role::Leader {
             let (term, leader) = (replica.term(), *self.leaders.entry(replica.term()).or_insert(id));
             assert_eq!(leader, id, "two leaders in term {term}");
@@ -228,6 +220,13 @@ impl World {
         }
     }
 
+    /// These checkpoints are gone, as far as others can have them.
+    pub fn forget_checkpoints(&mut self, id: ReplicaId, which: impl Fn(&u64) -> bool) {
+        let disk = &mut self.hubs.get_mut(&id).expect("it exists").disk;
+        disk.unavailable =
+            disk.checkpoints.iter().map(|checkpoint| checkpoint.applied).filter(which).collect();
+    }
+
     /// Carries out the copying of a snapshot that was offered, if there was one and the sender still has it.
     pub fn copy_snapshot(&mut self, id: ReplicaId) {
         let Some(hub) = self.hubs.get_mut(&id).filter(|hub| hub.replica.is_some()) else { return };
@@ -300,16 +299,26 @@ impl World {
 
     /// One tick everywhere, and everything that follows from it.
     pub fn round(&mut self) {
+        self.round_but(|_| {});
+    }
+
+    /// A round in which somebody interferes before every message.
+    pub fn round_but(&mut self, interfere: impl FnMut(&mut Self)) {
         for id in self.ids() {
             self.step(id, Event::Tick);
         }
-        self.flow();
+        self.flow_but(interfere);
     }
 
     /// Everything arrives, is written and applied, until nothing happens any more.
     pub fn flow(&mut self) {
+        self.flow_but(|_| {});
+    }
+
+    fn flow_but(&mut self, mut interfere: impl FnMut(&mut Self)) {
         loop {
             for id in self.ids() {
+                interfere(self);
                 self.sync(id, usize::MAX);
                 self.apply(id, usize::MAX);
                 if self.hubs.get(&id).is_some_and(|hub| hub.checkpoint_wanted) {

@@ -25,13 +25,19 @@ impl World {
         let count = self.rng.gen_range(1..4);
         match self.rng.gen_range(0..1_000) {
             0..100 => self.step(id, Event::Tick),
-            100..570 => drop(self.deliver()),
+            100..570 => {
+                self.deliver();
+            }
             570..720 => self.sync(id, count),
             720..850 => self.apply(id, count),
-            850..890 => drop(self.propose(id)),
+            850..890 => {
+                self.propose(id);
+            }
             890..930 => self.copy_snapshot(id),
             930..940 => self.random_checkpoint(id),
-            940..945 => drop(self.read(id)),
+            940..945 => {
+                self.read(id);
+            }
             945..946 => self.stall(id),
             946..956 => self.recover(id),
             956..958 => self.random_transfer(id),

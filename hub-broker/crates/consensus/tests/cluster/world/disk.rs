@@ -25,6 +25,8 @@ pub struct Disk {
     pub log: BTreeMap<u64, LogEntry>,
     /// The last two, oldest first.
     pub checkpoints: Vec<Checkpoint>,
+    /// Those that cannot be copied.
+    pub unavailable: Vec<u64>,
 }
 
 impl Disk {
@@ -33,7 +35,10 @@ impl Disk {
     }
 
     pub fn checkpoint_at(&self, index: u64) -> Option<Checkpoint> {
-        self.checkpoints.iter().find(|checkpoint| checkpoint.applied == index).cloned()
+        let available = |checkpoint: &&Checkpoint| {
+            checkpoint.applied == index && !self.unavailable.contains(&checkpoint.applied)
+        };
+        self.checkpoints.iter().find(available).cloned()
     }
 
     pub fn add(&mut self, checkpoint: Checkpoint, keep_entries: u64) {
