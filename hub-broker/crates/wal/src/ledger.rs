@@ -29,6 +29,8 @@ struct GroupUse {
     hard_state: Option<(HardState, u64)>,
     /// The newest file with an entry that is not a copy.
     newest_file: u64,
+    /// Entries in frames up to here were voided by a barrier.
+    void_through: Lsn,
 }
 
 /// What its owner says about a group.
@@ -49,8 +51,18 @@ pub enum Change {
 pub struct RewritePlan {
     pub file: u64,
     pub hard_states: Vec<(GroupId, HardState)>,
-    /// Per group, the live range: above the first index, up to the second.
-    pub entries: BTreeMap<GroupId, (u64, u64)>,
+    pub entries: BTreeMap<GroupId, Live>,
+}
+
+/// The live entries of a group in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Their indexes lie above this one,
+    pub above: u64,
+    /// and up to this one,
+    pub up_to: u64,
+    /// in frames behind this one.
+    pub behind: Lsn,
 }
 
 #[derive(Debug, Default)]
@@ -113,26 +125,33 @@ impl Ledger {
         }
     }
 
-    pub fn change(&mut self, change: Change) {
+    /// `last`: the last sequence number that was given away. What the owner says is about frames up to there.
+    pub fn change(&mut self, change: Change, last: Lsn) {
         match change {
             Change::Release(group, through_index) => self.release(group, through_index),
             Change::Hold(group) => drop(self.held.insert(group)),
-            Change::ForgetEntries(group) => self.forget_entries(group),
+            Change::ForgetEntries(group) => self.forget_entries(group, last),
             Change::Forget(group) => {
-                self.forget_entries(group);
                 self.groups.remove(&group);
+                self.forget_entries(group, last);
             }
         }
     }
 
-    fn forget_entries(&mut self, group: GroupId) {
+    /// Entries of the group in frames up to `through` count for nothing.
+    pub fn forget_entries(&mut self, group: GroupId, through: Lsn) {
         self.held.remove(&group);
+        self.groups.entry(group).or_default().void_through = through;
         for file in &mut self.files {
             file.highest.remove(&group);
         }
         if let Some(state) = self.groups.get_mut(&group) {
             state.last = 0;
         }
+    }
+
+    pub fn void_through(&self, group: GroupId) -> Lsn {
+        self.groups.get(&group).map_or(Lsn(0), |state| state.void_through)
     }
 
     fn release(&mut self, group: GroupId, through_index: u64) {
@@ -220,7 +239,8 @@ impl Ledger {
                 if self.held.contains(&group) || state.newest_file + IDLE_FILES > current.id {
                     return None;
                 }
-                plan.entries.insert(group, (state.released, highest));
+                let (above, behind) = (state.released, state.void_through);
+                plan.entries.insert(group, Live { above, up_to: highest, behind });
             }
         }
         let pinned = self.groups.iter().filter_map(|(&group, state)| Some((group, state.hard_state?)));

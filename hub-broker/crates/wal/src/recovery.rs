@@ -266,6 +266,10 @@ struct Walk {
 
 impl Walk {
     fn new(start: Start, past: Past) -> Self {
+        let mut ledger = Ledger::default();
+        for (&group, &through) in past.void_entries.iter().chain(&past.void) {
+            ledger.forget_entries(group, through.max(ledger.void_through(group)));
+        }
         Walk {
             start,
             file: start.file,
@@ -273,7 +277,7 @@ impl Walk {
             expected: start.lsn,
             header_only: false,
             what: "a frame is missing that later ones count on",
-            ledger: Ledger::default(),
+            ledger,
             replay: Replay::new(past),
         }
     }

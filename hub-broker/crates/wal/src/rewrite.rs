@@ -7,6 +7,7 @@ use crate::{
     fail::Failure,
     file_header::file_name,
     frame::{Frame, GroupId},
+    ledger::Live,
     limits::{FILE_HEADER_BYTES, REWRITE_STEP_BYTES},
     reader::{Found, FrameReader},
     recovery::open_file,
@@ -17,8 +18,8 @@ use std::{
     io,
 };
 
-/// Per group, the live entries of a file: those above the first index, up to the second.
-pub type Ranges = BTreeMap<GroupId, (u64, u64)>;
+/// Per group, the live entries of a file.
+pub type Ranges = BTreeMap<GroupId, Live>;
 
 pub struct Rewrite {
     file: u64,
@@ -30,7 +31,7 @@ pub struct Rewrite {
 type Places = BTreeMap<GroupId, BTreeMap<u64, Found>>;
 
 impl Rewrite {
-    /// Finds the entries in `ranges`: per group above the first index, up to the second.
+    /// Finds the entries in `ranges`.
     pub fn survey(disk: &dyn Disk, file: u64, ranges: &Ranges) -> Result<Rewrite, Failure> {
         let failed = |error| failure(disk, file, 0, error);
         let opened = open_file(disk, &file_name(file)).map_err(|error| match error {
@@ -44,18 +45,19 @@ impl Rewrite {
         loop {
             let found = reader.frame_at(position).and_then(|found| found.ok_or_else(damaged));
             let found = found.map_err(|error| failure(disk, file, position, error))?;
-            note(&mut places, &found);
+            if ranges.get(&found.header.group).is_some_and(|live| found.header.lsn > live.behind) {
+                note(&mut places, &found);
+            }
             position = found.end();
             if ends_file(&mut reader, &found).map_err(|error| failure(disk, file, position, error))? {
                 break;
             }
         }
         let mut left: Vec<Found> = Vec::new();
-        for (group, &(above, up_to)) in ranges {
+        for (group, live) in ranges {
             let of_group = places.remove(group).unwrap_or_default();
-            left.extend(
-                of_group.into_values().filter(|found| (above + 1..=up_to).contains(&found.header.index)),
-            );
+            let indexes = live.above + 1..=live.up_to;
+            left.extend(of_group.into_values().filter(|found| indexes.contains(&found.header.index)));
         }
         left.sort_by_key(|found| found.position);
         Ok(Rewrite { file, reader, left: left.into() })

@@ -115,7 +115,7 @@ impl Writer {
             return false;
         }
         for change in inbox.changes.drain(..) {
-            self.ledger.change(change);
+            self.ledger.change(change, Lsn(self.tail.next_lsn.0 - 1));
         }
         for file in inbox.rewritten.drain(..) {
             self.ledger.rewritten(file);

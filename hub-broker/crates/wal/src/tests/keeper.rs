@@ -58,7 +58,8 @@ impl Bench {
     }
 
     fn rewrite(&self, file: u64) {
-        let ranges = BTreeMap::from([(GroupId(9), (0, 2 * ENTRIES + 1))]);
+        let live = crate::ledger::Live { above: 0, up_to: 2 * ENTRIES + 1, behind: Lsn(0) };
+        let ranges = BTreeMap::from([(GroupId(9), live)]);
         self.send(Job::Rewrite { file, ranges });
     }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     HardState,
     codec::{FrameHeader, Kind},
-    ledger::{Change, Ledger},
+    ledger::{Change, Ledger, Live},
     limits::{IDLE_FILES, REWRITE_FILES},
 };
 
@@ -30,9 +30,9 @@ fn a_file_is_needed_until_its_entries_are_released() {
     let mut ledger = ledger(1);
     (1..=3).for_each(|index| append(&mut ledger, 1, index));
     ledger.open_file(2, FILE_BYTES, Lsn(9));
-    ledger.change(Change::Release(GroupId(1), 2));
+    ledger.change(Change::Release(GroupId(1), 2), Lsn(0));
     assert_eq!(first(&ledger), 1);
-    ledger.change(Change::Release(GroupId(1), 3));
+    ledger.change(Change::Release(GroupId(1), 3), Lsn(0));
     assert_eq!(first(&ledger), 2);
 }
 
@@ -64,7 +64,7 @@ fn a_copy_of_what_is_no_longer_live_is_not_written() {
     (1..=5).for_each(|index| append(&mut ledger, 1, index));
     note(&mut ledger, Kind::HardState, 1, 5);
     ledger.open_file(2, FILE_BYTES, Lsn(9));
-    ledger.change(Change::Release(GroupId(1), 1));
+    ledger.change(Change::Release(GroupId(1), 1), Lsn(0));
     append(&mut ledger, 1, 4);
     let live = |index| ledger.holds(1, &entry(1, index, b""));
     assert_eq!([1, 2, 3, 4, 5].map(live), [false, true, true, false, false]);
@@ -91,9 +91,31 @@ fn only_idle_groups_are_written_again_and_only_when_files_are_many() {
     }
     let plan = ledger.rewrite_plan().expect("a plan");
     assert_eq!((plan.file, plan.hard_states.len()), (1, 1));
-    assert_eq!(plan.entries, [(GroupId(1), (0, 1)), (GroupId(2), (0, 1))].into());
+    let live = Live { above: 0, up_to: 1, behind: Lsn(0) };
+    assert_eq!(plan.entries, [(GroupId(1), live), (GroupId(2), live)].into());
     ledger.rewritten(1);
     note(&mut ledger, Kind::HardState, 3, 1);
     assert_eq!(first(&ledger), REWRITE_FILES as u64);
     assert_eq!(ledger.drop_before(REWRITE_FILES as u64).len(), REWRITE_FILES - 1);
+}
+
+#[test]
+fn a_barrier_keeps_everything_until_it_holds_and_lets_nothing_be_copied() {
+    let mut ledger = ledger(1);
+    (1..=5).for_each(|index| append(&mut ledger, 1, index));
+    note(&mut ledger, Kind::HardState, 1, 5);
+    for id in 2..=(REWRITE_FILES as u64 + IDLE_FILES) {
+        ledger.open_file(id, FILE_BYTES, Lsn(id));
+    }
+    assert!(ledger.rewrite_plan().is_some());
+    ledger.change(Change::Hold(GroupId(1)), Lsn(9));
+    assert_eq!(ledger.rewrite_plan(), None);
+    assert!(!ledger.holds(1, &entry(1, 3, b"")) && !ledger.holds(1, &hard_state(1, 1)));
+    // What the keeper had read before the barrier is not written, and so the file is still needed.
+    ledger.rewritten(1);
+    assert_eq!(first(&ledger), 1);
+    ledger.change(Change::ForgetEntries(GroupId(1)), Lsn(9));
+    assert_eq!(first(&ledger), 1, "the hard state counts");
+    ledger.change(Change::Forget(GroupId(1)), Lsn(9));
+    assert_eq!(first(&ledger), REWRITE_FILES as u64 + IDLE_FILES);
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole log on a simulated disk.
 
+mod barrier;
 mod crash;
 mod damage;
 mod golden;
