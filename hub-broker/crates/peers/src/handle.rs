@@ -100,7 +100,7 @@ impl Peers {
         }
     }
 
-    /// Dials `node` at `address` (`host:port`) from now on; a new address replaces the old one. Needs the runtime.
+    /// Dials `node` at `address` (`host:port`) from now on; a new address replaces the old one.
     pub fn know(&self, node: NodeId, address: &str) {
         let Some(network) = self.network().filter(|_| node != self.node) else { return };
         if !is_host_and_port(address) {
@@ -115,7 +115,7 @@ impl Peers {
         if let Some((_, old)) = targets.insert(node, (address.to_owned(), stop)) {
             old.cancel();
         }
-        network.tasks.spawn(keep);
+        network.tasks.spawn_on(keep, &network.runtime);
     }
 
     /// Does not dial `node` any more, unless it is a seed, and ends its connection. MUST NOT be called by a handler of

@@ -1,6 +1,10 @@
 //! Who takes what peers say.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -56,5 +60,12 @@ impl Handlers {
         *self.parcels.write() = None;
         self.notices.write().clear();
         self.requests.write().clear();
+    }
+}
+
+/// Calls a handler. One that panics must not take a connection along: it would look alive and be dead.
+pub(crate) fn guarded(call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!("a handler of what another hub said panicked");
     }
 }

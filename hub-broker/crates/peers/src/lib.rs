@@ -18,7 +18,7 @@
 //! 128 KiB; little lies in the kernel. So a message of 16 MiB delays a beat by no more than a few chunks. Messages of
 //! one group keep their order: a small one waits behind a large one of its group. Requests of one kind keep theirs, as
 //! do answers; the kinds take turns. Each lane is bounded in bytes ([`Limits`]), requests without an answer in number.
-//! A message is at most 20 MiB long, as is the body of a request or an answer.
+//! A message is at most a little over 20 MiB long, the body of a request or an answer 20 MiB.
 //!
 //! # Connections
 //!

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// The largest message of a [`crate::Parcel`]: as large as the largest payload of the write-ahead log.
-pub const MESSAGE_BYTES_MAX: usize = 20 * 1024 * 1024;
+/// The largest message of a [`crate::Parcel`]: the largest payload of the write-ahead log, and what consensus wraps
+/// around it.
+pub const MESSAGE_BYTES_MAX: usize = 20 * 1024 * 1024 + 64 * 1024;
 /// The largest body of a request and of its answer.
 pub const REQUEST_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The largest body of a notice. It travels in one frame.

@@ -11,14 +11,14 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use schemas::NodeId;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{net::TcpStream, runtime::Handle, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::{
     Change, ChangeHandler, Limits, PeerInfo, SeedState, SeedStatus, Stats,
     complaints::Complaints,
-    handlers::Handlers,
+    handlers::{Handlers, guarded},
     judge::{self, Existing, Me, Side},
     link::{End, Link},
     observe::{Figures, Totals},
@@ -39,6 +39,8 @@ pub(crate) struct Network {
     /// Ends everything.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+    /// Where the tasks run, whichever thread begins them.
+    pub runtime: Handle,
     totals: Arc<Totals>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     retained: Mutex<Retained>,
@@ -58,7 +60,7 @@ struct Changing {
 
 impl Changing {
     fn tell(&self, change: &Change) {
-        self.handlers.iter().for_each(|handler| handler(change.clone()));
+        self.handlers.iter().for_each(|handler| guarded(|| handler(change.clone())));
     }
 
     /// `peer` has a new connection; it was as `before`. One that takes the place of another between the same two
@@ -91,6 +93,7 @@ pub(crate) struct Connection {
 }
 
 impl Network {
+    /// Needs a runtime.
     pub fn new(me: Me, limits: Limits, seeds: &[String]) -> Self {
         Self {
             me,
@@ -101,6 +104,7 @@ impl Network {
             targets: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             totals: Arc::default(),
             peers: RwLock::default(),
             retained: Mutex::default(),
@@ -263,7 +267,7 @@ impl Network {
         let mut changing = self.changing.lock();
         for (_, peer) in self.peers() {
             if peer.link().is_some() {
-                handler(Change::Up(peer.info()));
+                guarded(|| handler(Change::Up(peer.info())));
             }
         }
         changing.handlers.push(handler);

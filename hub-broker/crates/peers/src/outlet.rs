@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{net::TcpStream, sync::Notify, task::consume_budget};
 
 use crate::{
     Limits,
@@ -112,13 +112,17 @@ impl Outlet {
                 stream.writable().await?;
                 match write_some(stream, &batch) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => batch.advance(written),
+                    Ok(written) => {
+                        batch.advance(written);
+                        self.state.lock().written_at = Instant::now();
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(error) => return Err(error),
                 }
             }
             let Some(next) = self.next() else { return Ok(()) };
             batch = next;
+            consume_budget().await;
         }
     }
 

@@ -7,7 +7,13 @@ use parking_lot::Mutex;
 use schemas::NodeId;
 use uuid::Uuid;
 
-use crate::{Parcel, PeerInfo, handlers::Handlers, link::Link, observe::Figures, wire::Hello};
+use crate::{
+    Parcel, PeerInfo,
+    handlers::{Handlers, guarded},
+    link::Link,
+    observe::Figures,
+    wire::Hello,
+};
 
 pub(crate) struct Peer {
     pub figures: Arc<Figures>,
@@ -97,7 +103,7 @@ impl Peer {
             && link.is_joined()
             && let Some(handler) = handlers.parcels()
         {
-            handler(link.node(), parcels);
+            guarded(|| handler(link.node(), parcels));
         }
     }
 
@@ -108,7 +114,7 @@ impl Peer {
         }
         delivery.notices.insert(kind, body.clone());
         if let Some(handler) = handlers.notice(kind) {
-            handler(link.node(), body);
+            guarded(|| handler(link.node(), body));
         }
     }
 
@@ -118,7 +124,7 @@ impl Peer {
         if let Some(body) = delivery.notices.get(&kind)
             && let Some(handler) = handlers.notice(kind)
         {
-            handler(node, body.clone());
+            guarded(|| handler(node, body.clone()));
         }
     }
 }

@@ -4,9 +4,11 @@ use std::{io, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Reply,
+    handlers::guarded,
     incoming::{Incoming, Received, Step},
     limits::{DRAIN_TIME_MAX, READ_BYTES, REQUEST_BYTES_MAX},
     link::{End, Link},
@@ -23,7 +25,7 @@ pub(crate) async fn run(network: &Network, connection: &Connection) -> End {
         link.outlet().write(&stream).await;
         link.close(End::Closed);
     };
-    let writer = tokio::spawn(writing);
+    let writer = AbortOnDropHandle::new(tokio::spawn(writing));
     let end = read(network, connection).await;
     if matches!(end, End::Unwanted(_)) {
         // So that the peer hears why, and at a stop what was said before it.
@@ -137,7 +139,7 @@ impl Reader<'_> {
             drop(place);
             send_answer(&answering, id, kind, answer);
         });
-        handler(link.node(), body, reply);
+        guarded(|| handler(link.node(), body, reply));
     }
 }
 

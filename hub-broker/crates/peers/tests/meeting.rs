@@ -166,6 +166,15 @@ async fn a_forgotten_hub_is_not_dialled_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn any_thread_may_name_a_hub() {
+    let (mut first, second) = (Hub::formed(config(1)).await, Hub::formed(config(2)).await);
+    std::thread::scope(|scope| {
+        scope.spawn(|| first.know(&second));
+    });
+    assert_eq!(first.up().await, node(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_moved_is_found_at_its_new_address() {
     let (mut first, second) = pair().await;
     let incarnation = second.peers.incarnation();

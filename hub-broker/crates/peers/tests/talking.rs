@@ -230,3 +230,12 @@ async fn what_was_sent_before_a_stop_arrives() {
         assert!(second.parcel().await == message(1, 50_000, round));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_panics_takes_no_connection_along() {
+    let (first, mut second) = pair().await;
+    second.peers.serve(1, Arc::new(|_, _, _| panic!("a test's own")));
+    assert_eq!(first.peers.request(node(2), 1, Bytes::new(), DEADLINE).await, Err(RequestError::Lost));
+    assert!(first.peers.send(node(2), vec![beat(1, 1)]));
+    assert_eq!(second.parcel().await, beat(1, 1));
+}

@@ -58,6 +58,11 @@ impl Lanes {
         match parcel {
             Parcel { group, from, to, body: ParcelBody::Message(body) } => {
                 if body.len() > MESSAGE_BYTES_MAX {
+                    tracing::error!(
+                        group,
+                        bytes = body.len(),
+                        "a message to another hub is too large to be sent"
+                    );
                     return Err(Full);
                 }
                 self.message(MessageHead { group, from, to, length: body.len() as u32 }, body)
