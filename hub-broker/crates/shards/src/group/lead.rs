@@ -1,6 +1,6 @@
 //! Who leads the group, who belongs to it, and what this hub is told of both.
 
-use consensus::{Event, MembershipChange, ProgressState, ReplicaId};
+use consensus::{Event, MembershipChange, Progress, ProgressState, ReplicaId};
 use schemas::{NodeId, Term};
 
 use super::Group;
@@ -43,7 +43,7 @@ impl Group {
         if self.replica.transferring_to().is_some() {
             return true;
         }
-        let progress = self.replica.progress();
+        let progress = self.progress();
         let others = progress
             .into_iter()
             .filter(|it| it.id != self.own && it.recently_active && self.membership.voters.contains(&it.id));
@@ -103,10 +103,23 @@ impl Group {
         }
     }
 
+    /// How far everyone has come. Where a replica has all there is, nothing is left to be found out about it, though the
+    /// protocol goes over to streaming only with the next entry.
+    fn progress(&self) -> Vec<Progress> {
+        let last = self.replica.last_index();
+        let mut all = self.replica.progress();
+        for progress in &mut all {
+            if progress.state == ProgressState::Probe && progress.matched == last {
+                progress.state = ProgressState::Replicate;
+            }
+        }
+        all
+    }
+
     /// Finds out anew who keeps up.
     pub(crate) fn count_in_sync(&mut self) {
         let mut in_sync = Vec::new();
-        for progress in self.replica.progress() {
+        for progress in self.progress() {
             let keeps_up = progress.state == ProgressState::Replicate && progress.recently_active;
             if progress.id == self.own || (keeps_up && self.membership.voters.contains(&progress.id)) {
                 in_sync.push(progress.id);
@@ -146,7 +159,7 @@ impl Group {
             applied: self.applied.0,
             commit: self.commit(),
             last: self.replica.last_index(),
-            progress: self.replica.progress(),
+            progress: self.progress(),
             standing: self.standing,
         }
     }
