@@ -2,6 +2,7 @@
 
 mod client;
 mod hubs;
+mod output;
 mod table;
 
 pub mod cluster;

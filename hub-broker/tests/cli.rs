@@ -1,5 +1,7 @@
 //! The program as a command line sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::process::Command;
 
 #[test]

@@ -14,6 +14,7 @@ use schemas::NodeId;
 
 use super::client::Client;
 use super::hubs::Hubs;
+use super::output::line;
 use crate::args::ClusterCommand;
 
 /// How often a drain that is waited for is looked at.
@@ -30,8 +31,10 @@ pub fn run(command: ClusterCommand) -> Result<(), Failure> {
             let client = hubs.any();
             order(client, &Question::Drain { node, draining: !cancel })?;
             match (cancel, no_wait) {
-                (true, _) => println!("hub {node} is not drained any more and gets its share again"),
-                (false, true) => println!("hub {node} is being drained; cluster status shows how far it is"),
+                (true, _) => line(format!("hub {node} is not drained any more and gets its share again")),
+                (false, true) => {
+                    line(format!("hub {node} is being drained; cluster status shows how far it is"));
+                }
                 (false, false) => watch_drain(client, node)?,
             }
             Ok(())
@@ -39,7 +42,7 @@ pub fn run(command: ClusterCommand) -> Result<(), Failure> {
         ClusterCommand::Remove { node, hub } => {
             let node = NodeId(node);
             order(beside(&hub.hub, node)?.any(), &Question::Remove { node })?;
-            println!("hub {node} is no part of the cluster any more");
+            line(format!("hub {node} is no part of the cluster any more"));
             Ok(())
         }
         ClusterCommand::Init { data_dir, node_id } => init::run(&data_dir, NodeId(node_id)),
@@ -79,11 +82,11 @@ fn watch_drain(client: &mut Client, node: NodeId) -> Result<(), Failure> {
         };
         let left = (hub.replicas, hub.leaders);
         if left == (0, 0) {
-            println!("hub {node} is empty: stop it, then cluster remove {node}");
+            line(format!("hub {node} is empty: stop it, then cluster remove {node}"));
             return Ok(());
         }
         if told != Some(left) {
-            println!("hub {node} still has {} replicas and leads {} shards", left.0, left.1);
+            line(format!("hub {node} still has {} replicas and leads {} shards", left.0, left.1));
             told = Some(left);
         }
         pause();

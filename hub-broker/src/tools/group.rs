@@ -6,6 +6,7 @@ use program::outcome::Failure;
 
 use super::client::{Client, check};
 use super::hubs::{Hubs, Trouble};
+use super::output::line;
 use super::{table, topic};
 use crate::args::GroupCommand;
 
@@ -56,7 +57,7 @@ fn describe(hubs: &mut Hubs, group: &str) -> Result<(), Failure> {
                 "there is no group {group}; `hub-broker group list` shows those there are"
             )));
         }
-        println!("state: {state}");
+        line(format!("state: {state}"));
         let members: Vec<Vec<String>> = described
             .members
             .iter()
@@ -69,12 +70,12 @@ fn describe(hubs: &mut Hubs, group: &str) -> Result<(), Failure> {
             })
             .collect();
         if !members.is_empty() {
-            println!();
+            line("");
             table::print(&["MEMBER", "CLIENT", "HOST"], &members);
         }
     }
     if !committed.is_empty() {
-        println!();
+        line("");
         table::print(&["TOPIC", "PARTITION", "COMMITTED", "NEXT OFFSET", "LAG"], &lags(hubs, &committed)?);
     }
     Ok(())

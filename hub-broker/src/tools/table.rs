@@ -1,5 +1,7 @@
 //! Columns for people.
 
+use super::output::line;
+
 /// Prints rows under their headings, each column as wide as it has to be.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
@@ -7,12 +9,12 @@ pub fn print(headings: &[&str], rows: &[Vec<String>]) {
         cells.chain(headings.get(column).map(|heading| heading.len())).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
+    let row = |cells: &mut dyn Iterator<Item = &str>| {
         let padded: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        line(padded.join("  ").trim_end());
     };
-    line(&mut headings.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
+    row(&mut headings.iter().copied());
+    for cells in rows {
+        row(&mut cells.iter().map(String::as_str));
     }
 }

@@ -1,7 +1,6 @@
 //! `hub-broker tail`: a topic's records, decoded, as they arrive.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -11,6 +10,7 @@ use schemas::{Content, DecodedRecord, RawBatch, Value, decode_record};
 
 use super::client::{check, topic_name};
 use super::hubs::{Hubs, Trouble};
+use super::output::line;
 use super::topic;
 use crate::args::TailArguments;
 
@@ -104,7 +104,7 @@ impl Tail<'_> {
                 let record = record.map_err(garbled)?;
                 let offset = header.base_offset + i64::from(record.offset_delta);
                 if offset >= self.next[at].1 && self.left > 0 {
-                    self.print(partition, offset, &decode_record(header, &record))?;
+                    self.print(partition, offset, &decode_record(header, &record));
                     self.left -= 1;
                 }
             }
@@ -113,14 +113,8 @@ impl Tail<'_> {
         Ok(())
     }
 
-    fn print(&self, partition: i32, offset: i64, record: &DecodedRecord) -> Result<(), Failure> {
-        let line =
-            if self.json { record.to_json().to_string() } else { for_people(partition, offset, record) };
-        match writeln!(std::io::stdout(), "{line}") {
-            // The reader has seen enough, as `head` does.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-            result => result.map_err(Failure::run),
-        }
+    fn print(&self, partition: i32, offset: i64, record: &DecodedRecord) {
+        if self.json { line(record.to_json()) } else { line(for_people(partition, offset, record)) }
     }
 }
 

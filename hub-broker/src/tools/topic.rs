@@ -15,6 +15,7 @@ use program::outcome::Failure;
 
 use super::client::{Client, check, topic_name};
 use super::hubs::{Hubs, Trouble};
+use super::output::line;
 use super::table;
 use crate::args::TopicCommand;
 
@@ -55,7 +56,7 @@ fn create(client: &mut Client, topic: &str, partitions: i32, settings: &[String]
     for result in &answer.topics {
         check(topic, result.error_code, result.error_message.as_ref()).map_err(Failure::run)?;
     }
-    println!("created {topic} with {partitions} partitions");
+    line(format!("created {topic} with {partitions} partitions"));
     Ok(())
 }
 
@@ -97,7 +98,7 @@ fn delete(client: &mut Client, topic: &str) -> Result<(), Failure> {
     for result in &answer.responses {
         check(topic, result.error_code, result.error_message.as_ref()).map_err(Failure::run)?;
     }
-    println!("deleted {topic}");
+    line(format!("deleted {topic}"));
     Ok(())
 }
 

@@ -6,6 +6,8 @@ use program::outcome::Failure;
 use schemas::NodeId;
 use shards::{Config, DataDir};
 
+use crate::tools::output::line;
+
 /// The directory must be new, or have been marked before.
 pub fn run(path: &Path, node: NodeId) -> Result<(), Failure> {
     let mut config = Config::new(path);
@@ -19,6 +21,6 @@ pub fn run(path: &Path, node: NodeId) -> Result<(), Failure> {
         return Err(Failure::usage(format!("{} {what}", path.display())));
     }
     dir.found().map_err(Failure::usage)?;
-    println!("hub {node} begins a new cluster when it is started on {}", path.display());
+    line(format!("hub {node} begins a new cluster when it is started on {}", path.display()));
     Ok(())
 }

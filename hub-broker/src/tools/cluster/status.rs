@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::status_of;
 use crate::tools::client::Client;
+use crate::tools::output::line;
 use crate::tools::table;
 
 const METADATA_GROUP: u32 = 0;
@@ -14,7 +15,7 @@ pub fn run(client: &mut Client, json: bool) -> Result<(), Failure> {
     let status = status_of(client)?;
     if json {
         let everything = Everything { settled: is_settled(&status), status: &status };
-        println!("{}", serde_json::to_string_pretty(&everything).map_err(Failure::run)?);
+        line(serde_json::to_string_pretty(&everything).map_err(Failure::run)?);
     } else {
         print(&status);
     }
@@ -41,11 +42,11 @@ fn is_in_place(replica: &ReplicaStatus) -> bool {
 }
 
 fn print(status: &ClusterStatus) {
-    println!(
+    line(format!(
         "cluster {}, {} shards; answered by hub {}",
         status.cluster_id, status.data_shards, status.answered_by
-    );
-    println!();
+    ));
+    line("");
     let headings = [
         "HUB",
         "STATE",
@@ -58,14 +59,14 @@ fn print(status: &ClusterStatus) {
         "LAG BYTES",
     ];
     table::print(&headings, &status.hubs.iter().map(hub_row).collect::<Vec<_>>());
-    println!();
+    line("");
     let unsettled: Vec<_> = status.groups.iter().filter(|group| needs_attention(status, group)).collect();
     if unsettled.is_empty() {
-        println!("Every shard has a leader, and all its replicas have everything.");
+        line("Every shard has a leader, and all its replicas have everything.");
         return;
     }
-    println!("{} of {} shards are not as they should be:", unsettled.len(), status.groups.len());
-    println!();
+    line(format!("{} of {} shards are not as they should be:", unsettled.len(), status.groups.len()));
+    line("");
     let rows: Vec<_> = unsettled.into_iter().map(|group| group_row(status, group)).collect();
     table::print(&["SHARD", "LEADER", "TERM", "REPLICAS ON", "WHAT"], &rows);
 }
