@@ -1,10 +1,16 @@
 //! What people do to the cluster: see how it is, drain hubs, remove them.
 
+use std::collections::BTreeSet;
+
 use schemas::NodeId;
 
 use crate::cluster_status::ClusterStatus;
-use crate::error::{ClusterStatusError, DrainError, RemoveHubError};
+use crate::command::Command;
+use crate::error::{ClusterStatusError, DrainError, RemoveHubError, Unavailable};
 use crate::handle::Metadata;
+use crate::limits::METADATA_GROUP;
+use crate::report;
+use crate::response::Refusal;
 
 impl Metadata {
     /// How the cluster is, gathered from all hubs that answer.
@@ -12,7 +18,15 @@ impl Metadata {
     /// # Errors
     /// The cluster has not been formed, as far as this hub knows.
     pub async fn cluster_status(&self) -> Result<ClusterStatus, ClusterStatusError> {
-        Err(ClusterStatusError::NotFormed)
+        let view = self.view();
+        if view.cluster_id.is_empty() {
+            return Err(ClusterStatusError::NotFormed);
+        }
+        let peers = self.shards().peers();
+        let reports = report::gather(self.shards(), &view).await;
+        let nodes = view.hubs().map(|hub| hub.node);
+        let connected: BTreeSet<_> = nodes.filter(|node| peers.is_connected(*node)).collect();
+        Ok(ClusterStatus::of(&view, peers.node(), &connected, &reports))
     }
 
     /// Has everything moved off a hub, or takes that back. Returns when it is agreed on, not when it is done.
@@ -20,8 +34,12 @@ impl Metadata {
     /// # Errors
     /// No such hub, no other hub that could take over, or the metadata group does not take commands.
     pub async fn drain(&self, node: NodeId, draining: bool) -> Result<(), DrainError> {
-        let _ = draining;
-        Err(DrainError::UnknownHub(node))
+        match self.propose(&Command::DrainHub { node, draining }).await? {
+            Ok(_) => Ok(()),
+            Err(Refusal::UnknownHub) => Err(DrainError::UnknownHub(node)),
+            Err(Refusal::LastHub) => Err(DrainError::LastHub(node)),
+            Err(_) => Err(Unavailable::OtherAnswer.into()),
+        }
     }
 
     /// Strikes a hub off. It must have been drained and stopped.
@@ -29,6 +47,27 @@ impl Metadata {
     /// # Errors
     /// No such hub, one that still has replicas or is connected, or the metadata group does not take commands.
     pub async fn remove(&self, node: NodeId) -> Result<(), RemoveHubError> {
-        Err(RemoveHubError::UnknownHub(node))
+        let peers = self.shards().peers();
+        if self.view().hub(node).is_none() {
+            return Err(RemoveHubError::UnknownHub(node));
+        }
+        if node == peers.node() || peers.is_connected(node) {
+            return Err(RemoveHubError::Connected(node));
+        }
+        match self.propose(&Command::RemoveHub { node }).await? {
+            Ok(_) => Ok(()),
+            Err(Refusal::UnknownHub) => Err(RemoveHubError::UnknownHub(node)),
+            Err(Refusal::HubHasReplicas) => {
+                Err(RemoveHubError::HasReplicas { node, replicas: self.data_replicas(node) })
+            }
+            Err(Refusal::LastHub) => Err(RemoveHubError::LastHub(node)),
+            Err(_) => Err(Unavailable::OtherAnswer.into()),
+        }
+    }
+
+    fn data_replicas(&self, node: NodeId) -> usize {
+        let view = self.view();
+        let has_one = |group: &u32| view.replicas(*group).iter().any(|record| record.node == node);
+        view.group_numbers().filter(|group| *group != METADATA_GROUP).filter(has_one).count()
     }
 }

@@ -1,7 +1,15 @@
 //! The cluster as one hub sees it now, for people and tools.
 
+use std::collections::BTreeSet;
+
 use schemas::NodeId;
 use serde::{Deserialize, Serialize};
+
+use crate::limits::METADATA_GROUP;
+use crate::replica::{HubState, ReplicaRecord};
+use crate::report::{GroupReport, Reports};
+use crate::topic::Hub;
+use crate::view::View;
 
 /// Everything that `cluster status` and `/cluster` show. Fields are added, never renamed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,3 +69,106 @@ pub struct ReplicaStatus {
     /// Entries behind the leader, where it is known.
     pub lag_entries: Option<u64>,
 }
+
+impl ClusterStatus {
+    /// Put together from the catalog and what the hubs said of their replicas.
+    pub(crate) fn of(view: &View, this: NodeId, connected: &BTreeSet<NodeId>, reports: &Reports) -> Self {
+        let groups: Vec<_> = view.group_numbers().map(|group| group_status(view, group, reports)).collect();
+        let lacks = |status: &&GroupStatus| {
+            let in_sync = status.replicas.iter().filter(|it| it.in_sync && it.role == VOTER).count();
+            in_sync < view.voters(status.group).len()
+        };
+        let numbers = |groups: Vec<&GroupStatus>| groups.into_iter().map(|status| status.group).collect();
+        Self {
+            cluster_id: view.cluster_id.clone(),
+            answered_by: this,
+            data_shards: u16::try_from(view.group_numbers().len().saturating_sub(1)).unwrap_or(u16::MAX),
+            under_replicated: numbers(groups.iter().filter(lacks).collect()),
+            leaderless: numbers(groups.iter().filter(|status| status.leader.is_none()).collect()),
+            hubs: view.hubs().map(|hub| hub_status(view, hub, this, connected, reports, &groups)).collect(),
+            groups,
+        }
+    }
+}
+
+const VOTER: &str = "voter";
+
+/// The leader's report of a group: of several that think they lead, the one with the newest term.
+fn leaders_report(group: u32, reports: &Reports) -> Option<(NodeId, &GroupReport)> {
+    let all = reports.iter().flat_map(|(node, groups)| groups.iter().map(|report| (*node, report)));
+    all.filter(|(_, report)| report.group == group && report.members.is_some())
+        .max_by_key(|(_, report)| report.term)
+}
+
+fn group_status(view: &View, group: u32, reports: &Reports) -> GroupStatus {
+    let report = leaders_report(group, reports);
+    let replicas = view.replicas(group).iter().map(|record| {
+        let members = report.and_then(|(_, report)| report.members.as_ref());
+        let member = members.and_then(|members| {
+            members.iter().find(|it| (it.node, it.number) == (record.node, record.number))
+        });
+        let role = member.map_or("absent", |member| if member.is_learner { "learner" } else { VOTER });
+        let state = match record {
+            ReplicaRecord { leaving: true, .. } => "leaving",
+            ReplicaRecord { joined: true, .. } => "joined",
+            _ => "joining",
+        };
+        ReplicaStatus {
+            node: record.node,
+            number: record.number,
+            role: role.to_owned(),
+            state: state.to_owned(),
+            in_sync: member.is_some_and(|member| member.in_sync),
+            lag_entries: report
+                .zip(member)
+                .map(|((_, report), member)| report.commit.saturating_sub(member.matched)),
+        }
+    });
+    GroupStatus {
+        group,
+        leader: report.map(|(node, _)| node),
+        term: report.map_or(0, |(_, report)| report.term),
+        replicas: replicas.collect(),
+    }
+}
+
+fn hub_status(
+    view: &View,
+    hub: &Hub,
+    this: NodeId,
+    connected: &BTreeSet<NodeId>,
+    reports: &Reports,
+    groups: &[GroupStatus],
+) -> HubStatus {
+    let node = hub.node;
+    let is_draining = view.hub_state(node) == Some(HubState::Draining);
+    let has_one = |status: &&GroupStatus| status.replicas.iter().any(|replica| replica.node == node);
+    let own = groups.iter().flat_map(|status| &status.replicas).filter(|replica| replica.node == node);
+    let data = groups.iter().filter(|status| status.group != METADATA_GROUP);
+    HubStatus {
+        node,
+        state: if is_draining { "draining" } else { "active" }.to_owned(),
+        connected: node == this || connected.contains(&node),
+        rack: hub.rack.clone(),
+        address: hub.cluster_address.clone(),
+        leaders: groups.iter().filter(|status| status.leader == Some(node)).count(),
+        replicas: groups.iter().filter(has_one).count(),
+        to_move: if is_draining { data.filter(has_one).count() } else { 0 },
+        lag_bytes: groups.iter().filter(has_one).map(|status| lag_bytes(status, node, reports)).sum(),
+        lag_entries: own.filter_map(|replica| replica.lag_entries).sum(),
+    }
+}
+
+/// What the hub's replica stores less than the leader's, where it is known to be behind at all.
+fn lag_bytes(status: &GroupStatus, node: NodeId, reports: &Reports) -> u64 {
+    let is_behind = |replica: &ReplicaStatus| replica.node == node && !replica.in_sync;
+    if !status.replicas.iter().any(is_behind) {
+        return 0;
+    }
+    let leaders = leaders_report(status.group, reports).map_or(0, |(_, report)| report.stored_bytes);
+    let own = reports.get(&node).into_iter().flatten().find(|report| report.group == status.group);
+    leaders.saturating_sub(own.map_or(0, |report| report.stored_bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! One error per operation; each says by its variant whether trying again can help.
 
 use schemas::{NodeId, TopicName};
-use shards::ProposeError;
+use shards::{DataDirError, ProposeError};
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -18,7 +18,7 @@ pub enum Unavailable {
     #[error("the metadata gave another answer than the command has")]
     OtherAnswer,
     /// The command is committed and will be carried out, but not within the time that one waits for it.
-    #[error("the topic's partitions are not open yet")]
+    #[error("agreed on, but not carried out everywhere yet")]
     NotSettled,
 }
 
@@ -29,6 +29,10 @@ pub enum StartError {
     Unavailable(#[from] Unavailable),
     #[error("the cluster could not be formed: {0}")]
     Refused(#[from] Refusal),
+    #[error("the metadata names no cluster")]
+    NoCluster,
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -138,6 +142,8 @@ pub enum RemoveHubError {
     HasReplicas { node: NodeId, replicas: usize },
     #[error("hub {0} is running: stop it first")]
     Connected(NodeId),
+    #[error("nothing would remain without hub {0}")]
+    LastHub(NodeId),
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }

@@ -6,8 +6,8 @@ use schemas::{PartitionIndex, ProducerId, TopicName};
 use shards::{PartitionReader, Shards};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
+use crate::background;
 use crate::command::Command;
 use crate::error::{ProducerIdError, RegisterHubError, StartError, Unavailable};
 use crate::limits::{HUB_TEXT_BYTES_MAX, PRODUCER_ID_BLOCK};
@@ -15,10 +15,9 @@ use crate::machine::MetadataMachine;
 use crate::options::Config;
 use crate::producer_ids::ProducerIds;
 use crate::propose::propose;
-use crate::reconcile::Reconciler;
 use crate::response::{Outcome, Refusal, Response};
+use crate::start::enter;
 use crate::topic::{Hub, Topic};
-use crate::upkeep::Upkeep;
 use crate::view::{View, ViewSource};
 
 /// A cheap handle. The background work ends with the last of them, or with [`Metadata::stop`].
@@ -42,30 +41,21 @@ impl Metadata {
         MetadataMachine::new()
     }
 
-    /// Forms the cluster if that has not been done, registers this hub, and begins the background work: opening and closing
-    /// partitions, retention, compaction. Must be called within a tokio runtime.
+    /// Forms the cluster if that has not been done, has this hub registered, and begins the background work: opening
+    /// and closing partitions, retention, compaction, the replicas. A hub that has just joined a cluster waits here for
+    /// its replica of the metadata. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The metadata group does not take commands.
+    /// The metadata group does not take commands, or the data directory cannot be written.
     pub async fn start(
         shards: Shards,
         views: ViewSource,
         config: Config,
         this: Hub,
     ) -> Result<Self, StartError> {
-        if views.load().cluster_id.is_empty() {
-            let command =
-                Command::FormCluster { cluster_id: Uuid::new_v4(), data_shards: shards.shard_count() };
-            propose(&shards, &command).await??;
-        }
-        let (node, incarnation) = (this.node, this.incarnation);
-        propose(&shards, &Command::RegisterHub(this)).await??;
-        if views.load().groups.is_empty() {
-            propose(&shards, &Command::AdoptFounder { node, incarnation }).await??;
-        }
+        let unregistered = enter(&shards, &views, this).await?;
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Reconciler::new(&shards, &views).run()));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Upkeep::new(&shards, &views, &config).run()));
+        background::begin(&shards, &views, &config, unregistered, &stop);
         let inner = Inner {
             shards,
             views,
@@ -148,8 +138,7 @@ impl Metadata {
         if self.view().hub(hub.node) == Some(&hub) {
             return Ok(());
         }
-        let texts = hub.listeners.iter().flat_map(|at| [&at.name, &at.host]).chain(&hub.rack);
-        if texts.into_iter().any(|text| text.len() > HUB_TEXT_BYTES_MAX) {
+        if hub.texts().any(|text| text.len() > HUB_TEXT_BYTES_MAX) {
             return Err(RegisterHubError::TooLong { max: HUB_TEXT_BYTES_MAX });
         }
         match self.propose(&Command::RegisterHub(hub)).await? {
@@ -160,6 +149,20 @@ impl Metadata {
     }
 
     pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Unavailable> {
-        propose(&self.inner.shards, command).await
+        let response = propose(&self.inner.shards, command).await?;
+        if let Ok(Outcome::Done { version } | Outcome::Registered { version, .. }) = response {
+            self.caught_up_with(version).await?;
+        }
+        Ok(response)
+    }
+
+    /// Waits until this hub knows what was agreed on: the leader that answered may be ahead of it.
+    async fn caught_up_with(&self, version: u64) -> Result<(), Unavailable> {
+        let mut versions = self.subscribe();
+        let caught_up = versions.wait_for(|known| *known >= version);
+        match tokio::time::timeout(self.inner.config.settle_timeout, caught_up).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Unavailable::NotSettled),
+        }
     }
 }

@@ -14,22 +14,30 @@
 //! Invariants, said as absences: the catalog knows no clock, no randomness and no defaults of this release; no
 //! shard looks into a view while applying; nobody but the reconciler opens or closes a partition.
 
+mod background;
 mod catalog;
 mod cluster;
 mod cluster_status;
 mod command;
 mod config;
 mod error;
+mod forming;
 mod handle;
 pub mod limits;
 mod machine;
+mod neighbours;
 mod options;
+mod planner;
 mod principal;
 mod producer_ids;
 mod propose;
 mod reconcile;
 mod replica;
+mod report;
 mod response;
+mod roles;
+mod start;
+mod steward;
 mod topic;
 mod topics;
 mod upkeep;
@@ -43,6 +51,7 @@ pub use error::{
     AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError, DeleteTopicError,
     DrainError, EnsureTopicError, ProducerIdError, RegisterHubError, RemoveHubError, StartError, Unavailable,
 };
+pub use forming::{FormError, Formed, JoinRefusal, form};
 pub use handle::Metadata;
 pub use machine::MetadataMachine;
 pub use options::Config;

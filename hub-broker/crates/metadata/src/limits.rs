@@ -1,5 +1,7 @@
 //! Limits of the metadata, and how they relate.
 
+use std::time::Duration;
+
 use schemas::NodeId;
 
 /// Topics that a cluster may have, internal ones included.
@@ -27,6 +29,38 @@ pub const HUB_TEXT_BYTES_MAX: usize = 255;
 pub const SETTING_BYTES_MAX: usize = 1_024;
 /// The metadata's group; data shard n is group n + 1.
 pub const METADATA_GROUP: u32 = 0;
+/// Replicas of a data shard, where there are as many hubs.
+pub const REPLICATION_FACTOR: usize = 3;
+/// Replicas of the metadata that vote.
+pub const METADATA_VOTERS_MAX: usize = 5;
+/// Groups whose replicas change at the same time: each may be copying a whole shard.
+pub const TRANSITIONS_MAX: usize = 8;
+/// Preferred leaders that are changed in one round of planning.
+pub const LEADER_CHANGES_MAX: usize = 16;
+/// Entries that a replica may be behind and still count as caught up: what is in flight while a group is written.
+pub const CAUGHT_UP_ENTRIES: u64 = 16;
+/// How often the groups that are led here are looked at.
+pub const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a group is left alone after a step that failed, and after its leader was asked to hand over.
+pub const STEWARD_REST: Duration = Duration::from_millis(300);
+pub const TRANSFER_REST: Duration = Duration::from_secs(2);
+/// A hub that was away leads again when it has been back for so long, and the leader of now has led for so long.
+pub const HAND_BACK_AFTER: Duration = Duration::from_secs(3);
+/// How often a plan is made when nothing has changed: hubs come and go.
+pub const PLAN_INTERVAL: Duration = Duration::from_millis(500);
+/// A hub that was lost longer ago is not waited for by replicas that have not joined yet.
+pub const LATELY: Duration = Duration::from_secs(60);
+/// How long a report to the metadata rests after a failure.
+pub const LOST_RETRY: Duration = Duration::from_millis(500);
+/// How often a hub without a cluster looks again, and how often it says what it waits for.
+pub const FORMING_INTERVAL: Duration = Duration::from_millis(100);
+pub const FORMING_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a hub waits for the answer to its request to join.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a hub waits for another's report.
+pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a hub waits to hear of a topic that the leader says is there.
+pub const HEARSAY: Duration = Duration::from_secs(1);
 /// Hubs of a cluster.
 pub const HUBS_MAX: usize = 64;
 /// `max.message.bytes` of a topic that sets none: Kafka's own default.

@@ -1,5 +1,6 @@
 //! Makes the shards what the view says: opens and configures the partitions of topics that are not settled,
-//! closes those of deleted ones. Every step may be repeated, so a crash anywhere only means doing it again.
+//! closes those of deleted ones. It runs where the metadata is led. Every step may be repeated, so a crash anywhere,
+//! or another leader, only means doing it again.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -112,11 +113,12 @@ fn plan(view: &View) -> Vec<Task> {
     open.chain(view.closing.iter().cloned().map(Task::Close)).collect()
 }
 
-/// Topics that are settled, and yet have partitions that their shards do not know.
+/// Topics that are settled, and yet have partitions that their shards do not know. Of a shard that is led elsewhere
+/// nothing can be said here.
 fn lost(view: &View, shards: &Shards) -> Vec<Task> {
-    let is_lost = |topic: &&Arc<Topic>| {
-        topic.is_settled() && topic.placed().any(|(partition, _)| shards.partition(partition).is_none())
-    };
+    let is_unknown =
+        |(partition, shard)| shards.is_serving(shard).is_some() && shards.partition(partition).is_none();
+    let is_lost = |topic: &&Arc<Topic>| topic.is_settled() && topic.placed().any(is_unknown);
     let lost: Vec<_> = view.topics().filter(is_lost).cloned().map(Task::Open).collect();
     for task in &lost {
         tracing::error!(topic = %task.topic().name, "partitions of this topic are unknown to their shards; opening them empty");

@@ -1,5 +1,6 @@
 //! Hubs' states and the records of replicas: what the catalog says should be where.
 
+use consensus::ReplicaId;
 use schemas::NodeId;
 
 /// What a hub may be given.
@@ -26,5 +27,11 @@ pub struct ReplicaRecord {
 impl ReplicaRecord {
     pub(crate) fn new(node: NodeId, number: u32) -> Self {
         Self { node, number, joined: false, leaving: false }
+    }
+
+    /// By which the groups know it.
+    #[must_use]
+    pub fn id(&self) -> ReplicaId {
+        ReplicaId::new(self.node.0, self.number)
     }
 }

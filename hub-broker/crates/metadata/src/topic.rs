@@ -117,6 +117,12 @@ impl Hub {
         Self { node, incarnation, rack: None, listeners: Vec::new(), cluster_address: None }
     }
 
+    /// Every text in it.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &String> {
+        let of_listeners = self.listeners.iter().flat_map(|at| [&at.name, &at.host]);
+        of_listeners.chain(&self.rack).chain(&self.cluster_address)
+    }
+
     #[must_use]
     pub fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| listener.name == name)

@@ -12,7 +12,7 @@ use crate::error::{
     AdmitAgentsError, ConfigureTopicError, CreateTopicError, DeleteTopicError, EnsureTopicError, Unavailable,
 };
 use crate::handle::Metadata;
-use crate::limits::PARTITIONS_PER_TOPIC_MAX;
+use crate::limits::{HEARSAY, PARTITIONS_PER_TOPIC_MAX};
 use crate::principal::Principal;
 use crate::response::Refusal;
 use crate::topic::{PartitionPlacement, Topic};
@@ -23,7 +23,7 @@ pub struct CreateTopic {
     pub name: TopicName,
     /// `None`: the cluster's default.
     pub partitions: Option<i32>,
-    /// −1 or 1 to the number of hubs. The partitions have as many replicas as their shards, whatever it says.
+    /// −1 or 1 to the number of hubs that are not draining. The partitions have as many replicas as their shards, whatever it says.
     pub replication_factor: i16,
     /// Kafka's names; a key without a value is left at its default.
     pub config: Vec<(String, Option<String>)>,
@@ -84,7 +84,8 @@ impl Metadata {
                 return Err(EnsureTopicError::Unknown(name.clone()));
             }
             match self.create_topic(principal, CreateTopic::new(name.clone())).await {
-                Err(CreateTopicError::Exists(_)) => {}
+                // Somebody else was faster; word of it may still be on its way here.
+                Err(CreateTopicError::Exists(_)) => self.hear_of(name).await,
                 created => return Ok(created?),
             }
         }
@@ -130,7 +131,7 @@ impl Metadata {
         let unknown = || ConfigureTopicError::Unknown(name.clone());
         let topic = self.topic(name).ok_or_else(unknown)?;
         let config = topic.config.changed(changes)?;
-        config.fits(self.view().hub_count(), topic.agent_fed)?;
+        config.fits(self.view().replication_factor(), topic.agent_fed)?;
         let settings = config.overrides().clone();
         match self.propose(&Command::ConfigureTopic { id: topic.id, settings }).await? {
             Ok(_) => self.settled(topic.id).await?.ok_or_else(unknown),
@@ -154,8 +155,8 @@ impl Metadata {
         }
         let topic = self.topic(name).ok_or_else(|| DeleteTopicError::Unknown(name.clone()))?;
         match self.propose(&Command::DeleteTopic { id: topic.id }).await? {
-            Ok(_) => Ok(()),
-            Err(Refusal::UnknownTopic) => Err(DeleteTopicError::Unknown(name.clone())),
+            // Unknown by now: somebody was faster, or the command came twice while the leader changed.
+            Ok(_) | Err(Refusal::UnknownTopic) => Ok(()),
             Err(_) => Err(Unavailable::OtherAnswer.into()),
         }
     }
@@ -177,10 +178,18 @@ impl Metadata {
             let max = PARTITIONS_PER_TOPIC_MAX;
             return Err(CreateTopicError::InvalidPartitions { given: partitions, max });
         }
-        check_replication_factor(request.replication_factor, view.hub_count())?;
+        check_replication_factor(request.replication_factor, view.active_hub_count())?;
         let config = TopicConfig::parse(&request.config)?;
-        config.fits(view.hub_count(), false)?;
+        config.fits(view.replication_factor(), false)?;
         Ok((partitions, config))
+    }
+
+    /// Waits until this hub knows of the topic too; not for long, as it may be gone again.
+    async fn hear_of(&self, name: &TopicName) {
+        let mut versions = self.subscribe();
+        let has_come = versions.wait_for(|_| self.topic(name).is_some());
+        // Whatever came of it, the next look at the view says.
+        let _ = tokio::time::timeout(HEARSAY, has_come).await;
     }
 
     /// Waits until the shards know the topic as it is now. `None`: it is gone.

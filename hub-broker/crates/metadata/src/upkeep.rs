@@ -1,5 +1,6 @@
-//! What partitions need from time to time: retention, rolling, producer expiry, compaction. Each is proposed to
-//! the partition's shard; when it is due is decided by [`schedule`], which knows no clock.
+//! What partitions need from time to time: retention, rolling and producer expiry are proposed to the partition's shard
+//! by the hub that leads it; compaction is each replica's own affair. When something is due is decided by [`schedule`],
+//! which knows no clock.
 
 mod schedule;
 
@@ -41,7 +42,9 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             let mut seen = HashMap::with_capacity(known.len());
-            for (topic, shard, reader) in self.partitions() {
+            for (topic, shard, reader) in
+                self.partitions().into_iter().filter(|(_, shard, _)| self.leads(*shard))
+            {
                 let observed = self.observe(&reader);
                 let mut entries =
                     known.remove(&reader.id()).unwrap_or_else(|| Entries::first_seen(&observed));
@@ -110,8 +113,14 @@ impl Upkeep {
     }
 
     async fn compact(&self, shard: ShardId, partition: PartitionId) -> Result<(), CommandError> {
-        self.shards.command(shard, PartitionCommand::Roll { partition }).await?;
+        if self.leads(shard) {
+            self.shards.command(shard, PartitionCommand::Roll { partition }).await?;
+        }
         self.shards.compact(shard, partition).await
+    }
+
+    fn leads(&self, shard: ShardId) -> bool {
+        self.shards.is_serving(shard).is_some()
     }
 
     /// The partitions that are open here, of all topics in turn.
@@ -144,8 +153,9 @@ fn ticks(period: Duration) -> Interval {
 /// What failed is due again at the next tick.
 fn note(topic: &Topic, partition: PartitionId, result: Result<(), CommandError>) {
     match result {
-        // Deleted since this pass began, or stopping: neither is news.
-        Ok(()) | Err(CommandError::UnknownPartition | CommandError::Stopping) => {}
+        // Deleted or led elsewhere since this pass began, or stopping: none is news.
+        Ok(())
+        | Err(CommandError::UnknownPartition | CommandError::NotLeader { .. } | CommandError::Stopping) => {}
         Err(error) => {
             tracing::warn!(topic = %topic.name, partition = %partition.index, %error, "a partition's upkeep was put off");
         }

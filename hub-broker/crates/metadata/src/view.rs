@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use schemas::{NodeId, TopicId, TopicName};
 use tokio::sync::watch;
+use uuid::Uuid;
 
-use crate::limits::FIRST_NODE;
+use crate::limits::{FIRST_NODE, REPLICATION_FACTOR};
 use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{Hub, Topic};
 
@@ -68,6 +69,12 @@ impl View {
         self.hubs.len().max(1)
     }
 
+    /// The cluster's id, once it has been formed.
+    #[must_use]
+    pub fn cluster(&self) -> Option<Uuid> {
+        self.cluster_id.parse().ok()
+    }
+
     #[must_use]
     pub fn hub_state(&self, node: NodeId) -> Option<HubState> {
         self.states.get(&node).copied()
@@ -78,6 +85,12 @@ impl View {
     pub fn active_hub_count(&self) -> usize {
         let active = self.states.values().filter(|state| **state == HubState::Active);
         active.count().max(1)
+    }
+
+    /// How many replicas a data shard is to have.
+    #[must_use]
+    pub fn replication_factor(&self) -> usize {
+        self.active_hub_count().min(REPLICATION_FACTOR)
     }
 
     /// The replicas that a group should have, in order of preference as its leader. Group 0 is the metadata's, shard n

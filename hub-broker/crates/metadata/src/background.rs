@@ -1,0 +1,143 @@
+//! What a hub's metadata does by itself, and where in the cluster it does it.
+
+use std::future::Future;
+
+use shards::Shards;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::Command;
+use crate::forming;
+use crate::limits::{LOST_RETRY, METADATA_GROUP, PLAN_INTERVAL};
+use crate::neighbours::{Sightings, acquaint};
+use crate::options::Config;
+use crate::planner::plan;
+use crate::propose::propose;
+use crate::reconcile::Reconciler;
+use crate::report;
+use crate::steward::Steward;
+use crate::topic::Hub;
+use crate::upkeep::Upkeep;
+use crate::view::ViewSource;
+
+/// Begins all of it. A hub that is alone has no replicas to look after.
+pub(crate) fn begin(
+    shards: &Shards,
+    views: &ViewSource,
+    config: &Config,
+    this: Option<Hub>,
+    stop: &CancellationToken,
+) {
+    let spawn = |work| {
+        tokio::spawn(stop.clone().run_until_cancelled_owned(work));
+    };
+    let (leading, reconciling) = (shards.clone(), views.clone());
+    spawn(Box::pin(while_leading(leading, move |shards| Reconciler::new(shards, &reconciling).run())) as Work);
+    spawn(Box::pin(Upkeep::new(shards, views, config).run()));
+    if let Some(this) = this {
+        spawn(Box::pin(register(shards.clone(), this)));
+    }
+    if shards.peers().is_alone() {
+        return;
+    }
+    forming::serve::take_in(shards);
+    report::serve(shards, views);
+    spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
+    spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
+    spawn(Box::pin(report_losses(shards.clone())));
+    let (leading, planning) = (shards.clone(), views.clone());
+    spawn(Box::pin(while_leading(leading, move |shards| carry_plans(shards.clone(), planning.clone()))));
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Does `work` for as long as this hub leads the metadata, from the start whenever that begins anew.
+async fn while_leading<F: Future<Output = ()>>(shards: Shards, work: impl Fn(&Shards) -> F) {
+    let mut leadership = shards.leadership();
+    loop {
+        let leads = |_: &u64| shards.is_serving_group(METADATA_GROUP).is_some();
+        if leadership.wait_for(leads).await.is_err() {
+            return;
+        }
+        let term = shards.is_serving_group(METADATA_GROUP);
+        let mut watched = shards.leadership();
+        tokio::select! {
+            () = work(&shards) => {}
+            ended = watched.wait_for(|_| shards.is_serving_group(METADATA_GROUP) != term) => {
+                if ended.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Proposes what the planner finds.
+async fn carry_plans(shards: Shards, views: ViewSource) {
+    let mut sightings = Sightings::begin();
+    let mut versions = views.subscribe();
+    loop {
+        versions.mark_unchanged();
+        let view = views.load();
+        let reach = sightings.look(shards.peers(), &view);
+        for command in plan(&view, &reach) {
+            tracing::info!(?command, "the replicas' plan");
+            match propose(&shards, &command).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(refusal)) => tracing::warn!(?command, %refusal, "a step of the plan was refused"),
+                // Whatever it was, the next plan is made from what is then.
+                Err(_) => break,
+            }
+        }
+        tokio::select! {
+            changed = versions.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(PLAN_INTERVAL) => {}
+        }
+    }
+}
+
+/// Says where this hub can be reached, until it has been heard.
+async fn register(shards: Shards, this: Hub) {
+    loop {
+        match propose(&shards, &Command::RegisterHub(this.clone())).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(refusal)) => {
+                tracing::error!(%refusal, "this hub is not registered with its cluster");
+                return;
+            }
+            Err(error) => tracing::debug!(%error, "this hub's registration is tried again"),
+        }
+        tokio::time::sleep(LOST_RETRY).await;
+    }
+}
+
+/// Has replicas that were destroyed here replaced.
+async fn report_losses(shards: Shards) {
+    let mut lost = shards.lost_replicas();
+    loop {
+        let now = lost.borrow_and_update().clone();
+        let mut is_done = true;
+        for (group, replica) in now {
+            let number = replica.number();
+            match propose(&shards, &Command::ReplaceReplica { group, number }).await {
+                Ok(Ok(_)) => shards.confirm_replaced(group, replica),
+                Ok(Err(refusal)) => {
+                    is_done = false;
+                    tracing::error!(group, number, %refusal, "a lost replica cannot be replaced");
+                }
+                Err(_) => is_done = false,
+            }
+        }
+        tokio::select! {
+            changed = lost.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(LOST_RETRY), if !is_done => {}
+        }
+    }
+}

@@ -1,0 +1,91 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::catalog::Catalog;
+use crate::command::Command;
+use crate::report::MemberReport;
+
+fn node(number: u32) -> NodeId {
+    NodeId(number)
+}
+
+/// Two hubs and one data shard; hub 2 has joined the metadata and is joining the shard.
+fn view() -> View {
+    let mut catalog = Catalog::default();
+    let incarnation = Uuid::from_u128(1);
+    for command in [
+        Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: 1 },
+        Command::RegisterHub(Hub::new(node(1), incarnation)),
+        Command::AdoptFounder { node: node(1), incarnation },
+        Command::RegisterHub(Hub { rack: Some("b".to_owned()), ..Hub::new(node(2), Uuid::from_u128(2)) }),
+        Command::AddReplica { group: 0, node: node(2) },
+        Command::ReplicaJoined { group: 0, number: 2 },
+        Command::AddReplica { group: 1, node: node(2) },
+    ] {
+        catalog.apply(command).unwrap();
+    }
+    catalog.view()
+}
+
+fn member(on: u32, number: u32, is_learner: bool, matched: u64) -> MemberReport {
+    MemberReport { node: node(on), number, is_learner, in_sync: matched == 100, matched }
+}
+
+fn report(group: u32, number: u32, bytes: u64, members: Option<Vec<MemberReport>>) -> GroupReport {
+    GroupReport { group, number, term: 3, commit: 100, stored_bytes: bytes, members }
+}
+
+fn reports() -> Reports {
+    let of_metadata = vec![member(1, 1, false, 100), member(2, 2, false, 100)];
+    let of_shard = vec![member(1, 1, false, 100), member(2, 3, true, 40)];
+    Reports::from([
+        (node(1), vec![report(0, 1, 0, None), report(1, 1, 1_000, Some(of_shard))]),
+        (node(2), vec![report(0, 2, 0, Some(of_metadata)), report(1, 3, 300, None)]),
+    ])
+}
+
+#[test]
+fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::from([node(2)]), &reports());
+    assert_eq!((status.answered_by, status.data_shards), (node(1), 1));
+    assert_eq!(status.leaderless, [0_u32; 0]);
+    assert_eq!(status.under_replicated, [1]);
+    let leaders: Vec<_> = status.groups.iter().map(|group| group.leader).collect();
+    assert_eq!(leaders, [Some(node(2)), Some(node(1))]);
+    let [one, two] = &status.hubs[..] else { panic!("{status:?}") };
+    assert!(one.connected && two.connected);
+    assert_eq!((one.leaders, one.replicas, one.lag_bytes, one.lag_entries), (1, 2, 0, 0));
+    assert_eq!((two.leaders, two.replicas, two.lag_bytes, two.lag_entries), (1, 2, 700, 60));
+    let joining = &status.groups[1].replicas[1];
+    assert_eq!(
+        (joining.role.as_str(), joining.state.as_str(), joining.in_sync),
+        ("learner", "joining", false)
+    );
+}
+
+#[test]
+fn a_hub_that_says_nothing_leaves_its_groups_without_a_leader() {
+    let mut reports = reports();
+    reports.remove(&node(2));
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports);
+    assert_eq!(status.leaderless, [0]);
+    assert_eq!(status.under_replicated, [0, 1]);
+    assert!(!status.hubs[1].connected);
+    assert_eq!(status.groups[0].replicas[0].role, "absent");
+}
+
+#[test]
+fn of_two_that_think_they_lead_the_newer_term_counts() {
+    let mut reports = reports();
+    let stale = GroupReport { term: 2, ..report(0, 1, 0, Some(Vec::new())) };
+    reports.get_mut(&node(1)).unwrap()[0] = stale;
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports);
+    assert_eq!((status.groups[0].leader, status.groups[0].term), (Some(node(2)), 3));
+}
+
+#[test]
+fn a_status_is_the_same_after_a_journey_as_json() {
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports());
+    let json = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterStatus>(&json).unwrap(), status);
+}

@@ -1,0 +1,161 @@
+//! How a hub with an empty directory comes by a cluster: it founds one, or joins one.
+//!
+//! A cluster is founded by one hub alone. Where all seeds can be reached, and each says itself that it is empty and
+//! waiting, the hub with the lowest node id founds, and the others join it as they would join any cluster. A single
+//! seed that belongs to a cluster means that there is one to join; a seed that cannot be reached may belong to one, so
+//! nothing is founded without it.
+//!
+//! Invariants, said as absences: no hub that has ever been part of a cluster forms another; nothing is founded in the
+//! hope that whoever does not answer has nothing.
+
+mod decide;
+mod messages;
+pub(crate) mod serve;
+#[cfg(test)]
+mod tests;
+
+use peers::{Peers, RequestError};
+use schemas::NodeId;
+use shards::{DataDir, DataDirError};
+use thiserror::Error;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{FORMING_INTERVAL, FORMING_LOG_INTERVAL, JOIN_TIMEOUT};
+use crate::topic::Hub;
+use decide::{Decision, decide};
+use messages::JoinAnswer;
+
+pub use messages::JoinRefusal;
+pub(crate) use messages::REPORT_KIND;
+use messages::{EMPTY_KIND, JOIN_KIND};
+
+/// What a hub is in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formed {
+    /// The cluster began, or begins, with this hub alone.
+    Founder,
+    /// The hub joined a cluster that was there.
+    Member,
+}
+
+/// The hub has no cluster.
+#[derive(Debug, Error)]
+pub enum FormError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Trying again alone does not help.
+    #[error("hub {by} refuses this hub: {reason}")]
+    Refused { by: NodeId, reason: JoinRefusal },
+    #[error("stopped before a cluster was found")]
+    Stopped,
+}
+
+/// Finds this hub's cluster, or founds it; returns at once where the directory has one. Waits for as long as it takes,
+/// and says in the log what for.
+///
+/// # Errors
+/// A directory that cannot be written, a cluster that refuses this hub, or `stop`.
+pub async fn form(
+    dir: &mut DataDir,
+    peers: &Peers,
+    this: &Hub,
+    stop: &CancellationToken,
+) -> Result<Formed, FormError> {
+    if let Some(cluster) = dir.cluster() {
+        if let Some(id) = cluster.id {
+            peers.set_cluster(id);
+        }
+        return Ok(if cluster.founder { Formed::Founder } else { Formed::Member });
+    }
+    if peers.is_alone() {
+        dir.found()?;
+        return Ok(Formed::Founder);
+    }
+    messages::answer_that_empty(peers, true);
+    let formed = stop.run_until_cancelled(find(dir, peers, this)).await;
+    messages::answer_that_empty(peers, false);
+    formed.unwrap_or(Err(FormError::Stopped))
+}
+
+async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, FormError> {
+    let mut ticks = tokio::time::interval(FORMING_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting = Waiting::default();
+    loop {
+        ticks.tick().await;
+        match decide(peers.node(), &peers.seeds(), &peers.known()) {
+            Decision::Join(by) => match join(peers, by, this).await {
+                Ok(JoinAnswer { cluster, replica_floor }) => {
+                    dir.join(cluster, replica_floor)?;
+                    peers.set_cluster(cluster);
+                    tracing::info!(%cluster, by = by.0, "this hub has joined a cluster");
+                    return Ok(Formed::Member);
+                }
+                Err(Failed::Refused(reason)) if reason.is_final() => {
+                    return Err(FormError::Refused { by, reason });
+                }
+                Err(failed) => waiting.tell(&failed.to_string()),
+            },
+            Decision::Found { others } => match all_empty(peers, &others).await {
+                Ok(()) => {
+                    messages::answer_that_empty(peers, false);
+                    dir.found()?;
+                    tracing::info!("all hubs are empty: this one founds the cluster");
+                    return Ok(Formed::Founder);
+                }
+                Err(why) => waiting.tell(&why),
+            },
+            Decision::Wait(why) => waiting.tell(&why),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+enum Failed {
+    #[error("the cluster does not take this hub yet: {0}")]
+    Refused(JoinRefusal),
+    #[error("the cluster did not answer: {0}")]
+    Request(RequestError),
+    #[error("the cluster's answer cannot be read")]
+    Answer,
+}
+
+async fn join(peers: &Peers, by: NodeId, this: &Hub) -> Result<JoinAnswer, Failed> {
+    let body = messages::encode_join(this).into();
+    match peers.request(by, JOIN_KIND, body, JOIN_TIMEOUT).await {
+        Ok(answer) => JoinAnswer::decode(&answer).map_err(|_| Failed::Answer),
+        Err(RequestError::Refused(reason)) => {
+            Err(JoinRefusal::decode(&reason).map_or(Failed::Answer, Failed::Refused))
+        }
+        Err(error) => Err(Failed::Request(error)),
+    }
+}
+
+/// Asks each of them: what the transport knows of a hub may be older than its founding.
+async fn all_empty(peers: &Peers, others: &[NodeId]) -> Result<(), String> {
+    for node in others {
+        match peers.request(*node, EMPTY_KIND, messages::encode_question().into(), JOIN_TIMEOUT).await {
+            Ok(answer) if messages::decode_empty(&answer) == Ok(true) => {}
+            Ok(_) => return Err(format!("hub {node} is not empty and has no cluster yet")),
+            Err(error) => return Err(format!("hub {node} does not say whether it is empty: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// Says what is waited for: at once when that changes, and again from time to time.
+#[derive(Default)]
+struct Waiting {
+    told: Option<(String, Instant)>,
+}
+
+impl Waiting {
+    fn tell(&mut self, why: &str) {
+        let is_known = |(told, at): &(String, Instant)| told == why && at.elapsed() < FORMING_LOG_INTERVAL;
+        if !self.told.as_ref().is_some_and(is_known) {
+            tracing::info!("waiting for a cluster: {why}");
+            self.told = Some((why.to_owned(), Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What hubs ask each other before they have a cluster in common.
+//!
+//! ```text
+//! join request, kind 32   version u8 (1) | hub, as in the metadata's commands of version 2
+//!   answer                version u8 (1) | cluster id uuid | replica floor u32
+//!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
+//!                           3 too many hubs, 4 malformed
+//! empty?, kind 33         version u8 (1)
+//!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
+//! report, kind 34         see `crate::report`
+//! ```
+//! Primitives as in [`crate::wire`].
+
+use std::sync::Arc;
+
+use peers::Peers;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::command::{read_hub, write_hub};
+use crate::topic::Hub;
+use crate::wire::{DecodeError, Reader, Writer};
+
+pub(crate) const JOIN_KIND: u8 = 32;
+pub(crate) const EMPTY_KIND: u8 = 33;
+pub(crate) const REPORT_KIND: u8 = 34;
+
+const VERSION: u8 = 1;
+/// The version of the commands whose hub this is.
+const HUB_VERSION: u8 = 2;
+
+/// A hub has been registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JoinAnswer {
+    pub(super) cluster: Uuid,
+    pub(super) replica_floor: u32,
+}
+
+/// Why a hub is not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum JoinRefusal {
+    #[error("its metadata does not take commands now")]
+    Unavailable,
+    #[error("another hub with the same node id is connected: each needs a --node-id of its own")]
+    OtherIncarnation,
+    #[error("the cluster has as many hubs as it may have")]
+    TooManyHubs,
+    #[error("the request cannot be read")]
+    Malformed,
+}
+
+impl JoinRefusal {
+    const ALL: [(u8, Self); 4] =
+        [(1, Self::Unavailable), (2, Self::OtherIncarnation), (3, Self::TooManyHubs), (4, Self::Malformed)];
+
+    /// Whether asking again cannot help. A former self may still seem to be connected for a while.
+    pub(super) fn is_final(self) -> bool {
+        matches!(self, Self::TooManyHubs | Self::Malformed)
+    }
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let known = Self::ALL.iter().find(|(_, known)| *known == self);
+        let mut out = Writer::default();
+        out.u8(VERSION).u8(known.expect("every refusal is in the table").0);
+        out.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new("refusal of a hub", bytes);
+        input.version(VERSION)?;
+        let reason = input.u8()?;
+        let known = Self::ALL.iter().find(|(known, _)| *known == reason);
+        known.map(|(_, refusal)| *refusal).ok_or_else(|| input.unknown_kind(reason))
+    }
+}
+
+impl JoinAnswer {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.u8(VERSION).uuid(self.cluster).u32(self.replica_floor);
+        out.finish()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Reader::new("answer to a hub", bytes);
+        input.version(VERSION)?;
+        let answer = Self { cluster: input.uuid()?, replica_floor: input.u32()? };
+        input.end()?;
+        Ok(answer)
+    }
+}
+
+pub(super) fn encode_join(hub: &Hub) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    write_hub(&mut out, hub);
+    out.finish()
+}
+
+pub(super) fn decode_join(bytes: &[u8]) -> Result<Hub, DecodeError> {
+    let mut input = Reader::new("request to join", bytes);
+    input.version(VERSION)?;
+    let hub = read_hub(&mut input, HUB_VERSION)?;
+    input.end()?;
+    Ok(hub)
+}
+
+pub(super) fn encode_question() -> Vec<u8> {
+    vec![VERSION]
+}
+
+pub(super) fn decode_empty(bytes: &[u8]) -> Result<bool, DecodeError> {
+    let mut input = Reader::new("answer of an empty hub", bytes);
+    input.version(VERSION)?;
+    let is_empty = input.flag()?;
+    input.end()?;
+    Ok(is_empty)
+}
+
+/// Answers whoever asks from now on.
+pub(super) fn answer_that_empty(peers: &Peers, is_empty: bool) {
+    let mut out = Writer::default();
+    out.u8(VERSION).u8(u8::from(is_empty));
+    let answer = bytes::Bytes::from(out.finish());
+    peers.serve(EMPTY_KIND, Arc::new(move |_, _, reply| reply.ok(answer.clone())));
+}

@@ -1,0 +1,194 @@
+//! What a hub tells another about its replicas, so that any hub can show the whole cluster.
+//!
+//! ```text
+//! report request, kind 34   version u8 (1)
+//!   answer                  version u8 (1) | groups list of group
+//! group = number u32 | own replica u32 | term u64 | commit u64 | stored bytes u64
+//!   | led option of (members list of (node u32, number u32, flags u8 (1 learner, 2 in sync), matched u64))
+//! ```
+//! Primitives as in [`crate::wire`]. Only groups with a replica on the hub are in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use consensus::{ProgressState, Role};
+use futures_util::future::join_all;
+use schemas::NodeId;
+use shards::{GroupStatus, Shards};
+use tokio::runtime::Handle;
+
+use crate::forming::REPORT_KIND;
+use crate::limits::{CAUGHT_UP_ENTRIES, METADATA_GROUP, REPORT_TIMEOUT};
+use crate::view::{View, ViewSource};
+use crate::wire::{DecodeError, Reader, Writer};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "report of a hub";
+const LEARNER: u8 = 1;
+const IN_SYNC: u8 = 2;
+
+/// A hub's replica of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupReport {
+    pub(crate) group: u32,
+    pub(crate) number: u32,
+    pub(crate) term: u64,
+    pub(crate) commit: u64,
+    /// Bytes of records that it stores.
+    pub(crate) stored_bytes: u64,
+    /// Where the hub leads the group.
+    pub(crate) members: Option<Vec<MemberReport>>,
+}
+
+/// A replica as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemberReport {
+    pub(crate) node: NodeId,
+    pub(crate) number: u32,
+    pub(crate) is_learner: bool,
+    pub(crate) in_sync: bool,
+    pub(crate) matched: u64,
+}
+
+/// What each hub that answered said, by node.
+pub(crate) type Reports = BTreeMap<NodeId, Vec<GroupReport>>;
+
+/// Answers whoever asks from now on.
+pub(crate) fn serve(shards: &Shards, views: &ViewSource) {
+    let (shards, views, runtime) = (shards.clone(), views.clone(), Handle::current());
+    let peers = shards.peers().clone();
+    peers.serve(
+        REPORT_KIND,
+        Arc::new(move |_, _, reply| {
+            let (shards, view) = (shards.clone(), views.load());
+            runtime.spawn(async move { reply.ok(encode(&own(&shards, &view).await).into()) });
+        }),
+    );
+}
+
+/// Asks every hub that is connected, and this one. Whoever does not answer in time is not in it.
+pub(crate) async fn gather(shards: &Shards, view: &View) -> Reports {
+    let peers = shards.peers();
+    let others = view.hubs().map(|hub| hub.node).filter(|node| peers.is_connected(*node));
+    let asked = others.map(|node| async move {
+        let answer = peers.request(node, REPORT_KIND, vec![VERSION].into(), REPORT_TIMEOUT).await.ok()?;
+        Some((node, decode(&answer).ok()?))
+    });
+    let mut reports: Reports = join_all(asked).await.into_iter().flatten().collect();
+    reports.insert(peers.node(), own(shards, view).await);
+    reports
+}
+
+async fn own(shards: &Shards, view: &View) -> Vec<GroupReport> {
+    let stored = stored_bytes(shards, view);
+    let report = |status: GroupStatus| {
+        let bytes = stored.get(&status.group).copied().unwrap_or(0);
+        group_report(&status, bytes)
+    };
+    shards.status().await.into_iter().filter_map(report).collect()
+}
+
+/// By group, of all partitions that are open here.
+fn stored_bytes(shards: &Shards, view: &View) -> BTreeMap<u32, u64> {
+    let mut stored = BTreeMap::new();
+    for (partition, shard) in view.topics().flat_map(|topic| topic.placed()) {
+        if let Some(reader) = shards.partition(partition) {
+            *stored.entry(METADATA_GROUP + 1 + u32::from(shard.0)).or_default() += reader.size_bytes();
+        }
+    }
+    stored
+}
+
+fn group_report(status: &GroupStatus, stored_bytes: u64) -> Option<GroupReport> {
+    let own = status.own?;
+    let is_close = |matched: u64| matched.saturating_add(CAUGHT_UP_ENTRIES) >= status.commit;
+    let members = status.progress.iter().map(|progress| MemberReport {
+        node: NodeId(progress.id.node()),
+        number: progress.id.number(),
+        is_learner: progress.is_learner,
+        in_sync: progress.id == own
+            || progress.recently_active
+                && progress.state == ProgressState::Replicate
+                && is_close(progress.matched),
+        matched: if progress.id == own { status.commit } else { progress.matched },
+    });
+    Some(GroupReport {
+        group: status.group,
+        number: own.number(),
+        term: status.term.0,
+        commit: status.commit,
+        stored_bytes,
+        members: (status.role == Role::Leader).then(|| members.collect()),
+    })
+}
+
+fn encode(groups: &[GroupReport]) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    out.list(groups.iter(), |out, group| {
+        out.u32(group.group).u32(group.number).u64(group.term).u64(group.commit).u64(group.stored_bytes);
+        out.option(group.members.as_ref(), |out, members| {
+            out.list(members.iter(), |out, member| {
+                let learner = if member.is_learner { LEARNER } else { 0 };
+                let flags = learner | if member.in_sync { IN_SYNC } else { 0 };
+                out.u32(member.node.0).u32(member.number).u8(flags).u64(member.matched);
+            });
+        });
+    });
+    out.finish()
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<GroupReport>, DecodeError> {
+    let mut input = Reader::new(WHAT, bytes);
+    input.version(VERSION)?;
+    let groups = input.list(|input| {
+        Ok(GroupReport {
+            group: input.u32()?,
+            number: input.u32()?,
+            term: input.u64()?,
+            commit: input.u64()?,
+            stored_bytes: input.u64()?,
+            members: input.option(|input| input.list(read_member))?,
+        })
+    })?;
+    input.end()?;
+    Ok(groups)
+}
+
+fn read_member(input: &mut Reader<'_>) -> Result<MemberReport, DecodeError> {
+    let (node, number, flags) = (input.node()?, input.u32()?, input.u8()?);
+    Ok(MemberReport {
+        node,
+        number,
+        is_learner: flags & LEARNER != 0,
+        in_sync: flags & IN_SYNC != 0,
+        matched: input.u64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_again_and_is_what_is_documented() {
+        let member = MemberReport { node: NodeId(2), number: 7, is_learner: true, in_sync: true, matched: 5 };
+        let led = GroupReport {
+            group: 3,
+            number: 1,
+            term: 4,
+            commit: 6,
+            stored_bytes: 9,
+            members: Some(vec![member]),
+        };
+        let groups = vec![led.clone(), GroupReport { members: None, ..led }];
+        let bytes = encode(&groups);
+        assert_eq!(decode(&bytes), Ok(groups));
+        assert_eq!(bytes[..13], [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1]);
+        assert_eq!(bytes[37..42], [1, 0, 0, 0, 1]);
+        assert_eq!(bytes[42..59], [0, 0, 0, 2, 0, 0, 0, 7, 3, 0, 0, 0, 0, 0, 0, 0, 5]);
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err());
+        }
+    }
+}

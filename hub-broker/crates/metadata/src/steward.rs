@@ -1,0 +1,176 @@
+//! Makes the raft groups that this hub leads what the catalog says, and gives up replicas of its own that the catalog
+//! no longer knows.
+
+mod groups;
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use consensus::Role;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use schemas::Term;
+use shards::GroupStatus;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::command::Command;
+use crate::limits::{HAND_BACK_AFTER, STEWARD_INTERVAL, STEWARD_REST, TRANSFER_REST};
+use crate::neighbours::Steady;
+use crate::view::{View, ViewSource};
+pub(crate) use groups::Groups;
+use step::{Led, Step, Wish, next_step};
+
+type Running = Pin<Box<dyn Future<Output = u32> + Send>>;
+
+/// What is to be done with a group.
+#[derive(Debug)]
+enum Task {
+    Step(Step),
+    /// The hub's own replica of this number is nobody's any more.
+    Destroy(u32),
+}
+
+pub(crate) struct Steward<G, S> {
+    groups: G,
+    views: ViewSource,
+    steady: S,
+    /// Since when this hub has led a group, and in which term.
+    led: HashMap<u32, (Term, Instant)>,
+    /// Groups with a step under way, or resting after one.
+    busy: HashSet<u32>,
+    running: FuturesUnordered<Running>,
+}
+
+impl<G: Groups, S: Steady> Steward<G, S> {
+    pub(crate) fn new(groups: G, views: &ViewSource, steady: S) -> Self {
+        Self {
+            groups,
+            views: views.clone(),
+            steady,
+            led: HashMap::new(),
+            busy: HashSet::new(),
+            running: FuturesUnordered::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let mut versions = self.views.subscribe();
+        let mut ticks = tokio::time::interval(STEWARD_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            versions.mark_unchanged();
+            self.look().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                Some(group) = self.running.next() => {
+                    self.busy.remove(&group);
+                }
+                changed = versions.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what is due for every group that has nothing under way.
+    async fn look(&mut self) {
+        let groups = self.groups.status().await;
+        let view = self.views.load();
+        for status in groups {
+            self.note_leadership(&status);
+            if self.busy.contains(&status.group) {
+                continue;
+            }
+            if let Some(task) = self.task(&view, status.clone()) {
+                self.begin(status.group, task);
+            }
+        }
+    }
+
+    fn note_leadership(&mut self, status: &GroupStatus) {
+        if status.role != Role::Leader {
+            self.led.remove(&status.group);
+            return;
+        }
+        let led = self.led.entry(status.group).or_insert_with(|| (status.term, Instant::now()));
+        if led.0 != status.term {
+            *led = (status.term, Instant::now());
+        }
+    }
+
+    fn task(&self, view: &View, status: GroupStatus) -> Option<Task> {
+        let (group, own) = (status.group, status.own?);
+        if is_forgotten(view, group, own) {
+            return Some(Task::Destroy(own.number()));
+        }
+        let (_, since) = self.led.get(&group)?;
+        let may_hand_back = since.elapsed() >= HAND_BACK_AFTER;
+        let steady = if may_hand_back { self.steady.nodes() } else { Default::default() };
+        let GroupStatus { membership, commit, progress, .. } = status;
+        next_step(&Wish::of(view, group, &steady), &Led { own, membership, commit, progress }).map(Task::Step)
+    }
+
+    fn begin(&mut self, group: u32, task: Task) {
+        self.busy.insert(group);
+        let groups = self.groups.clone();
+        self.running.push(Box::pin(async move {
+            let rest = carry_out(&groups, group, task).await;
+            tokio::time::sleep(rest).await;
+            group
+        }));
+    }
+}
+
+/// Whether the catalog has known the replica and knows it no more.
+fn is_forgotten(view: &View, group: u32, own: consensus::ReplicaId) -> bool {
+    let records = view.replicas(group);
+    let is_known = records.iter().any(|record| record.id() == own);
+    !records.is_empty() && own.number() < view.next_replica && !is_known
+}
+
+/// Returns how long the group is to be left alone.
+async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
+    let done = match task {
+        Task::Destroy(number) => {
+            tracing::info!(group, number, "this hub's replica is not wanted any more and is removed");
+            groups.destroy(group, number).await.map_err(|error| error.to_string())
+        }
+        Task::Step(Step::Change(change)) => {
+            tracing::info!(group, ?change, "the group's replicas change");
+            groups.change(group, change).await.map_err(|error| error.to_string())
+        }
+        Task::Step(Step::Transfer(to)) => {
+            tracing::info!(group, to = to.node(), "leadership is handed over");
+            // Asking twice would begin it anew: it is given time, whatever comes of it.
+            let asked = groups.transfer(group, to).await;
+            if let Err(error) = asked {
+                tracing::debug!(group, %error, "leadership was not handed over");
+            }
+            return TRANSFER_REST;
+        }
+        Task::Step(Step::Joined(number)) => tell(groups, Command::ReplicaJoined { group, number }).await,
+        Task::Step(Step::Removed(number)) => tell(groups, Command::RemoveReplica { group, number }).await,
+    };
+    match done {
+        Ok(()) => Duration::ZERO,
+        Err(error) => {
+            tracing::debug!(group, error, "a step of the group is tried again");
+            STEWARD_REST
+        }
+    }
+}
+
+async fn tell<G: Groups>(groups: &G, command: Command) -> Result<(), String> {
+    match groups.propose(&command).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(refusal)) => Err(refusal.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
