@@ -59,7 +59,7 @@ pub(crate) fn capture(group: &mut Group, force: bool) -> Option<Captured> {
     Some(captured)
 }
 
-fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) -> Option<States> {
+pub(crate) fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) -> Option<States> {
     captured.closed = partitions.take_closed();
     for partition in partitions.iter_mut().filter(|partition| partition.changed) {
         match partition.log.take_dirty() {

@@ -3,23 +3,29 @@
 //! The groups are captured and written one after another, so the executors only ever stop for one group's capture
 //! and the disk is never asked to take everything at once.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use checkpoint::Position;
+use consensus::SnapshotMark;
 use partition_log::DirtyFile;
 use wal::{GroupId, Wal};
 
-use crate::capture::Captured;
+use crate::capture::{Captured, GroupState};
 use crate::clock::{Anchor, Reading, boot_id};
 use crate::executor::{Message, Place};
 use crate::inbox::Inbox;
-use crate::order::Order;
+use crate::order::{self, Install, Order};
 use crate::shared::Shared;
+use crate::snapshot::{Offer, Snapshots};
 use crate::stored_group::StoredGroup;
+
+/// Pause between attempts to install a snapshot while the disk is full.
+const INSTALL_RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Checkpointer {
     pub groups: Vec<StoredGroup>,
@@ -31,13 +37,19 @@ pub(crate) struct Checkpointer {
     pub clock_file: PathBuf,
     /// Whether files are synced: always, but in the control runs of the power-cut tests.
     pub sync: bool,
+    /// Where checkpoints go that other replicas shall copy.
+    pub snapshots: Snapshots,
+    /// Snapshots that wait for room on the disk.
+    pub installs: VecDeque<Box<Install>>,
 }
 
 impl Checkpointer {
     pub(crate) fn run(mut self) {
         let mut due = Instant::now() + self.interval;
         loop {
-            match self.orders.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            let retry = (!self.installs.is_empty()).then(|| Instant::now() + INSTALL_RETRY);
+            let wake = retry.map_or(due, |retry| retry.min(due));
+            match self.orders.recv_timeout(wake.saturating_duration_since(Instant::now())) {
                 Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Order::Finish(reply)) => {
                     self.checkpoint();
@@ -45,13 +57,17 @@ impl Checkpointer {
                     let _ = reply.send(());
                     return;
                 }
-                // Made by the groups once they have other replicas.
-                Ok(Order::Checkpoint { reply, .. }) => reply(None),
-                Ok(Order::Install(install)) => (install.reply)(install.arrived),
-                Ok(Order::Destroy { reply, .. }) => reply(()),
-                Ok(Order::Due) | Err(RecvTimeoutError::Timeout) => self.checkpoint(),
+                Ok(Order::Checkpoint { group, reply }) => reply(self.snapshot(group)),
+                Ok(Order::Install(install)) => self.installs.push_back(install),
+                Ok(Order::Destroy { group, directories, reply }) => self.destroy(group, directories, reply),
+                Ok(Order::Due) => due = Instant::now(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
-            due = Instant::now() + self.interval;
+            self.install();
+            if Instant::now() >= due {
+                self.checkpoint();
+                due = Instant::now() + self.interval;
+            }
         }
     }
 
@@ -60,7 +76,9 @@ impl Checkpointer {
         self.shared.wal_bytes.store(0, Ordering::Relaxed);
         let mut written = 0;
         for group in 0..self.groups.len() {
-            written += usize::from(self.checkpoint_group(group));
+            self.groups[group].clear_away();
+            let force = !self.groups[group].is_settled();
+            written += usize::from(self.checkpoint_group(group, force).is_some());
         }
         if written > 0 {
             self.write_anchor();
@@ -69,18 +87,74 @@ impl Checkpointer {
         }
     }
 
-    fn checkpoint_group(&mut self, group: usize) -> bool {
-        let id = u32::try_from(group).expect("groups are numbered in 16 bits");
+    /// Returns what was made durable.
+    fn checkpoint_group(&mut self, group: usize, force: bool) -> Option<(Position, GroupState)> {
+        let id = number(group);
         let place = Place::of(id, self.executors.len());
         let (reply, captured) = sync_channel(1);
-        let force = !self.groups[group].is_settled();
         self.executors[place.executor].push(Message::Capture { slot: place.slot, force, reply });
         // An executor that has stopped drops the message, and with it the sender.
-        let Ok(Some(captured)) = captured.recv() else { return false };
+        let captured = captured.recv().ok()??;
         self.sync(&captured.dirty);
-        let Some(release_through) = self.store(group, captured) else { return false };
+        let (position, state) = (captured.position, captured.group.clone());
+        let release_through = self.store(group, captured)?;
         self.wal.release(GroupId(id), release_through);
-        true
+        Some((position, state))
+    }
+
+    /// A checkpoint that replicas of other hubs may copy.
+    fn snapshot(&mut self, group: u32) -> Option<SnapshotMark> {
+        let (position, state) = self.checkpoint_group(group as usize, true)?;
+        let stored = &self.groups[group as usize];
+        let states = match stored.newest() {
+            Ok(newest) => newest?.states,
+            Err(error) => {
+                tracing::error!(group, %error, "a checkpoint cannot be read back for others to copy");
+                return None;
+            }
+        };
+        let mark = SnapshotMark {
+            index: position.applied,
+            term: position.term,
+            membership: state.membership.clone(),
+        };
+        self.snapshots.offer(Offer { group, position, state, states, pin: stored.pin() });
+        Some(mark)
+    }
+
+    /// Switches in what has arrived. Where there is no room, the old state stands and it is tried again.
+    fn install(&mut self) {
+        while let Some(install) = self.installs.pop_front() {
+            let group = install.group;
+            match self.groups[group as usize].install(&install) {
+                Ok(()) => self.installed(*install),
+                Err(error) if error.is_no_space() => {
+                    tracing::warn!(group, %error, "a snapshot waits for room");
+                    return self.installs.push_front(install);
+                }
+                // The protocol counts on the snapshot already.
+                Err(error) => crate::fail::stop("a snapshot could not be installed", &error),
+            }
+        }
+    }
+
+    fn installed(&self, install: Install) {
+        let Install { group, arrived, reply, .. } = install;
+        self.wal.release(GroupId(group), arrived.position.applied);
+        self.wal.forget_entries(GroupId(group));
+        let Position { applied, term, .. } = arrived.position;
+        tracing::info!(group, applied, term, generation = arrived.generation, "a snapshot is installed");
+        crate::snapshot::observe::installed();
+        reply(arrived);
+    }
+
+    fn destroy(&mut self, group: u32, directories: Vec<PathBuf>, reply: order::Answer<()>) {
+        self.installs.retain(|install| install.group != group);
+        if let Err(error) = self.groups[group as usize].destroy(directories) {
+            // What is left would be taken for a state, and is of a replica that is no more.
+            crate::fail::stop("the files of a replica that is no more cannot be removed", &error);
+        }
+        reply(());
     }
 
     fn store(&mut self, group: usize, captured: Captured) -> Option<u64> {
@@ -113,4 +187,8 @@ impl Checkpointer {
             tracing::warn!(%error, "the clock's anchor could not be written");
         }
     }
+}
+
+fn number(group: usize) -> u32 {
+    u32::try_from(group).expect("groups are numbered in 16 bits")
 }

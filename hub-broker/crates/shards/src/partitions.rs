@@ -54,22 +54,37 @@ impl PartitionSet {
         self.partitions.insert(log.id(), Partition { log, changed: false, touched: false });
     }
 
-    /// Takes the place of all that is here with an installed snapshot's partitions.
+    /// Goes on with an installed snapshot's partitions instead of those that are here. Readers see no gap: those of a
+    /// partition that is still there go on with its new log.
     pub(crate) fn replace(&mut self, generation: u32, logs: Vec<PartitionLog>) {
-        for id in self.partitions.drain().map(|(id, _)| id) {
-            self.closed.push(generation_directory(&self.log, id, self.generation));
+        let mut old = std::mem::take(&mut self.partitions);
+        for id in old.keys() {
+            self.closed.push(generation_directory(&self.log, *id, self.generation));
         }
         self.generation = generation;
         self.touched.clear();
-        for log in logs {
+        for mut log in logs {
+            let id = log.id();
+            if let Some(before) = old.remove(&id)
+                && !log.take_over(&before.log.reader())
+            {
+                // A leader has everything that was committed, so this replica had something that never was.
+                tracing::error!(partition = %id, had = %before.log.end_offset(), has = %log.end_offset(), "a snapshot ends before the log that it replaces");
+                crate::snapshot::observe::divergence();
+            }
             self.insert(log);
         }
+        old.into_keys().for_each(|id| self.readers.remove(id));
     }
 
     /// The directories of all partitions here, for a replica that is destroyed.
     pub(crate) fn directories(&self) -> Vec<PathBuf> {
         let open = self.partitions.keys().map(|id| generation_directory(&self.log, *id, self.generation));
         open.chain(self.closed.iter().cloned()).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Partition> {

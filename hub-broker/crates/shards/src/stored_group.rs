@@ -3,24 +3,55 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use checkpoint::{Checkpoint, Key, State, Store, WriteError};
+use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError};
 use partition_log::ObsoleteFiles;
 
-use crate::capture::{Captured, States, metadata_key, partition_key};
+use crate::capture::{Captured, GroupState, StateOrigin, States, metadata_key, partition_key};
+use crate::data_dir::sync_directory;
+use crate::order::Install;
+
+/// Why a checkpoint could not be written. The earlier ones stand.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl StoreError {
+    /// The disk is full, or too many files are open: it can succeed later.
+    pub(crate) fn is_no_space(&self) -> bool {
+        matches!(self, Self::Write(WriteError::NoSpace { .. }))
+    }
+}
 
 pub(crate) struct StoredGroup {
-    store: Store,
+    dir: PathBuf,
+    /// `None` after the replica was destroyed, until the next one has something to store.
+    store: Option<Store>,
     /// Captured and not in a manifest yet, because that could not be written.
     unwritten: BTreeMap<Key, Bytes>,
     /// Applied indexes of the last two manifests, the older first.
     manifests: [Option<u64>; 2],
+    /// Whose state the last manifest holds, once it is known: captures of an earlier state come too late.
+    origin: Option<StateOrigin>,
     /// Named by no state that is captured from now on.
     retired: Retired,
     /// Named by the older manifest at most.
     leaving: Retired,
+    /// Named by none, and perhaps still read by replicas that copy a snapshot.
+    gone: Retired,
+    pins: Arc<()>,
+}
+
+/// While it lives, no file of the group's state is removed.
+pub(crate) struct Pin {
+    _pin: Arc<()>,
 }
 
 /// Files and directories on their way out.
@@ -31,14 +62,29 @@ struct Retired {
 }
 
 impl StoredGroup {
-    /// `loaded`: the applied index of the checkpoint that was loaded.
-    pub(crate) fn new(store: Store, loaded: Option<u64>) -> Self {
+    /// Opens the checkpoints in `dir` and loads the newest that is whole.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Loaded>), OpenError> {
+        let (mut store, loaded, _) = Store::open(dir)?;
+        let state = loaded.as_ref().and_then(|loaded| GroupState::decode(&loaded.membership));
+        if state.is_some_and(|state| state.is_installed) {
+            // A crash may have come between the snapshot's manifest and the end of those before it.
+            let failed = |error| OpenError::Io { operation: "go on with", file: dir.to_owned(), error };
+            store.keep_newest_only().map_err(|error| failed(io::Error::other(error)))?;
+        }
+        Ok((Self::new(store, loaded.as_ref().map(|loaded| loaded.position.applied)), loaded))
+    }
+
+    fn new(store: Store, loaded: Option<u64>) -> Self {
         Self {
-            store,
+            dir: store.dir().to_owned(),
+            store: Some(store),
             unwritten: BTreeMap::new(),
             manifests: [None, loaded],
+            origin: None,
             retired: Retired::default(),
             leaving: Retired::default(),
+            gone: Retired::default(),
+            pins: Arc::new(()),
         }
     }
 
@@ -48,20 +94,86 @@ impl StoredGroup {
         same && self.unwritten.is_empty() && self.retired.is_empty() && self.leaving.is_empty()
     }
 
+    pub(crate) fn pin(&self) -> Pin {
+        Pin { _pin: self.pins.clone() }
+    }
+
+    /// Removes what no manifest names and nobody reads.
+    pub(crate) fn clear_away(&mut self) {
+        if Arc::strong_count(&self.pins) == 1 {
+            std::mem::take(&mut self.gone).remove();
+        }
+    }
+
     /// Makes the capture durable. Returns up to where the WAL may let go, if a manifest was written.
-    pub(crate) fn store(&mut self, captured: Captured) -> Result<Option<u64>, WriteError> {
+    pub(crate) fn store(&mut self, captured: Captured) -> Result<Option<u64>, StoreError> {
+        let origin = captured.group.origin;
+        if self.origin.is_some_and(|known| known != origin) {
+            // Taken before a snapshot was installed: what it is about has been replaced.
+            return Ok(None);
+        }
         self.retired.files.extend(captured.obsolete);
         self.retired.directories.extend(captured.closed);
         let Some(states) = captured.states else { return Ok(None) };
         let states = self.take_in(states);
         let position = captured.position;
         let membership = captured.group.encode();
-        let written = self.store.write(&Checkpoint { position, membership, states })?;
+        let written = self.opened()?.write(&Checkpoint { position, membership, states })?;
+        self.origin = Some(origin);
         self.unwritten.clear();
         self.manifests = [self.manifests[1], Some(position.applied)];
         // What the last manifest but one named is named by none that is kept.
-        std::mem::replace(&mut self.leaving, std::mem::take(&mut self.retired)).remove();
+        let gone = std::mem::replace(&mut self.leaving, std::mem::take(&mut self.retired));
+        self.gone.extend(gone);
+        self.clear_away();
         Ok(Some(written.release_through))
+    }
+
+    /// Makes a snapshot that has arrived the group's only checkpoint. Nothing has happened after an error.
+    pub(crate) fn install(&mut self, install: &Install) -> Result<(), StoreError> {
+        let arrived = &install.arrived;
+        let origin = StateOrigin {
+            replica_number: install.replica_number,
+            generation: arrived.generation,
+            void_entries_through: install.void_entries_through,
+        };
+        let (membership, last_stamp_ms) = (install.membership.clone(), arrived.last_stamp_ms);
+        let group = GroupState { origin, membership, last_stamp_ms, is_installed: true };
+        let changed = |(key, bytes): (&Key, &Bytes)| (key.clone(), State::Changed(bytes.clone()));
+        let (position, states) = (arrived.position, arrived.states.iter().map(changed).collect());
+        self.opened()?.write_alone(&Checkpoint { position, membership: group.encode(), states })?;
+        self.origin = Some(origin);
+        self.unwritten.clear();
+        self.manifests = [None, Some(position.applied)];
+        Ok(())
+    }
+
+    /// What the last manifest holds, read back.
+    pub(crate) fn newest(&self) -> Result<Option<Loaded>, WriteError> {
+        self.store.as_ref().map_or(Ok(None), Store::newest)
+    }
+
+    /// The replica is no more: removes its checkpoints, then what it had on the disk.
+    pub(crate) fn destroy(&mut self, directories: Vec<PathBuf>) -> io::Result<()> {
+        self.store = None;
+        self.unwritten.clear();
+        self.manifests = [None, None];
+        self.origin = None;
+        remove_directory(&self.dir)?;
+        let retired = [&mut self.retired, &mut self.leaving, &mut self.gone].map(std::mem::take);
+        let older = retired.into_iter().flat_map(|retired| retired.directories);
+        for directory in directories.into_iter().chain(older) {
+            remove_generations(&directory)?;
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self) -> Result<&mut Store, StoreError> {
+        if self.store.is_none() {
+            let (store, _, _) = Store::open(&self.dir)?;
+            self.store = Some(store);
+        }
+        Ok(self.store.as_mut().expect("opened above"))
     }
 
     /// Every key with its state, changed or not.
@@ -83,6 +195,11 @@ impl StoredGroup {
 }
 
 impl Retired {
+    fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.directories.extend(other.directories);
+    }
+
     fn is_empty(&self) -> bool {
         self.files.is_empty() && self.directories.is_empty()
     }
@@ -102,5 +219,25 @@ impl Retired {
                 _ => {}
             }
         }
+    }
+}
+
+/// Removes a partition's directory with those of all its generations.
+fn remove_generations(directory: &Path) -> io::Result<()> {
+    let (Some(log), Some(stem)) = (directory.parent(), directory.file_stem()) else { return Ok(()) };
+    for entry in fs::read_dir(log)? {
+        let path = entry?.path();
+        if path.file_stem() == Some(stem) {
+            remove_directory(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_directory(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => directory.parent().map_or(Ok(()), sync_directory),
     }
 }

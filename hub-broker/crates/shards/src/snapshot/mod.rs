@@ -10,7 +10,19 @@
 //!                                                       Wal::write_barrier ─> Order::Install ─> Persisted
 //! ```
 //!
-//! Until the manifest is durable the old state stands whole; from then on the new one does.
+//! Until the manifest is durable the old state stands whole; from then on the new one does. Nothing that a crash can
+//! bring back counts on what only the other has: the directories of the new generation are in no manifest before, the entries in the WAL
+//! are void only by the new manifest, and the old generation's directories go only after it.
+
+mod copy;
+mod fetch;
+pub(crate) mod format;
+pub(crate) mod observe;
+mod pace;
+mod serve;
+mod shelf;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,16 +33,23 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use checkpoint::{Key, Position};
 use consensus::{ReplicaId, SnapshotMark};
-use partition_log::{FileCache, PartitionLog};
+use partition_log::{FileCache, ImportError, PartitionLog};
 use peers::Peers;
 use wal::Wal;
 
 use crate::order::Order;
 
+use fetch::Fetches;
+use format::Refusal;
+use serve::Serving;
+
+pub(crate) use copy::{Ask, Target, copy};
+pub(crate) use shelf::{Offer, Shelf};
+
 /// What the groups are told by whoever serves, fetches or reads their files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// `Event::SnapshotReady`.
+    /// `Event::SnapshotReady`: made without having been ordered, because a replica asked for an earlier one that is gone.
     Ready { group: u32, mark: SnapshotMark },
     /// `Event::SnapshotSent`: the replica has copied the snapshot, or has not asked for it any more.
     Sent { group: u32, to: ReplicaId, ok: bool },
@@ -72,7 +91,6 @@ pub(crate) struct Wanted {
 /// A snapshot whose files are here, verified and durable, and in no manifest yet. Dropped, its files stay for the
 /// next attempt.
 pub(crate) struct Arrived {
-    pub group: u32,
     pub generation: u32,
     pub position: Position,
     pub last_stamp_ms: i64,
@@ -88,35 +106,65 @@ pub(crate) enum ArrivedMachine {
     Partitions(Vec<PartitionLog>),
 }
 
+/// Why a snapshot was not copied. The leader hears of it and offers one again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     /// Another fetch for the group took its place, or the hub stops.
     #[error("given up")]
     Cancelled,
+    #[error("the other hub has not answered for a long time")]
+    Silent,
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    #[error("the other hub's answer cannot be read")]
+    Malformed,
+    #[error("{needed} bytes are needed on the disk")]
+    NoRoom { needed: u64 },
+    #[error(transparent)]
+    Import(#[from] ImportError),
 }
+
+/// Called with what has become of a fetch; must not block.
+pub(crate) type Fetched = Box<dyn FnOnce(Result<Arrived, FetchError>) + Send>;
 
 /// The hub's snapshots, those that it serves and those that it fetches. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Snapshots {
-    ground: Arc<Ground>,
+    serving: Serving,
+    fetches: Fetches,
 }
 
 impl Snapshots {
-    /// Serves from now on what `Order::Checkpoint` makes.
+    /// Serves from now on what is offered.
     pub(crate) fn start(ground: Ground) -> io::Result<Self> {
-        Ok(Self { ground: Arc::new(ground) })
+        let ground = Arc::new(ground);
+        Ok(Self { serving: Serving::start(&ground)?, fetches: Fetches::new(ground) })
     }
 
-    /// Copies in the background, at most two snapshots at a time; `done` is called on a thread of its own kind and must not
-    /// block. Another call for the same group takes the place of the earlier one.
-    pub(crate) fn fetch(&self, wanted: Wanted, done: Box<dyn FnOnce(Result<Arrived, FetchError>) + Send>) {
-        let _ = (&self.ground, wanted);
-        done(Err(FetchError::Cancelled));
+    /// Copies in the background, at most two snapshots at a time. Another call for the same group takes the place
+    /// of the earlier one, which is told that it was given up.
+    pub(crate) fn fetch(&self, wanted: Wanted, done: Fetched) {
+        self.fetches.fetch(wanted, done);
     }
 
     /// Gives up what is fetched for the group, if anything is.
-    pub(crate) fn cancel(&self, _group: u32) {}
+    pub(crate) fn cancel(&self, group: u32) {
+        self.fetches.cancel(group);
+    }
 
-    /// The message about the snapshot at `index` left for `to`: if it does not ask for it, `Notice::Sent` says so.
-    pub(crate) fn sent(&self, _group: u32, _index: u64, _to: ReplicaId) {}
+    /// A message about the snapshot at `index` left for `to`: if it does not ask for it, `Notice::Sent` says so.
+    pub(crate) fn sent(&self, group: u32, index: u64, to: ReplicaId) {
+        self.serving.tell(group, index, to);
+    }
+
+    /// Keeps a checkpoint for replicas that need it.
+    pub(crate) fn offer(&self, offer: Offer) {
+        self.serving.offer(offer);
+    }
+
+    /// Ends all copies, and waits until none is at work. Nothing is fetched or served any more.
+    pub(crate) fn stop(&self) {
+        self.fetches.stop();
+        self.serving.stop();
+    }
 }

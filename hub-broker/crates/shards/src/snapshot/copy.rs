@@ -1,0 +1,219 @@
+//! Copying a snapshot: every file of it is here, verified and durable, before anyone is told that it has arrived.
+//!
+//! The other hub is behind [`Ask`], so that a copy runs over the network, in a test, or in a simulation alike. It
+//! blocks: on the disk, and on what it asks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use checkpoint::{Key, Position};
+use partition_log::{
+    FileCache, Import, ImportError, PartitionLog, PartitionState, Prefix, Receiving, SegmentState,
+};
+use schemas::PartitionId;
+
+use super::format::{
+    CLOSE, Close, FileId, OPEN, Open, Opened, Outcome, Piece, READ, Read, Refusal, decode_listing,
+};
+use super::{Arrived, ArrivedMachine, FetchError, Wanted, observe};
+use crate::capture::{GroupState, key_partition, metadata_key};
+use crate::limits::{SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX};
+use crate::partitions::generation_directory;
+
+/// The hub that a snapshot is copied from.
+pub(crate) trait Ask {
+    /// MUST try again by itself, for as long as it makes sense, where an answer is lost.
+    fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError>;
+    /// About to copy so much. Waits as long as that should, and fails when the copy is to be given up.
+    fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError>;
+}
+
+/// Where copies go.
+pub(crate) struct Target<'a> {
+    pub log: &'a Path,
+    pub files: &'a FileCache,
+    /// What must stay free on the disk.
+    pub reserve_bytes: u64,
+}
+
+/// Copies what is wanted and not here yet. What has come before an error stays for the next attempt.
+pub(crate) fn copy(wanted: &Wanted, target: &Target<'_>, ask: &mut dyn Ask) -> Result<Arrived, FetchError> {
+    let open = Open { group: wanted.group, index: wanted.index, term: wanted.term, to: wanted.to };
+    let opened = ask.ask(OPEN, open.encode())?;
+    let opened = Opened::decode(&opened).ok_or(FetchError::Malformed)?;
+    let session = opened.session;
+    let mut copying = Copying { wanted, target, ask, session, mismatch: None, sender_is_slow: false };
+    let copied = copying.all(&opened);
+    let outcome = match (&copied, copying.mismatch) {
+        (Ok(_), _) => Outcome::Copied,
+        (Err(_), Some(file)) => Outcome::Mismatch(file),
+        (Err(_), None) => Outcome::GivenUp,
+    };
+    // If this is lost, the other hub finds out by itself.
+    let _ = copying.ask.ask(CLOSE, Close { session, outcome }.encode());
+    copied
+}
+
+struct Copying<'a> {
+    wanted: &'a Wanted,
+    target: &'a Target<'a>,
+    ask: &'a mut dyn Ask,
+    session: u64,
+    /// The file that is not what its state says.
+    mismatch: Option<FileId>,
+    sender_is_slow: bool,
+}
+
+/// One partition on its way in.
+struct Partition {
+    number: u32,
+    import: Import,
+    /// The directory of its state until now.
+    local: Option<PathBuf>,
+}
+
+impl Copying<'_> {
+    fn all(&mut self, opened: &Opened) -> Result<Arrived, FetchError> {
+        let state = GroupState::decode(&opened.state).ok_or(FetchError::Malformed)?;
+        let listing = self.listing(opened)?;
+        let states = decode_listing(&listing).ok_or(FetchError::Malformed)?;
+        let machine = match states.get(&metadata_key()) {
+            Some(snapshot) if states.len() == 1 => ArrivedMachine::Metadata(snapshot.clone()),
+            Some(_) => return Err(FetchError::Malformed),
+            None => ArrivedMachine::Partitions(self.partitions(&states)?),
+        };
+        let Wanted { generation, index, term, .. } = *self.wanted;
+        let position = Position { applied: index, term, commit: index };
+        Ok(Arrived { generation, position, last_stamp_ms: state.last_stamp_ms, states, machine })
+    }
+
+    fn listing(&mut self, opened: &Opened) -> Result<Bytes, FetchError> {
+        let length =
+            usize::try_from(opened.listing_bytes).ok().filter(|length| *length <= SNAPSHOT_STATE_BYTES_MAX);
+        let length = length.ok_or(FetchError::Malformed)?;
+        let mut listing = BytesMut::new();
+        while listing.len() < length {
+            let left = u32::try_from(length - listing.len()).unwrap_or(u32::MAX);
+            listing.extend_from_slice(&self.read(FileId::LISTING, listing.len() as u64, left)?);
+        }
+        let matches = crc32c::crc32c(&listing) == opened.listing_checksum;
+        if matches { Ok(listing.freeze()) } else { Err(FetchError::Malformed) }
+    }
+
+    fn partitions(&mut self, states: &BTreeMap<Key, Bytes>) -> Result<Vec<PartitionLog>, FetchError> {
+        let mut partitions = Vec::with_capacity(states.len());
+        let mut missing = 0;
+        for (number, (key, state)) in (0..).zip(states) {
+            let id = key_partition(key).ok_or(FetchError::Malformed)?;
+            let partition = self.begin(number, id, state)?;
+            missing += self.missing_bytes(&partition)?;
+            partitions.push(partition);
+        }
+        self.check_room(missing)?;
+        tracing::info!(group = self.wanted.group, from = %self.wanted.from, index = self.wanted.index, partitions = partitions.len(), missing, "copies a snapshot");
+        partitions.into_iter().map(|partition| self.partition(partition)).collect()
+    }
+
+    fn begin(&mut self, number: u32, id: PartitionId, state: &Bytes) -> Result<Partition, FetchError> {
+        let state = PartitionState::decode(state).map_err(|_| FetchError::Malformed)?;
+        if state.id != id {
+            return Err(FetchError::Malformed);
+        }
+        let directory = |generation| generation_directory(self.target.log, id, generation);
+        let generation = self.wanted.generation;
+        let import = Import::begin(&directory(generation), state, self.target.files)?;
+        let local = generation.checked_sub(1).map(directory).filter(|local| local.is_dir());
+        Ok(Partition { number, import, local })
+    }
+
+    /// Takes what is on this disk already; returns how many bytes are not.
+    fn missing_bytes(&mut self, partition: &Partition) -> Result<u64, FetchError> {
+        let mut missing = 0;
+        for segment in partition.import.segments() {
+            self.ask.pause(0, false)?;
+            let is_here = partition.import.is_whole(segment)?;
+            let link = || match &partition.local {
+                Some(local) => partition.import.link(segment, local),
+                None => Ok(false),
+            };
+            match is_here || link()? {
+                true => observe::reused(u64::from(segment.bytes)),
+                false => missing += u64::from(segment.bytes),
+            }
+        }
+        Ok(missing)
+    }
+
+    fn check_room(&self, missing: u64) -> Result<(), FetchError> {
+        let needed = missing + self.target.reserve_bytes;
+        match rustix::fs::statvfs(self.target.log) {
+            Ok(stat) if stat.f_bavail.saturating_mul(stat.f_frsize) < needed => {
+                Err(FetchError::NoRoom { needed })
+            }
+            // Without an answer the writes themselves will say when there is no room.
+            _ => Ok(()),
+        }
+    }
+
+    fn partition(&mut self, partition: Partition) -> Result<PartitionLog, FetchError> {
+        let segments = partition.import.state().segments.clone();
+        for (number, segment) in (0..).zip(&segments).filter(|(_, segment)| segment.bytes > 0) {
+            let file = FileId { partition: partition.number, segment: number };
+            if partition.import.is_whole(segment)? {
+                continue;
+            }
+            if let Err(error) = self.segment(&partition, segment, file) {
+                let is_its_fault = matches!(
+                    error,
+                    FetchError::Import(ImportError::Checksum(_)) | FetchError::Refused(Refusal::Unreadable)
+                );
+                self.mismatch = is_its_fault.then_some(file);
+                return Err(error);
+            }
+        }
+        Ok(partition.import.finish()?)
+    }
+
+    fn segment(
+        &mut self,
+        partition: &Partition,
+        segment: &SegmentState,
+        file: FileId,
+    ) -> Result<(), FetchError> {
+        let prefix = partition.import.prefix(segment, partition.local.as_deref())?;
+        let prefix = match prefix {
+            Some(prefix) if self.confirms(&prefix, file)? => Some(prefix),
+            _ => None,
+        };
+        observe::reused(prefix.as_ref().map_or(0, |prefix| u64::from(prefix.bytes)));
+        let mut receiving: Receiving = partition.import.receive(segment, prefix)?;
+        while receiving.left() > 0 {
+            let bytes = self.read(file, u64::from(receiving.position()), receiving.left())?;
+            observe::received(bytes.len() as u64);
+            receiving.write(&bytes)?;
+        }
+        Ok(receiving.finish()?)
+    }
+
+    /// Whether the sender's file begins with the same bytes.
+    fn confirms(&mut self, prefix: &Prefix, file: FileId) -> Result<bool, FetchError> {
+        let read =
+            Read { session: self.session, file, position: 0, bytes: prefix.bytes, only_checksum: true };
+        Ok(self.piece(&read)?.checksum == prefix.checksum)
+    }
+
+    fn read(&mut self, file: FileId, position: u64, left: u32) -> Result<Bytes, FetchError> {
+        let bytes = left.min(SNAPSHOT_READ_BYTES_MAX);
+        self.ask.pause(u64::from(bytes), self.sender_is_slow)?;
+        let read = Read { session: self.session, file, position, bytes, only_checksum: false };
+        let piece = self.piece(&read)?;
+        self.sender_is_slow = piece.is_slow;
+        Ok(piece.bytes)
+    }
+
+    fn piece(&mut self, read: &Read) -> Result<Piece, FetchError> {
+        let answer = self.ask.ask(READ, read.encode())?;
+        Piece::decode(answer, read).ok_or(FetchError::Malformed)
+    }
+}

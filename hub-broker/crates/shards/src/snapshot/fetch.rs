@@ -1,0 +1,210 @@
+//! Snapshots that are copied to this hub: a few at a time, each on a thread of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use peers::RequestError;
+use schemas::NodeId;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use super::copy::{Ask, Target, copy};
+use super::format::{CLOSE, Refusal};
+use super::pace::Pace;
+use super::serve::commits;
+use super::{Arrived, FetchError, Fetched, Ground, Wanted, observe};
+use crate::fail::StopOnPanic;
+use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
+
+#[derive(Clone)]
+pub(crate) struct Fetches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ground: Arc<Ground>,
+    pace: Mutex<Pace>,
+    state: Mutex<State>,
+    /// A copy has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<(Wanted, Fetched)>,
+    /// By group.
+    running: BTreeMap<u32, Cancel>,
+    stopping: bool,
+}
+
+/// Ends one copy from outside.
+type Cancel = watch::Sender<bool>;
+
+impl Fetches {
+    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+        let pace = Mutex::new(Pace::new(ground.rate_bytes_max));
+        let inner = Inner { ground, pace, state: Mutex::default(), ended: Condvar::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn fetch(&self, wanted: Wanted, done: Fetched) {
+        self.cancel(wanted.group);
+        let mut state = self.inner.state.lock();
+        if state.stopping {
+            drop(state);
+            return done(Err(FetchError::Cancelled));
+        }
+        state.waiting.push_back((wanted, done));
+        drop(state);
+        self.inner.clone().begin_waiting();
+    }
+
+    pub(crate) fn cancel(&self, group: u32) {
+        let mut state = self.inner.state.lock();
+        if let Some(cancel) = state.running.get(&group) {
+            cancel.send_replace(true);
+        }
+        let given_up = take_all(&mut state.waiting, group);
+        drop(state);
+        given_up.into_iter().for_each(|done| done(Err(FetchError::Cancelled)));
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = self.inner.state.lock();
+        state.stopping = true;
+        // Dropped without an answer: whoever would get it is stopping too.
+        state.waiting.clear();
+        for cancel in state.running.values() {
+            cancel.send_replace(true);
+        }
+        while !state.running.is_empty() {
+            self.inner.ended.wait(&mut state);
+        }
+    }
+}
+
+fn take_all(waiting: &mut VecDeque<(Wanted, Fetched)>, group: u32) -> Vec<Fetched> {
+    let (taken, kept) = std::mem::take(waiting).into_iter().partition(|(wanted, _)| wanted.group == group);
+    *waiting = kept;
+    let taken: VecDeque<(Wanted, Fetched)> = taken;
+    taken.into_iter().map(|(_, done)| done).collect()
+}
+
+impl Inner {
+    /// Begins as many of those that wait as may run. A group's earlier copy ends before the next begins: both write
+    /// into the same directories.
+    fn begin_waiting(self: Arc<Self>) {
+        let mut state = self.state.lock();
+        while state.running.len() < SNAPSHOT_FETCHES_MAX {
+            let next =
+                state.waiting.iter().position(|(wanted, _)| !state.running.contains_key(&wanted.group));
+            let Some((wanted, done)) = next.and_then(|next| state.waiting.remove(next)) else { return };
+            let (cancel, cancelled) = watch::channel(false);
+            state.running.insert(wanted.group, cancel);
+            let (inner, group) = (self.clone(), wanted.group);
+            let run = move || {
+                let _guard = StopOnPanic;
+                inner.run(&wanted, cancelled, done);
+            };
+            let spawned = std::thread::Builder::new().name("snapshot-copy".to_owned()).spawn(run);
+            if let Err(error) = spawned {
+                // The leader hears nothing of it, and offers the snapshot again.
+                tracing::error!(group, %error, "no thread to copy a snapshot");
+                state.running.remove(&group);
+            }
+        }
+    }
+
+    fn run(self: Arc<Self>, wanted: &Wanted, cancelled: watch::Receiver<bool>, done: Fetched) {
+        let begun = Instant::now();
+        let result = self.copy(wanted, cancelled);
+        match &result {
+            Ok(_) => {
+                tracing::info!(group = wanted.group, index = wanted.index, took = ?begun.elapsed(), "a snapshot has arrived");
+            }
+            Err(FetchError::Cancelled) => {}
+            Err(error) => {
+                tracing::warn!(group = wanted.group, index = wanted.index, from = %wanted.from, %error, "a snapshot could not be copied");
+                observe::failed();
+            }
+        }
+        // The directories are free for the next copy only when this one has let go of them.
+        done(result);
+        self.state.lock().running.remove(&wanted.group);
+        self.ended.notify_all();
+        self.begin_waiting();
+    }
+
+    fn copy(&self, wanted: &Wanted, cancelled: watch::Receiver<bool>) -> Result<Arrived, FetchError> {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| {
+            tracing::error!(%error, "no runtime to copy a snapshot");
+            FetchError::Cancelled
+        })?;
+        let node = NodeId(wanted.from.node());
+        let mut line = Line { inner: self, node, cancelled, runtime };
+        let Ground { log, files, reserve_bytes, .. } = &*self.ground;
+        copy(wanted, &Target { log, files, reserve_bytes: *reserve_bytes }, &mut line)
+    }
+}
+
+/// The other hub, over the network.
+struct Line<'a> {
+    inner: &'a Inner,
+    node: NodeId,
+    cancelled: watch::Receiver<bool>,
+    runtime: Runtime,
+}
+
+impl Line<'_> {
+    /// Runs `work`, but not beyond the end of the copy.
+    fn until_cancelled<T>(&mut self, work: impl Future<Output = T>) -> Result<T, FetchError> {
+        let cancelled = self.cancelled.wait_for(|is_set| *is_set);
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = cancelled => Err(FetchError::Cancelled),
+                done = work => Ok(done),
+            }
+        })
+    }
+}
+
+impl Ask for Line<'_> {
+    fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError> {
+        let give_up_at = Instant::now() + SNAPSHOT_SILENCE_MAX;
+        let (peers, node) = (self.inner.ground.peers.clone(), self.node);
+        loop {
+            match self.until_cancelled(peers.request(node, kind, body.clone(), SNAPSHOT_ANSWER_MAX))? {
+                Ok(answer) => return Ok(answer),
+                Err(RequestError::Refused(reason)) => match Refusal::decode(&reason) {
+                    Refusal::Busy => {}
+                    refusal => return Err(FetchError::Refused(refusal)),
+                },
+                Err(error) => tracing::debug!(%node, %error, "a snapshot's piece did not come"),
+            }
+            if kind == CLOSE || Instant::now() >= give_up_at {
+                return Err(FetchError::Silent);
+            }
+            self.until_cancelled(tokio::time::sleep(SNAPSHOT_RETRY))?;
+        }
+    }
+
+    fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError> {
+        let commits = commits(&self.inner.ground.wal);
+        let (pause, rate) = {
+            let mut pace = self.inner.pace.lock();
+            pace.hear(sender_is_slow);
+            (pace.take(bytes, Instant::now(), commits), pace.rate_bytes())
+        };
+        observe::rate(rate);
+        self.until_cancelled(async {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        })
+    }
+}

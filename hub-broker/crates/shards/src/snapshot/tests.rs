@@ -1,0 +1,6 @@
+//! Snapshots between two hubs' files, without a network, threads or a protocol.
+
+mod copying;
+mod crash;
+mod hub;
+mod serving;

@@ -1,0 +1,205 @@
+use std::fs;
+
+use partition_log::ImportError;
+use proptest::prelude::*;
+use schemas::Offset;
+use wal::Lsn;
+
+use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
+use crate::PartitionCommand;
+use crate::snapshot::{FetchError, Notice, Shelf, Target, copy};
+
+fn total(hub: &mut Hub) -> u64 {
+    let bytes = |log: &partition_log::PartitionLog| -> u64 {
+        log.state().segments.iter().map(|segment| u64::from(segment.bytes)).sum()
+    };
+    hub.set.iter_mut().map(|partition| bytes(&partition.log)).sum()
+}
+
+#[test]
+fn a_snapshot_brings_the_whole_state() {
+    let (_ours, mut leader, theirs, mut follower) = pair(20, 60);
+    leader.create(7);
+    leader.command(PartitionCommand::Close { partition: partition(1) });
+    leader.command(PartitionCommand::AdvanceStart { partition: partition(0), to: Offset(9) });
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let wanted = follower.wanted(&leader);
+    let mut line = Line::new(&mut shelf);
+    let arrived = follower.copy(&wanted, &mut line).expect("copied");
+    assert_eq!(line.notices, [Notice::Sent { group: GROUP, to: follower_id(), ok: true }]);
+    follower.install(arrived, Lsn(77));
+    assert_eq!(follower.contents(), leader.contents());
+    assert_eq!(follower.applied, leader.applied);
+    for hub in [&mut leader, &mut follower] {
+        hub.append(9, 1);
+    }
+    assert_eq!(follower.contents(), leader.contents());
+    follower.checkpoint();
+    drop(follower);
+    let mut again = Hub::open(theirs.path());
+    assert_eq!(again.contents(), leader.contents());
+    assert_eq!(again.origin.void_entries_through, Lsn(77));
+}
+
+#[test]
+fn only_what_is_not_here_yet_is_copied() {
+    let (_ours, mut leader, _theirs, mut follower) = pair(60, 10);
+    let had = total(&mut follower);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let mut line = Line::new(&mut shelf);
+    let arrived = follower.copy(&follower.wanted(&leader), &mut line).expect("copied");
+    assert_eq!(line.bytes, total(&mut leader) - had);
+    follower.install(arrived, Lsn(77));
+    assert_eq!(follower.contents(), leader.contents());
+}
+
+#[test]
+fn a_copy_that_was_cut_off_goes_on_where_it_was() {
+    let (_ours, mut leader, _theirs, follower) = pair(5, 80);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let wanted = follower.wanted(&leader);
+    let (mut bytes, mut cuts) = (0, 0);
+    for requests in 1.. {
+        let mut line = Line::until(&mut shelf, requests);
+        let copied = follower.copy(&wanted, &mut line);
+        bytes += line.bytes;
+        if copied.is_ok() {
+            break;
+        }
+        assert!(matches!(copied, Err(FetchError::Silent)));
+        cuts += 1;
+    }
+    assert!(cuts > 5, "{cuts}");
+    let had = {
+        let mut follower = follower;
+        total(&mut follower)
+    };
+    assert!(bytes <= total(&mut leader) - had + 1, "{bytes}");
+}
+
+#[test]
+fn damage_of_the_senders_file_is_found_and_told_to_it() {
+    let (_ours, mut leader, _theirs, follower) = pair(5, 40);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let directory = leader.log.join(&leader.directories()[1]);
+    let mut logs: Vec<_> = fs::read_dir(&directory)
+        .expect("readable")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect();
+    logs.sort();
+    let mut bytes = fs::read(&logs[1]).expect("readable");
+    bytes[100] ^= 1;
+    fs::write(&logs[1], bytes).expect("written");
+    let mut line = Line::new(&mut shelf);
+    let copied = follower.copy(&follower.wanted(&leader), &mut line);
+    assert!(matches!(copied, Err(FetchError::Import(ImportError::Checksum(_)))));
+    let sent = Notice::Sent { group: GROUP, to: follower_id(), ok: false };
+    assert_eq!(line.notices, [sent.clone(), Notice::Damaged { group: GROUP }]);
+    fs::remove_file(&logs[1]).expect("removed");
+    let mut line = Line::new(&mut shelf);
+    follower.copy(&follower.wanted(&leader), &mut line).err().expect("the file is gone");
+    assert_eq!(line.notices, [sent, Notice::Damaged { group: GROUP }]);
+}
+
+#[test]
+fn bytes_that_change_on_the_way_are_refused() {
+    let (_ours, mut leader, _theirs, follower) = pair(5, 40);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let mut line = Line::new(&mut shelf);
+    line.tamper = |bytes| {
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        bytes.into()
+    };
+    let copied = follower.copy(&follower.wanted(&leader), &mut line);
+    assert!(matches!(copied, Err(FetchError::Malformed)));
+    assert_eq!(line.notices, [Notice::Sent { group: GROUP, to: follower_id(), ok: false }]);
+}
+
+#[test]
+fn nothing_is_copied_onto_a_disk_without_room() {
+    let (_ours, mut leader, _theirs, follower) = pair(5, 40);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let mut line = Line::new(&mut shelf);
+    let target = Target { log: &follower.log, files: &follower.files, reserve_bytes: u64::MAX / 2 };
+    let copied = copy(&follower.wanted(&leader), &target, &mut line);
+    assert!(matches!(copied, Err(FetchError::NoRoom { .. })));
+    assert_eq!(line.bytes, 0);
+}
+
+#[test]
+fn readers_of_the_old_state_go_on_and_see_nothing_go_back() {
+    let (_ours, mut leader, _theirs, mut follower) = pair(20, 40);
+    leader.command(PartitionCommand::Close { partition: partition(1) });
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let arrived = follower.copy(&follower.wanted(&leader), &mut Line::new(&mut shelf)).expect("copied");
+    let reader = follower.readers.get(partition(0)).expect("a reader");
+    let mut high_watermark = reader.subscribe();
+    let before = *high_watermark.borrow_and_update();
+    follower.install(arrived, Lsn(77));
+    assert!(*high_watermark.borrow_and_update() > before);
+    assert!(follower.readers.get(partition(1)).is_none());
+    // The old generation's directories go with the checkpoints that follow.
+    (0..3).for_each(|_| follower.checkpoint());
+    assert!(follower.directories().iter().all(|name| name.ends_with(".g1")), "{:?}", follower.directories());
+    assert_eq!(
+        super::hub::batches(&reader),
+        super::hub::batches(&leader.readers.get(partition(0)).expect("there"))
+    );
+}
+
+#[test]
+fn one_snapshot_follows_another() {
+    let (_ours, mut leader, theirs, mut follower) = pair(10, 30);
+    for round in 1..5 {
+        let mut shelf = Shelf::new(&leader.log);
+        shelf.offer(leader.offer(), std::time::Instant::now());
+        let arrived = follower.copy(&follower.wanted(&leader), &mut Line::new(&mut shelf)).expect("copied");
+        follower.install(arrived, Lsn(round * 100));
+        assert_eq!(follower.contents(), leader.contents());
+        if round % 2 == 0 {
+            drop(follower);
+            follower = Hub::open(theirs.path());
+            assert_eq!(follower.contents(), leader.contents());
+        }
+        leader.append(20, 3);
+    }
+    assert_eq!(follower.origin.generation, 4);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Wherever copies were cut off, with whatever the leader wrote in between: the last one ends right.
+    #[test]
+    fn a_snapshot_ends_right_however_often_it_is_cut_off(
+        shared in 0..40_u64,
+        steps in proptest::collection::vec((0..25_u64, 1..30_usize), 1..5),
+    ) {
+        let (_ours, mut leader, theirs, mut follower) = pair(shared, 1);
+        for (more, requests) in steps {
+            leader.append(more, 3);
+            let mut shelf = Shelf::new(&leader.log);
+            shelf.offer(leader.offer(), std::time::Instant::now());
+            let mut line = Line::until(&mut shelf, requests);
+            drop(follower.copy(&follower.wanted(&leader), &mut line));
+        }
+        let mut shelf = Shelf::new(&leader.log);
+        shelf.offer(leader.offer(), std::time::Instant::now());
+        let arrived = follower.copy(&follower.wanted(&leader), &mut Line::new(&mut shelf)).expect("copied");
+        follower.install(arrived, Lsn(5));
+        prop_assert_eq!(follower.contents(), leader.contents());
+        drop(follower);
+        prop_assert_eq!(Hub::open(theirs.path()).contents(), leader.contents());
+    }
+}
