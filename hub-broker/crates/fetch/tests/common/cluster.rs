@@ -61,18 +61,27 @@ impl Cluster {
             let hub = start(NodeId(node), seed).await;
             cluster.hubs.insert(NodeId(node), hub);
         }
-        let replicas = cluster.hubs.len().min(3);
-        eventually("all shards have their replicas", async || {
-            cluster.hubs.values().all(|hub| {
-                (1..=u32::from(SHARDS)).all(|group| {
-                    let view = hub.shards.replicas(group);
-                    let is_served = view.leader.is_some_and(|leader| leader.serving);
-                    is_served && view.voters.len() == replicas && view.in_sync.len() == replicas
-                })
-            })
-        })
-        .await;
+        eventually("all shards have their replicas", async || cluster.is_even()).await;
         cluster
+    }
+
+    /// Whether every shard has as many replicas as it should, every hub as many as the others, and none is on its way.
+    fn is_even(&self) -> bool {
+        let replicas = self.hubs.len().min(3);
+        let is_done = |hub: &Hub, group: u32| {
+            let (view, catalog) = (hub.shards.replicas(group), hub.metadata.view());
+            let planned = catalog.replicas(group);
+            view.leader.is_some_and(|leader| leader.serving)
+                && view.learners.is_empty()
+                && [view.voters.len(), view.in_sync.len(), planned.len()] == [replicas; 3]
+                && planned.iter().all(|record| record.joined && !record.leaving)
+        };
+        let groups = || 1..=u32::from(SHARDS);
+        let share = usize::from(SHARDS) * replicas / self.hubs.len();
+        let has = |hub: &Hub| {
+            groups().filter(|group| hub.shards.replicas(*group).voters.contains(&hub.node)).count()
+        };
+        self.hubs.values().all(|hub| groups().all(|group| is_done(hub, group)) && has(hub) == share)
     }
 
     pub fn hub(&self, node: NodeId) -> &Hub {
