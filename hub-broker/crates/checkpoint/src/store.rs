@@ -85,6 +85,11 @@ impl Store {
         Ok((None, damage))
     }
 
+    /// Where the checkpoints lie.
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Makes `checkpoint` durable, then removes what is named by neither it nor the one before it.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<Written, WriteError> {
         let (sequence, before) = self.commit(checkpoint)?;

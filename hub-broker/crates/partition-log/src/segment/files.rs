@@ -34,6 +34,10 @@ pub(crate) enum FileKind {
 pub(crate) const LOG_EXTENSION: &str = "log";
 const INDEX_EXTENSION: &str = "index";
 
+pub(crate) fn file_name(base_offset: Offset, id: u64, extension: &str) -> String {
+    format!("{:020}-{id:08x}.{extension}", base_offset.0)
+}
+
 /// Segment id and kind, if this is the name of a segment's file.
 pub(crate) fn parse_file_name(name: &str) -> Option<(u64, FileKind)> {
     let (stem, extension) = name.split_once('.')?;
@@ -59,7 +63,7 @@ impl SegmentFiles {
             FileKind::Log => LOG_EXTENSION,
             FileKind::Index => INDEX_EXTENSION,
         };
-        self.dir.join(format!("{:020}-{:08x}.{extension}", self.base_offset.0, self.id))
+        self.dir.join(file_name(self.base_offset, self.id, extension))
     }
 
     /// For writing. A new segment begins with empty files, whatever lay there under its name.

@@ -35,6 +35,11 @@ pub struct SegmentState {
 }
 
 impl SegmentState {
+    /// The name of the file with the segment's batches, within its partition's directory.
+    pub fn file_name(&self) -> String {
+        crate::segment::file_name(self.base_offset, self.id, crate::segment::LOG_EXTENSION)
+    }
+
     pub(crate) fn empty(id: u64, base_offset: Offset) -> Self {
         Self {
             id,
