@@ -173,7 +173,10 @@ fn read_cluster(path: &Path) -> Result<Option<ClusterFile>, DataDirError> {
     let file = path.join(CLUSTER_FILE);
     match text_file::read(&file)? {
         Some(bytes) => ClusterFile::decode(&file, &bytes).map(Some),
-        None => Ok(path.join("wal").exists().then(ClusterFile::founder)),
+        None => {
+            let used = ["wal", "checkpoint/0"].iter().any(|trace| path.join(trace).exists());
+            Ok(used.then(ClusterFile::founder))
+        }
     }
 }
 

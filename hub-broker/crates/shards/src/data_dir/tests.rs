@@ -74,6 +74,52 @@ fn a_changed_identity_is_found() {
 }
 
 #[test]
+fn a_new_directory_belongs_to_no_cluster_until_it_is_founded_or_joins_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut founder = DataDir::open(&config(&dir.path().join("1"))).expect("a new directory");
+    assert_eq!(founder.cluster(), None);
+    founder.found().expect("written");
+    founder.found().expect("once more is no matter");
+    drop(founder);
+    let founder = DataDir::open(&config(&dir.path().join("1"))).expect("the same again");
+    assert_eq!(founder.cluster(), Some(ClusterFile::founder()));
+    let cluster = Uuid::from_u128(7);
+    let mut member = DataDir::open(&config(&dir.path().join("2"))).expect("a new directory");
+    member.join(cluster, 9).expect("written");
+    member.join(cluster, 12).expect("it is a member");
+    member.found().expect("it is a member");
+    drop(member);
+    let member = DataDir::open(&config(&dir.path().join("2"))).expect("the same again").cluster();
+    assert_eq!(member, Some(ClusterFile { id: Some(cluster), founder: false, replica_floor: 9 }));
+}
+
+#[test]
+fn a_hub_of_one_cluster_joins_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut member = DataDir::open(&config(&dir.path().join("2"))).expect("a new directory");
+    member.join(Uuid::from_u128(7), 9).expect("written");
+    let other = member.join(Uuid::from_u128(8), 9);
+    assert!(matches!(other, Err(DataDirError::OtherCluster { found: Some(_), .. })), "{other:?}");
+    let mut founder = DataDir::open(&config(&dir.path().join("1"))).expect("a new directory");
+    founder.found().expect("written");
+    let joined = founder.join(Uuid::from_u128(8), 9);
+    assert!(matches!(joined, Err(DataDirError::OtherCluster { found: None, .. })), "{joined:?}");
+    founder.name_cluster(Uuid::from_u128(8)).expect("written");
+    founder.name_cluster(Uuid::from_u128(8)).expect("it has that name");
+    assert!(founder.name_cluster(Uuid::from_u128(9)).is_err());
+    assert_eq!(founder.cluster().and_then(|cluster| cluster.id), Some(Uuid::from_u128(8)));
+}
+
+#[test]
+fn a_directory_with_a_log_from_before_there_were_clusters_is_a_founders() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(DataDir::open(&config(dir.path())).expect("a new directory"));
+    fs::create_dir(dir.path().join("wal")).expect("made");
+    let used = DataDir::open(&config(dir.path())).expect("the same again").cluster();
+    assert_eq!(used, Some(ClusterFile::founder()));
+}
+
+#[test]
 fn the_identity_file_stays_what_it_is() {
     let identity = Identity { node: NodeId(3), incarnation: Uuid::from_u128(0xabc) };
     let golden = include_str!("../../tests/golden/identity-v1.txt");
