@@ -83,7 +83,8 @@ fn commands() -> Vec<Command> {
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.trim().as_bytes().chunks(2);
-    digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
+    digits.map(|two| byte(two).expect("hexadecimal digits")).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

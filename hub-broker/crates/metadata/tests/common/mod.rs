@@ -1,6 +1,7 @@
 //! A hub's metadata on real shards in a directory of its own.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(dead_code, reason = "no test uses all of them")]
 
 use std::future::Future;
 use std::path::Path;

@@ -1,0 +1,186 @@
+//! Hubs found a cluster, join it, are drained and come back, over real shards and a real transport.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hubs;
+
+use common::{batch, create, eventually, name};
+use hubs::{Cluster, SHARDS, is_settled};
+use metadata::{DrainError, HubState, Metadata, Principal, RemoveHubError};
+use schemas::{NodeId, Offset, PartitionIndex};
+use shards::{Append, Appended, Origin};
+
+fn anyone() -> Principal {
+    Principal::anonymous()
+}
+
+async fn append(metadata: &Metadata, topic: &str, partition: i32) -> Appended {
+    let topic = metadata.topic(&name(topic)).unwrap();
+    let index = PartitionIndex(partition);
+    let shard = topic.placement(index).unwrap().shard();
+    let partition = topic.partition_id(index);
+    let request = Append { partition, origin: Origin::Hub, batch: batch("k", b"v"), expected_term: None };
+    let (tell, told) = tokio::sync::oneshot::channel();
+    metadata.shards().append_anywhere(shard, request, Box::new(|result| drop(tell.send(result))));
+    told.await.unwrap().unwrap()
+}
+
+async fn stored_everywhere(cluster: &Cluster, nodes: &[u32], topic: &str, partition: i32, end: i64) {
+    for node in nodes {
+        let has_all = || {
+            let found = cluster.metadata(*node).partition(&name(topic), PartitionIndex(partition));
+            found.is_some_and(|(_, reader)| reader.high_watermark() == Offset(end))
+        };
+        eventually("the records are on every hub", has_all).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_empty_hubs_found_one_cluster_and_share_its_work() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[3, 2, 1]).await;
+    let settled = |status: &_| is_settled(status, 3);
+    let status = cluster.becomes(2, "three replicas of everything", settled).await;
+    let ids: Vec<_> = [1, 2, 3].map(|node| cluster.metadata(node).view().cluster_id.clone()).into();
+    assert!(ids.iter().all(|id| *id == status.cluster_id));
+    let groups = usize::from(SHARDS) + 1;
+    assert!(status.hubs.iter().all(|hub| hub.replicas == groups && hub.connected));
+    let spread = |status: &metadata::ClusterStatus| {
+        status.hubs.iter().all(|hub| (groups / 3..=groups / 3 + 1).contains(&hub.leaders))
+    };
+    cluster.becomes(1, "leaders are spread", spread).await;
+
+    let topic = cluster.metadata(3).create_topic(&anyone(), create("a", 6, &[])).await.unwrap();
+    assert!(topic.is_settled());
+    for node in [1, 2, 3] {
+        for partition in 0..6 {
+            append(cluster.metadata(node), "a", partition).await;
+        }
+    }
+    for partition in 0..6 {
+        stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 3).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_stops_leads_again_when_it_is_back() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    let even = |status: &metadata::ClusterStatus| {
+        is_settled(status, 3) && status.hubs.iter().all(|hub| hub.leaders >= 2)
+    };
+    cluster.becomes(1, "even", even).await;
+    cluster.metadata(1).create_topic(&anyone(), create("a", 3, &[])).await.unwrap();
+    cluster.stop(2).await;
+    let status = cluster.becomes(1, "led by the others", |status| status.leaderless.is_empty()).await;
+    assert!(!status.hubs[1].connected && status.hubs[1].leaders == 0);
+    for partition in 0..3 {
+        append(cluster.metadata(1), "a", partition).await;
+    }
+    cluster.start(&[2]).await;
+    for partition in 0..3 {
+        stored_everywhere(&cluster, &[2], "a", partition, 1).await;
+    }
+    cluster.becomes(3, "handed back", even).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fourth_hub_joins_and_another_is_drained_and_removed() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    cluster.metadata(1).create_topic(&anyone(), create("a", 6, &[])).await.unwrap();
+    for partition in 0..6 {
+        append(cluster.metadata(2), "a", partition).await;
+    }
+    cluster.place(4);
+    cluster.start(&[4]).await;
+    let shares = |status: &metadata::ClusterStatus| {
+        let load: Vec<_> = status.hubs.iter().map(|hub| hub.replicas).collect();
+        is_settled(status, 3)
+            && load.len() == 4
+            && load.iter().max().unwrap() - load.iter().min().unwrap() <= 1
+    };
+    cluster.becomes(4, "the fourth hub has its share", shares).await;
+
+    let running = cluster.metadata(1).remove(NodeId(2)).await;
+    assert_eq!(running, Err(RemoveHubError::Connected(NodeId(2))));
+    cluster.metadata(4).drain(NodeId(2), true).await.unwrap();
+    let drained = |status: &metadata::ClusterStatus| {
+        let hub = status.hubs.iter().find(|hub| hub.node == NodeId(2));
+        is_settled(status, 3) && hub.is_some_and(|hub| hub.to_move == 0 && hub.leaders == 0)
+    };
+    cluster.becomes(1, "hub 2 is empty", drained).await;
+    cluster.stop(2).await;
+    let remove = async {
+        // Its connection may take a moment to end.
+        while cluster.metadata(1).remove(NodeId(2)).await == Err(RemoveHubError::Connected(NodeId(2))) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), remove).await.unwrap();
+    assert_eq!(cluster.metadata(1).view().hub_state(NodeId(2)), None);
+    cluster.becomes(3, "settled without hub 2", |status| is_settled(status, 3)).await;
+    let mut holders = 0;
+    for node in [1, 3, 4] {
+        holders += usize::from(cluster.metadata(node).partition(&name("a"), PartitionIndex(0)).is_some());
+    }
+    assert_eq!(holders, 3);
+    for partition in 0..6 {
+        append(cluster.metadata(4), "a", partition).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_hub_is_another_and_gets_everything_again() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    cluster.metadata(1).create_topic(&anyone(), create("a", 3, &[])).await.unwrap();
+    for partition in 0..3 {
+        append(cluster.metadata(2), "a", partition).await;
+    }
+    let numbers = |cluster: &Cluster| {
+        let view = cluster.metadata(1).view();
+        let of_hub_3 =
+            |group| view.replicas(group).iter().find(|it| it.node == NodeId(3)).map(|it| it.number);
+        (0..=u32::from(SHARDS)).map(of_hub_3).collect::<Vec<_>>()
+    };
+    let before = numbers(&cluster);
+    cluster.stop(3).await;
+    std::fs::remove_dir_all(cluster.directory(3)).unwrap();
+    cluster.start(&[3]).await;
+    let status = cluster.becomes(1, "settled again", |status| is_settled(status, 3)).await;
+    let after = numbers(&cluster);
+    assert!(before.iter().zip(&after).all(|(before, after)| after > before), "{before:?}, {after:?}");
+    for partition in 0..3 {
+        stored_everywhere(&cluster, &[3], "a", partition, 1).await;
+    }
+    assert_eq!(cluster.metadata(3).view().cluster_id, status.cluster_id);
+    assert_eq!(cluster.metadata(3).view().hub_state(NodeId(3)), Some(HubState::Active));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_hub_becomes_three_without_a_new_directory() {
+    let mut cluster = Cluster::of(&[1]);
+    cluster.start(&[1]).await;
+    let refused = cluster.metadata(1).drain(NodeId(1), true).await;
+    assert_eq!(refused, Err(DrainError::LastHub(NodeId(1))));
+    cluster.metadata(1).create_topic(&anyone(), create("a", 6, &[])).await.unwrap();
+    for partition in 0..6 {
+        append(cluster.metadata(1), "a", partition).await;
+    }
+    cluster.place(2);
+    cluster.place(3);
+    cluster.start(&[2, 3]).await;
+    cluster.becomes(2, "three replicas of everything", |status| is_settled(status, 3)).await;
+    for partition in 0..6 {
+        append(cluster.metadata(3), "a", partition).await;
+        stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 2).await;
+    }
+    cluster.stop_all().await;
+}
