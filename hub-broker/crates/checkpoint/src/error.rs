@@ -1,6 +1,7 @@
 //! What can go wrong, per operation.
 
 use crate::checkpoint::Key;
+use bytes::Bytes;
 use std::{fmt, io, path::PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +12,12 @@ pub enum OpenError {
     Version { file: PathBuf, version: u16 },
     /// There are manifests, and none of them can be used.
     #[error("no usable checkpoint in {}: {}", dir.display(), damage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Damaged { dir: PathBuf, damage: Vec<Damage> },
+    Damaged {
+        dir: PathBuf,
+        damage: Vec<Damage>,
+        /// Of the newest manifest that can be read, while a state that it names cannot.
+        membership: Option<Bytes>,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,15 @@ use crate::{
     manifest::{Manifest, Place},
     states::Layout,
 };
+use bytes::Bytes;
 use rustix::io::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::Path,
 };
+
+type Newest = (Option<Loaded>, Vec<Damage>, Option<Bytes>);
 
 /// One group's checkpoints in one directory. One owner writes.
 pub struct Store {
@@ -49,31 +52,33 @@ impl Store {
         };
         let next_sequence = files.iter().map(newest).max().unwrap_or(0) + 1;
         let mut store = Store { directory, last: None, next_sequence, poisoned: false };
-        let (loaded, damage) = store.load(&files)?;
+        let (loaded, damage, membership) = store.load(&files)?;
         for damage in &damage {
             tracing::error!(%damage, "a checkpoint is damaged");
         }
         if loaded.is_none() && !damage.is_empty() {
-            return Err(OpenError::Damaged { dir: dir.to_owned(), damage });
+            return Err(OpenError::Damaged { dir: dir.to_owned(), damage, membership });
         }
         // A rename that was not synced yet is about to be relied upon.
         store.directory.sync().map_err(|error| failed("sync", error))?;
         Ok((store, loaded, damage))
     }
 
-    fn load(&mut self, files: &[Named]) -> Result<(Option<Loaded>, Vec<Damage>), OpenError> {
-        let mut damage = Vec::new();
+    /// The newest checkpoint that is whole, what is damaged of newer ones, and the membership of the newest manifest.
+    fn load(&mut self, files: &[Named]) -> Result<Newest, OpenError> {
+        let (mut damage, mut membership) = (Vec::new(), None);
         for named in files.iter().rev() {
             let Named::Manifest(sequence) = *named else { continue };
             let manifest = load::manifest(&self.directory, sequence);
             let loaded = manifest.and_then(|manifest| {
+                membership.get_or_insert_with(|| manifest.membership.clone());
                 let loaded = load::checkpoint(&self.directory, &manifest)?;
                 Ok((manifest, loaded))
             });
             match loaded {
                 Ok((manifest, loaded)) => {
                     self.last = Some(manifest);
-                    return Ok((Some(loaded), damage));
+                    return Ok((Some(loaded), damage, membership));
                 }
                 Err(Unusable::Damaged(one)) => damage.push(one),
                 Err(Unusable::Version { file, version }) => return Err(OpenError::Version { file, version }),
@@ -82,7 +87,7 @@ impl Store {
                 }
             }
         }
-        Ok((None, damage))
+        Ok((None, damage, membership))
     }
 
     /// Where the checkpoints lie.

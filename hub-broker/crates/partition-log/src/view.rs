@@ -1,6 +1,7 @@
 //! What readers see: a consistent picture, replaced as a whole whenever something is published.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use schemas::{Offset, PartitionId};
@@ -25,6 +26,15 @@ pub(crate) struct Shared {
     pub id: PartitionId,
     pub view: ArcSwap<View>,
     pub high_watermark: watch::Sender<Offset>,
+    /// Logs that show themselves here: one, none after the partition is closed, two while one takes over.
+    pub owners: AtomicUsize,
+}
+
+impl Shared {
+    /// Whether the files of the view are to be there: those of a partition that was closed may be gone.
+    pub fn has_owner(&self) -> bool {
+        self.owners.load(Ordering::Acquire) > 0
+    }
 }
 
 impl View {

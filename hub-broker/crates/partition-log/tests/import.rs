@@ -233,6 +233,17 @@ fn damage_that_a_read_meets_is_told() {
     assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
+#[test]
+fn files_of_a_closed_partition_are_missed_by_nobody() {
+    let (leader, state) = leader(12);
+    let files = FileCache::new(4).watched(Arc::new(|damage| panic!("{damage}")));
+    let (log, _) = PartitionLog::recover(&leader.path(), &state, &files).expect("recovered");
+    let reader = log.reader();
+    drop(log);
+    fs::remove_dir_all(leader.path()).expect("removed");
+    reader.read(Offset(0), 1).expect_err("nothing is there");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

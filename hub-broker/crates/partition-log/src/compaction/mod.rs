@@ -73,9 +73,7 @@ impl Compaction {
     pub fn run(self) -> Result<Compacted, CompactError> {
         let mut writer = Writer::new(&self);
         match self.write(&mut writer) {
-            Ok(()) => {
-                Ok(Compacted { replaced: self.segments.clone(), segments: writer.into_segments() })
-            }
+            Ok(()) => Ok(Compacted { replaced: self.segments.clone(), segments: writer.into_segments() }),
             Err(error) => {
                 writer.discard();
                 Err(error)

@@ -30,7 +30,8 @@ impl PartitionLog {
     pub fn install(&mut self, compacted: Compacted) -> bool {
         let Compacted { replaced, segments } = compacted;
         // By file, not by id: an installed snapshot may have other files under the same ids.
-        let is_same = |(own, replaced): (&SegmentView, &SegmentView)| Arc::ptr_eq(&own.files, &replaced.files);
+        let is_same =
+            |(own, replaced): (&SegmentView, &SegmentView)| Arc::ptr_eq(&own.files, &replaced.files);
         let fits = !replaced.is_empty()
             && replaced.len() <= self.closed.len()
             && self.closed.iter().zip(&replaced).all(is_same);

@@ -7,6 +7,7 @@ mod retention;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use schemas::{BatchHeader, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, RawBatch};
@@ -75,7 +76,12 @@ impl PartitionLog {
             active: active.view(),
         };
         let high_watermark = watch::Sender::new(end);
-        let shared = Shared { id: state.id, view: ArcSwap::from_pointee(view), high_watermark };
+        let shared = Shared {
+            id: state.id,
+            view: ArcSwap::from_pointee(view),
+            high_watermark,
+            owners: AtomicUsize::new(1),
+        };
         Self {
             dir,
             options: state.options,
@@ -129,6 +135,7 @@ impl PartitionLog {
         let fits = readers.id() == self.id() && readers.high_watermark() <= self.end_offset();
         if fits {
             self.shared = readers.shared().clone();
+            self.shared.owners.fetch_add(1, Ordering::AcqRel);
             self.show();
         }
         fits
@@ -275,6 +282,13 @@ impl PartitionLog {
         self.active = Active::new(Arc::new(files), state);
         self.show();
         Ok(())
+    }
+}
+
+/// Readers may outlive their log.
+impl Drop for PartitionLog {
+    fn drop(&mut self) {
+        self.shared.owners.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -96,7 +96,9 @@ impl PartitionReader {
             };
             let replaced = damage.what == DamageKind::FileMissing && !self.still_has_segments_of(&view);
             if !replaced {
-                view.active.files.damaged(damage);
+                if self.shared.has_owner() {
+                    view.active.files.damaged(damage);
+                }
                 return result;
             }
         }
