@@ -14,7 +14,7 @@
 //! - a leader that is removed from the group steps down at once;
 //! - nobody stands for election while a part of its log or a snapshot is on its way to the disk;
 //! - election timeouts come from the replica's seed, never from a random generator of the process;
-//! - what raft-rs would end the process over is not let in ([`guard`]).
+//! - what raft-rs would end the process over is not let in (module `guard`).
 //!
 //! A follower that is further behind than its leader's in-memory tail needs a snapshot. Messages only name it, by
 //! index, term and membership: whoever runs the replicas copies what it consists of, *before* the message reaches

@@ -186,3 +186,21 @@ fn a_removed_replica_can_be_restarted() {
     assert_eq!(world.replica(old).role(), Role::Follower, "it stands for nothing");
     assert_eq!(world.leader(), Some(leader), "and disturbs nobody");
 }
+
+#[test]
+fn a_sole_voter_says_nothing_before_its_term_is_durable() {
+    let mut world = World::new(1, 9);
+    world.settle();
+    let learner = world.fresh_id();
+    change(&mut world, add(learner));
+    world.crash(id(1));
+    world.restart(id(1));
+    world.step(id(1), Event::Campaign);
+    world.propose(id(1));
+    assert!(!world.deliver(), "what it sends now, it could send otherwise after a crash, in the same term");
+    assert_eq!(world.replica(id(1)).role(), Role::Candidate);
+    world.sync(id(1), usize::MAX);
+    assert_eq!(world.replica(id(1)).role(), Role::Leader);
+    assert!(world.deliver());
+    world.settle();
+}

@@ -139,7 +139,7 @@ impl World {
         match action {
             Action::Send(message) => {
                 assert_eq!(message.from(), id);
-                self.network.send(&mut self.rng, message);
+                self.network.send(&mut self.rng, &message);
             }
             Action::Refused { token, reason } => {
                 assert!(

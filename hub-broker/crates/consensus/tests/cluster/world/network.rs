@@ -17,7 +17,7 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn send(&mut self, rng: &mut StdRng, message: PeerMessage) {
+    pub fn send(&mut self, rng: &mut StdRng, message: &PeerMessage) {
         let pair = (message.from(), message.to());
         if rng.gen_bool(self.loss) || self.blocked.contains(&pair) {
             return;
