@@ -2,6 +2,7 @@
 //! decides.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,6 +74,10 @@ impl Cluster {
         &self.hubs[&node].shards
     }
 
+    pub fn dir(&self, node: u32) -> &Path {
+        self.dirs[&node].path()
+    }
+
     pub fn nodes(&self) -> Vec<u32> {
         self.hubs.keys().copied().collect()
     }
@@ -131,6 +136,16 @@ impl Cluster {
                 .all(|hub| (0..GROUPS).all(|group| hub.shards.replicas(group).voters.contains(&NodeId(node))))
         })
         .await;
+    }
+
+    /// A replica that was given up gets a successor on the same hub.
+    pub async fn replace(&mut self, group: u32, lost: ReplicaId) {
+        let id = ReplicaId::new(lost.node(), self.next_number);
+        self.next_number += 1;
+        self.change(group, MembershipChange { remove: vec![lost], ..Default::default() }).await;
+        self.change(group, MembershipChange { add_learners: vec![id], ..Default::default() }).await;
+        self.caught_up(group, id).await;
+        self.change(group, MembershipChange { promote: vec![id], ..Default::default() }).await;
     }
 
     /// Has the group's leader, whoever it is meanwhile, make the change.

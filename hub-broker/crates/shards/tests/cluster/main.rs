@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod hubs;
 
 use std::time::{Duration, Instant};
@@ -150,18 +151,14 @@ async fn everyone_who_waits_is_answered_when_the_leader_dies_and_nothing_acknowl
     open(cluster.shards(1), 1).await;
     // An agent's stream: its batches are known however long ago they were stored.
     let mut producer = Producer::new((1 << 62) + 5);
-    let batches: Vec<_> = (0..400).map(|_| agent_append(1, "pump-7", producer.batch(1, 2_000))).collect();
+    let batches: Vec<_> = (0..400).map(|_| agent_append(1, "pump-7", producer.batch(1, 20_000))).collect();
     let leader = cluster.leader_of(1).await;
     let other = cluster.other_than_leader(1).await;
-    let mut answers = batches
-        .iter()
-        .map(|append| hand_in(cluster.shards(other), 1, append.clone()))
-        .collect::<Vec<_>>()
-        .into_iter();
-    answers.next().expect("the first").await.expect("answered").expect("stored");
+    let shards = cluster.shards(other);
+    let answers: Vec<_> = batches.iter().map(|append| hand_in(shards, 1, append.clone())).collect();
     cluster.kill(leader).await;
-    let mut acknowledged = 1;
-    for (at, answer) in (1..).zip(answers) {
+    let mut acknowledged = 0;
+    for (at, answer) in (0..).zip(answers) {
         match answer.await.expect("answered") {
             Ok(stored) => {
                 assert_eq!(stored.base_offset, Offset(at));
