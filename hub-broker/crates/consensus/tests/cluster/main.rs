@@ -64,6 +64,24 @@ fn what_is_acknowledged_survives_changes_of_the_membership() {
     });
 }
 
+/// The proof that the checks can find something.
+#[test]
+fn disks_that_forget_what_they_acknowledged_are_found_out() {
+    let found = |seed| {
+        let run = std::panic::AssertUnwindSafe(|| {
+            let mut world = run(3, seed, 2_000, Chaos::default());
+            for _ in 0..10 {
+                world.let_disks_lie();
+                (0..800).for_each(|_| world.random_step(Chaos { crashes: true, ..Chaos::default() }));
+            }
+            world.settle();
+            world.check_acknowledged();
+        });
+        std::panic::catch_unwind(run).is_err()
+    };
+    assert!((0..20).any(found));
+}
+
 #[test]
 fn chaos_is_what_it_says() {
     let mut installed = 0;

@@ -19,7 +19,7 @@ impl Checkpoint {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     pub hard_state: HardState,
     pub log: BTreeMap<u64, LogEntry>,

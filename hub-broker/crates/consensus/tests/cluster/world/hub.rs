@@ -15,6 +15,8 @@ pub struct Hub {
     /// Handed out, not applied yet.
     pub committed: VecDeque<Committed>,
     pub stalled: bool,
+    /// The disk says that it has written what it has not: this is what it has.
+    pub truth: Option<Disk>,
     /// Somebody needs a checkpoint of it.
     pub checkpoint_wanted: bool,
     /// A snapshot that can be had, from whom and of what.
@@ -33,6 +35,7 @@ impl Hub {
             state: first,
             committed: VecDeque::new(),
             stalled: false,
+            truth: None,
             checkpoint_wanted: false,
             offered: None,
             copied: None,
@@ -47,6 +50,9 @@ impl Hub {
 
     pub fn go_down(&mut self) {
         self.replica = None;
+        if let Some(truth) = &self.truth {
+            self.disk = truth.clone();
+        }
         self.unsynced.clear();
         self.committed.clear();
         self.stalled = false;

@@ -98,6 +98,13 @@ impl World {
         id(self.next_number - 1)
     }
 
+    /// What every disk has now is all that it will still have after a crash, whatever it says from now on.
+    pub fn let_disks_lie(&mut self) {
+        for hub in self.hubs.values_mut() {
+            hub.truth = Some(hub.disk.clone());
+        }
+    }
+
     pub fn restart(&mut self, id: ReplicaId) {
         let seed = self.rng.r#gen();
         let config = ReplicaConfig {
