@@ -112,6 +112,9 @@ pub enum StartError {
     /// start rather than lose what it acknowledged.
     #[error(transparent)]
     Wal(#[from] wal::OpenError),
+    /// What is whole of a damaged log could not be put into a new one; the damaged one is where it was.
+    #[error(transparent)]
+    Replace(#[from] crate::SalvageError),
     #[error("group {group}: {source}")]
     Checkpoint { group: u32, source: checkpoint::OpenError },
     #[error("group {group}: the state in its checkpoint cannot be read: {what}")]

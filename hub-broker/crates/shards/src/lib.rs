@@ -36,6 +36,7 @@ pub mod limits;
 mod machine;
 mod message;
 mod observe;
+mod opening;
 mod order;
 mod outbox;
 mod partitions;
@@ -45,6 +46,7 @@ mod registrar;
 mod replicas;
 mod request;
 mod salvage;
+mod scrubber;
 mod shared;
 #[doc(hidden)]
 pub mod simulation;

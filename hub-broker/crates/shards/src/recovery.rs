@@ -88,7 +88,7 @@ impl Ground {
     }
 
     pub(crate) fn recover(&self, found: Found) -> Result<Recovered, StartError> {
-        let Found { id, current, loaded, log, machine, membership } = found;
+        let Found { id, current, loaded, log, mut machine, membership } = found;
         let Some(number) = current else {
             return Ok(Recovered { id, state: RecoveredState::Absent, machine });
         };
@@ -100,17 +100,15 @@ impl Ground {
         let has_others = state.membership.replicas().iter().any(|replica| *replica != own)
             || (state.membership.is_empty() && !self.founder);
         let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
-        let damaged = |machine| {
-            let directories = directories.unwrap_or_default();
-            Recovered { id, state: RecoveredState::Damaged { number, directories }, machine }
-        };
-        match self.recover_group(id, own, state, loaded, log, machine) {
-            Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine: None }),
-            Err((error, machine)) if has_others => {
+        match self.recover_group(id, own, has_others, state, loaded, log, &mut machine) {
+            Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine }),
+            Err(error) if has_others => {
                 tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
-                Ok(damaged(machine))
+                metrics::counter!("headwater_replicas_given_up_total").increment(1);
+                let state = RecoveredState::Damaged { number, directories: directories.unwrap_or_default() };
+                Ok(Recovered { id, state, machine })
             }
-            Err((error, _)) => Err(error),
+            Err(error) => Err(error),
         }
     }
 
@@ -138,29 +136,34 @@ impl Ground {
         })
     }
 
-    /// A machine that nothing was made of comes back with the error.
+    /// The machine is taken only where it becomes the group's.
+    #[expect(clippy::too_many_arguments, reason = "all that was found of one group, taken apart")]
     fn recover_group(
         &self,
         id: GroupId,
         own: ReplicaId,
+        has_others: bool,
         state: GroupState,
         loaded: Option<Loaded>,
         log: GroupLog,
-        machine: Option<Box<dyn StateMachine>>,
-    ) -> Result<Group, (StartError, Option<Box<dyn StateMachine>>)> {
+        machine: &mut Option<Box<dyn StateMachine>>,
+    ) -> Result<Group, StartError> {
         let position = loaded.as_ref().map(|loaded| loaded.position).unwrap_or_default();
         let states = loaded.map(|loaded| loaded.states).unwrap_or_default();
         let restored = restored(own, &state.membership, position, log);
-        let replica = match Replica::new(&self.config(id, own), restored) {
-            Ok(replica) => replica,
-            Err(source) => return Err((StartError::Log { group: id.0, source }, machine)),
-        };
-        let machine = match machine {
-            Some(machine) => restore_metadata(machine, &states)?,
-            None => self
-                .recover_partitions(id.0, state.origin.generation, &states)
-                .map(Machine::Partitions)
-                .map_err(|error| (error, None))?,
+        let replica = Replica::new(&self.config(id, own), restored)
+            .map_err(|source| StartError::Log { group: id.0, source })?;
+        if let Some(machine) = machine {
+            restore_metadata(machine.as_mut(), &states)?;
+        }
+        let machine = match machine.take() {
+            Some(machine) => Machine::Metadata(machine),
+            None => Machine::Partitions(self.recover_partitions(
+                id.0,
+                state.origin.generation,
+                has_others,
+                &states,
+            )?),
         };
         let mut group = Group::new(id, own, replica, machine);
         group.membership = state.membership;
@@ -178,13 +181,15 @@ impl Ground {
         }
     }
 
+    /// Where others have what is damaged here, no damage is put up with.
     fn recover_partitions(
         &self,
         group: u32,
         generation: u32,
+        has_others: bool,
         states: &StoredStates,
     ) -> Result<PartitionSet, StartError> {
-        let mut partitions = PartitionSet::new(&self.log, generation, &self.files, &self.readers);
+        let mut logs = Vec::with_capacity(states.len());
         for (key, bytes) in states {
             let unreadable = |what: String| StartError::State { group, what };
             let id: PartitionId =
@@ -195,11 +200,16 @@ impl Ground {
             let recovered = PartitionLog::recover(&directory, &state, &self.files);
             let (log, damage) =
                 recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
+            if has_others && let Some(damage) = damage.first() {
+                return Err(unreadable(format!("{id}: {damage}")));
+            }
             for damage in damage {
                 tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");
             }
-            partitions.insert(log);
+            logs.push(log);
         }
+        let mut partitions = PartitionSet::new(&self.log, generation, &self.files, &self.readers);
+        logs.into_iter().for_each(|log| partitions.insert(log));
         Ok(partitions)
     }
 }
@@ -232,14 +242,11 @@ fn restored(
     }
 }
 
-fn restore_metadata(
-    mut machine: Box<dyn StateMachine>,
-    states: &StoredStates,
-) -> Result<Machine, (StartError, Option<Box<dyn StateMachine>>)> {
-    if let Some(snapshot) = states.get(&metadata_key())
-        && let Err(error) = machine.restore(snapshot)
-    {
-        return Err((StartError::State { group: 0, what: error.to_string() }, Some(machine)));
+fn restore_metadata(machine: &mut dyn StateMachine, states: &StoredStates) -> Result<(), StartError> {
+    match states.get(&metadata_key()) {
+        Some(snapshot) => {
+            machine.restore(snapshot).map_err(|error| StartError::State { group: 0, what: error.to_string() })
+        }
+        None => Ok(()),
     }
-    Ok(Machine::Metadata(machine))
 }

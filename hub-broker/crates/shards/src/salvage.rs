@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use checkpoint::{Position, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use wal::{Corruption, Frame, GroupId, GroupLog, HardState, PastDamage, Wal};
+use wal::{Corruption, Frame, GroupId, GroupLog, HardState, Lsn, PastDamage, Wal};
 
 use crate::StartError;
 use crate::data_dir::{DataDir, sync_directory};
@@ -82,21 +82,32 @@ impl Salvage {
 
     /// Writes what is kept into a new log and puts the damaged one aside.
     pub fn carry_out(self) -> Result<(), SalvageError> {
-        let (old, new) = (self.dir.wal(), self.set_aside);
-        let mut config = wal::Config::new(&new);
-        if let Some(bytes) = self.file_bytes {
-            config.file_bytes = bytes;
-        }
-        let (wal, _) = Wal::open(config)?;
-        for (group, log) in self.logs {
-            write(&wal, frames(group, log)).map_err(|NoRoom| SalvageError::NoSpace(new.clone()))?;
-        }
-        wal.close();
-        renameat_with(CWD, &old, CWD, &new, RenameFlags::EXCHANGE)
-            .map_err(std::io::Error::from)
-            .and_then(|()| sync_directory(self.dir.path()))
-            .map_err(|source| SalvageError::Exchange { new, old, source })
+        replace(&self.dir, self.logs, self.file_bytes, Lsn(1)).map(drop)
     }
+}
+
+/// Puts a new log with these groups in the place of the damaged one; returns where that lies now.
+pub(crate) fn replace(
+    dir: &DataDir,
+    logs: impl IntoIterator<Item = (GroupId, GroupLog)>,
+    file_bytes: Option<u64>,
+    first_lsn: Lsn,
+) -> Result<PathBuf, SalvageError> {
+    let (old, new) = (dir.wal(), free_name(dir.path()));
+    let mut config = wal::Config { first_lsn, ..wal::Config::new(&new) };
+    if let Some(bytes) = file_bytes {
+        config.file_bytes = bytes;
+    }
+    let (wal, _) = Wal::open(config)?;
+    for (group, log) in logs {
+        write(&wal, frames(group, log)).map_err(|NoRoom| SalvageError::NoSpace(new.clone()))?;
+    }
+    wal.close();
+    renameat_with(CWD, &old, CWD, &new, RenameFlags::EXCHANGE)
+        .map_err(std::io::Error::from)
+        .and_then(|()| sync_directory(dir.path()))
+        .map_err(|source| SalvageError::Exchange { new: new.clone(), old, source })?;
+    Ok(new)
 }
 
 /// Where every group's checkpoint stands.

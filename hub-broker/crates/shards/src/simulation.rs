@@ -6,8 +6,10 @@
 //! is durable with [`Hub::sync`], and a snapshot that it wants is copied with [`Hub::copy_snapshot`]. Nothing in it reads
 //! a clock or draws a random number, so the same calls give the same history.
 
+mod disk;
 mod hub;
 mod journal;
+mod look;
 mod snapshots;
 
 pub use crate::answer::{CommandDone, ProposeDone};

@@ -1,18 +1,16 @@
 //! From a data directory to running groups.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use checkpoint::Loaded;
 use partition_log::FileCache;
 use peers::Peers;
 use rustix::process::{Resource, getrlimit};
-use wal::{GroupId, Lsn, SyncMode, Wal};
+use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
@@ -22,12 +20,11 @@ use crate::entry::APPEND_OVERHEAD_BYTES;
 use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
 use crate::faults::Faults;
-use crate::group_state::GroupState;
 use crate::inbox::Inbox;
 use crate::leaders::Leaders;
 use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
+use crate::opening::{Opened, open_all};
 use crate::order::Order;
-use crate::partitions::named_directories;
 use crate::readers::Readers;
 use crate::recovery::{Found, Ground};
 use crate::registrar::{Record, Registrar};
@@ -35,7 +32,6 @@ use crate::replicas::Replicas;
 use crate::shared::Shared;
 use crate::snapshot::{self, Notice, Snapshots};
 use crate::space::Space;
-use crate::stored_group::StoredGroup;
 use crate::{Config, StartError, StateMachine};
 
 /// Everything that runs.
@@ -47,13 +43,6 @@ pub(crate) struct Running {
     pub checkpointer: Option<JoinHandle<()>>,
     pub registrar: Option<JoinHandle<()>>,
     pub snapshots: Snapshots,
-    pub wal: Wal,
-}
-
-/// What was found in the data directory.
-pub(crate) struct Opened {
-    pub stores: Vec<StoredGroup>,
-    pub found: Vec<Found>,
     pub wal: Wal,
 }
 
@@ -82,22 +71,9 @@ pub(crate) fn start(
     check(config)?;
     let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
     let replicas = Arc::new(dir.replicas(&cluster)?);
-    let (stores, loaded) = open_checkpoints(&dir, &replicas, u32::from(config.shard_count) + 1)?;
-    let (wal, mut recovered) = Wal::open(wal_config(config, &dir, &replicas, &loaded))?;
-    remove_unnamed_partitions(&dir.log(), &loaded)?;
-    let mut machine = Some(metadata);
-    let mut found: Vec<Found> = Vec::new();
-    for (group, loaded) in (0..).zip(loaded) {
-        let log = recovered.groups.remove(&GroupId(group)).unwrap_or_default();
-        let current = replicas.get(group).current;
-        let (id, machine) = (GroupId(group), machine.take());
-        found.push(Found { id, current, loaded, log, machine, membership: None });
-    }
-    if let Some(unknown) = recovered.groups.keys().next() {
-        return Err(StartError::UnknownGroup { group: unknown.0 });
-    }
+    let opened = open_all(config, &dir, &replicas, cluster.founder, metadata)?;
     let home = Home { dir, peers, replicas, founder: cluster.founder };
-    run(config, home, Opened { stores, found, wal })
+    run(config, home, opened)
 }
 
 fn check(config: &Config) -> Result<(), StartError> {
@@ -106,77 +82,6 @@ fn check(config: &Config) -> Result<(), StartError> {
     }
     if config.executor_threads == 0 {
         return Err(StartError::Config("executor_threads must be at least 1"));
-    }
-    Ok(())
-}
-
-type Checkpoints = (Vec<StoredGroup>, Vec<Option<Loaded>>);
-
-pub(crate) fn open_checkpoints(
-    dir: &DataDir,
-    replicas: &Replicas,
-    groups: u32,
-) -> Result<Checkpoints, StartError> {
-    let (mut stores, mut all) = (Vec::new(), Vec::new());
-    for group in 0..groups {
-        let path = dir.checkpoint(group);
-        let open = || StoredGroup::open(&path).map_err(|source| StartError::Checkpoint { group, source });
-        let (mut store, mut loaded) = open()?;
-        if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
-            // What a replica has left that was given up: it could not be removed then.
-            drop(store);
-            let io = |source| crate::DataDirError::Io { path: path.clone(), source };
-            fs::remove_dir_all(&path).map_err(io)?;
-            (store, loaded) = open()?;
-        }
-        stores.push(store);
-        all.push(loaded);
-    }
-    Ok((stores, all))
-}
-
-/// Whether the checkpoint is of the replica that this hub has. One that cannot be read is not thrown away for that.
-fn is_current(loaded: &Loaded, current: Option<u32>) -> bool {
-    GroupState::decode(&loaded.membership).is_none_or(|state| Some(state.origin.replica_number) == current)
-}
-
-fn wal_config(config: &Config, dir: &DataDir, replicas: &Replicas, loaded: &[Option<Loaded>]) -> wal::Config {
-    wal::Config {
-        file_bytes: config.wal_file_bytes,
-        sync: config.sync,
-        replay_after: replay_after(loaded),
-        void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
-        void_entries: void_entries(loaded),
-        ..wal::Config::new(dir.wal())
-    }
-}
-
-/// The entry up to which each group's checkpoint holds everything.
-pub(crate) fn replay_after(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, u64> {
-    let applied = |loaded: &Option<Loaded>| loaded.as_ref().map_or(0, |loaded| loaded.position.applied);
-    (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), applied(loaded))).collect()
-}
-
-/// The barriers up to which a group's entries were replaced by a snapshot.
-pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> {
-    let barrier = |loaded: &Option<Loaded>| {
-        let state = GroupState::decode(&loaded.as_ref()?.membership)?;
-        Some(state.origin.void_entries_through).filter(|lsn| lsn.0 > 0)
-    };
-    let barriers = (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), barrier(loaded)));
-    barriers.filter_map(|(group, lsn)| Some((group, lsn?))).collect()
-}
-
-/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again.
-pub(crate) fn remove_unnamed_partitions(log: &Path, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
-    let named: HashSet<PathBuf> =
-        loaded.iter().flatten().flat_map(|loaded| named_directories(log, loaded)).collect();
-    let io = |path: &Path, source| crate::DataDirError::Io { path: path.to_owned(), source };
-    for entry in fs::read_dir(log).map_err(|source| io(log, source))? {
-        let path = entry.map_err(|source| io(log, source))?.path();
-        if path.is_dir() && !named.contains(&path) {
-            fs::remove_dir_all(&path).map_err(|source| io(&path, source))?;
-        }
     }
     Ok(())
 }

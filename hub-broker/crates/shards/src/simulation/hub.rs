@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 use wal::{Frame, GroupId};
 
+use super::disk::Durable;
 use super::journal::{Journal, Then, Unsynced, Write};
 use super::snapshots::SnapshotWanted;
 use crate::answer::{Answer, CommandDone, Permit, ProposeDone};
@@ -27,13 +28,13 @@ use crate::group::Request;
 use crate::leaders::Leaders;
 use crate::limits::ELECTION_TICKS;
 use crate::message::Message;
+use crate::opening::{open_checkpoints, remove_unnamed_partitions, replay_after, void_entries};
 use crate::order::Install;
 use crate::outbox::{Outbox, Wish};
 use crate::readers::Readers;
 use crate::recovery::{Found, Ground};
 use crate::replicas::Replicas;
 use crate::snapshot::{Notice, Shelf};
-use crate::start::{open_checkpoints, remove_unnamed_partitions, replay_after, void_entries};
 use crate::stored_group::StoredGroup;
 use crate::{
     Append, AppendDone, ChangeError, Config, GroupStatus, Leader, PartitionCommand, ReadIndexError,
@@ -83,6 +84,7 @@ pub struct Hub {
     /// Ticks since when something has been unsynced.
     stalled_ticks: u32,
     parcels: Vec<(NodeId, Parcel)>,
+    pub(super) durable: Durable,
     pub(super) wanted: Vec<SnapshotWanted>,
     permits: Arc<AtomicU64>,
     _dir: DataDir,
@@ -152,6 +154,7 @@ impl Hub {
             unsynced: Unsynced::default(),
             stalled_ticks: 0,
             parcels: Vec::new(),
+            durable: Durable::all(&dir.log()),
             wanted: Vec::new(),
             permits: Arc::default(),
             _dir: dir,
@@ -303,8 +306,10 @@ impl Hub {
         self.unsynced.frames()
     }
 
-    /// The hub is gone; of what is unsynced the first `kept` frames are on the disk.
-    pub fn crash(mut self, kept: usize) -> Journal {
+    /// The hub is gone; of what is unsynced the first `kept` frames are on the disk, and of each segment's file as
+    /// many bytes as `keep` says of the durable and of all that were written.
+    pub fn crash(mut self, kept: usize, keep: &mut dyn FnMut(u64, u64) -> u64) -> Journal {
+        self.durable.crash(&self.ground.log, keep);
         self.unsynced.crash(&mut self.journal, kept);
         self.journal
     }
@@ -405,6 +410,7 @@ impl Hub {
         let (reply, captured) = sync_channel(1);
         self.core.handle(Message::Capture { slot: group as usize, force, reply });
         let captured = captured.try_recv().ok()??;
+        self.durable.synced(&captured.dirty);
         let (position, state) = (captured.position, captured.group.clone());
         let through = self.stores[group as usize].store(captured).ok()??;
         self.journal.release(GroupId(group), through);

@@ -39,6 +39,7 @@ impl Hub {
             Some(other) => copy(&wanted, &target, &mut Other(other)),
             None => Err(FetchError::Cancelled),
         };
+        self.durable.copied(&self.ground.log, wanted.generation);
         let (slot, outcome) = (wanted.group as usize, Box::new(outcome));
         self.core.handle(Message::SnapshotArrived { slot, wanted, outcome });
     }

@@ -1,0 +1,191 @@
+//! What a data directory holds: the checkpoints, the write-ahead log, and what of both is still anybody's.
+//!
+//! Where the log is damaged and the groups that it concerns have other voters, this hub's replicas of those groups are
+//! given up: first durably written down, then the rest of the log goes into a new one that takes the damaged one's
+//! place. A hub with a group of its own that lost something refuses to start instead; see `salvage`.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use checkpoint::Loaded;
+use wal::{Concerned, Corruption, GroupId, Lsn, OpenError, Recovered, Wal};
+
+use crate::data_dir::DataDir;
+use crate::group_state::GroupState;
+use crate::partitions::named_directories;
+use crate::recovery::Found;
+use crate::replicas::Replicas;
+use crate::stored_group::StoredGroup;
+use crate::{Config, StartError, StateMachine, salvage};
+
+pub(crate) struct Opened {
+    pub stores: Vec<StoredGroup>,
+    pub found: Vec<Found>,
+    pub wal: Wal,
+}
+
+pub(crate) fn open_all(
+    config: &Config,
+    dir: &DataDir,
+    replicas: &Replicas,
+    founder: bool,
+    metadata: Box<dyn StateMachine>,
+) -> Result<Opened, StartError> {
+    let groups = u32::from(config.shard_count) + 1;
+    let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
+    let wal_config = wal_config(config, dir, replicas, &loaded);
+    let (stores, loaded, opened) = match Wal::open(wal_config.clone()) {
+        Err(OpenError::Corrupt(damage)) => {
+            let concerned = concerned(&damage, replicas, groups);
+            if !concerned.iter().all(|group| has_others(&loaded, *group, founder)) {
+                return Err(OpenError::Corrupt(damage).into());
+            }
+            drop(stores);
+            give_up(&wal_config, dir, replicas, &damage, &concerned)?;
+            let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
+            let opened = Wal::open(self::wal_config(config, dir, replicas, &loaded))?;
+            (stores, loaded, opened)
+        }
+        opened => (stores, loaded, opened?),
+    };
+    remove_unnamed_partitions(&dir.log(), &loaded)?;
+    let (wal, recovered) = opened;
+    let found = sort_out(recovered, loaded, replicas, metadata)?;
+    Ok(Opened { stores, found, wal })
+}
+
+/// To each group what is its own.
+fn sort_out(
+    mut recovered: Recovered,
+    loaded: Vec<Option<Loaded>>,
+    replicas: &Replicas,
+    metadata: Box<dyn StateMachine>,
+) -> Result<Vec<Found>, StartError> {
+    let mut machine = Some(metadata);
+    let mut found: Vec<Found> = Vec::new();
+    for (group, loaded) in (0..).zip(loaded) {
+        let log = recovered.groups.remove(&GroupId(group)).unwrap_or_default();
+        let current = replicas.get(group).current;
+        let (id, machine) = (GroupId(group), machine.take());
+        found.push(Found { id, current, loaded, log, machine, membership: None });
+    }
+    match recovered.groups.keys().next() {
+        Some(unknown) => Err(StartError::UnknownGroup { group: unknown.0 }),
+        None => Ok(found),
+    }
+}
+
+/// The groups with a replica here that may have lost something.
+fn concerned(damage: &Corruption, replicas: &Replicas, groups: u32) -> Vec<u32> {
+    let is_named = |group: &u32| match &damage.groups {
+        Concerned::Groups(named) => named.contains(&GroupId(*group)),
+        Concerned::All => true,
+    };
+    (0..groups).filter(is_named).filter(|group| replicas.get(*group).current.is_some()).collect()
+}
+
+/// Whether the group, as far as its checkpoint tells, has other replicas than the one here.
+fn has_others(loaded: &[Option<Loaded>], group: u32, founder: bool) -> bool {
+    match loaded.get(group as usize).and_then(Option::as_ref) {
+        Some(loaded) => GroupState::decode(&loaded.membership)
+            .is_some_and(|state| state.membership.replicas().len() > 1 || state.membership.is_empty()),
+        // A member's replica that has no checkpoint yet has nothing that its leader has not.
+        None => !founder,
+    }
+}
+
+fn give_up(
+    config: &wal::Config,
+    dir: &DataDir,
+    replicas: &Replicas,
+    damage: &Corruption,
+    concerned: &[u32],
+) -> Result<(), StartError> {
+    tracing::error!(%damage, "the replicas that may have lost something are given up and fetched again");
+    let Some(past) = Wal::read_past_damage(config)? else {
+        return Err(OpenError::Corrupt(Box::new(damage.clone())).into());
+    };
+    for group in concerned {
+        if let Some(number) = replicas.get(*group).current {
+            replicas.give_up(*group, number, past.last_lsn)?;
+            metrics::counter!("headwater_replicas_given_up_total").increment(1);
+        }
+    }
+    let mut kept = past.groups;
+    kept.retain(|group, _| replicas.get(group.0).current.is_some());
+    let aside = salvage::replace(dir, kept, past.file_bytes, Lsn(past.last_lsn.0 + 1))?;
+    tracing::error!(aside = %aside.display(), "the damaged write-ahead log is set aside");
+    Ok(())
+}
+
+type Checkpoints = (Vec<StoredGroup>, Vec<Option<Loaded>>);
+
+pub(crate) fn open_checkpoints(
+    dir: &DataDir,
+    replicas: &Replicas,
+    groups: u32,
+) -> Result<Checkpoints, StartError> {
+    let (mut stores, mut all) = (Vec::new(), Vec::new());
+    for group in 0..groups {
+        let path = dir.checkpoint(group);
+        let open = || StoredGroup::open(&path).map_err(|source| StartError::Checkpoint { group, source });
+        let (mut store, mut loaded) = open()?;
+        if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
+            // What a replica has left that was given up: it could not be removed then.
+            drop(store);
+            let io = |source| crate::DataDirError::Io { path: path.clone(), source };
+            fs::remove_dir_all(&path).map_err(io)?;
+            (store, loaded) = open()?;
+        }
+        stores.push(store);
+        all.push(loaded);
+    }
+    Ok((stores, all))
+}
+
+/// Whether the checkpoint is of the replica that this hub has. One that cannot be read is not thrown away for that.
+fn is_current(loaded: &Loaded, current: Option<u32>) -> bool {
+    GroupState::decode(&loaded.membership).is_none_or(|state| Some(state.origin.replica_number) == current)
+}
+
+fn wal_config(config: &Config, dir: &DataDir, replicas: &Replicas, loaded: &[Option<Loaded>]) -> wal::Config {
+    wal::Config {
+        file_bytes: config.wal_file_bytes,
+        sync: config.sync,
+        replay_after: replay_after(loaded),
+        void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
+        void_entries: void_entries(loaded),
+        ..wal::Config::new(dir.wal())
+    }
+}
+
+/// The entry up to which each group's checkpoint holds everything.
+pub(crate) fn replay_after(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, u64> {
+    let applied = |loaded: &Option<Loaded>| loaded.as_ref().map_or(0, |loaded| loaded.position.applied);
+    (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), applied(loaded))).collect()
+}
+
+/// The barriers up to which a group's entries were replaced by a snapshot.
+pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> {
+    let barrier = |loaded: &Option<Loaded>| {
+        let state = GroupState::decode(&loaded.as_ref()?.membership)?;
+        Some(state.origin.void_entries_through).filter(|lsn| lsn.0 > 0)
+    };
+    let barriers = (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), barrier(loaded)));
+    barriers.filter_map(|(group, lsn)| Some((group, lsn?))).collect()
+}
+
+/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again.
+pub(crate) fn remove_unnamed_partitions(log: &Path, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
+    let named: HashSet<PathBuf> =
+        loaded.iter().flatten().flat_map(|loaded| named_directories(log, loaded)).collect();
+    let io = |path: &Path, source| crate::DataDirError::Io { path: path.to_owned(), source };
+    for entry in fs::read_dir(log).map_err(|source| io(log, source))? {
+        let path = entry.map_err(|source| io(log, source))?.path();
+        if path.is_dir() && !named.contains(&path) {
+            fs::remove_dir_all(&path).map_err(|source| io(&path, source))?;
+        }
+    }
+    Ok(())
+}
