@@ -78,6 +78,12 @@ pub const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
 pub const SNAPSHOT_RATE_BYTES_MIN: u64 = 4 * MIB;
 /// And at most so fast, unless told.
 pub const SNAPSHOT_RATE_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
+/// Bytes that are verified at once while everything is read through.
+pub const SCRUB_STEP_BYTES: usize = 1024 * 1024;
+/// Bytes per second that are verified so.
+pub const SCRUB_RATE_BYTES: u64 = 4 * MIB;
+/// Everything is read through at most this often.
+pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.

@@ -23,6 +23,12 @@ impl Readers {
         self.0.write().remove(&id);
     }
 
+    /// The next partition by id; the first without one.
+    pub(crate) fn after(&self, id: Option<PartitionId>) -> Option<PartitionId> {
+        let readers = self.0.read();
+        readers.keys().filter(|key| id.is_none_or(|id| **key > id)).min().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.read().len()
     }

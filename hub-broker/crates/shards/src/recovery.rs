@@ -17,6 +17,7 @@ use crate::group_state::{GroupState, StateOrigin};
 use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS};
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
+use crate::snapshot::{self, Tell};
 use crate::{StartError, StateMachine};
 
 /// The lone replica of every group in directories of before there were several.
@@ -32,6 +33,8 @@ pub(crate) struct Ground {
     /// Whether the cluster began with this hub.
     pub founder: bool,
     pub seed: u64,
+    /// Hears of damage that a group's files are found to have.
+    pub tell: Tell,
 }
 
 /// What was found of one group, before it runs.
@@ -79,12 +82,17 @@ impl Ground {
     pub(crate) fn begin(&self, id: GroupId, own: ReplicaId, machine: Option<Box<dyn StateMachine>>) -> Group {
         let machine = match machine {
             Some(machine) => Machine::Metadata(machine),
-            None => Machine::Partitions(PartitionSet::new(&self.log, 0, &self.files, &self.readers)),
+            None => Machine::Partitions(PartitionSet::new(&self.log, 0, &self.files_of(id), &self.readers)),
         };
         match Replica::new(&self.config(id, own), Restored::default()) {
             Ok(replica) => Group::new(id, own, replica, machine),
             Err(error) => fail::stop("a replica without a log cannot begin", &error),
         }
+    }
+
+    /// The open files, as one group's logs use them.
+    fn files_of(&self, group: GroupId) -> FileCache {
+        snapshot::watched(&self.files, group.0, &self.tell)
     }
 
     pub(crate) fn recover(&self, found: Found) -> Result<Recovered, StartError> {
@@ -189,6 +197,7 @@ impl Ground {
         has_others: bool,
         states: &StoredStates,
     ) -> Result<PartitionSet, StartError> {
+        let files = self.files_of(GroupId(group));
         let mut logs = Vec::with_capacity(states.len());
         for (key, bytes) in states {
             let unreadable = |what: String| StartError::State { group, what };
@@ -197,10 +206,10 @@ impl Ground {
             let state =
                 PartitionState::decode(bytes).map_err(|error| unreadable(format!("{id}: {error}")))?;
             let directory = generation_directory(&self.log, id, generation);
-            let recovered = PartitionLog::recover(&directory, &state, &self.files);
+            let recovered = PartitionLog::recover(&directory, &state, &files);
             let (log, damage) =
                 recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
-            if has_others && let Some(damage) = damage.first() {
+            if has_others && let Some(damage) = damage.iter().find(|damage| damage.is_loss()) {
                 return Err(unreadable(format!("{id}: {damage}")));
             }
             for damage in damage {
@@ -208,7 +217,7 @@ impl Ground {
             }
             logs.push(log);
         }
-        let mut partitions = PartitionSet::new(&self.log, generation, &self.files, &self.readers);
+        let mut partitions = PartitionSet::new(&self.log, generation, &files, &self.readers);
         logs.into_iter().for_each(|log| partitions.insert(log));
         Ok(partitions)
     }

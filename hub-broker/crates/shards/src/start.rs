@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use partition_log::FileCache;
@@ -29,8 +29,9 @@ use crate::readers::Readers;
 use crate::recovery::{Found, Ground};
 use crate::registrar::{Record, Registrar};
 use crate::replicas::Replicas;
+use crate::scrubber::Scrubber;
 use crate::shared::Shared;
-use crate::snapshot::{self, Notice, Snapshots};
+use crate::snapshot::{self, Notice, Snapshots, Tell};
 use crate::space::Space;
 use crate::{Config, StartError, StateMachine};
 
@@ -42,6 +43,7 @@ pub(crate) struct Running {
     pub executors: Vec<JoinHandle<()>>,
     pub checkpointer: Option<JoinHandle<()>>,
     pub registrar: Option<JoinHandle<()>>,
+    pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub snapshots: Snapshots,
     pub wal: Wal,
 }
@@ -98,6 +100,8 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     let count = config.executor_threads.min(found.len());
     let (orders, received) = channel();
     let (records, to_record) = channel();
+    let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
+    let tell = tell(inboxes.clone());
     let ground = Ground {
         log: dir.log(),
         files: FileCache::new(read_files_max()),
@@ -105,11 +109,11 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         node: dir.identity().node,
         founder,
         seed: config.seed,
+        tell,
     };
-    let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };
     let shared = Arc::new(shared(config, &dir, &wal, &ground.readers, orders, around));
-    let snapshots = snapshots(config, &shared, &wal, &ground, inboxes.clone())?;
+    let snapshots = snapshots(config, &shared, &wal, &ground)?;
     let anchor = fs::read(dir.clock()).ok().and_then(|bytes| Anchor::decode(&bytes));
     let clock_file = dir.clock();
     let mut running = Running {
@@ -119,10 +123,12 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         executors: Vec::new(),
         checkpointer: None,
         registrar: None,
+        scrubber: None,
         snapshots: snapshots.clone(),
         wal,
     };
     running.spawn_registrar(to_record)?;
+    running.spawn_scrubber()?;
     let parts = Parts { ground, snapshots: snapshots.clone(), records };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
@@ -143,15 +149,9 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     Ok(running)
 }
 
-/// Snapshots, with a way back to the groups.
-fn snapshots(
-    config: &Config,
-    shared: &Shared,
-    wal: &Wal,
-    ground: &Ground,
-    inboxes: Vec<Inbox<Message>>,
-) -> Result<Snapshots, StartError> {
-    let tell = move |notice: Notice| {
+/// A way back to the groups for those who serve, fetch and read their files.
+fn tell(inboxes: Vec<Inbox<Message>>) -> Tell {
+    Arc::new(move |notice: Notice| {
         let group = match &notice {
             Notice::Ready { group, .. } | Notice::Sent { group, .. } | Notice::Damaged { group } => *group,
         };
@@ -161,7 +161,10 @@ fn snapshots(
             Notice::Sent { to, ok, .. } => Message::SnapshotSent { slot, to, ok },
             Notice::Damaged { .. } => Message::Damaged { slot },
         });
-    };
+    })
+}
+
+fn snapshots(config: &Config, shared: &Shared, wal: &Wal, ground: &Ground) -> Result<Snapshots, StartError> {
     let ground = snapshot::Ground {
         peers: shared.peers.clone(),
         orders: shared.orders.clone(),
@@ -170,7 +173,7 @@ fn snapshots(
         files: ground.files.clone(),
         reserve_bytes: config.reserve_bytes,
         rate_bytes_max: config.snapshot_rate_bytes_max,
-        tell: Arc::new(tell),
+        tell: ground.tell.clone(),
     };
     Snapshots::start(ground).map_err(StartError::Thread)
 }
@@ -298,6 +301,13 @@ impl Running {
         Ok(())
     }
 
+    fn spawn_scrubber(&mut self) -> Result<(), StartError> {
+        let (stop, stopped) = sync_channel(0);
+        let scrubber = Scrubber::new(self.shared.readers.clone());
+        self.scrubber = Some((stop, spawn("shards-scrub".to_owned(), move || scrubber.run(&stopped))?));
+        Ok(())
+    }
+
     /// Time goes on from the last stamp, and from the anchor if that is of this boot.
     fn go_on_with_clock(&self, anchor: Option<Anchor>, last_stamp_ms: i64) {
         let by_anchor = anchor.and_then(|anchor| anchor.expected_ms(boot_id(), Reading::now()));
@@ -314,7 +324,9 @@ impl Drop for Running {
         let _ = self.shared.orders.send(Order::Stop);
         self.inboxes.iter().for_each(|inbox| inbox.push(Message::Stop));
         let own = std::thread::current().id();
-        let threads = self.executors.drain(..).chain(self.checkpointer.take());
+        // Its end of the channel goes, and that stops it.
+        let scrubber = self.scrubber.take().map(|(_, thread)| thread);
+        let threads = self.executors.drain(..).chain(self.checkpointer.take()).chain(scrubber);
         for thread in threads.chain(self.registrar.take()) {
             // The last handle may go in a callback on one of these threads.
             if thread.thread().id() != own {

@@ -448,6 +448,7 @@ fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
         node: config.node,
         founder,
         seed: config.seed,
+        tell: Arc::new(|_| {}),
     }
 }
 

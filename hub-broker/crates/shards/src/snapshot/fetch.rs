@@ -15,7 +15,7 @@ use super::copy::{Ask, Target, copy};
 use super::format::{CLOSE, Refusal};
 use super::pace::Pace;
 use super::serve::commits;
-use super::{Arrived, FetchError, Fetched, Ground, Wanted, observe};
+use super::{Arrived, FetchError, Fetched, Ground, Wanted, observe, watched};
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 
@@ -146,8 +146,9 @@ impl Inner {
         })?;
         let node = NodeId(wanted.from.node());
         let mut line = Line { inner: self, node, cancelled, runtime };
-        let Ground { log, files, reserve_bytes, .. } = &*self.ground;
-        copy(wanted, &Target { log, files, reserve_bytes: *reserve_bytes }, &mut line)
+        let Ground { log, files, reserve_bytes, tell, .. } = &*self.ground;
+        let files = watched(files, wanted.group, tell);
+        copy(wanted, &Target { log, files: &files, reserve_bytes: *reserve_bytes }, &mut line)
     }
 }
 

@@ -60,6 +60,15 @@ pub(crate) enum Notice {
 /// Called on any thread; must not block.
 pub(crate) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 
+/// The open files, for logs of `group` whose damage is told.
+pub(crate) fn watched(files: &FileCache, group: u32, tell: &Tell) -> FileCache {
+    let tell = tell.clone();
+    files.watched(Arc::new(move |_| {
+        observe::damage();
+        tell(Notice::Damaged { group });
+    }))
+}
+
 /// What serving and fetching need.
 pub(crate) struct Ground {
     pub peers: Peers,

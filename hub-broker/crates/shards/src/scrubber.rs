@@ -1,0 +1,168 @@
+//! Reads everything that is stored in turn, slowly, so that damage is found before anyone needs the bytes.
+//!
+//! What it finds is told by the reader, like the damage that any other read meets.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use schemas::{Offset, PartitionId};
+
+use crate::limits::{SCRUB_PASS_MIN, SCRUB_RATE_BYTES, SCRUB_STEP_BYTES};
+use crate::readers::Readers;
+
+/// What a step has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Read so many bytes, about.
+    Read(usize),
+    /// The partition is done.
+    Partition,
+    /// All are.
+    Pass,
+}
+
+pub(crate) struct Scrubber {
+    readers: Readers,
+    at: Option<PartitionId>,
+    next: Offset,
+}
+
+impl Scrubber {
+    pub(crate) fn new(readers: Readers) -> Self {
+        Self { readers, at: None, next: Offset(0) }
+    }
+
+    /// Until the other end of `stop` is dropped.
+    pub(crate) fn run(mut self, stop: &Receiver<()>) {
+        let mut begun = Instant::now();
+        loop {
+            let pause = match self.step() {
+                Step::Read(bytes) => pause_after(bytes),
+                Step::Partition => Duration::ZERO,
+                Step::Pass => {
+                    let took = begun.elapsed();
+                    tracing::debug!(?took, "all partitions were read through");
+                    begun = Instant::now() + SCRUB_PASS_MIN.saturating_sub(took);
+                    SCRUB_PASS_MIN.saturating_sub(took)
+                }
+            };
+            if stop.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Reads on, a piece at most.
+    pub(crate) fn step(&mut self) -> Step {
+        let Some(reader) = self.at.and_then(|at| self.readers.get(at)) else { return self.turn() };
+        match reader.scrub(self.next, SCRUB_STEP_BYTES) {
+            Ok(step) => match step.next {
+                Some(next) if next > self.next => {
+                    self.next = next;
+                    Step::Read(SCRUB_STEP_BYTES)
+                }
+                _ => self.turn(),
+            },
+            Err(error) => {
+                tracing::warn!(partition = %reader.id(), %error, "a partition could not be read through");
+                self.turn()
+            }
+        }
+    }
+
+    /// Turns to the next partition.
+    fn turn(&mut self) -> Step {
+        self.at = self.readers.after(self.at);
+        self.next = Offset(0);
+        if self.at.is_some() { Step::Partition } else { Step::Pass }
+    }
+}
+
+fn pause_after(bytes: usize) -> Duration {
+    let micros = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000) / SCRUB_RATE_BYTES;
+    Duration::from_micros(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use partition_log::{FileCache, LogOptions, Origin, PartitionLog};
+    use schemas::{BatchBuilder, BuilderOptions, LeaderEpoch, PartitionIndex, RawBatch, TopicId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn log(dir: &std::path::Path, n: i32, files: &FileCache, batches: i64) -> PartitionLog {
+        let id = PartitionId { topic: TopicId(Uuid::from_u128(7)), index: PartitionIndex(n) };
+        let options = LogOptions { segment_bytes: 1 << 20 };
+        let mut log = PartitionLog::create(&dir.join(n.to_string()), id, options, files).expect("created");
+        for stamp in 0..batches {
+            let mut builder = BatchBuilder::new(BuilderOptions::default());
+            let value: Vec<u8> = (0..500_000).map(|at| (at * 31 % 251) as u8).collect();
+            builder.push(1000, None, Some(&value), &[]).expect("room");
+            let batch = RawBatch::parse(builder.finish().expect("a batch")).expect("one");
+            log.append(&batch, &Origin::Kafka, LeaderEpoch(1), stamp).expect("appended");
+            log.publish().expect("published");
+        }
+        log
+    }
+
+    /// Steps until all partitions are done; returns the pieces that were read.
+    fn pass(scrubber: &mut Scrubber) -> usize {
+        let mut pieces = 0;
+        loop {
+            match scrubber.step() {
+                Step::Read(_) => pieces += 1,
+                Step::Partition => {}
+                Step::Pass => return pieces,
+            }
+        }
+    }
+
+    #[test]
+    fn every_partition_is_read_through_and_damage_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = told.clone();
+        let files = FileCache::new(4).watched(Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        }));
+        let readers = Readers::default();
+        let logs: Vec<_> = (0..3).map(|n| log(dir.path(), n, &files, 6)).collect();
+        logs.iter().for_each(|log| readers.insert(log.reader()));
+        let mut scrubber = Scrubber::new(readers);
+        assert!(pass(&mut scrubber) >= 9);
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        let entries = std::fs::read_dir(dir.path().join("1")).expect("readable");
+        let path = entries
+            .map(|entry| entry.expect("an entry").path())
+            .find(|path| path.extension().is_some_and(|it| it == "log"));
+        let path = path.expect("a segment");
+        let mut bytes = std::fs::read(&path).expect("readable");
+        bytes[300_000] ^= 1;
+        std::fs::write(&path, bytes).expect("written");
+        pass(&mut scrubber);
+        assert!(told.load(Ordering::Relaxed) >= 1);
+    }
+
+    #[test]
+    fn a_partition_that_is_closed_meanwhile_is_left_out() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = FileCache::new(4);
+        let readers = Readers::default();
+        let first = log(dir.path(), 0, &files, 6);
+        let second = log(dir.path(), 1, &files, 2);
+        [&first, &second].into_iter().for_each(|log| readers.insert(log.reader()));
+        let mut scrubber = Scrubber::new(readers.clone());
+        assert_eq!(scrubber.step(), Step::Partition);
+        assert!(matches!(scrubber.step(), Step::Read(_)));
+        readers.remove(first.id());
+        assert_eq!(scrubber.step(), Step::Partition);
+        assert_eq!(scrubber.at, Some(second.id()));
+        readers.remove(second.id());
+        assert_eq!(scrubber.step(), Step::Pass);
+        assert_eq!(scrubber.step(), Step::Pass);
+    }
+}
