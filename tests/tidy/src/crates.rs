@@ -17,7 +17,7 @@ pub const STOREYS: &[&[&str]] = &[
     &["mqtt-server", "kafka-server", "admin-server"],
     &["hub-broker", "edge-agent", "bridge"],
     &["testkit"],
-    &["tidy", "e2e", "bench"],
+    &["tidy", "e2e", "bench", "sim"],
     &["chaos"],
 ];
 

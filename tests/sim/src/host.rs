@@ -1,0 +1,130 @@
+//! A machine: its disk, its clock, and the hub that runs on it while it is up.
+
+use std::path::{Path, PathBuf};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use schemas::NodeId;
+use shards::StartError;
+use shards::simulation::{Faults, Hub, HubConfig, Journal, Part, Wipe};
+use uuid::Uuid;
+
+use crate::machine::Tally;
+use crate::plan::{SHARDS, WALL_MS};
+
+pub const CLUSTER: Uuid = Uuid::from_u128(1);
+
+pub struct Host {
+    pub node: NodeId,
+    dir: PathBuf,
+    state: State,
+    part: Part,
+    faults: Faults,
+    seed: u64,
+    /// How often a hub was started here.
+    starts: u64,
+    /// By how much its wall clock is wrong, and whether its clocks stand still.
+    pub skew_ms: i64,
+    pub frozen_at: Option<u64>,
+    /// Its disk does not answer before this time.
+    pub stalled_until: u64,
+    /// A sync of its disk is under way.
+    pub syncing: bool,
+    wiped: Wipe,
+}
+
+enum State {
+    Up(Box<Hub>),
+    Down(Journal),
+}
+
+impl Host {
+    pub fn new(root: &Path, node: NodeId, part: Part, faults: Faults, seed: u64) -> Self {
+        Self {
+            node,
+            dir: root.join(format!("hub-{node}")),
+            state: State::Down(Journal::default()),
+            part,
+            faults,
+            seed,
+            starts: 0,
+            skew_ms: 0,
+            frozen_at: None,
+            stalled_until: 0,
+            syncing: false,
+            wiped: Wipe::default(),
+        }
+    }
+
+    pub fn hub(&mut self) -> Option<&mut Hub> {
+        match &mut self.state {
+            State::Up(hub) => Some(hub),
+            State::Down(_) => None,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// Wall and boot clock at a time of the world.
+    fn clocks(&self, now_ms: u64) -> (i64, i64) {
+        let now_ms = i64::try_from(self.frozen_at.unwrap_or(now_ms)).unwrap_or(i64::MAX);
+        (WALL_MS + now_ms + self.skew_ms, now_ms)
+    }
+
+    pub fn set_clock(&mut self, now_ms: u64) {
+        let (wall_ms, boot_ms) = self.clocks(now_ms);
+        if let State::Up(hub) = &mut self.state {
+            hub.set_clock(wall_ms, boot_ms);
+        }
+    }
+
+    pub fn start(&mut self, now_ms: u64) -> Result<(), StartError> {
+        let State::Down(journal) = &mut self.state else { return Ok(()) };
+        let journal = std::mem::take(journal);
+        self.starts += 1;
+        let (wall_ms, boot_ms) = self.clocks(now_ms);
+        let config = HubConfig {
+            dir: self.dir.clone(),
+            node: self.node,
+            shard_count: SHARDS,
+            seed: self.seed ^ (self.starts << 32) ^ u64::from(self.node.0),
+            faults: self.faults,
+            part: self.part.clone(),
+            wall_ms,
+            boot_ms,
+        };
+        let hub = Hub::start(&config, journal, Box::new(Tally::default()), &self.wiped)?;
+        self.wiped = Wipe::default();
+        self.state = State::Up(Box::new(hub));
+        Ok(())
+    }
+
+    /// The process or the machine is gone: of what was not synced, some of the first frames and some of the
+    /// segments' bytes are on the disk all the same.
+    pub fn crash(&mut self, random: &mut StdRng) {
+        if let State::Up(hub) = std::mem::replace(&mut self.state, State::Down(Journal::default())) {
+            let frames = hub.unsynced_frames();
+            let kept = if random.gen_bool(0.5) { frames } else { random.gen_range(0..=frames) };
+            let journal = hub.crash(kept, &mut |durable, written| {
+                if random.gen_bool(0.5) { written } else { random.gen_range(durable..=written) }
+            });
+            self.state = State::Down(journal);
+        }
+        self.syncing = false;
+    }
+
+    /// The disk is lost with everything on it; the hub comes back as one of a new incarnation, which takes part in
+    /// no replica with a number up to `replica_floor` (but for the fault that this proves to be found).
+    pub fn wipe(&mut self, random: &mut StdRng, replica_floor: u32) {
+        if let State::Up(hub) = &mut self.state {
+            self.wiped = hub.wipe();
+        }
+        self.crash(random);
+        self.state = State::Down(Journal::default());
+        self.part = Part::Member { cluster: CLUSTER, replica_floor };
+        // What was never there need not go.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

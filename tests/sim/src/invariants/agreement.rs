@@ -1,0 +1,39 @@
+//! Logs, offsets, and what is remembered of producers and streams, are the same on all replicas after the same entry.
+
+use std::collections::BTreeMap;
+
+use schemas::NodeId;
+use shards::simulation::Hub;
+
+use super::Violation;
+
+/// Applied entries whose states are remembered, per group.
+const REMEMBERED: usize = 4000;
+
+#[derive(Default)]
+pub(super) struct Agreement {
+    /// The state's checksum after an entry, and who had it first.
+    states: BTreeMap<(u32, u64), (u32, NodeId)>,
+    /// What was looked at last, so that a state is summed up once.
+    last: BTreeMap<(NodeId, u32), u64>,
+}
+
+impl Agreement {
+    pub fn look(&mut self, node: NodeId, group: u32, hub: &mut Hub) -> Result<(), Violation> {
+        let Some(applied) = hub.applied(group) else { return Ok(()) };
+        if self.last.insert((node, group), applied) == Some(applied) {
+            return Ok(());
+        }
+        let Some(sum) = hub.fingerprint(group) else { return Ok(()) };
+        let (first, by) = *self.states.entry((group, applied)).or_insert((sum, node));
+        if first != sum {
+            return Err(Violation::Disagreement(format!(
+                "group {group} after entry {applied}: hub {by} has {first:08x}, hub {node} {sum:08x}"
+            )));
+        }
+        while self.states.len() > REMEMBERED {
+            self.states.pop_first();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! A record that a consumer has read, from any replica, is what every reader finds at its offset ever after.
+
+use std::collections::BTreeMap;
+
+use schemas::Offset;
+use shards::PartitionReader;
+use shards::simulation::ReplicaId;
+
+use super::{Batches, Violation, read};
+
+#[derive(Default)]
+pub(super) struct Seen {
+    batches: Batches,
+    /// How far each replica's log was read.
+    read: BTreeMap<(i32, ReplicaId), Offset>,
+}
+
+impl Seen {
+    pub fn look(
+        &mut self,
+        partition: i32,
+        reader: &PartitionReader,
+        replica: ReplicaId,
+    ) -> Result<(), Violation> {
+        let end = reader.high_watermark();
+        let from = self.read.insert((partition, replica), end).unwrap_or(Offset(0));
+        // A replica that was restarted stands further back for a while: it is read again from there.
+        for stored in read(reader, from.min(end))? {
+            let before = *self.batches.entry((partition, stored.base_offset)).or_insert(stored);
+            if before != stored {
+                return Err(Violation::Vanished(format!(
+                    "partition {partition}, replica {replica}: {before:?} was read, now {stored:?}"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

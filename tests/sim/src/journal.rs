@@ -1,0 +1,38 @@
+//! What happened, to be compared with another run from the same seed, and to be read where one failed.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// Lines kept to be shown.
+const LINES_MAX: usize = 400;
+
+/// The history of a run.
+#[derive(Debug, Default)]
+pub struct History {
+    lines: VecDeque<String>,
+    count: u64,
+    hash: u32,
+}
+
+impl History {
+    pub fn note(&mut self, at_ms: u64, what: &impl fmt::Display) {
+        let line = format!("{at_ms:>7} {what}");
+        self.hash = crc32c::crc32c_append(self.hash, line.as_bytes());
+        self.count += 1;
+        if self.lines.len() == LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// CRC-32C over every line, and their number: equal for equal histories.
+    pub fn fingerprint(&self) -> (u32, u64) {
+        (self.hash, self.count)
+    }
+
+    /// The last lines.
+    pub fn tail(&self, lines: usize) -> String {
+        let skip = self.lines.len().saturating_sub(lines);
+        self.lines.iter().skip(skip).map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}

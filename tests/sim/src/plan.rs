@@ -1,0 +1,43 @@
+//! What lies where, and how long things take. All times are virtual, in milliseconds.
+
+use schemas::{PartitionId, PartitionIndex, ShardId, TopicId};
+use uuid::Uuid;
+
+/// Data shards of a simulated cluster. Group 0 is the metadata's, group n + 1 is shard n.
+pub const SHARDS: u16 = 2;
+pub const GROUPS: u32 = SHARDS as u32 + 1;
+/// Partitions, spread over the shards.
+pub const PARTITIONS: i32 = 4;
+pub const SEGMENT_BYTES: u32 = 4 * 1024;
+
+pub const TICK_MS: u64 = 50;
+pub const STEWARD_MS: u64 = 300;
+pub const OBSERVE_MS: u64 = 20;
+pub const CHECKPOINT_MS: u64 = 1500;
+/// All partitions are open by then; nothing goes wrong before.
+pub const OPENED_MS: u64 = 1000;
+pub const CLIENT_MS: u64 = 50;
+/// A client that hears nothing for so long asks elsewhere.
+pub const ANSWER_MS: u64 = 1000;
+/// How often a producer comes that writes once, to a partition where such are forgotten after a while. Nobody who
+/// sends again after a long time may write there but agents, whose streams are not forgotten.
+pub const VISITOR_MS: u64 = 400;
+pub const VISITED_PARTITION: i32 = 3;
+pub const EXPIRE_MS: i64 = 2000;
+/// A copy of a snapshot takes this long, more or less.
+pub const COPY_MS: u64 = 80;
+
+/// The wall clock when a simulation begins: 2026-01-01.
+pub const WALL_MS: i64 = 1_767_225_600_000;
+
+pub fn partition(index: i32) -> PartitionId {
+    PartitionId { topic: TopicId(Uuid::from_u128(7)), index: PartitionIndex(index) }
+}
+
+pub fn shard(index: i32) -> ShardId {
+    ShardId(u16::try_from(index).unwrap_or(0) % SHARDS)
+}
+
+pub fn group(index: i32) -> u32 {
+    u32::from(shard(index).0) + 1
+}
