@@ -16,7 +16,7 @@
 //! `incarnation UUID`, `shards N`, and last `crc32c HEX` over all lines before it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 use crate::cluster_file::ClusterFile;
 use crate::replicas::Replicas;
-use crate::text_file::{self, Kind};
+pub(crate) use crate::text_file::sync_directory;
+use crate::text_file::{self, Kind, replace_file};
 use crate::{Config, DataDirError};
 
 const IDENTITY_FILE: &str = "headwater";
@@ -183,20 +184,6 @@ fn read_cluster(path: &Path) -> Result<Option<ClusterFile>, DataDirError> {
 /// A partition's directory within `log`.
 pub(crate) fn partition_directory(log: &Path, id: PartitionId) -> PathBuf {
     log.join(format!("{}-{}", id.topic.0, id.index.0))
-}
-
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Writes a small file as a whole: the old one or the new one is there, whatever happens.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
 }
 
 fn make_directory(path: &Path) -> Result<(), DataDirError> {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::data_dir::{DataDir, Identity};
 use crate::doors::Doors;
-use crate::forward::Lanes;
+use crate::lanes::Lanes;
 use crate::limits::{HAND_OVER_MAX, TOMBSTONE_RETENTION_MS};
 use crate::message::Message;
 use crate::order::Order;

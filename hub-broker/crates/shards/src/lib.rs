@@ -31,6 +31,7 @@ mod handle;
 mod inbound;
 mod inbox;
 mod incoming;
+mod lanes;
 mod leaders;
 pub mod limits;
 mod machine;

@@ -24,8 +24,7 @@ use tokio::sync::watch;
 use wal::Lsn;
 
 use crate::cluster_file::{ClusterFile, FOUNDERS_REPLICA};
-use crate::data_dir::replace_file;
-use crate::text_file::{self, Kind};
+use crate::text_file::{self, Kind, replace_file};
 use crate::{DataDirError, limits};
 
 const KIND: Kind = Kind { title: "headwater replicas", format: 1 };

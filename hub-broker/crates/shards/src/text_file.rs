@@ -6,8 +6,8 @@
 //! crc32c HEX         over all lines before it
 //! ```
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::DataDirError;
@@ -55,4 +55,18 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, DataDirError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DataDirError::Io { path: path.to_owned(), source }),
     }
+}
+
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Writes a small file as a whole: the old one or the new one is there, whatever happens.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
 }

@@ -4,7 +4,7 @@
 //! point the rules differ:
 //! - an *append* whose answer is lost is in doubt, and so is everything of its shard that waits behind it: all are
 //!   answered `NotLeader`. Batches of one shard keep their order: one request of a shard is under way at a time, with
-//!   everything in it that had come together ([`lane`]).
+//!   everything in it that had come together.
 //! - a *partition command* and *retention* have the same effect when they are carried out twice: they are repeated.
 //! - a *metadata command* has not: it is answered `NotLeader`.
 //!
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use schemas::{Offset, PartitionId, ShardId};
 use tokio::time::Instant;
 
-pub(crate) use lane::{Lanes, append_all};
+pub(crate) use lane::append_all;
 pub(crate) use serve::serve;
 
 use crate::doors::{Doors, METADATA_GROUP, group_of};
