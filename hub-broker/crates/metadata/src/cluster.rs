@@ -55,8 +55,8 @@ impl Metadata {
             return Err(RemoveHubError::Connected(node));
         }
         match self.propose(&Command::RemoveHub { node }).await? {
-            Ok(_) => Ok(()),
-            Err(Refusal::UnknownHub) => Err(RemoveHubError::UnknownHub(node)),
+            // Unknown by now: somebody was faster, or the command came twice while the leader changed.
+            Ok(_) | Err(Refusal::UnknownHub) => Ok(()),
             Err(Refusal::HubHasReplicas) => {
                 Err(RemoveHubError::HasReplicas { node, replicas: self.data_replicas(node) })
             }

@@ -11,8 +11,19 @@
 //! with a command of its own. A crash in the middle leaves a topic that is not settled, and the next start goes on
 //! from there.
 //!
+//! The catalog also says which replica of which group should lie where. It is made so in three places, each of which
+//! may stop at any point and go on from what is there:
+//!
+//! ```text
+//!  planner, where group 0 is led ──> AddReplica, LeaveReplica, PreferLeader ──> Catalog
+//!  steward, where a group is led <── the group's records; adds, promotes, removes, hands over
+//!                                ──> ReplicaJoined, RemoveReplica ──> Catalog
+//!  a hub whose replica is damaged ──> ReplaceReplica ──> Catalog
+//! ```
+//!
 //! Invariants, said as absences: the catalog knows no clock, no randomness and no defaults of this release; no
-//! shard looks into a view while applying; nobody but the reconciler opens or closes a partition.
+//! shard looks into a view while applying; nobody but the reconciler opens or closes a partition; nobody but the
+//! steward changes a group's members; no replica number is used twice.
 
 mod background;
 mod catalog;

@@ -61,6 +61,9 @@ pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a hub waits to hear of a topic that the leader says is there.
 pub const HEARSAY: Duration = Duration::from_secs(1);
+/// How long a command is proposed again and again while the metadata changes its leader.
+pub const PROPOSE_MAX: Duration = Duration::from_secs(10);
+pub const PROPOSE_RETRY: Duration = Duration::from_millis(50);
 /// Hubs of a cluster.
 pub const HUBS_MAX: usize = 64;
 /// `max.message.bytes` of a topic that sets none: Kafka's own default.

@@ -1,5 +1,7 @@
 //! Hubs found a cluster, join it, are drained and come back, over real shards and a real transport.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod hubs;
@@ -182,5 +184,82 @@ async fn a_single_hub_becomes_three_without_a_new_directory() {
         append(cluster.metadata(3), "a", partition).await;
         stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 2).await;
     }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_cluster_comes_back_as_it_was() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    let status = cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    cluster.metadata(2).create_topic(&anyone(), create("a", 3, &[])).await.unwrap();
+    for partition in 0..3 {
+        append(cluster.metadata(3), "a", partition).await;
+    }
+    let next = cluster.metadata(1).view().replicas(1).to_vec();
+    cluster.stop_all().await;
+    cluster.start(&[3, 1, 2]).await;
+    let again = cluster.becomes(2, "settled again", |status| is_settled(status, 3)).await;
+    assert_eq!(again.cluster_id, status.cluster_id);
+    let mut replicas = cluster.metadata(1).view().replicas(1).to_vec();
+    replicas.sort_by_key(|replica| replica.number);
+    assert_eq!(replicas.len(), next.len());
+    assert!(replicas.iter().all(|replica| next.contains(replica)), "{replicas:?}");
+    for partition in 0..3 {
+        append(cluster.metadata(1), "a", partition).await;
+        stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 2).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_destroyed_is_replaced_by_one_with_a_new_number() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    cluster.metadata(1).create_topic(&anyone(), create("a", 6, &[])).await.unwrap();
+    for partition in 0..6 {
+        append(cluster.metadata(1), "a", partition).await;
+    }
+    let number = |cluster: &Cluster, group| {
+        let view = cluster.metadata(1).view();
+        view.replicas(group).iter().find(|it| it.node == NodeId(3)).map(|it| it.number)
+    };
+    for group in [0, 2] {
+        let before = number(&cluster, group).unwrap();
+        cluster.metadata(3).shards().destroy_replica(group, before).await.unwrap();
+        let is_replaced = |status: &metadata::ClusterStatus| {
+            is_settled(status, 3) && number(&cluster, group).is_some_and(|now| now > before)
+        };
+        cluster.becomes(1, "it has another one", is_replaced).await;
+    }
+    for partition in 0..6 {
+        append(cluster.metadata(3), "a", partition).await;
+        stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 2).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_given_while_the_leader_changes_take_effect_once() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    let leader = cluster.metadata(1).shards().metadata_leader().unwrap().node.0;
+    let other = if leader == 1 { 2 } else { 1 };
+    let metadata = cluster.metadata(other).clone();
+    let creating = tokio::spawn(async move {
+        let mut ids = Vec::new();
+        for number in 0..20 {
+            let topic = create(&format!("t{number}"), 2, &[]);
+            ids.push(metadata.create_topic(&anyone(), topic).await.unwrap().id);
+        }
+        ids
+    });
+    cluster.stop(leader).await;
+    let ids = creating.await.unwrap();
+    let view = cluster.metadata(other).view();
+    let known: Vec<_> = ids.iter().filter_map(|id| view.topic_by_id(*id)).collect();
+    assert_eq!((known.len(), view.topic_count()), (20, 20));
     cluster.stop_all().await;
 }
