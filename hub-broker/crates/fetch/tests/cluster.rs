@@ -130,7 +130,6 @@ async fn a_poll_ends_when_the_lead_moves_and_the_new_leader_knows_the_epoch() {
     let polling = fetch.clone();
     let poll = tokio::spawn(async move { ask(&polling, wants(partition, 0, Replica::Leader, LONG)).await });
     let next = cluster.move_lead(shard).await;
-    assert_ne!(next, leader);
     let ended = timeout(Duration::from_secs(20), poll).await.unwrap().unwrap();
     assert!(matches!(ended, Err(FetchError::Partition(PartitionError::NotLeader { .. }))), "{ended:?}");
 

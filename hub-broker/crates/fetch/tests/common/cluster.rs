@@ -108,9 +108,14 @@ impl Cluster {
 
     /// The hub that serves the shard.
     pub async fn leader(&self, shard: ShardId) -> NodeId {
-        let serves = || self.hubs.values().find(|hub| hub.shards.is_serving(shard).is_some());
-        eventually("the shard is served", async || serves().is_some()).await;
-        serves().unwrap().node
+        let mut leader = None;
+        eventually("the shard is served", async || {
+            leader =
+                self.hubs.values().find(|hub| hub.shards.is_serving(shard).is_some()).map(|hub| hub.node);
+            leader.is_some()
+        })
+        .await;
+        leader.unwrap()
     }
 
     /// A hub with a replica of the shard that it does not lead.

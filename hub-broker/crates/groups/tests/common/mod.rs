@@ -1,6 +1,7 @@
 //! A hub's groups on real shards in a directory of their own.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::future::Future;
 use std::path::Path;
