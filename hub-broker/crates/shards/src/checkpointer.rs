@@ -15,9 +15,10 @@ use consensus::SnapshotMark;
 use partition_log::DirtyFile;
 use wal::{GroupId, Wal};
 
-use crate::capture::{Captured, GroupState};
+use crate::capture::Captured;
 use crate::clock::{Anchor, Reading, boot_id};
 use crate::executor::{Message, Place};
+use crate::group_state::GroupState;
 use crate::inbox::Inbox;
 use crate::order::{self, Install, Order};
 use crate::shared::Shared;

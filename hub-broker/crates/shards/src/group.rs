@@ -1,6 +1,7 @@
 //! One raft group's replica on this hub: the protocol, the state that it is applied to, and everyone who waits.
 
 mod applying;
+mod capturing;
 mod lead;
 mod switch;
 

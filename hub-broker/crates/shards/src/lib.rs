@@ -10,6 +10,7 @@
 mod answer;
 mod apply;
 mod around;
+mod arrived;
 mod capture;
 mod checkpointer;
 mod clock;
@@ -31,6 +32,7 @@ mod handle;
 mod inbound;
 mod inbox;
 mod incoming;
+mod keys;
 mod lanes;
 mod leaders;
 pub mod limits;

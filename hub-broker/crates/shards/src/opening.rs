@@ -51,24 +51,26 @@ pub(crate) fn open_all(
     };
     remove_unnamed_partitions(&dir.log(), &loaded)?;
     let (wal, recovered) = opened;
-    let found = sort_out(recovered, loaded, replicas, metadata)?;
+    let found = sort_out(recovered, &stores, loaded, replicas, metadata)?;
     Ok(Opened { stores, found, wal })
 }
 
 /// To each group what is its own.
 fn sort_out(
     mut recovered: Recovered,
+    stores: &[StoredGroup],
     loaded: Vec<Option<Loaded>>,
     replicas: &Replicas,
     metadata: Box<dyn StateMachine>,
 ) -> Result<Vec<Found>, StartError> {
     let mut machine = Some(metadata);
     let mut found: Vec<Found> = Vec::new();
-    for (group, loaded) in (0..).zip(loaded) {
+    for ((group, loaded), store) in (0..).zip(loaded).zip(stores) {
         let log = recovered.groups.remove(&GroupId(group)).unwrap_or_default();
         let current = replicas.get(group).current;
         let (id, machine) = (GroupId(group), machine.take());
-        found.push(Found { id, current, loaded, log, machine, membership: None });
+        let is_damaged = store.is_damaged();
+        found.push(Found { id, current, loaded, log, machine, membership: None, is_damaged });
     }
     match recovered.groups.keys().next() {
         Some(unknown) => Err(StartError::UnknownGroup { group: unknown.0 }),
@@ -103,7 +105,9 @@ fn give_up(
     concerned: &[u32],
 ) -> Result<(), StartError> {
     tracing::error!(%damage, "the replicas that may have lost something are given up and fetched again");
-    let Some(past) = Wal::read_past_damage(config)? else {
+    // What the checkpoints hold is kept too: an older one may be needed.
+    let config = wal::Config { replay_after: BTreeMap::new(), ..config.clone() };
+    let Some(past) = Wal::read_past_damage(&config)? else {
         return Err(OpenError::Corrupt(Box::new(damage.clone())).into());
     };
     for group in concerned {
@@ -129,7 +133,7 @@ pub(crate) fn open_checkpoints(
     let (mut stores, mut all) = (Vec::new(), Vec::new());
     for group in 0..groups {
         let path = dir.checkpoint(group);
-        let open = || StoredGroup::open(&path).map_err(|source| StartError::Checkpoint { group, source });
+        let open = || open_checkpoint(&path, group, replicas.get(group).current);
         let (mut store, mut loaded) = open()?;
         if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
             // What a replica has left that was given up: it could not be removed then.
@@ -142,6 +146,26 @@ pub(crate) fn open_checkpoints(
         all.push(loaded);
     }
     Ok((stores, all))
+}
+
+/// Where no checkpoint of a group is whole and others have what it was of, this hub's replica is to be given up.
+fn open_checkpoint(
+    path: &Path,
+    group: u32,
+    current: Option<u32>,
+) -> Result<(StoredGroup, Option<Loaded>), StartError> {
+    let source = match StoredGroup::open(path) {
+        Ok(opened) => return Ok(opened),
+        Err(source) => source,
+    };
+    if let checkpoint::OpenError::Damaged { membership: Some(membership), .. } = &source
+        && let Some(state) = GroupState::decode(membership)
+        && (current.is_none() || state.membership.replicas().len() > 1)
+    {
+        tracing::error!(group, error = %source, "no checkpoint of the replica is whole");
+        return Ok((StoredGroup::of_damaged(path), None));
+    }
+    Err(StartError::Checkpoint { group, source })
 }
 
 /// Whether the checkpoint is of the replica that this hub has. One that cannot be read is not thrown away for that.

@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use consensus::{Membership, SnapshotMark};
 use wal::Lsn;
 
-use crate::snapshot::Arrived;
+use crate::arrived::Arrived;
 
 /// How the checkpointer answers. Called on its thread; must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;

@@ -10,9 +10,10 @@ use partition_log::{Compacted, Compaction, FileCache, LogError, LogOptions, Part
 use schemas::{LeaderEpoch, Offset, PartitionId, RawBatch};
 
 use crate::answer::Outcome;
-use crate::capture::{GroupState, key_partition};
 use crate::data_dir::partition_directory;
 use crate::entry::Command;
+use crate::group_state::GroupState;
+use crate::keys::key_partition;
 use crate::readers::Readers;
 use crate::{Append, Appended, AppliedAt, PartitionCommand, Retention};
 
@@ -70,7 +71,7 @@ impl PartitionSet {
             {
                 // A leader has everything that was committed, so this replica had something that never was.
                 tracing::error!(partition = %id, had = %before.log.end_offset(), has = %log.end_offset(), "a snapshot ends before the log that it replaces");
-                crate::snapshot::observe::divergence();
+                metrics::counter!("headwater_replica_divergence_total").increment(1);
             }
             self.insert(log);
         }

@@ -9,11 +9,11 @@ use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
 use wal::{GroupId, GroupLog};
 
-use crate::capture::{key_partition, metadata_key};
 use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::fail;
 use crate::group::{Group, Machine};
 use crate::group_state::{GroupState, StateOrigin};
+use crate::keys::{key_partition, metadata_key};
 use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS};
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
@@ -47,6 +47,8 @@ pub(crate) struct Found {
     pub machine: Option<Box<dyn StateMachine>>,
     /// Who belonged to the group of a replica that has lost everything, and goes on all the same: a fault.
     pub membership: Option<Membership>,
+    /// No checkpoint is whole, and others have what they were of.
+    pub is_damaged: bool,
 }
 
 /// A group as it can go on.
@@ -96,10 +98,14 @@ impl Ground {
     }
 
     pub(crate) fn recover(&self, found: Found) -> Result<Recovered, StartError> {
-        let Found { id, current, loaded, log, mut machine, membership } = found;
+        let Found { id, current, loaded, log, mut machine, membership, is_damaged } = found;
         let Some(number) = current else {
             return Ok(Recovered { id, state: RecoveredState::Absent, machine });
         };
+        if is_damaged {
+            let state = RecoveredState::Damaged { number, directories: Vec::new() };
+            return Ok(Recovered { id, state, machine });
+        }
         let own = ReplicaId::new(self.node.0, number);
         let mut state = self.group_state(id, own, loaded.as_ref())?;
         if let Some(membership) = membership.filter(|_| loaded.is_none()) {

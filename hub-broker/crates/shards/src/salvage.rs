@@ -1,8 +1,8 @@
 //! Going on without what a damaged write-ahead log has lost: explicitly, and without deleting anything.
 //!
 //! A group's entries are kept up to the first one that is missing behind its checkpoint: an entry counts on all
-//! before it. That is right for the one voter of a single hub, whose entries are never replaced; with several
-//! voters there is nothing to salvage, for a replica fetches from the others.
+//! before it. That is right for the one voter of a group, whose entries are never replaced. With several voters there is
+//! nothing to salvage: a replica that may have lost something is given up, and fetches from the others.
 //!
 //! The new log is written in a directory of its own, and the two are exchanged in one step.
 
@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use checkpoint::{Position, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use wal::{Corruption, Frame, GroupId, GroupLog, HardState, Lsn, PastDamage, Wal};
+use wal::{Concerned, Corruption, Frame, GroupId, GroupLog, HardState, Lsn, PastDamage, Wal};
 
-use crate::StartError;
 use crate::data_dir::{DataDir, sync_directory};
+use crate::group_state::GroupState;
+use crate::{DataDirError, StartError};
 
 /// How often a write that waits for room is asked about it.
 const ROOM_ASKED_EVERY: Duration = Duration::from_millis(500);
@@ -27,10 +28,21 @@ pub struct Salvage {
     pub damage: Corruption,
     /// Of every group that has anything in the log or a checkpoint.
     pub groups: Vec<KeptGroup>,
+    /// Groups whose replica here is given up, because others have everything.
+    pub given_up: Vec<u32>,
     /// Where the damaged log will lie.
     pub set_aside: PathBuf,
     file_bytes: Option<u64>,
+    last_lsn: Lsn,
     logs: Vec<(GroupId, GroupLog)>,
+}
+
+/// What a group's checkpoint says.
+#[derive(Default)]
+struct Stored {
+    position: Position,
+    void_entries_through: Lsn,
+    has_others: bool,
 }
 
 /// What becomes of one group; group 0 is the metadata's, group N + 1 that of shard N.
@@ -51,6 +63,8 @@ pub enum SalvageError {
     Wal(#[from] wal::OpenError),
     #[error("cannot put {} in the place of {}: {source}", new.display(), old.display())]
     Exchange { new: PathBuf, old: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    GiveUp(#[from] DataDirError),
 }
 
 impl Salvage {
@@ -60,30 +74,64 @@ impl Salvage {
         if !dir.wal().is_dir() {
             return Ok(None);
         }
-        let wal = wal::Config::new(dir.wal());
-        let Some(PastDamage { corruption, groups, file_bytes, .. }) = Wal::read_past_damage(&wal)? else {
-            return Ok(None);
-        };
-        let mut positions = positions(&dir, u32::from(shard_count) + 1)?;
+        let mut stored = stored(&dir, u32::from(shard_count) + 1)?;
+        let Some(past) = Wal::read_past_damage(&wal_config(&dir, &stored)?)? else { return Ok(None) };
+        let PastDamage { corruption, groups, last_lsn, file_bytes } = past;
         for group in groups.keys() {
-            positions.entry(*group).or_default();
+            stored.entry(*group).or_default();
         }
-        let mut kept = Vec::new();
-        let mut logs = Vec::new();
-        for (group, position) in positions {
+        let (mut kept, mut logs, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
+        for (group, stored) in stored {
             let log = groups.get(&group).cloned().unwrap_or_default();
-            let (log, summary) = keep(group, log, position);
-            kept.push(summary);
-            logs.push((group, log));
+            match (stored.has_others, is_concerned(&corruption, group)) {
+                (true, true) => given_up.push(group.0),
+                (true, false) => logs.push((group, log)),
+                (false, _) => {
+                    let (log, summary) = keep(group, log, stored.position);
+                    kept.push(summary);
+                    logs.push((group, log));
+                }
+            }
         }
         let set_aside = free_name(dir.path());
-        Ok(Some(Self { dir, damage: corruption, groups: kept, set_aside, file_bytes, logs }))
+        let damage = corruption;
+        Ok(Some(Self { dir, damage, groups: kept, given_up, set_aside, file_bytes, last_lsn, logs }))
     }
 
     /// Writes what is kept into a new log and puts the damaged one aside.
     pub fn carry_out(self) -> Result<(), SalvageError> {
-        replace(&self.dir, self.logs, self.file_bytes, Lsn(1)).map(drop)
+        let cluster = self.dir.cluster().filter(|_| !self.given_up.is_empty());
+        if let Some(cluster) = cluster {
+            let replicas = self.dir.replicas(&cluster)?;
+            for group in &self.given_up {
+                if let Some(number) = replicas.get(*group).current {
+                    replicas.give_up(*group, number, self.last_lsn)?;
+                }
+            }
+        }
+        replace(&self.dir, self.logs, self.file_bytes, Lsn(self.last_lsn.0 + 1)).map(drop)
     }
+}
+
+fn is_concerned(damage: &Corruption, group: GroupId) -> bool {
+    match &damage.groups {
+        Concerned::Groups(groups) => groups.contains(&group),
+        Concerned::All => true,
+    }
+}
+
+/// What of the log is another replica's, or was replaced by a snapshot, is not read.
+fn wal_config(dir: &DataDir, stored: &BTreeMap<GroupId, Stored>) -> Result<wal::Config, DataDirError> {
+    let void = match dir.cluster() {
+        Some(cluster) => dir.replicas(&cluster)?.void(),
+        None => BTreeMap::new(),
+    };
+    let void_entries = stored.iter().map(|(group, stored)| (*group, stored.void_entries_through));
+    Ok(wal::Config {
+        void: void.into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
+        void_entries: void_entries.filter(|(_, lsn)| *lsn > Lsn(0)).collect(),
+        ..wal::Config::new(dir.wal())
+    })
 }
 
 /// Puts a new log with these groups in the place of the damaged one; returns where that lies now.
@@ -110,18 +158,27 @@ pub(crate) fn replace(
     Ok(new)
 }
 
-/// Where every group's checkpoint stands.
-fn positions(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Position>, StartError> {
-    let mut positions = BTreeMap::new();
+/// What every group's checkpoint says.
+fn stored(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Stored>, StartError> {
+    let mut all = BTreeMap::new();
     for group in 0..groups {
         let path = dir.checkpoint(group);
         if path.is_dir() {
             let (_, loaded, _) =
                 Store::open(&path).map_err(|source| StartError::Checkpoint { group, source })?;
-            positions.extend(loaded.map(|loaded| (GroupId(group), loaded.position)));
+            let Some(loaded) = loaded else { continue };
+            let what = || "not a group's state".to_owned();
+            let state = GroupState::decode(&loaded.membership)
+                .ok_or_else(|| StartError::State { group, what: what() })?;
+            let stored = Stored {
+                position: loaded.position,
+                void_entries_through: state.origin.void_entries_through,
+                has_others: state.membership.replicas().len() > 1,
+            };
+            all.insert(GroupId(group), stored);
         }
     }
-    Ok(positions)
+    Ok(all)
 }
 
 /// The part of a group's log that has no hole behind its checkpoint.

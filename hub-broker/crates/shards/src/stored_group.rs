@@ -10,8 +10,10 @@ use bytes::Bytes;
 use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError};
 use partition_log::ObsoleteFiles;
 
-use crate::capture::{Captured, GroupState, StateOrigin, States, metadata_key, partition_key};
+use crate::capture::{Captured, States};
 use crate::data_dir::sync_directory;
+use crate::group_state::{GroupState, StateOrigin};
+use crate::keys::{metadata_key, partition_key};
 use crate::order::Install;
 
 /// Why a checkpoint could not be written. The earlier ones stand.
@@ -74,10 +76,19 @@ impl StoredGroup {
         Ok((Self::new(store, loaded.as_ref().map(|loaded| loaded.position.applied)), loaded))
     }
 
+    /// What lies in `dir` is of a replica that is to be destroyed.
+    pub(crate) fn of_damaged(dir: &Path) -> Self {
+        Self::at(dir, None, None)
+    }
+
     fn new(store: Store, loaded: Option<u64>) -> Self {
+        Self::at(&store.dir().to_owned(), Some(store), loaded)
+    }
+
+    fn at(dir: &Path, store: Option<Store>, loaded: Option<u64>) -> Self {
         Self {
-            dir: store.dir().to_owned(),
-            store: Some(store),
+            dir: dir.to_owned(),
+            store,
             unwritten: BTreeMap::new(),
             manifests: [None, loaded],
             origin: None,
@@ -86,6 +97,11 @@ impl StoredGroup {
             gone: Retired::default(),
             pins: Arc::new(()),
         }
+    }
+
+    /// No checkpoint is whole.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.store.is_none()
     }
 
     /// Another checkpoint without any news would free nothing more, neither in the WAL nor of old files.

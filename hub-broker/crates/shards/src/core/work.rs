@@ -62,7 +62,7 @@ impl Core {
 
     /// The checkpointer waits for each reply, so there is room; it is gone only when the hub stops.
     fn capture(&mut self, slot: usize, force: bool, reply: &SyncSender<Option<Captured>>) {
-        let captured = self.slots[slot].group_mut().and_then(|group| crate::capture::capture(group, force));
+        let captured = self.slots[slot].group_mut().and_then(|group| group.capture(force));
         let _ = reply.send(captured);
     }
 

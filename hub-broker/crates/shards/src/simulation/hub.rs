@@ -125,7 +125,8 @@ impl Hub {
             let known =
                 wiped.replicas.iter().find(|(of, ..)| *of == group && config.faults.wiped_replica_keeps_id);
             let membership = known.map(|(_, _, membership)| membership.clone());
-            let found = Found { id, current, loaded, log, machine: machine.take(), membership };
+            let (machine, is_damaged) = (machine.take(), false);
+            let found = Found { id, current, loaded, log, machine, membership, is_damaged };
             let group = ground.recover(found)?;
             last_stamp_ms = last_stamp_ms.max(group.last_stamp_ms());
             recovered.push(group);

@@ -17,7 +17,8 @@ use super::format::{
     CLOSE, Close, FileId, OPEN, Open, Opened, Outcome, Piece, READ, Read, Refusal, decode_listing,
 };
 use super::{Arrived, ArrivedMachine, FetchError, Wanted, observe};
-use crate::capture::{GroupState, key_partition, metadata_key};
+use crate::group_state::GroupState;
+use crate::keys::{key_partition, metadata_key};
 use crate::limits::{SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX};
 use crate::partitions::generation_directory;
 

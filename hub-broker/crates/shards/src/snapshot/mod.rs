@@ -24,16 +24,13 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use bytes::Bytes;
-use checkpoint::{Key, Position};
 use consensus::{ReplicaId, SnapshotMark};
-use partition_log::{FileCache, ImportError, PartitionLog};
+use partition_log::{FileCache, ImportError};
 use peers::Peers;
 use wal::Wal;
 
@@ -43,6 +40,7 @@ use fetch::Fetches;
 use format::Refusal;
 use serve::Serving;
 
+pub(crate) use crate::arrived::{Arrived, ArrivedMachine};
 pub(crate) use copy::{Ask, Target, copy};
 pub(crate) use shelf::{Offer, Shelf};
 
@@ -95,24 +93,6 @@ pub(crate) struct Wanted {
     pub to: ReplicaId,
     /// The generation to be made: one above that of the group's state now.
     pub generation: u32,
-}
-
-/// A snapshot whose files are here, verified and durable, and in no manifest yet. Dropped, its files stay for the
-/// next attempt.
-pub(crate) struct Arrived {
-    pub generation: u32,
-    pub position: Position,
-    pub last_stamp_ms: i64,
-    pub states: BTreeMap<Key, Bytes>,
-    pub machine: ArrivedMachine,
-}
-
-/// What the group's machine becomes once the snapshot is installed.
-pub(crate) enum ArrivedMachine {
-    /// For `StateMachine::restore`.
-    Metadata(Bytes),
-    /// For `PartitionSet::replace`.
-    Partitions(Vec<PartitionLog>),
 }
 
 /// Why a snapshot was not copied. The leader hears of it and offers one again.

@@ -16,7 +16,8 @@ use partition_log::{PartitionState, SegmentState};
 
 use super::format::{Close, FileId, Open, Opened, Outcome, Piece, Read, Refusal, encode_listing};
 use super::{Notice, observe};
-use crate::capture::{GroupState, key_partition};
+use crate::group_state::GroupState;
+use crate::keys::key_partition;
 use crate::limits::{SNAPSHOT_IDLE_MAX, SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_SESSIONS_MAX};
 use crate::partitions::generation_directory;
 use crate::stored_group::Pin;

@@ -14,9 +14,10 @@ use tempfile::TempDir;
 use uuid::Uuid;
 use wal::Lsn;
 
-use crate::capture::{Captured, capture_partitions, key_partition};
+use crate::capture::{Captured, capture_partitions};
 use crate::entry::Command;
 use crate::group_state::{GroupState, StateOrigin};
+use crate::keys::key_partition;
 use crate::order::Install;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
