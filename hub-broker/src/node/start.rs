@@ -1,5 +1,7 @@
 //! What stands behind the front ends.
 
+use std::time::Duration;
+
 use fetch::Fetch;
 use groups::Groups;
 use ingest::Ingest;
@@ -15,6 +17,8 @@ use super::lookout::Lookout;
 use super::membership::{reach_peers, this_hub, whom};
 use super::waiting::{said, shown};
 use crate::settings::NodeSettings;
+
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 pub struct Core {
     pub shards: Shards,
@@ -51,7 +55,11 @@ impl Core {
         };
         let waits_for =
             || "waiting for the cluster's metadata, which needs a majority of its hubs".to_owned();
-        let starting = Metadata::start(shards.clone(), views, config, this);
+        let starting = async {
+            let metadata = Metadata::start(shards.clone(), views, config, this).await?;
+            metadata_is_led(&shards).await;
+            Ok::<_, metadata::StartError>(metadata)
+        };
         let metadata = said(&lookout.readiness, waits_for, starting).await.map_err(Failure::run)?;
         let groups = Groups::start(metadata.clone(), groups::Config::default()).map_err(Failure::run)?;
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).map_err(Failure::run)?;
@@ -67,6 +75,21 @@ impl Core {
         self.metadata.stop();
         self.shards.shutdown().await;
         self.peers.shutdown().await;
+    }
+}
+
+/// Returns when a majority of hubs agrees about the metadata, and this hub is in touch with the one that leads it:
+/// clients that came before would be told nothing.
+async fn metadata_is_led(shards: &Shards) {
+    let mut leadership = shards.leadership();
+    let peers = shards.peers();
+    let is_near = |node: NodeId| node == peers.node() || peers.is_connected(node);
+    while !shards.metadata_leader().is_some_and(|leader| is_near(leader.node)) {
+        // Connections come and go without a change of the leader.
+        let changed = tokio::time::timeout(LOOK_AGAIN_AFTER, leadership.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            return;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use kafka_server::cluster::{Question, Reply};
-use metadata::ClusterStatus;
+use metadata::{ClusterStatus, HubStatus};
 use program::outcome::Failure;
 use schemas::NodeId;
 
@@ -80,17 +80,22 @@ fn watch_drain(client: &mut Client, node: NodeId) -> Result<(), Failure> {
         let Some(hub) = status.hubs.iter().find(|hub| hub.node == node) else {
             return Err(Failure::run(format!("hub {node} was removed meanwhile")));
         };
-        let left = (hub.replicas, hub.leaders);
-        if left == (0, 0) {
+        let left = (hub.to_move, hub.leaders);
+        if is_drained(hub) {
             line(format!("hub {node} is empty: stop it, then cluster remove {node}"));
             return Ok(());
         }
         if told != Some(left) {
-            line(format!("hub {node} still has {} replicas and leads {} shards", left.0, left.1));
+            line(format!("hub {node}: {} replicas to move, {} shards to hand over", left.0, left.1));
             told = Some(left);
         }
         pause();
     }
+}
+
+/// It keeps its replica of the metadata, by which it knows where to forward what it is sent, until it is removed.
+fn is_drained(hub: &HubStatus) -> bool {
+    hub.state == "draining" && hub.to_move == 0 && hub.leaders == 0
 }
 
 #[expect(

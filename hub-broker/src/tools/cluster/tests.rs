@@ -1,6 +1,6 @@
 //! What `cluster status` says of a cluster.
 
-use metadata::{GroupStatus, ReplicaStatus};
+use metadata::{GroupStatus, HubStatus, ReplicaStatus};
 
 use super::*;
 
@@ -43,4 +43,24 @@ fn a_shard_that_is_not_well_says_what_it_lacks() {
         ClusterStatus { under_replicated: vec![1], ..status(vec![replica(1, true), replica(2, false)]) };
     let row = status::group_row(&status, &status.groups[0]);
     assert_eq!(row, ["0", "1", "4", "1 2", "too few replicas; hub 2 not in sync, 12 entries behind"]);
+}
+
+#[test]
+fn a_hub_is_drained_when_it_has_nothing_left_but_its_copy_of_the_metadata() {
+    let hub = HubStatus {
+        node: NodeId(2),
+        state: "draining".to_owned(),
+        connected: true,
+        rack: None,
+        address: None,
+        leaders: 0,
+        replicas: 1,
+        to_move: 0,
+        lag_bytes: 0,
+        lag_entries: 0,
+    };
+    assert!(is_drained(&hub));
+    assert!(!is_drained(&HubStatus { to_move: 3, ..hub.clone() }));
+    assert!(!is_drained(&HubStatus { leaders: 1, ..hub.clone() }));
+    assert!(!is_drained(&HubStatus { state: "active".to_owned(), ..hub }), "the order has not arrived");
 }
