@@ -50,14 +50,14 @@ async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
 }
 
 /// The replica is lost, and only that one; it is replaced, and everything is there again.
-async fn is_given_up_and_replaced(mut cluster: Cluster, node: u32) {
+async fn is_given_up_and_replaced(mut cluster: Cluster, node: u32, batches: usize) {
     let lost = cluster.shards(node).lost_replicas();
     eventually("the replica is given up", || async { !lost.borrow().is_empty() }).await;
     let lost = lost.borrow().clone();
     assert_eq!(lost.iter().map(|(group, _)| *group).collect::<Vec<_>>(), [GROUP]);
     append_surely(cluster.shards(node), 0, batch(None, 1, 50)).await;
     cluster.replace(GROUP, lost[0].1).await;
-    cluster.agreed(0, 3).await;
+    cluster.agreed(0, batches).await;
     assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
     cluster.stop_all().await;
 }
@@ -69,7 +69,41 @@ async fn an_acknowledged_frame_of_the_wal_that_is_damaged_costs_the_replica_that
     flip(&cluster.dir(node).join("wal"), "", b'a');
     cluster.start(node).await;
     assert!(cluster.dir(node).join("wal-damaged-1").is_dir(), "the damaged log is set aside");
-    is_given_up_and_replaced(cluster, node).await;
+    is_given_up_and_replaced(cluster, node, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_of_the_last_checkpoints_costs_the_replica_that_has_it() {
+    let mut cluster = Cluster::of_three().await;
+    let node = of_three_with(&mut cluster, true).await;
+    // Two checkpoints name states, each with the end of a life.
+    cluster.start(node).await;
+    cluster.agreed(0, 2).await;
+    append_surely(cluster.shards(node), 0, batch(None, 1, 70)).await;
+    cluster.agreed(0, 3).await;
+    cluster.stop(node).await;
+    let checkpoints = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
+    for path in files(&checkpoints).into_iter().filter(|path| path.to_string_lossy().contains("states-")) {
+        let mut bytes = fs::read(&path).expect("readable");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, bytes).expect("written");
+    }
+    cluster.start(node).await;
+    is_given_up_and_replaced(cluster, node, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_costs_the_replica_when_it_is_read() {
+    let mut cluster = Cluster::of_three().await;
+    let node = of_three_with(&mut cluster, true).await;
+    flip(&cluster.dir(node).join("log"), ".log", b'a');
+    cluster.start(node).await;
+    let lost = cluster.shards(node).lost_replicas();
+    assert!(lost.borrow().is_empty(), "nobody has read it yet");
+    let reader = cluster.shards(node).partition(partition(0)).expect("an open partition");
+    reader.read(reader.log_start(), 1).expect_err("it is damaged");
+    is_given_up_and_replaced(cluster, node, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,5 +116,5 @@ async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
     let log = fs::File::options().write(true).open(log.expect("a segment")).expect("opened");
     log.set_len(700).expect("cut");
     cluster.start(node).await;
-    is_given_up_and_replaced(cluster, node).await;
+    is_given_up_and_replaced(cluster, node, 3).await;
 }
