@@ -10,7 +10,7 @@ pub enum PartitionError {
     UnknownTopic,
     #[error("the topic has no such partition")]
     UnknownPartition,
-    /// The metadata knows the partition, its shard has not opened it yet. A retry helps.
+    /// The metadata knows the partition; its shard has not opened it here yet, or fetches it anew. A retry helps.
     #[error("the partition is not open yet")]
     NotOpen,
     /// This hub does not lead the partition's shard. A retry helps at the leader, which may not be known yet.

@@ -20,7 +20,7 @@ use crate::Fetch;
 use crate::error::{FetchError, PartitionError};
 use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, FOLLOW_LOOK_MS, REMOTE_PAUSE_MS, REMOTE_WAIT_MS};
-use crate::locate::shard_of;
+use crate::locate::{group_of, shard_of};
 use crate::remote::{self, Answer, Ask};
 
 /// Where a follower begins.
@@ -251,10 +251,6 @@ fn whom_to_ask(view: &GroupView, node: NodeId) -> Vec<NodeId> {
         }
     }
     hubs
-}
-
-fn group_of(shard: ShardId) -> u32 {
-    u32::from(shard.0) + 1
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use schemas::{LeaderEpoch, Offset, PartitionId};
 use crate::Fetch;
 use crate::error::FetchError;
 use crate::gather::read_error;
-use crate::locate::{Located, locate};
+use crate::locate::{Located, as_told, locate};
 use crate::pool::Stopped;
 use crate::request::Replica;
 
@@ -76,8 +76,9 @@ impl Fetch {
         reader: PartitionReader,
         read: impl FnOnce(&PartitionReader) -> Result<T, partition_log::ReadError> + Send + 'static,
     ) -> Result<T, FetchError> {
+        let partition = reader.id();
         match self.inner.catch_up.run(move || read(&reader)).await {
-            Ok(found) => found.map_err(read_error),
+            Ok(found) => found.map_err(|error| as_told(&self.inner.metadata, partition, read_error(error))),
             Err(Stopped) => Err(FetchError::Stopped),
         }
     }

@@ -5,7 +5,7 @@ use partition_log::PartitionReader;
 use schemas::{LeaderEpoch, NodeId, PartitionId, ShardId, Term};
 use shards::Leader;
 
-use crate::error::PartitionError;
+use crate::error::{FetchError, PartitionError};
 use crate::request::Replica;
 
 /// A partition that may be read here.
@@ -52,6 +52,26 @@ pub(crate) fn shard_of(metadata: &Metadata, partition: PartitionId) -> Result<Sh
     let view = metadata.view();
     let topic = view.topic_by_id(partition.topic).ok_or(PartitionError::UnknownTopic)?;
     Ok(topic.placement(partition.index).ok_or(PartitionError::UnknownPartition)?.shard())
+}
+
+/// What a reader is told of a read that has failed. Damage costs this hub the replica, where there are others; and files
+/// that went with a partition are missed by nobody. In both cases whoever asks again is helped.
+pub(crate) fn as_told(metadata: &Metadata, partition: PartitionId, error: FetchError) -> FetchError {
+    if !matches!(error, FetchError::Damaged(_)) {
+        return error;
+    }
+    let shard = match shard_of(metadata, partition) {
+        Ok(shard) => shard,
+        Err(error) => return error.into(),
+    };
+    let shards = metadata.shards();
+    let has_others = shards.replicas(group_of(shard)).voters.len() > 1;
+    if has_others || shards.partition(partition).is_none() { PartitionError::NotOpen.into() } else { error }
+}
+
+/// The shard's number among the groups: the metadata's is 0.
+pub(crate) fn group_of(shard: ShardId) -> u32 {
+    u32::from(shard.0) + 1
 }
 
 /// What this hub knows of a partition's leadership.

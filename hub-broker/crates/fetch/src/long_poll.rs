@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{FetchError, PartitionError};
 use crate::gather::{Gather, Lane};
 use crate::limits::{PARTITIONS_MAX, SLICE_BYTES, SLICE_PERMITS};
-use crate::locate::{Located, locate};
+use crate::locate::{Located, as_told, locate};
 use crate::pool::Stopped;
 use crate::request::{FetchPartition, FetchRequest, FetchResponse, FetchedPartition, Held, Replica};
 use crate::{Fetch, Inner};
@@ -39,7 +39,13 @@ impl Fetch {
             return refused(names, &FetchError::TooManyPartitions);
         }
         match self.inner.gather(request).await {
-            Ok((gather, held)) => FetchResponse { partitions: gather.finish(), held },
+            Ok((gather, held)) => {
+                let tell = |FetchedPartition { partition, result }| {
+                    let result = result.map_err(|error| as_told(&self.inner.metadata, partition, error));
+                    FetchedPartition { partition, result }
+                };
+                FetchResponse { partitions: gather.finish().into_iter().map(tell).collect(), held }
+            }
             Err(Stopped) => refused(names, &FetchError::Stopped),
         }
     }

@@ -1,6 +1,6 @@
 //! Work beside the requests: making the offsets topic, coordinating where its shards are served, sweeping.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use schemas::{PartitionIndex, Term, TopicId};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::limits::{LOAD_CONCURRENCY, LOAD_RETRY_MS};
+use crate::limits::{LOAD_AGAIN_MS, LOAD_CONCURRENCY, LOAD_RETRY_MS};
 use crate::load::{LoadError, load};
 use crate::runtime::Runtime;
 use crate::task::Message;
@@ -93,8 +93,14 @@ async fn load_partition(
         if !runtime.is_loading(index, term) {
             return;
         }
-        tracing::error!(partition = %index, %error, "consumer offsets cannot be read; their groups wait");
-        tokio::time::sleep(Duration::from_millis(LOAD_RETRY_MS)).await;
+        let rest_ms = if error.will_pass() {
+            tracing::debug!(partition = %index, %error, "consumer offsets are not read yet");
+            LOAD_AGAIN_MS
+        } else {
+            tracing::error!(partition = %index, %error, "consumer offsets cannot be read; their groups wait");
+            LOAD_RETRY_MS
+        };
+        tokio::time::sleep(Duration::from_millis(rest_ms)).await;
     }
 }
 
@@ -114,7 +120,20 @@ async fn try_load(
     let reader = shards.partition(topic.partition_id(index)).ok_or(LoadError::NotOpen(index.0))?;
     let reading = tokio::task::spawn_blocking(move || load(&reader));
     let groups = reading.await.map_err(|_| LoadError::Ended)??;
+    if !groups.is_empty() {
+        catch_up_with_topics(runtime, topic).await?;
+    }
     runtime.admit(topic, index, term, groups);
+    Ok(())
+}
+
+/// Has this hub's view of the metadata know every topic that an offset has been committed for. To an older view such a
+/// topic is as good as deleted: its offsets would be told to nobody, and swept away.
+///
+/// A change that changes nothing takes its way through the metadata's log, and its answer is as new as that.
+async fn catch_up_with_topics(runtime: &Runtime, topic: &Topic) -> Result<(), LoadError> {
+    let metadata = &runtime.context.metadata;
+    metadata.configure_topic(&Principal::internal(), &topic.name, &BTreeMap::new()).await?;
     Ok(())
 }
 

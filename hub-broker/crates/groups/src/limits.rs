@@ -26,6 +26,8 @@ pub const LOAD_BYTES: usize = 4 * 1024 * 1024;
 pub const LOAD_CONCURRENCY: usize = 2;
 /// Requests that wait for one partition's leadership to be confirmed.
 pub const CONFIRMS_WAITING_MAX: usize = 4_096;
+/// How long a load rests that came while the lead was moving.
+pub const LOAD_AGAIN_MS: u64 = 50;
 /// How long a failed load rests before it is tried again.
 pub const LOAD_RETRY_MS: u64 = 1_000;
 

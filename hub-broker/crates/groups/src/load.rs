@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use metadata::ConfigureTopicError;
 use schemas::{BatchError, Offset, RawBatch, Record, Term};
 use shards::{PartitionReader, ReadIndexError};
 use thiserror::Error;
@@ -27,6 +28,8 @@ pub(crate) enum LoadError {
     NotOpen(i32),
     #[error(transparent)]
     NotConfirmed(#[from] ReadIndexError),
+    #[error("the topics that offsets were committed for are not known yet: {0}")]
+    Topics(#[from] ConfigureTopicError),
     #[error("this hub leads in term {term} by now")]
     OtherTerm { term: Term },
     #[error(transparent)]
@@ -37,6 +40,13 @@ pub(crate) enum LoadError {
     Record { offset: Offset, source: DecodeError },
     #[error("the reading task ended")]
     Ended,
+}
+
+impl LoadError {
+    /// Nothing is wrong with the log: elections are going on.
+    pub(crate) fn will_pass(&self) -> bool {
+        matches!(self, Self::NotConfirmed(_) | Self::OtherTerm { .. } | Self::Topics(_))
+    }
 }
 
 /// Reads everything that is committed now. Blocks on the disk.
