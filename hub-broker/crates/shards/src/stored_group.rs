@@ -78,16 +78,17 @@ impl StoredGroup {
 
     /// What lies in `dir` is of a replica that is to be destroyed.
     pub(crate) fn of_damaged(dir: &Path) -> Self {
-        Self::at(dir, None, None)
+        Self::at(dir.to_owned(), None, None)
     }
 
     fn new(store: Store, loaded: Option<u64>) -> Self {
-        Self::at(&store.dir().to_owned(), Some(store), loaded)
+        let dir = store.dir().to_owned();
+        Self::at(dir, Some(store), loaded)
     }
 
-    fn at(dir: &Path, store: Option<Store>, loaded: Option<u64>) -> Self {
+    fn at(dir: PathBuf, store: Option<Store>, loaded: Option<u64>) -> Self {
         Self {
-            dir: dir.to_owned(),
+            dir,
             store,
             unwritten: BTreeMap::new(),
             manifests: [None, loaded],

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::*;
 use crate::hubs::*;
+use shards::Salvage;
 
 const GROUP: u32 = 1;
 
@@ -115,6 +116,20 @@ async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
         .find(|path| path.extension().is_some_and(|it| it == "log"));
     let log = fs::File::options().write(true).open(log.expect("a segment")).expect("opened");
     log.set_len(700).expect("cut");
+    cluster.start(node).await;
+    is_given_up_and_replaced(cluster, node, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn salvage_keeps_nothing_of_a_group_that_others_have_whole() {
+    let mut cluster = Cluster::of_three().await;
+    let node = of_three_with(&mut cluster, false).await;
+    flip(&cluster.dir(node).join("wal"), "", b'a');
+    let salvage = Salvage::examine(cluster.dir(node)).expect("readable").expect("it is damaged");
+    assert_eq!(salvage.given_up, [GROUP]);
+    assert!(salvage.groups.is_empty(), "no group is this hub's alone: {:?}", salvage.groups);
+    salvage.carry_out().expect("carried out");
+    assert!(Salvage::examine(cluster.dir(node)).expect("readable").is_none());
     cluster.start(node).await;
     is_given_up_and_replaced(cluster, node, 3).await;
 }
