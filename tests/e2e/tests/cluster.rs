@@ -1,0 +1,188 @@
+//! Several hubs as one: they form, grow, lose members and take them back, and clients notice no more than a pause.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use e2e::group::read_as_group;
+use e2e::numbered::{assert_once_in_order, json_lines, of_device};
+use e2e::producer::{NumberedProducer, numbers};
+use testkit::{Agent, Cluster, Hub, kafka, ports, tools, wait};
+
+const READ_WITHIN: Duration = Duration::from_secs(60);
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+fn printed(output: &std::process::Output) -> String {
+    let texts = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    texts.concat()
+}
+
+#[test]
+fn a_single_hub_becomes_three_and_its_topics_survive_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Hub::started(folder.path());
+    let created = first.tool(&["topic", "create", "orders", "--partitions", "3"]).status().unwrap();
+    assert!(created.success());
+    let producer = NumberedProducer::new(&first.brokers(), "orders");
+    (0..3000).for_each(|number| producer.send((number % 3) as i32, number));
+    producer.flush(SETTLED_WITHIN);
+    drop(producer);
+    first.stop();
+    let others = [2, 3].map(|node| {
+        let home = folder.path().join(format!("hub-{node}"));
+        std::fs::create_dir_all(&home).unwrap();
+        (Hub::new(&home), ports::free())
+    });
+    let mut hubs = vec![(first, ports::free())];
+    hubs.extend(others);
+    let mut cluster = Cluster::of(hubs);
+    cluster.start();
+    cluster.hub(1).kill();
+    let brokers = cluster.hub(2).brokers();
+    let producer = NumberedProducer::new(&cluster.brokers(), "orders");
+    (3000..6000).for_each(|number| producer.send((number % 3) as i32, number));
+    producer.flush(SETTLED_WITHIN);
+    let messages = kafka::read_all(&brokers, "orders", READ_WITHIN);
+    for partition in 0..3 {
+        let sent: Vec<i64> = (0..6000).filter(|n| n % 3 == i64::from(partition)).collect();
+        assert_once_in_order(&numbers(&messages, partition), &sent, &[]);
+    }
+}
+
+#[test]
+fn an_agent_moves_on_to_a_hub_that_answers_and_every_hub_forwards_to_the_leader() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    let mut agent = Agent::new(folder.path(), "pump-7", &cluster.mqtt_urls());
+    agent.start();
+    let mut kept = Vec::new();
+    for node in cluster.nodes() {
+        let from = kept.len() as i64;
+        assert!(agent.ingest_lines(&json_lines(from..from + 300)).status.success());
+        kept.extend(from..from + 300);
+        agent.wait_shipped(SETTLED_WITHIN);
+        cluster.hub(node).kill();
+        let from = kept.len() as i64;
+        assert!(agent.ingest_lines(&json_lines(from..from + 300)).status.success());
+        kept.extend(from..from + 300);
+        agent.wait_shipped(SETTLED_WITHIN);
+        cluster.hub(node).start();
+        cluster.wait_replicated();
+    }
+    let found = of_device(&kafka::read_all(&cluster.brokers(), "telemetry", READ_WITHIN), "pump-7");
+    assert_once_in_order(&found, &kept, &[]);
+}
+
+#[test]
+fn a_subscriber_at_one_hub_sees_what_is_published_at_another() {
+    let name = "a_subscriber_at_one_hub_sees_what_is_published_at_another";
+    let (Some(subscribe), Some(publish)) =
+        (tools::find("mosquitto_sub", name), tools::find("mosquitto_pub", name))
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    let seen = folder.path().join("seen");
+    let mut subscriber = Command::new(subscribe);
+    subscriber
+        .args(["-p", &cluster.hub(3).mqtt.port().to_string(), "-t", "plant/#", "-q", "1", "-v", "-C", "30"])
+        .stdout(std::fs::File::create(&seen).unwrap())
+        .stderr(Stdio::null());
+    let mut subscriber = subscriber.spawn().unwrap();
+    // The first that arrives shows that the subscription stands.
+    let send = |cluster: &mut Cluster, node: usize, text: &str| {
+        let port = cluster.hub(node).mqtt.port().to_string();
+        let arguments = ["-p", &port, "-t", "plant/line", "-q", "1", "-m", text];
+        assert!(Command::new(&publish).args(arguments).status().unwrap().success());
+    };
+    wait::until("the subscription", SETTLED_WITHIN, || {
+        send(&mut cluster, 1, "first");
+        std::fs::read_to_string(&seen).ok().filter(|text| text.contains("first")).map(drop)
+    });
+    for number in 0..30 {
+        send(&mut cluster, number % 2 + 1, &format!("number {number}"));
+    }
+    wait::until("the subscriber's end", SETTLED_WITHIN, || subscriber.try_wait().unwrap());
+    let text = std::fs::read_to_string(&seen).unwrap();
+    for number in 0..20 {
+        let line = format!("plant/line number {number}");
+        assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line}:\n{text}");
+    }
+}
+
+#[test]
+fn a_consumer_group_goes_on_when_its_coordinator_dies() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    cluster.create_topic("jobs", 2);
+    let producer = NumberedProducer::new(&cluster.brokers(), "jobs");
+    (0..500).for_each(|number| producer.send((number % 2) as i32, number));
+    producer.flush(SETTLED_WITHIN);
+    let mut seen = read_as_group(&cluster.brokers(), "jobs", "workers", 500, SETTLED_WITHIN);
+    for node in cluster.nodes() {
+        cluster.hub(node).kill();
+        let from = seen.len() as i64;
+        (from..from + 200).for_each(|number| producer.send((number % 2) as i32, number));
+        producer.flush(SETTLED_WITHIN);
+        seen.extend(read_as_group(&cluster.brokers(), "jobs", "workers", 200, SETTLED_WITHIN));
+        cluster.hub(node).start();
+        cluster.wait_replicated();
+    }
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), count, "what was committed is not read again");
+    assert_eq!(seen, (0..count as i64).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_hub_of_another_cluster_is_refused_and_both_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    let home = folder.path().join("stranger");
+    std::fs::create_dir_all(&home).unwrap();
+    // It has a cluster of its own already.
+    let mut stranger = Hub::started(&home);
+    stranger.stop();
+    let (own, known) = (ports::free(), cluster.cluster_address(1));
+    let mut stranger = stranger
+        .with_argument("--cluster-listen")
+        .with_argument(own.to_string())
+        .with_argument("--seed")
+        .with_argument(format!("{known},{own}"));
+    stranger.spawn();
+    wait::until("the refusal to be told", SETTLED_WITHIN, || {
+        let told = |text: String| text.contains("belongs to the cluster");
+        (told(stranger.printed()) && told(cluster.hub(1).printed())).then_some(())
+    });
+    let status = cluster.status().unwrap();
+    assert_eq!(status["hubs"].as_array().unwrap().len(), 3, "{status}");
+}
+
+#[test]
+fn status_drain_and_remove_say_what_they_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    let run = |cluster: &mut Cluster, arguments: &[&str]| cluster.hub(1).tool(arguments).output().unwrap();
+    let status = run(&mut cluster, &["cluster", "status"]);
+    assert!(status.status.success(), "{}", printed(&status));
+    let refused = run(&mut cluster, &["cluster", "remove", "3"]);
+    assert!(!refused.status.success(), "a hub that runs is not removed");
+    assert!(printed(&refused).contains("stop it first"), "it says what to do: {}", printed(&refused));
+    cluster.hub(2).kill();
+    let refused = run(&mut cluster, &["cluster", "remove", "2"]);
+    assert!(!refused.status.success(), "a hub that holds shards is not removed");
+    assert!(printed(&refused).contains("drain"), "it says what to do: {}", printed(&refused));
+    cluster.hub(2).start();
+    cluster.wait_replicated();
+    let unknown = run(&mut cluster, &["cluster", "drain", "9"]);
+    assert!(!unknown.status.success() && printed(&unknown).contains('9'), "{}", printed(&unknown));
+    let drained = run(&mut cluster, &["cluster", "drain", "3"]);
+    assert!(drained.status.success(), "{}", printed(&drained));
+    cluster.hub(3).stop();
+    let removed = run(&mut cluster, &["cluster", "remove", "3"]);
+    assert!(removed.status.success(), "{}", printed(&removed));
+    assert_eq!(cluster.status().unwrap()["hubs"].as_array().unwrap().len(), 2);
+}
