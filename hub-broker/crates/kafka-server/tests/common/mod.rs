@@ -1,5 +1,7 @@
 //! A hub's Kafka front on a free port over a real data directory, and a client made of kafka-protocol.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::net::SocketAddr;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
