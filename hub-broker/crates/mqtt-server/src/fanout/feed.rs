@@ -174,13 +174,12 @@ impl Feeds {
         });
         for topic in topics {
             for (partition, _) in topic.placed() {
-                self.follow(partition, topic.is_settled(), from);
+                self.follow(partition, from);
             }
         }
     }
 
-    /// `was_opened`: the partition may have records already.
-    fn follow(&mut self, partition: PartitionId, was_opened: bool, from: FollowFrom) {
+    fn follow(&mut self, partition: PartitionId, from: FollowFrom) {
         let new = || Feed { position: Rc::default(), from, task: None };
         let feed = self.feeds.entry(partition).or_insert_with(new);
         if feed.task.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -195,9 +194,8 @@ impl Feeds {
                 feed.task = Some(task.abort_handle());
             }
             Err(error) => {
-                // One that was never open holds nothing yet, so nothing of it will be missed. Another may only be
-                // away from here at the moment.
-                if matches!(error, PartitionError::NotOpen) && !was_opened {
+                // A partition that was never open holds nothing yet, so nothing of it will be missed.
+                if matches!(error, PartitionError::NotOpen) {
                     feed.position.set(Some(Offset(0)));
                 }
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
@@ -216,10 +214,18 @@ impl Feed {
 
 async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, router: Rc<RefCell<Router>>) {
     // Whoever waits at a barrier must hear where it begins, even if nothing comes.
-    if let Ok(begin) = follow.begin().await {
-        position.set(Some(begin));
-        progress.notify_one();
-    }
+    let begun = loop {
+        match follow.begin().await {
+            Ok(begun) => break begun,
+            Err(FollowError::Closed) => return,
+            Err(error) => {
+                tracing::debug!(%error, "a partition on other hubs cannot be followed yet");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    };
+    position.set(Some(begun));
+    progress.notify_one();
     loop {
         match follow.next().await {
             Ok(records) => {

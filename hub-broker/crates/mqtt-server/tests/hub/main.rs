@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod agents;
+#[path = "../../../fetch/tests/common/cluster.rs"]
+mod cluster;
 mod malformed;
 mod publishing;
 mod sessions;
+mod several;
 mod subscribing;
 mod support;

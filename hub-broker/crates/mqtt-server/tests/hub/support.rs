@@ -104,6 +104,12 @@ impl Hub {
     }
 }
 
+impl From<&Hub> for SocketAddr {
+    fn from(hub: &Hub) -> Self {
+        hub.address
+    }
+}
+
 /// One packet from the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
@@ -146,17 +152,17 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn open(hub: &Hub) -> Self {
-        Self { stream: TcpStream::connect(hub.address).await.unwrap(), level: 0 }
+    pub async fn open(hub: impl Into<SocketAddr>) -> Self {
+        Self { stream: TcpStream::connect(hub.into()).await.unwrap(), level: 0 }
     }
 
     /// Connects with a clean session and no keep-alive.
-    pub async fn connect(hub: &Hub, level: u8, id: &str) -> Self {
+    pub async fn connect(hub: impl Into<SocketAddr>, level: u8, id: &str) -> Self {
         Self::connect_with(hub, Connect { level, id, ..Connect::default() }).await.0
     }
 
     /// Connects and returns the CONNACK, which accepts.
-    pub async fn connect_with(hub: &Hub, connect: Connect<'_>) -> (Self, Packet) {
+    pub async fn connect_with(hub: impl Into<SocketAddr>, connect: Connect<'_>) -> (Self, Packet) {
         let mut client = Self::open(hub).await;
         client.level = connect.level;
         client.send(&connect.packet()).await;
