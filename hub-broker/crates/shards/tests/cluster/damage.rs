@@ -38,8 +38,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
     open(cluster.shards(1), 0).await;
     // Records are filled with the letter of their place.
-    for _ in 0..2 {
-        append_surely(cluster.shards(1), 0, batch(None, 2, 1_000)).await;
+    for first in [0, 2] {
+        append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
     }
     cluster.agreed(0, 2).await;
     let node = cluster.other_than_leader(0).await;
@@ -56,7 +56,7 @@ async fn is_given_up_and_replaced(mut cluster: Cluster, node: u32, batches: usiz
     eventually("the replica is given up", || async { !lost.borrow().is_empty() }).await;
     let lost = lost.borrow().clone();
     assert_eq!(lost.iter().map(|(group, _)| *group).collect::<Vec<_>>(), [GROUP]);
-    append_surely(cluster.shards(node), 0, batch(None, 1, 50)).await;
+    append_surely(cluster.shards(node), 0, batch(Some((7, 4)), 1, 50)).await;
     cluster.replace(GROUP, lost[0].1).await;
     cluster.agreed(0, batches).await;
     assert!(cluster.shards(node).lost_replicas().borrow().is_empty());

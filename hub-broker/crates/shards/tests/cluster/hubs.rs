@@ -23,13 +23,17 @@ pub const GROUPS: u32 = 5;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Waits for what comes of other threads' and hubs' work.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl FnMut() -> F) {
+    assert!(in_time(is_so).await, "never: {what}");
+}
+
+async fn in_time<F: Future<Output = bool>>(mut is_so: impl FnMut() -> F) -> bool {
     let wait = async {
         while !is_so().await {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    timeout(DEADLINE, wait).await.is_ok()
 }
 
 pub struct Hub {
@@ -207,7 +211,7 @@ impl Cluster {
             let first = all.first().cloned().flatten();
             first.is_some_and(|first| first.len() == batches) && all.windows(2).all(|two| two[0] == two[1])
         };
-        eventually("all hubs have the same", || async { agree() }).await;
+        assert!(in_time(|| async { agree() }).await, "never the same {batches} batches: {:?}", all());
         all().into_iter().flatten().next().unwrap_or_default()
     }
 }
@@ -248,7 +252,7 @@ pub fn hand_in(shards: &Shards, n: i32, append: Append) -> oneshot::Receiver<Res
     told
 }
 
-/// The same until it is stored.
+/// The same until it is stored. The batch needs a sequence: else one that is in doubt may be stored twice.
 pub async fn append_surely(shards: &Shards, n: i32, batch: Bytes) -> Appended {
     surely(shards, n, append(n, batch)).await
 }
