@@ -201,7 +201,9 @@ async fn a_leader_that_says_nothing_is_not_waited_for_once_another_leads() {
     let keep = held.clone();
     silent.answers(APPEND, move |_, reply| {
         keep.lock().push(reply);
-        drop(asked.lock().take().map(|asked| asked.send(())));
+        if let Some(asked) = asked.lock().take() {
+            asked.send(()).expect("the test waits");
+        }
     });
     next.answers(APPEND, |body, reply| reply.ok(stored(count(body), 0)));
     silent.leads(7);
