@@ -12,6 +12,7 @@ use testkit::{Cluster, Hub, kafka};
 use crate::load::{Done, Load, PARTITIONS, TOPIC};
 use crate::replica;
 
+const TELEMETRY: &str = "telemetry";
 const CLUSTER_PORT: u16 = 9190;
 const READ_WITHIN: Duration = Duration::from_secs(120);
 const AGENTS: usize = 2;
@@ -42,6 +43,8 @@ impl World {
         let mut cluster = Cluster::of(hubs.collect());
         cluster.start();
         cluster.create_topic(TOPIC, PARTITIONS as usize);
+        // Listeners beyond loopback create no topic by themselves.
+        cluster.create_topic(TELEMETRY, PARTITIONS as usize);
         let load = Load::start(folder, &cluster.brokers(), &cluster.mqtt_urls(), AGENTS);
         load.wait_progress(PROGRESS, PROGRESS_WITHIN);
         Self { cluster, network, load, folder: folder.to_owned() }
@@ -111,7 +114,7 @@ fn check_kafka(brokers: &str, done: &Done) {
     let vanished: Vec<_> = done.seen.keys().filter(beyond).take(10).collect();
     assert!(vanished.is_empty(), "the group saw records that are not there any more: {vanished:?}");
     assert!(!done.seen.is_empty(), "the group read");
-    let telemetry = kafka::read_all(brokers, "telemetry", READ_WITHIN);
+    let telemetry = kafka::read_all(brokers, TELEMETRY, READ_WITHIN);
     for fed in &done.fed {
         assert_once_in_order(&of_device(&telemetry, &fed.device), &fed.kept, &[]);
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -189,3 +190,50 @@ fn missing_tools_are_named() {
         assert!(said.contains(tool), "{said}");
     }
 }
+
+/// The README's three hubs with addresses of this test's own: each of the addresses that stand there, or are the
+/// default, is exchanged for a free one.
+#[test]
+fn the_readmes_three_hubs_form_a_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut exchanged: HashMap<String, String> = HashMap::new();
+    let mut exchange = |address: &str| -> String {
+        exchanged.entry(address.to_owned()).or_insert_with(|| ports::free().to_string()).clone()
+    };
+    let text = readme("cluster").replace("\\\n", " ");
+    let seeds = text.lines().find_map(|line| line.strip_prefix("SEEDS=")).unwrap();
+    let seeds = seeds.split(',').map(&mut exchange).collect::<Vec<_>>().join(",");
+    let mut hubs = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with("hub-broker serve")) {
+        let mut words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();
+        for (flag, default) in DEFAULTS {
+            if !words.iter().any(|word| word == flag) {
+                words.extend([flag.to_owned(), default.to_owned()]);
+            }
+        }
+        for word in &mut words {
+            *word = if word == "$SEEDS" { seeds.clone() } else { word.clone() };
+            *word =
+                if word.starts_with("127.") && !word.contains(',') { exchange(word) } else { word.clone() };
+        }
+        let mut command = Command::new(binaries::path("hub-broker"));
+        command.args(&words).current_dir(folder.path());
+        hubs.push(Process::start("hub-broker", &mut command, &folder.path().join("hubs.log")));
+    }
+    assert_eq!(hubs.len(), 3);
+    assert!(text.lines().any(|line| line == "hub-broker cluster status"));
+    let kafka = exchange("127.0.0.1:9092");
+    wait::until("the three to be one", ENDED_WITHIN, || {
+        let mut command = Command::new(binaries::path("hub-broker"));
+        let output = command.args(["cluster", "status", "--json", "--hub", &kafka]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        (status["settled"] == true && status["hubs"].as_array()?.len() == 3).then_some(())
+    });
+}
+
+/// Where a hub listens that is not told.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("--mqtt-listen", "127.0.0.1:1883"),
+    ("--kafka-listen", "127.0.0.1:9092"),
+    ("--http-listen", "127.0.0.1:8080"),
+];
