@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use schemas::{LeaderEpoch, Offset, PartitionId};
 
-use crate::segment::LOG_EXTENSION;
+use crate::names::LOG_EXTENSION;
 
 /// A place in a file that is not what it was when it was written. It is reported and never served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

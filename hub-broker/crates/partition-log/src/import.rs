@@ -23,8 +23,9 @@ use crate::error::{Damage, LogError, ReadError, RecoverError};
 use crate::files::FileCache;
 use crate::index;
 use crate::log::PartitionLog;
+use crate::names::{FileKind, LOG_EXTENSION};
 use crate::recovery::segment_files;
-use crate::segment::{FileKind, SegmentFiles, scan};
+use crate::segment::{SegmentFiles, scan};
 use crate::state::{PartitionState, SegmentState};
 
 pub use file::{Prefix, Receiving};
@@ -233,7 +234,7 @@ impl Import {
 }
 
 fn is_log(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == crate::segment::LOG_EXTENSION)
+    path.extension().is_some_and(|extension| extension == LOG_EXTENSION)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

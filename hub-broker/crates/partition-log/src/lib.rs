@@ -26,6 +26,7 @@ mod import;
 mod index;
 mod limits;
 mod log;
+mod names;
 mod observe;
 mod options;
 mod origin;

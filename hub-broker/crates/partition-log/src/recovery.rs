@@ -17,8 +17,9 @@ use crate::error::{Damage, DamageKind, LogError, ReadError, RecoverError};
 use crate::files::{FileCache, ObsoleteFiles};
 use crate::index;
 use crate::log::{PartitionLog, Parts};
+use crate::names::{FileKind, parse_file_name};
 use crate::options::LogOptions;
-use crate::segment::{FileKind, SegmentFiles, SegmentView, parse_file_name};
+use crate::segment::{SegmentFiles, SegmentView};
 use crate::sequence::{Producers, Streams};
 use crate::state::{PartitionState, SegmentState};
 

@@ -9,7 +9,8 @@ use schemas::{BatchHeader, Offset, PLACEMENT_BYTES};
 use super::Compaction;
 use crate::error::LogError;
 use crate::index::{self, IndexEntry};
-use crate::segment::{FileKind, SegmentFiles, SegmentView};
+use crate::names::FileKind;
+use crate::segment::{SegmentFiles, SegmentView};
 use crate::state::SegmentState;
 
 /// Neighbours are joined while they fit into one segment. A segment whose tombstones still have to stay keeps

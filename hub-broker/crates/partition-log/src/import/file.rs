@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::ImportError;
 use crate::limits::{COPY_STEP_BYTES, COPY_SYNC_BYTES};
-use crate::segment::{FileKind, SegmentFiles};
+use crate::names::FileKind;
+use crate::segment::SegmentFiles;
 use crate::state::SegmentState;
 
 /// Bytes on this disk that may be how a segment begins.

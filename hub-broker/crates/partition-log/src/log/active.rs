@@ -12,7 +12,8 @@ use crate::error::LogError;
 use crate::files::DirtyFile;
 use crate::index::{self, IndexEntry};
 use crate::limits::{INDEX_TAIL_ENTRIES_MAX, STAGED_BATCHES_MAX, STAGED_BYTES_MAX};
-use crate::segment::{FileKind, SegmentFiles, SegmentView};
+use crate::names::FileKind;
+use crate::segment::{SegmentFiles, SegmentView};
 use crate::state::SegmentState;
 
 /// Batches are staged, then written together. `next` describes the segment with what is staged, `written`

@@ -9,6 +9,6 @@ mod files;
 mod scan;
 mod view;
 
-pub(crate) use files::{FileKind, LOG_EXTENSION, SegmentFiles, file_name, parse_file_name};
+pub(crate) use files::SegmentFiles;
 pub(crate) use scan::scan;
 pub(crate) use view::SegmentView;

@@ -6,10 +6,11 @@ use std::io::{self, BufReader, Read};
 use schemas::{BATCH_HEADER_BYTES, BatchHeader, LeaderEpoch, Offset, PLACEMENT_BYTES};
 
 use super::check::check_batch;
-use super::files::{FileKind, SegmentFiles};
+use super::files::SegmentFiles;
 use crate::epochs::EpochHistory;
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::index::IndexEntry;
+use crate::names::FileKind;
 use crate::state::SegmentState;
 
 const READ_BUFFER_BYTES: usize = 256 << 10;

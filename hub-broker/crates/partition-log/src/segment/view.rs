@@ -9,12 +9,13 @@ use bytes::Bytes;
 use schemas::{Offset, RawBatch};
 
 use super::check::check_batch;
-use super::files::{FileKind, SegmentFiles};
+use super::files::SegmentFiles;
 use super::scan::{Scan, scan};
 use crate::epochs::EpochHistory;
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::index::{self, IndexEntry};
 use crate::limits::INDEX_BLOCK_ENTRIES;
+use crate::names::FileKind;
 use crate::state::SegmentState;
 
 #[derive(Debug, Clone)]

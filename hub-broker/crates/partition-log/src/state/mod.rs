@@ -7,6 +7,7 @@ use schemas::{Offset, PartitionId};
 
 use crate::epochs::EpochHistory;
 use crate::error::DecodeStateError;
+use crate::names::{LOG_EXTENSION, file_name};
 use crate::options::LogOptions;
 use crate::sequence::{Producers, Streams};
 
@@ -37,7 +38,7 @@ pub struct SegmentState {
 impl SegmentState {
     /// The name of the file with the segment's batches, within its partition's directory.
     pub fn file_name(&self) -> String {
-        crate::segment::file_name(self.base_offset, self.id, crate::segment::LOG_EXTENSION)
+        file_name(self.base_offset, self.id, LOG_EXTENSION)
     }
 
     pub(crate) fn empty(id: u64, base_offset: Offset) -> Self {
