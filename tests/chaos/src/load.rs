@@ -149,6 +149,7 @@ fn consume(brokers: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
         .set("session.timeout.ms", "6000")
+        .set("socket.timeout.ms", "5000")
         .set("topic.metadata.refresh.interval.ms", "1000")
         .create()
         .expect("a valid configuration");

@@ -55,6 +55,9 @@ impl NumberedProducer {
             .set("acks", "all")
             .set("linger.ms", "1")
             .set("message.timeout.ms", "120000")
+            // A hub that stands still keeps its connections: the client has to give up on it by itself.
+            .set("request.timeout.ms", "4000")
+            .set("socket.timeout.ms", "5000")
             .set("reconnect.backoff.max.ms", "500")
             .create_with_context(outcomes.clone())
             .expect("a valid configuration");
