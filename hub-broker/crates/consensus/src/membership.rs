@@ -1,6 +1,7 @@
 //! Who belongs to a group, and how that changes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 
@@ -26,6 +27,39 @@ pub struct MembershipChange {
     /// Learners that are to vote.
     pub promote: Vec<ReplicaId>,
     pub remove: Vec<ReplicaId>,
+}
+
+/// By node, as people know the replicas: `voters=[1,2,3]`, and who else there is.
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "voters={}", Nodes(&self.voters))?;
+        let others = [("learners", &self.learners), ("outgoing", &self.outgoing)];
+        others
+            .iter()
+            .filter(|(_, ids)| !ids.is_empty())
+            .try_for_each(|(who, ids)| write!(f, " {who}={}", Nodes(ids)))
+    }
+}
+
+/// By node: `learners=[3] voters=[2]` for those that become it, `removed=[1]`.
+impl fmt::Display for MembershipChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lists = [("learners", &self.add_learners), ("voters", &self.promote), ("removed", &self.remove)];
+        let named = lists.iter().filter(|(_, ids)| !ids.is_empty());
+        named.enumerate().try_for_each(|(at, (what, ids))| {
+            let gap = if at == 0 { "" } else { " " };
+            write!(f, "{gap}{what}={}", Nodes(ids))
+        })
+    }
+}
+
+struct Nodes<'a>(&'a [ReplicaId]);
+
+impl fmt::Display for Nodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<_> = self.0.iter().map(|id| id.node().to_string()).collect();
+        write!(f, "[{}]", nodes.join(","))
+    }
 }
 
 impl Membership {

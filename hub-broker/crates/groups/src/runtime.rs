@@ -71,7 +71,7 @@ impl Runtime {
             let was_here = standing.loaded().is_some();
             to_read.extend(standing.follow(serving).map(|term| (index, term)));
             if was_here && standing.loaded().is_none() {
-                tracing::info!(partition = %index, "no longer coordinates the groups of this partition");
+                tracing::debug!(partition = %index, "no longer coordinates the groups of this partition");
             }
         }
         to_read
@@ -93,7 +93,7 @@ impl Runtime {
             directory.standing_mut(index).map(|standing| standing.admit(term, over.clone(), coordinator));
         match admitted {
             Some(Ok(())) => {
-                tracing::info!(partition = %index, %term, groups = count, "coordinates the groups of this partition");
+                tracing::debug!(partition = %index, %term, groups = count, "coordinates the groups of this partition");
             }
             _ => over.cancel(),
         }

@@ -5,6 +5,7 @@ use std::future::Future;
 use shards::Shards;
 use tokio_util::sync::CancellationToken;
 
+use crate::chronicle::{Moves, tell_leadership};
 use crate::command::Command;
 use crate::forming;
 use crate::limits::{LOST_RETRY, METADATA_GROUP, PLAN_INTERVAL};
@@ -44,6 +45,7 @@ pub(crate) fn begin(
     spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
     spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
     spawn(Box::pin(report_losses(shards.clone())));
+    spawn(Box::pin(tell_leadership(shards.clone())));
     let (leading, planning) = (shards.clone(), views.clone());
     spawn(Box::pin(while_leading(leading, move |shards| carry_plans(shards.clone(), planning.clone()))));
 }
@@ -73,14 +75,16 @@ async fn while_leading<F: Future<Output = ()>>(shards: Shards, work: impl Fn(&Sh
 
 /// Proposes what the planner finds.
 async fn carry_plans(shards: Shards, views: ViewSource) {
-    let mut sightings = Sightings::begin();
+    let (mut sightings, mut moves) = (Sightings::begin(), Moves::default());
     let mut versions = views.subscribe();
     loop {
         versions.mark_unchanged();
         let view = views.load();
         let reach = sightings.look(shards.peers(), &view);
-        for command in plan(&view, &reach) {
-            tracing::info!(?command, "the replicas' plan");
+        let commands = plan(&view, &reach);
+        moves.look(&view, &commands);
+        for command in commands {
+            tracing::debug!(?command, "the replicas' plan");
             match propose(&shards, &command).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(refusal)) => tracing::warn!(?command, %refusal, "a step of the plan was refused"),
@@ -103,7 +107,10 @@ async fn carry_plans(shards: Shards, views: ViewSource) {
 async fn register(shards: Shards, this: Hub) {
     loop {
         match propose(&shards, &Command::RegisterHub(this.clone())).await {
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) => {
+                tracing::info!("hub {} is registered with its cluster", this.node);
+                return;
+            }
             Ok(Err(refusal)) => {
                 tracing::error!(%refusal, "this hub is not registered with its cluster");
                 return;
@@ -123,7 +130,10 @@ async fn report_losses(shards: Shards) {
         for (group, replica) in now {
             let number = replica.number();
             match propose(&shards, &Command::ReplaceReplica { group, number }).await {
-                Ok(Ok(_)) => shards.confirm_replaced(group, replica),
+                Ok(Ok(_)) => {
+                    tracing::info!(group, "a lost replica is fetched again from the other hubs");
+                    shards.confirm_replaced(group, replica);
+                }
                 Ok(Err(refusal)) => {
                     is_done = false;
                     tracing::error!(group, number, %refusal, "a lost replica cannot be replaced");

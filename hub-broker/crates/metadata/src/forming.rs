@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{FORMING_INTERVAL, FORMING_LOG_INTERVAL, JOIN_TIMEOUT};
+use crate::limits::{FORMING_INTERVAL, FORMING_LOG_AFTER, FORMING_LOG_INTERVAL, JOIN_TIMEOUT};
 use crate::topic::Hub;
 use decide::{Decision, decide};
 use messages::JoinAnswer;
@@ -81,7 +81,7 @@ pub async fn form(
 async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, FormError> {
     let mut ticks = tokio::time::interval(FORMING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut waiting = Waiting::default();
+    let mut waiting = Waiting::begin();
     loop {
         ticks.tick().await;
         match decide(peers.node(), &peers.seeds(), &peers.known()) {
@@ -89,7 +89,7 @@ async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, Fo
                 Ok(JoinAnswer { cluster, replica_floor }) => {
                     dir.join(cluster, replica_floor)?;
                     peers.set_cluster(cluster);
-                    tracing::info!(%cluster, by = by.0, "this hub has joined a cluster");
+                    tracing::info!(%cluster, "this hub has joined the cluster of hub {by}");
                     return Ok(Formed::Member);
                 }
                 Err(Failed::Refused(reason)) if reason.is_final() => {
@@ -144,18 +144,28 @@ async fn all_empty(peers: &Peers, others: &[NodeId]) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what is waited for: at once when that changes, and again from time to time.
-#[derive(Default)]
+/// Says what is waited for: when that has held for a while, and again from time to time.
 struct Waiting {
-    told: Option<(String, Instant)>,
+    now: String,
+    since: Instant,
+    told: String,
+    told_at: Instant,
 }
 
 impl Waiting {
+    fn begin() -> Self {
+        let at = Instant::now();
+        Self { now: String::new(), since: at, told: String::new(), told_at: at }
+    }
+
     fn tell(&mut self, why: &str) {
-        let is_known = |(told, at): &(String, Instant)| told == why && at.elapsed() < FORMING_LOG_INTERVAL;
-        if !self.told.as_ref().is_some_and(is_known) {
+        if self.now != why {
+            (self.now, self.since) = (why.to_owned(), Instant::now());
+        }
+        let is_news = self.told != why && self.since.elapsed() >= FORMING_LOG_AFTER;
+        if is_news || self.told_at.elapsed() >= FORMING_LOG_INTERVAL {
             tracing::info!("waiting for a cluster: {why}");
-            self.told = Some((why.to_owned(), Instant::now()));
+            (self.told, self.told_at) = (why.to_owned(), Instant::now());
         }
     }
 }

@@ -27,6 +27,7 @@
 
 mod background;
 mod catalog;
+mod chronicle;
 mod cluster;
 mod cluster_status;
 mod command;

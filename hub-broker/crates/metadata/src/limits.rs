@@ -55,6 +55,10 @@ pub const LOST_RETRY: Duration = Duration::from_millis(500);
 /// How often a hub without a cluster looks again, and how often it says what it waits for.
 pub const FORMING_INTERVAL: Duration = Duration::from_millis(100);
 pub const FORMING_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// What is waited for is worth a line when it has held this long.
+pub const FORMING_LOG_AFTER: Duration = Duration::from_secs(1);
+/// The number of groups led is worth a line when it has held this long.
+pub const LEADERSHIP_LOG_INTERVAL: Duration = Duration::from_secs(3);
 /// How long a hub waits for the answer to its request to join.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a hub waits for another's report.

@@ -139,15 +139,15 @@ fn is_forgotten(view: &View, group: u32, own: consensus::ReplicaId) -> bool {
 async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
     let done = match task {
         Task::Destroy(number) => {
-            tracing::info!(group, number, "this hub's replica is not wanted any more and is removed");
+            tracing::debug!(group, number, "this hub's replica is not wanted any more and is removed");
             groups.destroy(group, number).await.map_err(|error| error.to_string())
         }
         Task::Step(Step::Change(change)) => {
-            tracing::info!(group, ?change, "the group's replicas change");
+            tracing::debug!(group, %change, "the group's replicas change");
             groups.change(group, change).await.map_err(|error| error.to_string())
         }
         Task::Step(Step::Transfer(to)) => {
-            tracing::info!(group, to = to.node(), "leadership is handed over");
+            tracing::debug!(group, to = to.node(), "leadership is handed over");
             // Asking twice would begin it anew: it is given time, whatever comes of it.
             let asked = groups.transfer(group, to).await;
             if let Err(error) = asked {

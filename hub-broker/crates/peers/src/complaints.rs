@@ -1,32 +1,30 @@
 //! What goes wrong again and again is logged once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
-use crate::limits::COMPLAINTS_MAX;
+use crate::limits::{COMPLAINTS_EACH_MAX, COMPLAINTS_MAX};
 
+/// What was said about whom since all was well.
 #[derive(Default)]
 pub(crate) struct Complaints {
-    last: Mutex<BTreeMap<String, String>>,
+    said: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Complaints {
-    /// Whether this is new about `whom`.
+    /// Whether this is new about `whom`. Nothing is, where too much was said already.
     pub fn is_new(&self, whom: &str, what: &str) -> bool {
-        let mut last = self.last.lock();
-        if last.get(whom).is_some_and(|said| said == what) {
-            return false;
+        let mut said = self.said.lock();
+        if said.len() >= COMPLAINTS_MAX && !said.contains_key(whom) {
+            said.clear();
         }
-        if last.len() >= COMPLAINTS_MAX {
-            last.clear();
-        }
-        last.insert(whom.to_owned(), what.to_owned());
-        true
+        let about = said.entry(whom.to_owned()).or_default();
+        about.len() < COMPLAINTS_EACH_MAX && about.insert(what.to_owned())
     }
 
-    /// All is well with `whom`: the same complaint would be new.
+    /// All is well with `whom`: the same complaints would be new.
     pub fn settled(&self, whom: &str) {
-        self.last.lock().remove(whom);
+        self.said.lock().remove(whom);
     }
 }

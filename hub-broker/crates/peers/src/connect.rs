@@ -34,6 +34,8 @@ pub(crate) enum Dialled {
     NobodyThere,
     /// The other side ended the connection before it said anything.
     Ended,
+    /// It said that it does not want this hub, or this hub does not want it; in words.
+    Refused(String),
     /// Anything else, in words.
     Failed(String),
 }
@@ -118,7 +120,7 @@ fn greeted(
         }
         Err(Refused { refusal, stream }) => {
             let dialled = refused(node, &refusal);
-            if matches!(dialled, Dialled::Failed(_)) {
+            if matches!(dialled, Dialled::Refused(_)) {
                 object(network, &stream, refusal);
             }
             dialled
@@ -142,7 +144,7 @@ fn refused(node: NodeId, refusal: &Refusal) -> Dialled {
     match refusal.reason {
         Reason::Duplicate => Dialled::Already(node),
         Reason::Itself => Dialled::Itself,
-        _ => Dialled::Failed(format!("refused: {}", refusal.text)),
+        _ => Dialled::Refused(format!("refused: {}", refusal.text)),
     }
 }
 

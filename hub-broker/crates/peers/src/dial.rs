@@ -57,9 +57,18 @@ impl Dialler<'_> {
                     self.network.seeds.lock().update(self.address, |seed| seed.is_this = true);
                     return;
                 }
-                Dialled::NobodyThere => self.failed("nobody listens there"),
-                Dialled::Ended => self.failed("it ends the connection without a word"),
-                Dialled::Failed(why) => self.failed(&why),
+                Dialled::NobodyThere => {
+                    self.failed(
+                        "nobody listens there",
+                        "; is it running, with this as its --cluster-listen?",
+                    );
+                }
+                Dialled::Ended => {
+                    self.failed("it ends the connection without a word", "; is it a hub that listens there?");
+                }
+                Dialled::Failed(why) => self.failed(&why, "; can its name and port be reached from here?"),
+                // The refusal says itself what is wrong.
+                Dialled::Refused(why) => self.failed(&why, ""),
             }
             sleep(back_off.next()).await;
         }
@@ -69,6 +78,8 @@ impl Dialler<'_> {
     async fn disconnected(&self) {
         let mut changes = self.network.changes();
         while self.node.is_some_and(|node| self.network.link(node).is_some()) {
+            // Whoever dialled: the outage is over.
+            self.network.complaints.settled(self.address);
             if changes.changed().await.is_err() {
                 return;
             }
@@ -84,8 +95,9 @@ impl Dialler<'_> {
         });
     }
 
-    fn failed(&self, why: &str) {
-        self.network.complain(self.address, &format!("cannot connect with the hub there: {why}"));
+    fn failed(&self, why: &str, advice: &str) {
+        let address = self.address;
+        self.network.complain(address, &format!("cannot connect with the hub at {address}: {why}{advice}"));
         self.network.seeds.lock().update(self.address, |seed| seed.problem = why.to_owned());
     }
 }

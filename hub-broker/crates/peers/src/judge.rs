@@ -108,5 +108,8 @@ impl Me {
 }
 
 pub(crate) fn other_cluster(node: NodeId, own: Uuid, other: NodeId, theirs: Uuid) -> String {
-    format!("hub {node} belongs to the cluster {own}, hub {other} to the cluster {theirs}")
+    format!(
+        "hub {other} is of another cluster: hub {node} belongs to the cluster {own}, hub {other} to the cluster \
+         {theirs}; are --seed and the data directories right?"
+    )
 }

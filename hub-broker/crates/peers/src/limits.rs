@@ -58,8 +58,9 @@ pub const SEEK_PAUSE: Duration = Duration::from_millis(5);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time to send at a graceful stop what waits.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_millis(200);
-/// Reasons that are remembered so that each is logged once.
+/// Whose complaints are remembered, and how many about each, so that each is logged once.
 pub const COMPLAINTS_MAX: usize = 256;
+pub const COMPLAINTS_EACH_MAX: usize = 8;
 
 /// Defaults of [`crate::Limits`].
 pub const URGENT_QUEUE_BYTES: usize = 8 * 1024 * 1024;

@@ -72,9 +72,10 @@ impl Changing {
             return;
         }
         if before.is_up {
+            tracing::info!("hub {} was restarted", info.node);
             self.tell(&Change::Down { node: info.node, gone: true });
         }
-        tracing::info!(node = %info.node, address = info.address, "connected to a hub");
+        tracing::info!(address = info.address, "hub {} is connected", info.node);
         self.tell(&Change::Up(info));
     }
 }
@@ -241,9 +242,13 @@ impl Network {
             return false;
         }
         peer.figures.down();
-        tracing::info!(node = %link.node(), reason = %end, "the connection to a hub ended");
-        let is_open = *end == End::Closed && !self.stop.is_cancelled();
+        let (node, is_stopping) = (link.node(), self.stop.is_cancelled());
+        tracing::debug!(%node, reason = %end, "the connection to a hub ended");
+        let is_open = *end == End::Closed && !is_stopping;
         if !is_open {
+            if !is_stopping {
+                tracing::info!("hub {node} is lost: {end}");
+            }
             peer.set_down();
             changing.tell(&Change::Down { node: link.node(), gone: false });
         }
@@ -257,6 +262,8 @@ impl Network {
         let state = peer.state();
         let is_same = state.hello.session == link.hello.session;
         if state.is_up && state.link.is_none() && is_same {
+            let how = if gone { "its process has ended" } else { "the connection broke" };
+            tracing::info!("hub {} is lost: {how}", link.node());
             peer.set_down();
             changing.tell(&Change::Down { node: state.hello.node, gone });
             self.changed.send_replace(());

@@ -50,7 +50,7 @@ async fn register(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> 
     let node = hub.node;
     match propose(shards, &Command::RegisterHub(hub)).await {
         Ok(Ok(Outcome::Registered { replica_floor, .. })) => {
-            tracing::info!(node = node.0, "a hub joins the cluster");
+            tracing::info!("hub {node} joins the cluster");
             Ok(JoinAnswer { cluster, replica_floor })
         }
         Ok(Err(Refusal::TooManyHubs)) => Err(JoinRefusal::TooManyHubs),
