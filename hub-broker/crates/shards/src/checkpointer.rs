@@ -144,7 +144,7 @@ impl Checkpointer {
         self.wal.release(GroupId(group), arrived.position.applied);
         self.wal.forget_entries(GroupId(group));
         let Position { applied, term, .. } = arrived.position;
-        tracing::info!(group, applied, term, generation = arrived.generation, "a snapshot is installed");
+        tracing::debug!(group, applied, term, generation = arrived.generation, "a snapshot is installed");
         crate::snapshot::observe::installed();
         reply(arrived);
     }

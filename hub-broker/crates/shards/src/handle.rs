@@ -214,6 +214,8 @@ impl Shards {
             return false;
         }
         let doors = Arc::clone(&self.doors);
+        let groups = doors.shared.leaders.led_here().len();
+        tracing::info!(groups, "leadership is handed over to the other hubs");
         if tokio::task::spawn_blocking(move || hand_over(&doors.inboxes, HAND_OVER_MAX)).await.is_err() {
             tracing::error!("handing the shards over has panicked");
         }

@@ -113,7 +113,7 @@ impl Core {
     /// A message to a later replica: the one here was replaced, and the later one begins with a later message.
     fn succeed(&mut self, slot: usize, to: ReplicaId) {
         if self.replicas.may_begin(self.slots[slot].id.0, to.number()) {
-            tracing::info!(group = %self.slots[slot].id, successor = %to, "the group has a later replica for this hub");
+            tracing::debug!(group = %self.slots[slot].id, successor = %to, "the group has a later replica for this hub");
             self.end(slot, None);
         }
     }
@@ -141,7 +141,7 @@ impl Core {
         }
         let own = ReplicaId::new(self.node.0, number);
         let mut group = self.ground.begin(place.id, own, place.machine.take());
-        tracing::info!(group = %place.id, %own, "a replica begins");
+        tracing::debug!(group = %place.id, %own, "a replica begins");
         group.faults = self.faults;
         place.state = State::Present(Box::new(group));
         self.with(slot, |group, outbox| group.receive(first, outbox));
@@ -176,7 +176,7 @@ impl Core {
     fn end(&mut self, slot: usize, reply: Option<oneshot::Sender<()>>) {
         let place = &mut self.slots[slot];
         let State::Present(mut group) = std::mem::replace(&mut place.state, State::Absent) else { return };
-        tracing::info!(group = %group.id, own = %group.own, "the replica is given up");
+        tracing::debug!(group = %group.id, own = %group.own, "the replica is given up");
         group.refuse_all(Refusal::NotLeader { leader: group.leader_node() });
         let hard_state = group.hard_state();
         let mut leaving = Leaving::new(group.own.number(), Vec::new());

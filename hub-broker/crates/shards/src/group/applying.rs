@@ -86,7 +86,7 @@ impl Group {
         self.last_stamp_ms = self.last_stamp_ms.max(applying.at.stamp_ms);
         self.changed = true;
         if let Some(membership) = applying.membership() {
-            tracing::info!(group = %self.id, ?membership, "the group's replicas have changed");
+            tracing::debug!(group = %self.id, %membership, "the group's replicas have changed");
             self.membership = membership;
             self.news += 1;
             self.count_in_sync();

@@ -102,7 +102,7 @@ impl Group {
     pub(crate) fn snapshot_installed(&mut self, arrived: Arrived, outbox: &mut Outbox) {
         let Incoming::Switching { after, .. } = self.incoming.take() else { return };
         let After { ready, mark, entries, held } = after;
-        tracing::info!(group = %self.id, own = %self.own, index = mark.index, "a snapshot has taken the state's place");
+        tracing::debug!(group = %self.id, own = %self.own, index = mark.index, "a snapshot has taken the state's place");
         self.origin.generation = arrived.generation;
         self.last_stamp_ms = self.last_stamp_ms.max(arrived.last_stamp_ms);
         self.applied = (mark.index, mark.term);

@@ -112,7 +112,7 @@ impl Copying<'_> {
             partitions.push(partition);
         }
         self.check_room(missing)?;
-        tracing::info!(group = self.wanted.group, from = %self.wanted.from, index = self.wanted.index, partitions = partitions.len(), missing, "copies a snapshot");
+        tracing::debug!(group = self.wanted.group, from = %self.wanted.from, index = self.wanted.index, partitions = partitions.len(), missing, "copies a snapshot");
         partitions.into_iter().map(|partition| self.partition(partition)).collect()
     }
 

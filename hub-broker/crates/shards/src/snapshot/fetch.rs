@@ -123,7 +123,7 @@ impl Inner {
         let result = self.copy(wanted, cancelled);
         match &result {
             Ok(_) => {
-                tracing::info!(group = wanted.group, index = wanted.index, took = ?begun.elapsed(), "a snapshot has arrived");
+                tracing::debug!(group = wanted.group, index = wanted.index, took = ?begun.elapsed(), "a snapshot has arrived");
             }
             Err(FetchError::Cancelled) => {}
             Err(error) => {

@@ -181,7 +181,7 @@ impl Shelf {
         });
         self.sessions.retain(|_, session| {
             if is_idle(session.last_use) {
-                tracing::info!(group = session.of.0, to = %session.to, "nobody reads the snapshot any more");
+                tracing::debug!(group = session.of.0, to = %session.to, "nobody reads the snapshot any more");
                 notices.push(Notice::Sent { group: session.of.0, to: session.to, ok: false });
             }
             !is_idle(session.last_use)
