@@ -7,7 +7,7 @@ use checkpoint::Loaded;
 use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
 use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
-use wal::{GroupId, GroupLog};
+use wal::{GroupId, GroupLog, HardState};
 
 use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::fail;
@@ -66,6 +66,8 @@ pub(crate) enum RecoveredState {
     Damaged {
         number: u32,
         directories: Vec<PathBuf>,
+        /// What it has promised, as far as that was found.
+        hard_state: HardState,
     },
 }
 
@@ -102,8 +104,9 @@ impl Ground {
         let Some(number) = current else {
             return Ok(Recovered { id, state: RecoveredState::Absent, machine });
         };
+        let hard_state = log.hard_state.unwrap_or_default();
         if is_damaged {
-            let state = RecoveredState::Damaged { number, directories: Vec::new() };
+            let state = RecoveredState::Damaged { number, directories: Vec::new(), hard_state };
             return Ok(Recovered { id, state, machine });
         }
         let own = ReplicaId::new(self.node.0, number);
@@ -119,7 +122,8 @@ impl Ground {
             Err(error) if has_others => {
                 tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
                 metrics::counter!("headwater_replicas_given_up_total").increment(1);
-                let state = RecoveredState::Damaged { number, directories: directories.unwrap_or_default() };
+                let directories = directories.unwrap_or_default();
+                let state = RecoveredState::Damaged { number, directories, hard_state };
                 Ok(Recovered { id, state, machine })
             }
             Err(error) => Err(error),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use consensus::Event;
 use tokio::sync::oneshot;
 
-use super::{Core, HardState, Lsn, PeerMessage, ReplicaId};
+use super::{Core, Lsn, PeerMessage, ReplicaId};
 use crate::StateMachine;
 use crate::answer::Refusal;
 use crate::group::{Group, Machine, ViewKey};
@@ -87,10 +87,10 @@ impl Core {
                 group.faults = self.faults;
                 slot.state = State::Present(group);
             }
-            RecoveredState::Damaged { number, directories } => {
+            RecoveredState::Damaged { number, directories, hard_state } => {
                 slot.state = State::Leaving(Leaving::new(number, directories));
-                // Of a group that is given up no hard state counts.
-                self.outbox.wishes.push(Wish::Barrier { group: id, hard_state: HardState::default() });
+                // Until it is written down that the replica is no more, what it has promised holds.
+                self.outbox.wishes.push(Wish::Barrier { group: id, hard_state });
             }
         }
         self.slots.push(slot);
