@@ -84,6 +84,11 @@ impl Answer {
         Self { waiting: Some(Waiting::Propose(done)), permit: Some(permit) }
     }
 
+    /// Of what this hub has asked itself.
+    pub(crate) fn for_nobody() -> Self {
+        Self { waiting: None, permit: None }
+    }
+
     pub(crate) fn outcome(mut self, outcome: Outcome) {
         // What was held is given back first: the one who is called may ask for more at once.
         self.permit = None;

@@ -31,6 +31,16 @@ pub(crate) enum States {
     Partitions(Vec<(PartitionId, Option<PartitionState>)>),
 }
 
+impl Captured {
+    /// A partition is another than at the last capture.
+    pub(crate) fn has_news(&self) -> bool {
+        match &self.states {
+            Some(States::Partitions(states)) => states.iter().any(|(_, state)| state.is_some()),
+            Some(States::Metadata(_)) | None => false,
+        }
+    }
+}
+
 pub(crate) fn capture_partitions(partitions: &mut PartitionSet, captured: &mut Captured) -> Option<States> {
     captured.closed = partitions.take_closed();
     for partition in partitions.iter_mut().filter(|partition| partition.changed) {

@@ -59,6 +59,7 @@ impl Checkpointer {
                     return;
                 }
                 Ok(Order::Checkpoint { group, reply }) => reply(self.snapshot(group)),
+                Ok(Order::Soon { group }) => drop(self.checkpoint_group(group as usize, false)),
                 Ok(Order::Install(install)) => self.installs.push_back(install),
                 Ok(Order::Destroy { group, directories, reply }) => self.destroy(group, directories, reply),
                 Ok(Order::Due) => due = Instant::now(),

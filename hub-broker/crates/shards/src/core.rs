@@ -7,19 +7,20 @@
 mod lives;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use consensus::{Event, PeerMessage, ReplicaId};
 use schemas::NodeId;
-use wal::{GroupId, HardState, Lsn};
+use wal::{GroupId, Lsn};
 
 use crate::GroupStatus;
 use crate::answer::Refusal;
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::group::{Group, Request, Standing};
-use crate::limits::{DRAIN_TICKS_MAX, IN_SYNC_TICKS};
+use crate::limits::{COMPARE_TICKS, DRAIN_TICKS_MAX, IN_SYNC_TICKS};
 use crate::message::{Message, Place};
 use crate::outbox::Outbox;
 use crate::recovery::{Ground, Recovered};
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     suspended: bool,
     draining: Option<Drain>,
     handing_over: Option<SyncSender<()>>,
+    /// Hubs that wait for room, as they say.
+    no_room: BTreeSet<NodeId>,
 }
 
 struct Drain {
@@ -80,6 +83,7 @@ impl Core {
             suspended: false,
             draining: None,
             handing_over: None,
+            no_room: BTreeSet::new(),
         };
         for recovered in recovered {
             core.take_in(recovered);
@@ -137,6 +141,17 @@ impl Core {
             Message::SnapshotInstalled { slot, arrived } => {
                 self.with(slot, |group, outbox| group.snapshot_installed(*arrived, outbox));
             }
+            Message::Compare { slot, question, done } => self.compare(slot, &question, done),
+            Message::Compared { slot, from, index, verdict } => {
+                self.with(slot, |group, _| group.compared(from, index, verdict));
+            }
+            Message::NoRoom { node, waits } => {
+                if waits {
+                    self.no_room.insert(node)
+                } else {
+                    self.no_room.remove(&node)
+                };
+            }
             Message::Capture { .. }
             | Message::Retain { .. }
             | Message::Compaction { .. }
@@ -150,13 +165,20 @@ impl Core {
         self.ticks += 1;
         let local_ms = self.faults.expire_by_local_clock.then(|| self.clock.now_ms());
         let count_in_sync = self.ticks.is_multiple_of(IN_SYNC_TICKS);
+        let compare = self.ticks.is_multiple_of(COMPARE_TICKS);
+        let no_room = std::mem::take(&mut self.no_room);
         self.for_all(|group, outbox| {
             group.local_ms = local_ms;
             group.tick(outbox);
+            group.make_way(&no_room, outbox);
             if count_in_sync {
                 group.count_in_sync();
             }
+            if compare {
+                group.compare(outbox);
+            }
         });
+        self.no_room = no_room;
         self.remind();
         if let Some(drain) = &mut self.draining {
             drain.ticks_left = drain.ticks_left.saturating_sub(1);
@@ -199,6 +221,7 @@ impl Core {
             self.is_touched[slot] = false;
             if let Some(group) = self.slots[slot].group_mut() {
                 group.propose_waiting(&self.clock, &mut self.outbox);
+                group.ask_for_checkpoint(&mut self.outbox);
             }
             if let Some(view) = self.slots[slot].news() {
                 self.outbox.views.push((self.slots[slot].id.0, view));
@@ -208,6 +231,17 @@ impl Core {
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.slots.iter().filter_map(Slot::group)
+    }
+
+    /// For simulations, which do what no message can ask for.
+    pub(crate) fn group_mut(&mut self, slot: usize) -> Option<&mut Group> {
+        self.slots.get_mut(slot).and_then(Slot::group_mut)
+    }
+
+    /// The same: nothing can be applied here for want of room.
+    pub(crate) fn starve(&mut self, starve: bool) {
+        self.faults.no_room = starve;
+        self.for_all(|group, _| group.faults.no_room = starve);
     }
 
     /// Each group leads itself, or has others to wait for.

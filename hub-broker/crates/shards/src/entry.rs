@@ -10,6 +10,7 @@
 //!          6 roll       partition
 //!          7 expire     partition | after i64 (ms)
 //!          8 metadata   length u32 | command of the metadata machine
+//!          9 mark       nothing: replicas remember what they have here, see `compare`
 //! partition  topic uuid 16 | index i32
 //! options    segment bytes u32
 //! ```
@@ -40,6 +41,7 @@ const ADVANCE_START: u8 = 5;
 const ROLL: u8 = 6;
 const EXPIRE_PRODUCERS: u8 = 7;
 const METADATA: u8 = 8;
+const MARK: u8 = 9;
 
 /// One command of an entry.
 #[derive(Debug, Clone)]
@@ -47,6 +49,7 @@ pub(crate) enum Command {
     Append(Append),
     Partition(PartitionCommand),
     Metadata(Bytes),
+    Mark,
 }
 
 impl Command {
@@ -56,6 +59,7 @@ impl Command {
             Self::Append(append) => APPEND_OVERHEAD_BYTES + append.batch.len(),
             Self::Partition(_) => 64,
             Self::Metadata(command) => 8 + command.len(),
+            Self::Mark => 1,
         }
     }
 }
@@ -111,6 +115,7 @@ pub(crate) fn write_command(out: &mut Vec<u8>, command: &Command) {
             out.put_u8(METADATA);
             write_blob(out, command);
         }
+        Command::Mark => out.put_u8(MARK),
     }
 }
 
@@ -190,6 +195,9 @@ pub(crate) fn read_command(rest: &mut Bytes) -> Result<Command, UnknownEntry> {
     let kind = rest.try_get_u8().map_err(|_| UnknownEntry::Malformed)?;
     if kind == METADATA {
         return Ok(Command::Metadata(read_blob(rest)?));
+    }
+    if kind == MARK {
+        return Ok(Command::Mark);
     }
     if !(APPEND..=METADATA).contains(&kind) {
         return Err(UnknownEntry::Command(kind));

@@ -142,6 +142,8 @@ pub enum ChangeError {
     Lost,
     #[error("the replica is no voter of the group")]
     NoVoter,
+    #[error("the replica's hub waits for room")]
+    NoRoom,
     #[error("the group cannot change in this way, or is so already")]
     Invalid,
     #[error("the hub is stopping")]

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use wal::{GroupId, Wal};
 
+use crate::compare::Exchange;
 use crate::core::Core;
 use crate::group::Standing;
 use crate::inbox::Inbox;
@@ -29,6 +30,7 @@ pub(crate) struct Executor {
     pub shared: Arc<Shared>,
     pub wal: Wal,
     pub snapshots: Snapshots,
+    pub exchange: Exchange,
     pub records: Sender<Record>,
     /// Called once all groups lead themselves or have others to wait for, with the last stamp of any.
     pub started: Option<Box<dyn FnOnce(i64) + Send>>,
@@ -103,6 +105,8 @@ impl Executor {
                 let reply = Box::new(move |made| inbox.push(Message::Checkpointed { slot, made }));
                 self.order(Order::Checkpoint { group: group.0, reply });
             }
+            Wish::CheckpointSoon { group } => self.order(Order::Soon { group: group.0 }),
+            Wish::Compare(question) => self.exchange.ask(*question),
             Wish::Offered { group, index, to } => self.snapshots.sent(group.0, index, to),
             Wish::Fetch(wanted) => {
                 let (inbox, slot) = self.reply_to(GroupId(wanted.group));

@@ -63,6 +63,7 @@ async fn tell(mut changes: watch::Receiver<u64>, doors: Weak<Doors>) {
         let Some(doors) = doors.upgrade() else { return };
         let notice = encode(&doors.shared.leaders.led_here());
         doors.shared.peers.notify(None, LEADERS, notice);
+        crate::room::tell(&doors);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod applying;
 mod capturing;
+mod comparing;
 mod lead;
 mod switch;
 
@@ -61,6 +62,11 @@ pub(crate) struct Group {
     incoming: Incoming,
     /// A checkpoint for followers is being made.
     making_snapshot: bool,
+    comparison: Option<comparing::Comparison>,
+    /// Who belongs to the group is another than at the last checkpoint.
+    members_changed: bool,
+    /// Ticks until the lead may be left to another hub again for want of room.
+    makes_way_in: u32,
     /// The disk does not answer: the replica takes part in nothing.
     suspended: bool,
     /// Replicas that have, or are about to have, everything that is committed; only the leader knows.
@@ -95,6 +101,9 @@ impl Group {
             waiting: Waiting::default(),
             incoming: Incoming::default(),
             making_snapshot: false,
+            comparison: None,
+            members_changed: false,
+            makes_way_in: 0,
             suspended: false,
             in_sync: Vec::new(),
             news: 0,

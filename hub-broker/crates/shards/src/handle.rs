@@ -62,7 +62,7 @@ impl Shards {
         peers: Peers,
         metadata: Box<dyn StateMachine>,
     ) -> Result<Self, StartError> {
-        let running = crate::start::start(&config, dir, peers, metadata)?;
+        let mut running = crate::start::start(&config, dir, peers, metadata)?;
         let doors = Arc::new(Doors {
             shared: running.shared.clone(),
             inboxes: running.inboxes.as_slice().into(),
@@ -79,6 +79,10 @@ impl Shards {
             crate::inbound::connect(&doors);
             crate::forward::serve(&doors);
             crate::gossip::connect(&doors);
+            crate::room::connect(&doors);
+            if let Some(asked) = running.asked.take() {
+                crate::compare::connect(&doors, asked);
+            }
         }
         Ok(Self { doors, running: Arc::new(Mutex::new(Some(running))) })
     }

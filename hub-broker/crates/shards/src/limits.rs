@@ -78,6 +78,18 @@ pub const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
 pub const SNAPSHOT_RATE_BYTES_MIN: u64 = 4 * MIB;
 /// And at most so fast, unless told.
 pub const SNAPSHOT_RATE_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
+/// Ticks between two questions to replicas that have not said what they have.
+pub const COMPARE_TICKS: u64 = 20;
+/// Partitions of a shard that are compared: more than these, by id, are not.
+pub const COMPARED_PARTITIONS_MAX: usize = 262_144;
+/// What one of them takes in a question.
+pub const COMPARED_BYTES: usize = 16 + 4 + 8 + 4;
+/// Questions that wait to be asked.
+pub const QUESTIONS_MAX: usize = 4096;
+/// Another replica's verdict is waited for this long.
+pub const COMPARE_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// Ticks before a leader that waits for room tries again to leave the lead to another hub.
+pub const MAKE_WAY_TICKS: u32 = 100;
 /// Bytes that are verified at once while everything is read through.
 pub const SCRUB_STEP_BYTES: usize = 1024 * 1024;
 /// Bytes per second that are verified so.

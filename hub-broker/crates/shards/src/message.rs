@@ -10,6 +10,7 @@ use wal::{GroupId, Lsn};
 
 use crate::answer::{Permit, RetainDone};
 use crate::capture::Captured;
+use crate::compare::{Question, Verdict, VerdictDone};
 use crate::group::Request;
 use crate::snapshot::{Arrived, FetchError, Wanted};
 use crate::waiting::{ChangeReply, ReadReply};
@@ -128,6 +129,24 @@ pub(crate) enum Message {
         partition: PartitionId,
         compacted: Compacted,
         reply: oneshot::Sender<()>,
+    },
+    /// Another replica asks whether this one has the same.
+    Compare {
+        slot: usize,
+        question: Box<Question>,
+        done: VerdictDone,
+    },
+    /// The replica `from` has compared itself with this one at the mark `index`.
+    Compared {
+        slot: usize,
+        from: ReplicaId,
+        index: u64,
+        verdict: Verdict,
+    },
+    /// That hub waits for room, or does no more.
+    NoRoom {
+        node: NodeId,
+        waits: bool,
     },
     /// Take nothing more, and say when nothing is in flight.
     Drain(SyncSender<()>),

@@ -14,6 +14,8 @@ pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
 pub(crate) enum Order {
     /// Enough went into the WAL.
     Due,
+    /// A checkpoint of the group now, if there is news of it.
+    Soon { group: u32 },
     /// A checkpoint of the group now, kept for replicas that need a snapshot: `Event::SnapshotReady`. `None` if it
     /// cannot be made now: no replica here, an entry half applied, or no room.
     Checkpoint { group: u32, reply: Answer<Option<SnapshotMark>> },

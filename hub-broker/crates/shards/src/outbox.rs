@@ -9,6 +9,7 @@ use peers::{Parcel, ParcelBody};
 use schemas::NodeId;
 use wal::{Frame, GroupId, Lsn};
 
+use crate::compare::Question;
 use crate::incoming::Switch;
 use crate::leaders::OwnView;
 use crate::snapshot::Wanted;
@@ -53,6 +54,12 @@ pub(crate) enum Wish {
     Checkpoint {
         group: GroupId,
     },
+    /// Make a checkpoint soon: who belongs to the group has changed.
+    CheckpointSoon {
+        group: GroupId,
+    },
+    /// Ask another replica; then perhaps `Message::Compared`.
+    Compare(Box<Question>),
     /// The offer of the snapshot at `index` has left.
     Offered {
         group: GroupId,

@@ -10,6 +10,7 @@ use partition_log::{Compacted, Compaction, FileCache, LogError, LogOptions, Part
 use schemas::{LeaderEpoch, Offset, PartitionId, RawBatch};
 
 use crate::answer::Outcome;
+use crate::compare::Mark;
 use crate::data_dir::partition_directory;
 use crate::entry::Command;
 use crate::group_state::GroupState;
@@ -27,6 +28,8 @@ pub(crate) struct PartitionSet {
     generation: u32,
     files: FileCache,
     readers: Readers,
+    /// The last mark that was applied. What is remembered at it is no part of the state.
+    mark: Option<Mark>,
 }
 
 pub(crate) struct Partition {
@@ -46,6 +49,7 @@ impl PartitionSet {
             generation,
             files: files.clone(),
             readers: readers.clone(),
+            mark: None,
         }
     }
 
@@ -64,6 +68,7 @@ impl PartitionSet {
         }
         self.generation = generation;
         self.touched.clear();
+        self.mark = None;
         for mut log in logs {
             let id = log.id();
             if let Some(before) = old.remove(&id)
@@ -71,7 +76,7 @@ impl PartitionSet {
             {
                 // A leader has everything that was committed, so this replica had something that never was.
                 tracing::error!(partition = %id, had = %before.log.end_offset(), has = %log.end_offset(), "a snapshot ends before the log that it replaces");
-                metrics::counter!("headwater_replica_divergence_total").increment(1);
+                crate::snapshot::observe::divergence();
             }
             self.insert(log);
         }
@@ -103,7 +108,16 @@ impl PartitionSet {
             Command::Append(append) => self.append(at, append),
             Command::Partition(command) => self.command(at, command),
             Command::Metadata(_) => Ok(Outcome::UnknownPartition),
+            Command::Mark => {
+                self.mark = Some(Mark::take(at.index, self));
+                Ok(Outcome::Done)
+            }
         }
+    }
+
+    /// What the partitions were at the last mark.
+    pub(crate) fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// Shows readers what the entry has appended. After `NoSpace` it is to be called again.

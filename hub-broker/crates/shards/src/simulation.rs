@@ -6,6 +6,7 @@
 //! is durable with [`Hub::sync`], and a snapshot that it wants is copied with [`Hub::copy_snapshot`]. Nothing in it reads
 //! a clock or draws a random number, so the same calls give the same history.
 
+mod comparing;
 mod disk;
 mod hub;
 mod journal;
@@ -14,6 +15,7 @@ mod snapshots;
 
 pub use crate::answer::{CommandDone, ProposeDone};
 pub use crate::faults::Faults;
+pub use comparing::ReplicaQuestion;
 pub use consensus::{Membership, MembershipChange, Progress, ProgressState, ReplicaId, Role};
 pub use hub::{Hub, HubConfig, Part, Wipe};
 pub use journal::Journal;

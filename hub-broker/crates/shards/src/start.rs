@@ -14,6 +14,7 @@ use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
+use crate::compare::{Exchange, Question};
 use crate::core::{Core, Surroundings};
 use crate::data_dir::DataDir;
 use crate::entry::APPEND_OVERHEAD_BYTES;
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     pub registrar: Option<JoinHandle<()>>,
     pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub snapshots: Snapshots,
+    /// What the groups ask other replicas, until somebody takes it from here.
+    pub asked: Option<tokio::sync::mpsc::Receiver<Question>>,
     pub wal: Wal,
 }
 
@@ -61,6 +64,7 @@ struct Home {
 struct Parts {
     ground: Ground,
     snapshots: Snapshots,
+    exchange: Exchange,
     records: Sender<Record>,
 }
 
@@ -114,6 +118,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };
     let shared = Arc::new(shared(config, &dir, &wal, &ground.readers, orders, around));
     let snapshots = snapshots(config, &shared, &wal, &ground)?;
+    let (exchange, asked) = Exchange::new();
     let anchor = fs::read(dir.clock()).ok().and_then(|bytes| Anchor::decode(&bytes));
     let clock_file = dir.clock();
     let mut running = Running {
@@ -125,11 +130,12 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         registrar: None,
         scrubber: None,
         snapshots: snapshots.clone(),
+        asked: Some(asked),
         wal,
     };
     running.spawn_registrar(to_record)?;
     running.spawn_scrubber()?;
-    let parts = Parts { ground, snapshots: snapshots.clone(), records };
+    let parts = Parts { ground, snapshots: snapshots.clone(), exchange, records };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
     running.go_on_with_clock(anchor, last_stamp_ms);
@@ -252,7 +258,7 @@ impl Running {
     ) -> Result<(), StartError> {
         let (inbox, executors) = (self.inboxes[at].clone(), self.inboxes.len());
         let (shared, wal) = (self.shared.clone(), self.wal.clone());
-        let Parts { ground, snapshots, records } = parts;
+        let Parts { ground, snapshots, exchange, records } = parts;
         let run = move || {
             let recovered: Result<Vec<_>, StartError> =
                 share.into_iter().map(|found| ground.recover(found)).collect();
@@ -279,6 +285,7 @@ impl Running {
                 shared,
                 wal,
                 snapshots,
+                exchange,
                 records,
                 started: Some(Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))))),
                 paused: 0,

@@ -21,7 +21,7 @@ impl Request {
     fn expected_term(&self) -> Option<Term> {
         match &self.command {
             Command::Append(append) => append.expected_term,
-            Command::Partition(_) | Command::Metadata(_) => None,
+            Command::Partition(_) | Command::Metadata(_) | Command::Mark => None,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::mpsc::SyncSender;
 
 use consensus::MembershipChange;
 use partition_log::{CompactOptions, Compacted, Compaction};
-use schemas::{Offset, PartitionId};
+use schemas::{NodeId, Offset, PartitionId};
 
-use super::{Core, ReplicaId, Request};
+use super::{Core, Group, ReplicaId, Request, Slot};
 use crate::answer::{Answer, CommandDone, Permit, Refusal, RetainDone};
 use crate::capture::Captured;
+use crate::compare::{Question, Verdict, VerdictDone};
 use crate::entry::Command;
 use crate::group::Machine;
 use crate::message::Message;
@@ -25,7 +26,9 @@ impl Core {
     }
 
     pub(super) fn transfer(&mut self, slot: usize, to: ReplicaId, reply: ChangeReply) {
+        let no_room = self.no_room.contains(&NodeId(to.node()));
         let outcome = match self.slots[slot].group_mut() {
+            Some(group) if no_room && group.leads() => Err(ChangeError::NoRoom),
             Some(group) => group.transfer(to, &mut self.outbox),
             None => Err(ChangeError::NotLeader { leader: None }),
         };
@@ -63,7 +66,21 @@ impl Core {
     /// The checkpointer waits for each reply, so there is room; it is gone only when the hub stops.
     fn capture(&mut self, slot: usize, force: bool, reply: &SyncSender<Option<Captured>>) {
         let captured = self.slots[slot].group_mut().and_then(|group| group.capture(force));
+        let has_news = captured.as_ref().is_some_and(Captured::has_news);
         let _ = reply.send(captured);
+        if has_news && self.draining.is_none() {
+            self.with(slot, |group, _| group.propose_mark());
+        }
+    }
+
+    /// Says whether this replica has what another has. One that differs from most of its group gives itself up.
+    pub(super) fn compare(&mut self, slot: usize, question: &Question, done: VerdictDone) {
+        let group = self.slots.get(slot).and_then(Slot::group).filter(|group| group.own == question.to);
+        let verdict = group.map_or(Verdict::Unknown, |group| group.verdict(question));
+        done(verdict);
+        if verdict == Verdict::Differs && question.decided && !group.is_some_and(Group::leads) {
+            self.damaged(slot);
+        }
     }
 
     /// Finds out where the partition should start, and proposes that.

@@ -59,6 +59,15 @@ fn version_1_stays_what_it_is() {
 }
 
 #[test]
+fn a_mark_stays_what_it_is() {
+    let golden = include_bytes!("../../tests/golden/entry-mark-v1.bin");
+    let commands = [Command::Mark, Command::Metadata(Bytes::from_static(b"note"))];
+    assert_eq!(encode(1_700_000_000_123, &commands), &golden[..]);
+    let (_, read) = decode(Bytes::from_static(golden)).expect("an entry");
+    assert_eq!(format!("{read:?}"), format!("{commands:?}"));
+}
+
+#[test]
 fn an_entry_of_another_version_is_not_guessed_at() {
     let mut bytes = encode(1, &one_of_each()).to_vec();
     bytes[0] = 2;
@@ -103,6 +112,7 @@ fn commands() -> impl Strategy<Value = Command> {
             Command::Partition(PartitionCommand::AdvanceStart { partition, to: Offset(to) })
         }),
         batches.prop_map(|command| Command::Metadata(Bytes::from(command))),
+        Just(Command::Mark),
     ]
 }
 

@@ -1,5 +1,8 @@
 //! What is committed takes effect, entry by entry.
 
+use std::io;
+use std::path::PathBuf;
+
 use consensus::{Committed, Event, LogEntry};
 use partition_log::LogError;
 
@@ -58,6 +61,7 @@ impl Group {
         while self.standing == Standing::Running && !self.incoming.is_switching() {
             let mut applying = self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))?;
             let applied = match &mut applying {
+                Ok(_) if self.faults.no_room => Err(ApplyError::NoSpace(no_room())),
                 Ok(applying) => self.machine.apply(applying),
                 Err(error) => Err(ApplyError::Unknown(*error)),
             };
@@ -87,10 +91,12 @@ impl Group {
         self.changed = true;
         if let Some(membership) = applying.membership() {
             tracing::debug!(group = %self.id, %membership, "the group's replicas have changed");
+            self.members_changed |= !membership.is_joint();
             self.membership = membership;
             self.news += 1;
             self.count_in_sync();
         }
+        self.begin_comparison();
         if let Some(token) = applying.token {
             self.waiting.applied(token, applying.outcomes);
         }
@@ -116,4 +122,9 @@ impl Group {
             self.standing = Standing::Running;
         }
     }
+}
+
+/// What a full disk says, where that is played.
+fn no_room() -> LogError {
+    LogError::NoSpace { file: PathBuf::new(), source: io::ErrorKind::StorageFull.into() }
 }

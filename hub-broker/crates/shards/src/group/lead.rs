@@ -1,11 +1,14 @@
 //! Who leads the group, who belongs to it, and what this hub is told of both.
 
+use std::collections::BTreeSet;
+
 use consensus::{Event, MembershipChange, Progress, ProgressState, ReplicaId};
 use schemas::{NodeId, Term};
 
-use super::Group;
+use super::{Group, Standing};
 use crate::leaders::OwnView;
-use crate::outbox::Outbox;
+use crate::limits::MAKE_WAY_TICKS;
+use crate::outbox::{Outbox, Wish};
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{ChangeError, GroupStatus, ReadIndexError};
 
@@ -50,6 +53,35 @@ impl Group {
         let Some(best) = others.max_by_key(|it| it.matched) else { return false };
         self.step(Event::TransferLeadership { to: best.id }, outbox);
         self.leads()
+    }
+
+    /// A leader that waits for room leaves the lead to a voter that has everything and does not wait, if there is one:
+    /// not without end, for that one may find that it waits as well.
+    pub(crate) fn make_way(&mut self, no_room: &BTreeSet<NodeId>, outbox: &mut Outbox) {
+        self.makes_way_in = self.makes_way_in.saturating_sub(1);
+        if self.standing != Standing::Paused || !self.leads() || self.makes_way_in > 0 {
+            return;
+        }
+        let may_lead = |it: &&Progress| {
+            it.id != self.own
+                && it.recently_active
+                && it.matched >= self.commit()
+                && self.membership.voters.contains(&it.id)
+                && !no_room.contains(&NodeId(it.id.node()))
+        };
+        let progress = self.progress();
+        if let Some(to) = progress.iter().filter(may_lead).max_by_key(|it| it.matched).map(|it| it.id) {
+            tracing::warn!(group = %self.id, %to, "the lead is left to another hub, for want of room here");
+            self.makes_way_in = MAKE_WAY_TICKS;
+            self.step(Event::TransferLeadership { to }, outbox);
+        }
+    }
+
+    /// That the group's members have changed is soon part of a checkpoint: a start goes by it.
+    pub(crate) fn ask_for_checkpoint(&mut self, outbox: &mut Outbox) {
+        if std::mem::take(&mut self.members_changed) {
+            outbox.wishes.push(Wish::CheckpointSoon { group: self.id });
+        }
     }
 
     pub(crate) fn read_index(&mut self, reply: ReadReply, outbox: &mut Outbox) {

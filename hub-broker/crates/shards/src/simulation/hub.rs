@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 use wal::{Frame, GroupId};
 
+use super::comparing::ReplicaQuestion;
 use super::disk::Durable;
 use super::journal::{Journal, Then, Unsynced, Write};
 use super::snapshots::SnapshotWanted;
@@ -86,6 +87,7 @@ pub struct Hub {
     parcels: Vec<(NodeId, Parcel)>,
     pub(super) durable: Durable,
     pub(super) wanted: Vec<SnapshotWanted>,
+    pub(super) questions: Vec<ReplicaQuestion>,
     permits: Arc<AtomicU64>,
     _dir: DataDir,
 }
@@ -157,6 +159,7 @@ impl Hub {
             parcels: Vec::new(),
             durable: Durable::all(&dir.log()),
             wanted: Vec::new(),
+            questions: Vec::new(),
             permits: Arc::default(),
             _dir: dir,
         };
@@ -374,6 +377,12 @@ impl Hub {
             Wish::Checkpoint { group } => {
                 let made = self.offer_snapshot(group.0);
                 self.core.handle(Message::Checkpointed { slot: group.0 as usize, made });
+            }
+            Wish::CheckpointSoon { group } => drop(self.write_checkpoint(group.0, false)),
+            Wish::Compare(question) => {
+                // What nobody has delivered is asked again.
+                self.questions.retain(|it| (it.0.group, it.0.to) != (question.group, question.to));
+                self.questions.push(ReplicaQuestion(*question));
             }
             Wish::Offered { group, index, to } => {
                 let now = self.now();

@@ -56,6 +56,10 @@ pub(crate) fn rate(bytes: u64) {
     gauge!(RATE).set(bytes as f64);
 }
 
+pub(crate) fn divergence() {
+    counter!(DIVERGENCE).increment(1);
+}
+
 pub(crate) fn damage() {
     counter!(DAMAGE).increment(1);
 }

@@ -133,3 +133,62 @@ async fn salvage_keeps_nothing_of_a_group_that_others_have_whole() {
     cluster.start(node).await;
     is_given_up_and_replaced(cluster, node, 3).await;
 }
+
+/// Until the checkpoint of the shard's replica on this hub names that voter.
+async fn checkpoint_names(cluster: &Cluster, node: u32, voter: u32) {
+    let dir = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
+    let names = |path: &Path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        // A replica's id begins with its hub's; its number is small.
+        bytes.windows(7).any(|window| window[..4] == voter.to_be_bytes() && window[4..] == [0; 3])
+    };
+    let manifests = || files(&dir).into_iter().filter(|path| path.to_string_lossy().contains("manifest"));
+    eventually("the checkpoint names the voter", || async {
+        dir.is_dir() && manifests().any(|path| names(&path))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_knows_from_its_checkpoint_that_others_have_what_it_lost() {
+    let mut cluster = Cluster::of_three().await;
+    checkpoint_names(&cluster, 1, 3).await;
+    open(cluster.shards(1), 0).await;
+    append_surely(cluster.shards(1), 0, batch(Some((7, 0)), 2, 1_000)).await;
+    append_surely(cluster.shards(1), 0, batch(Some((7, 2)), 2, 1_000)).await;
+    cluster.agreed(0, 2).await;
+    cluster.kill(1).await;
+    flip(&cluster.dir(1).join("wal"), "", b'a');
+    cluster.start(1).await;
+    is_given_up_and_replaced(cluster, 1, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_running_hash_differs_is_found_and_fetched_again() {
+    let mut cluster = Cluster::of_three().await;
+    let node = of_three_with(&mut cluster, true).await;
+    let dir = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
+    let (mut store, loaded, _) = checkpoint::Store::open(&dir).expect("readable");
+    let checkpoint::Loaded { position, membership, states, .. } = loaded.expect("a checkpoint");
+    let differ = |(key, bytes): (checkpoint::Key, bytes::Bytes)| {
+        let mut state = partition_log::PartitionState::decode(&bytes).expect("a state");
+        state.running_hash ^= 1;
+        (key, checkpoint::State::Changed(state.encode().into()))
+    };
+    let states = states.into_iter().map(differ).collect();
+    store.write(&checkpoint::Checkpoint { position, membership, states }).expect("written");
+    drop(store);
+    cluster.start(node).await;
+    let lost = cluster.shards(node).lost_replicas();
+    assert!(lost.borrow().is_empty(), "nobody has compared it yet");
+    cluster.agreed(0, 2).await;
+    // A change of the members has a checkpoint made, and that a comparison.
+    let stranger = consensus::ReplicaId::new(9, 9_999);
+    for change in [
+        consensus::MembershipChange { add_learners: vec![stranger], ..Default::default() },
+        consensus::MembershipChange { remove: vec![stranger], ..Default::default() },
+    ] {
+        cluster.change(GROUP, change).await;
+    }
+    is_given_up_and_replaced(cluster, node, 3).await;
+}

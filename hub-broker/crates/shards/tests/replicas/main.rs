@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod comparing;
+mod room;
 mod world;
 
 use common::*;

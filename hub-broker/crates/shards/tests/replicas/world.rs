@@ -29,6 +29,8 @@ pub struct World {
     pub faults: Faults,
     /// Snapshots copied so far.
     pub copies: usize,
+    /// Questions of replicas to others that were answered so far.
+    pub questions: usize,
     now_ms: i64,
 }
 
@@ -43,6 +45,7 @@ impl World {
             stalled: BTreeSet::new(),
             faults,
             copies: 0,
+            questions: 0,
             now_ms: 1_700_000_000_000,
         };
         world.start(1);
@@ -118,6 +121,7 @@ impl World {
     fn step(&mut self) -> bool {
         let mut parcels = Vec::new();
         let mut wanted = Vec::new();
+        let mut questions = Vec::new();
         let mut busy = false;
         for (node, hub) in &mut self.hubs {
             hub.turn();
@@ -127,6 +131,7 @@ impl World {
                 busy = true;
             }
             parcels.extend(hub.take_parcels().into_iter().map(|(to, parcel)| (*node, to, parcel)));
+            questions.extend(hub.take_questions().into_iter().map(|question| (*node, question)));
             wanted.extend(hub.snapshots_wanted().iter().cloned().map(|wanted| (*node, wanted)));
         }
         for (from, to, parcel) in parcels {
@@ -136,6 +141,10 @@ impl World {
             {
                 hub.receive(NodeId(from), parcel);
             }
+        }
+        for (node, question) in questions {
+            busy = true;
+            self.deliver(node, question);
         }
         for (node, wanted) in wanted {
             busy = true;
@@ -147,6 +156,22 @@ impl World {
             }
         }
         busy
+    }
+
+    fn deliver(&mut self, from: u32, question: ReplicaQuestion) {
+        let to = question.to().node();
+        if !self.cut.contains(&(from, to))
+            && !self.cut.contains(&(to, from))
+            && let Some(mut other) = self.hubs.remove(&to)
+        {
+            self.questions += 1;
+            self.hub(from).ask(question, &mut other);
+            self.hubs.insert(to, other);
+        }
+    }
+
+    pub fn dir(&self, node: u32) -> &std::path::Path {
+        self.dirs[&node].path()
     }
 
     pub fn until(&mut self, what: &str, rounds: usize, mut is_so: impl FnMut(&mut Self) -> bool) {

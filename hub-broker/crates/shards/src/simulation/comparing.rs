@@ -1,0 +1,68 @@
+//! Replicas that compare what they have, between simulated hubs.
+
+use consensus::ReplicaId;
+use schemas::{NodeId, ShardId};
+
+use super::hub::Hub;
+use crate::Append;
+use crate::apply::Machine;
+use crate::compare::{Question, Verdict};
+use crate::entry::Command;
+use crate::message::Message;
+
+/// A leader's replica asks another whether it has the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaQuestion(pub(super) Question);
+
+impl ReplicaQuestion {
+    pub fn to(&self) -> ReplicaId {
+        self.0.to
+    }
+}
+
+impl Hub {
+    /// What the replicas here ask those of other hubs.
+    pub fn take_questions(&mut self) -> Vec<ReplicaQuestion> {
+        std::mem::take(&mut self.questions)
+    }
+
+    /// Has the hub that is asked answer.
+    pub fn ask(&mut self, question: ReplicaQuestion, other: &mut Self) {
+        let ReplicaQuestion(question) = question;
+        let (slot, from, index) = (question.group as usize, question.to, question.mark.index);
+        let verdict = other.verdict(question);
+        self.core.handle(Message::Compared { slot, from, index, verdict });
+    }
+
+    fn verdict(&mut self, question: Question) -> Verdict {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let done = Box::new(move |verdict| {
+            // The other end is below.
+            let _ = tell.send(verdict);
+        });
+        let slot = question.group as usize;
+        self.core.handle(Message::Compare { slot, question: Box::new(question), done });
+        told.try_recv().unwrap_or(Verdict::Unknown)
+    }
+
+    /// A batch is in this hub's replica that no entry has brought: what replicas are compared for.
+    pub fn slip_in(&mut self, shard: ShardId, append: Append) {
+        let group = self.core.group_mut(usize::from(shard.0) + 1).expect("a replica of the shard");
+        let at =
+            crate::AppliedAt { index: group.applied.0, term: group.applied.1, stamp_ms: group.last_stamp_ms };
+        if let Machine::Partitions(partitions) = &mut group.machine {
+            let outcome = partitions.apply(at, &Command::Append(append)).and_then(|_| partitions.publish());
+            outcome.expect("there is room");
+        }
+    }
+
+    /// That hub says whether it waits for room.
+    pub fn hear_of_room(&mut self, node: NodeId, waits: bool) {
+        self.core.handle(Message::NoRoom { node, waits });
+    }
+
+    /// No entry can be applied here for want of room, or it can again.
+    pub fn starve(&mut self, starve: bool) {
+        self.core.starve(starve);
+    }
+}

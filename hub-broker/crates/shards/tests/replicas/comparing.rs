@@ -1,0 +1,122 @@
+//! Replicas compare what they have.
+
+use crate::common::*;
+use crate::world::*;
+use crate::{GROUP, ReplicaId};
+use shards::simulation::MembershipChange;
+
+/// Rounds within which everyone has been asked.
+const ASK_ROUNDS: usize = 45;
+
+/// The group's leader and the others, with some batches stored.
+fn of_three(producer: &mut Producer) -> (World, u32, Vec<u32>) {
+    let mut world = World::of_three();
+    for _ in 0..3 {
+        world.append(0, producer.batch(1, 50));
+    }
+    world.wait_for_all(0, 3);
+    world.rounds(ASK_ROUNDS);
+    let leader = world.leader(GROUP).expect("a leader");
+    let others = (1..=3).filter(|node| *node != leader).collect();
+    (world, leader, others)
+}
+
+fn compare(world: &mut World, leader: u32) {
+    assert!(world.hub(leader).checkpoint(GROUP), "there is news");
+    world.rounds(ASK_ROUNDS);
+}
+
+fn given_up(world: &mut World) -> Vec<(u32, ReplicaId)> {
+    (1..=3).flat_map(|node| world.hub(node).given_up()).collect()
+}
+
+#[test]
+fn replicas_that_have_the_same_are_asked_once_and_go_on() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, _) = of_three(&mut producer);
+    world.append(0, producer.batch(1, 50));
+    let before = world.questions;
+    compare(&mut world, leader);
+    assert_eq!(world.questions, before + 2);
+    world.hub(leader).checkpoint(GROUP);
+    world.rounds(ASK_ROUNDS);
+    assert_eq!(world.questions, before + 2, "a mark alone is no news");
+    assert_eq!(given_up(&mut world), []);
+    world.append(0, producer.batch(1, 50));
+    world.wait_for_all(0, 5);
+}
+
+#[test]
+fn one_that_differs_from_most_gives_itself_up_and_is_fetched_again() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, others) = of_three(&mut producer);
+    let node = others[1];
+    world.hub(node).slip_in(shard(0), append(0, batch(None, 1, 70)));
+    world.append(0, producer.batch(1, 50));
+    let own = world.status(node, GROUP).own.expect("a replica");
+    compare(&mut world, leader);
+    assert_eq!(given_up(&mut world), [(GROUP, own)]);
+    world.change(GROUP, MembershipChange { remove: vec![own], ..Default::default() });
+    world.add(GROUP, ReplicaId::new(node, 9));
+    world.append(0, producer.batch(1, 50));
+    world.wait_for_all(0, 5);
+    world.append(0, producer.batch(1, 50));
+    compare(&mut world, leader);
+    assert_eq!(world.status(node, GROUP).own, Some(ReplicaId::new(node, 9)));
+}
+
+#[test]
+fn a_leader_that_differs_from_most_costs_nobody_the_replica_until_another_leads() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, others) = of_three(&mut producer);
+    world.hub(leader).slip_in(shard(0), append(0, batch(None, 1, 70)));
+    world.append(0, producer.batch(1, 50));
+    compare(&mut world, leader);
+    assert_eq!(given_up(&mut world), []);
+    let next = world.status(others[0], GROUP).own.expect("a replica");
+    let differs = world.status(leader, GROUP).own.expect("a replica");
+    drop(world.hub(leader).transfer(GROUP, next));
+    world.settle();
+    compare(&mut world, others[0]);
+    assert_eq!(given_up(&mut world), [(GROUP, differs)]);
+}
+
+#[test]
+fn without_a_majority_that_has_the_same_nobody_gives_up() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, others) = of_three(&mut producer);
+    world.hub(others[0]).slip_in(shard(0), append(0, batch(None, 1, 70)));
+    world.append(0, producer.batch(1, 50));
+    world.cut.extend([(leader, others[1]), (others[1], leader)]);
+    compare(&mut world, leader);
+    assert_eq!(given_up(&mut world), []);
+    // Once the third has said, most have the same.
+    world.cut.clear();
+    world.rounds(2 * ASK_ROUNDS);
+    let differs = ReplicaId::new(others[0], others[0]);
+    assert_eq!(given_up(&mut world), [(GROUP, differs)]);
+}
+
+#[test]
+fn a_hub_alone_compares_with_nobody() {
+    let mut world = World::found(Default::default());
+    world.open(0);
+    world.append(0, batch(None, 1, 50));
+    let applied = world.status(1, GROUP).applied;
+    assert!(world.hub(1).checkpoint(GROUP));
+    world.rounds(ASK_ROUNDS);
+    assert_eq!(world.status(1, GROUP).applied, applied);
+}
+
+#[test]
+fn a_checkpoint_follows_a_change_of_the_members() {
+    let mut world = World::found(Default::default());
+    world.start(2);
+    world.add(GROUP, ReplicaId::new(2, 2));
+    let dir = world.dir(1).join("checkpoint").join(GROUP.to_string());
+    world.crash(1);
+    let (_, loaded, _) = checkpoint::Store::open(&dir).expect("a checkpoint");
+    let members = loaded.expect("a checkpoint").membership;
+    let id = ReplicaId::new(2, 2).0.to_be_bytes();
+    assert!(members.windows(8).any(|window| window == id), "the new voter is named");
+}
