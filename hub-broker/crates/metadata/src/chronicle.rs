@@ -50,3 +50,11 @@ impl Moves {
         }
     }
 }
+
+impl Drop for Moves {
+    fn drop(&mut self) {
+        if self.since.is_some() {
+            tracing::info!("replicas are still moving; whichever hub leads the metadata sees to it");
+        }
+    }
+}

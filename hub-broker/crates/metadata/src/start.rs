@@ -20,6 +20,7 @@ pub(crate) async fn enter(shards: &Shards, views: &ViewSource, this: Hub) -> Res
             let cluster_id = Uuid::new_v4();
             propose(shards, &Command::FormCluster { cluster_id, data_shards: shards.shard_count() })
                 .await??;
+            tracing::info!(cluster = %cluster_id, "this hub has formed a cluster");
         }
     }
     let view = views.load();

@@ -23,7 +23,7 @@ pub(crate) async fn keep(
     node: Option<NodeId>,
     stop: CancellationToken,
 ) {
-    let dialler = Dialler { network: &network, address: &address, node };
+    let dialler = Dialler { network: &network, address: &address, node, failures: 0 };
     tokio::select! {
         () = stop.cancelled() => {}
         () = dialler.run() => {}
@@ -35,6 +35,8 @@ struct Dialler<'a> {
     address: &'a str,
     /// Who answers at the address.
     node: Option<NodeId>,
+    /// Attempts in a row that came to nothing. One alone is no news: hubs start and stop at the same time.
+    failures: u32,
 }
 
 impl Dialler<'_> {
@@ -75,10 +77,11 @@ impl Dialler<'_> {
     }
 
     /// Until the hub that is reached by the address has no connection.
-    async fn disconnected(&self) {
+    async fn disconnected(&mut self) {
         let mut changes = self.network.changes();
         while self.node.is_some_and(|node| self.network.link(node).is_some()) {
             // Whoever dialled: the outage is over.
+            self.failures = 0;
             self.network.complaints.settled(self.address);
             if changes.changed().await.is_err() {
                 return;
@@ -88,6 +91,7 @@ impl Dialler<'_> {
 
     fn reached(&mut self, node: NodeId) {
         self.node = Some(node);
+        self.failures = 0;
         self.network.complaints.settled(self.address);
         self.network.seeds.lock().update(self.address, |seed| {
             seed.node = Some(node);
@@ -95,9 +99,12 @@ impl Dialler<'_> {
         });
     }
 
-    fn failed(&self, why: &str, advice: &str) {
-        let address = self.address;
-        self.network.complain(address, &format!("cannot connect with the hub at {address}: {why}{advice}"));
+    fn failed(&mut self, why: &str, advice: &str) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures > 1 {
+            let text = format!("cannot connect with the hub there: {why}{advice}");
+            self.network.complain(self.address, &text);
+        }
         self.network.seeds.lock().update(self.address, |seed| seed.problem = why.to_owned());
     }
 }
