@@ -120,3 +120,56 @@ fn a_checkpoint_follows_a_change_of_the_members() {
     let id = ReplicaId::new(2, 2).0.to_be_bytes();
     assert!(members.windows(8).any(|window| window == id), "the new voter is named");
 }
+
+#[test]
+fn whatever_happens_replicas_that_apply_the_same_entries_are_not_taken_for_different() {
+    for seed in 1..=4 {
+        let mut producer = Producer::new(5);
+        let mut world = World::of_three();
+        let mut random = Random(seed);
+        for _ in 0..60 {
+            let node = random.below(3) + 1;
+            match random.below(6) {
+                0 => crash_and_start(&mut world, node, random.below(20)),
+                1 => drop(world.hub(node).checkpoint(GROUP)),
+                2 => cut_off_for_a_while(&mut world, node, random.below(30)),
+                _ => {}
+            }
+            world.wait_for_leader(GROUP);
+            let (bytes, rounds) = (random.below(20_000) as usize, random.below(30) as usize);
+            world.append(0, producer.batch(1, bytes));
+            let leader = world.leader(GROUP).expect("a leader");
+            world.hub(leader).checkpoint(GROUP);
+            world.rounds(rounds);
+        }
+        assert!(world.questions > 40, "{} questions", world.questions);
+        assert_eq!(given_up(&mut world), []);
+        world.wait_for_all(0, 60);
+    }
+}
+
+fn crash_and_start(world: &mut World, node: u32, rounds: u32) {
+    world.crash(node);
+    world.rounds(rounds as usize);
+    world.start(node);
+}
+
+fn cut_off_for_a_while(world: &mut World, node: u32, rounds: u32) {
+    for other in (1..=3).filter(|other| *other != node) {
+        world.cut.extend([(node, other), (other, node)]);
+    }
+    world.rounds(rounds as usize);
+    world.cut.clear();
+    world.rounds(ELECTION_ROUNDS);
+}
+
+/// A splitmix: the same numbers for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        u32::try_from((mixed >> 32) % u64::from(bound)).expect("below a small bound")
+    }
+}

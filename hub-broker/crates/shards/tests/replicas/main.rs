@@ -138,6 +138,30 @@ fn a_replica_that_is_damaged_never_comes_back_but_its_successor_does() {
 }
 
 #[test]
+fn a_replica_found_damaged_keeps_its_promises_until_its_end_is_written_down() {
+    let mut world = World::of_three();
+    let leader = world.leader(GROUP).expect("a leader");
+    let node = (1..=3).find(|node| *node != leader).expect("a follower");
+    world.append(0, batch(None, 1, 50));
+    world.wait_for_all(0, 1);
+    assert!(world.hub(node).checkpoint(GROUP));
+    let (own, term) = (world.status(node, GROUP).own, world.status(node, GROUP).term);
+    let (log, aside) = (world.dir(node).join("log"), world.dir(node).join("log-aside"));
+    world.crash(node);
+    std::fs::rename(&log, &aside).expect("renamed");
+    world.start(node);
+    assert_eq!(world.status(node, GROUP).own, None, "it is found damaged");
+    // Only its barrier comes to the disk.
+    let frames = world.hub(node).unsynced_frames();
+    world.crash_after(node, frames);
+    let _ = std::fs::remove_dir_all(&log);
+    std::fs::rename(&aside, &log).expect("renamed");
+    world.start(node);
+    let status = world.status(node, GROUP);
+    assert_eq!((status.own, status.term), (own, term));
+}
+
+#[test]
 fn a_later_replica_for_the_same_hub_takes_the_place_of_the_one_before() {
     let mut world = World::of_three();
     world.append(0, batch(None, 1, 50));

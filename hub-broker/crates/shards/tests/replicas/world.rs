@@ -87,8 +87,13 @@ impl World {
     }
 
     pub fn crash(&mut self, node: u32) {
+        self.crash_after(node, 0);
+    }
+
+    /// Of what is unsynced so many frames are on the disk all the same.
+    pub fn crash_after(&mut self, node: u32, frames: usize) {
         let hub = self.hubs.remove(&node).expect("the hub runs");
-        self.journals.insert(node, hub.crash(0, &mut |durable, _written| durable));
+        self.journals.insert(node, hub.crash(frames, &mut |durable, _written| durable));
     }
 
     pub fn hub(&mut self, node: u32) -> &mut Hub {
