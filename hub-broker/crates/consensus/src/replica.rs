@@ -43,7 +43,7 @@ impl Replica {
         let hard_state = eraftpb::HardState {
             term: restored.hard_state.term,
             vote: restored.hard_state.vote,
-            commit: restored.hard_state.commit.max(restored.applied),
+            commit: restore::commit(&restored),
             ..Default::default()
         };
         let entries: Vec<_> = restored.entries.into_iter().map(LogEntry::into_raft).collect();

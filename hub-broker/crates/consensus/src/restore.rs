@@ -37,3 +37,11 @@ pub(crate) fn check(config: &ReplicaConfig, restored: &Restored) -> Result<(), R
     }
     Ok(())
 }
+
+/// The last index that is known to be committed. A change of the membership is proposed only when the one before is
+/// committed: that one is to be gone by before standing for election, also where the crash has taken the word of it.
+pub(crate) fn commit(restored: &Restored) -> u64 {
+    let changes = restored.entries.iter().rev().filter(|entry| entry.kind == KIND_CHANGE);
+    let last_but_one = changes.skip(1).map(|entry| entry.index).next().unwrap_or(0);
+    restored.hard_state.commit.max(restored.applied).max(last_but_one)
+}
