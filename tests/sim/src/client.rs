@@ -9,16 +9,18 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use schemas::{
     BatchBuilder, BuilderOptions, Compression, DeviceId, NodeId, ProducerEpoch, ProducerId, RawBatch,
-    Sequence,
+    Sequence, Term,
 };
 use shards::{Append, AppendError, Appended, Origin};
 
 use crate::plan;
 
 /// Batches on their way at once.
-const WINDOW: usize = 4;
+const WINDOW: usize = 3;
 /// Producers that come once have ids from here on.
 const VISITORS: i64 = 1000;
+/// Coordinators have ids from here on.
+const COORDINATORS: i64 = 500;
 /// Streams of agents have ids from here on.
 const STREAMS: i64 = schemas::limits::STREAM_ID_MIN;
 
@@ -31,6 +33,8 @@ pub struct Acknowledged {
     pub crc: u32,
     /// Producer and base sequence.
     pub sender: (i64, i32),
+    /// The only term in which it may have been stored, if the sender named one.
+    pub term: Option<Term>,
 }
 
 type Answer = Option<Result<Appended, AppendError>>;
@@ -44,7 +48,10 @@ pub struct Client {
     waiting: VecDeque<Waiting>,
     /// Whom it believes to lead.
     pub leader: NodeId,
+    /// The only term in which it writes, if it is bound to one.
+    pub term: Option<Term>,
     attempt: Option<Attempt>,
+    acknowledged: u64,
 }
 
 #[derive(Clone)]
@@ -80,7 +87,9 @@ impl Client {
             next_sequence: 0,
             waiting: VecDeque::new(),
             leader,
+            term: None,
             attempt: None,
+            acknowledged: 0,
         }
     }
 
@@ -94,8 +103,23 @@ impl Client {
         }
     }
 
+    /// A coordinator writes only in terms of which it is told.
+    pub fn coordinator(partition: i32, leader: NodeId) -> Self {
+        Self {
+            partition,
+            producer: ProducerId(COORDINATORS + i64::from(partition)),
+            kind: Kind::Kafka,
+            ..Self::new(0, leader)
+        }
+    }
+
+    /// How many batches it knows to be stored.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
     /// Ends the present attempt once all of it is answered or it is too old. Returns what is newly acknowledged, in
-    /// order, or why an answer cannot be right.
+    /// order, or why an answer cannot be right. A failure ends the term to which it was bound.
     pub fn settle(&mut self, now_ms: u64) -> Result<Vec<Acknowledged>, String> {
         let Some(attempt) = &self.attempt else { return Ok(Vec::new()) };
         let mut answers = attempt.answers.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -113,11 +137,14 @@ impl Client {
                     return Err(format!("{:?} in partition {}: {error}", self.producer, self.partition));
                 }
                 Some(Err(AppendError::NotLeader { leader: Some(leader) })) => {
-                    self.leader = leader;
+                    (self.leader, self.term) = (leader, None);
                     break;
                 }
                 // What comes behind a failure is sent again with it, whatever became of it.
-                Some(Err(_)) | None => break,
+                Some(Err(_)) | None => {
+                    self.term = None;
+                    break;
+                }
             }
         }
         Ok(done)
@@ -125,6 +152,7 @@ impl Client {
 
     fn acknowledge(&mut self, appended: Appended) -> Option<Acknowledged> {
         let waiting = self.waiting.pop_front()?;
+        self.acknowledged += 1;
         // A duplicate's place may be forgotten.
         (appended.base_offset.0 >= 0).then_some(Acknowledged {
             partition: self.partition,
@@ -132,6 +160,7 @@ impl Client {
             last_offset: appended.last_offset.0,
             crc: waiting.crc,
             sender: (self.producer.0, waiting.sequence),
+            term: self.term.filter(|_| !appended.duplicate),
         })
     }
 
@@ -157,7 +186,7 @@ impl Client {
             Kind::Agent(device) => Origin::Agent { device: device.clone(), sent_crc: waiting.crc },
         };
         let batch = waiting.batch.clone();
-        Append { partition: plan::partition(self.partition), origin, batch, expected_term: None }
+        Append { partition: plan::partition(self.partition), origin, batch, expected_term: self.term }
     }
 
     fn build(&mut self, records: i32, bytes: usize) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use schemas::NodeId;
+use schemas::{NodeId, Term};
 use shards::StartError;
 use shards::simulation::{Faults, Hub, HubConfig, Journal, Part, Wipe};
 use uuid::Uuid;
@@ -23,6 +23,10 @@ pub struct Host {
     seed: u64,
     /// How often a hub was started here.
     starts: u64,
+    /// Counts the crashes: what was on its way to an earlier life is dropped.
+    pub epoch: u64,
+    /// The terms in which it served the groups after the last event.
+    pub serving: Vec<Option<Term>>,
     /// By how much its wall clock is wrong, and whether its clocks stand still.
     pub skew_ms: i64,
     pub frozen_at: Option<u64>,
@@ -48,6 +52,8 @@ impl Host {
             faults,
             seed,
             starts: 0,
+            epoch: 0,
+            serving: Vec::new(),
             skew_ms: 0,
             frozen_at: None,
             stalled_until: 0,
@@ -113,6 +119,8 @@ impl Host {
             self.state = State::Down(journal);
         }
         self.syncing = false;
+        self.epoch += 1;
+        self.serving.clear();
     }
 
     /// The disk is lost with everything on it; the hub comes back as one of a new incarnation, which takes part in

@@ -3,23 +3,31 @@
 //! synced, clocks that jump, and members that come and go.
 //!
 //! ```text
-//!   clients ──> hosts (hub or journal, disk, clock) <──> network        world: one queue of events in virtual time
-//!                    ▲                    ▲
-//!                 mischief             steward          observed by the invariants after every event
+//!   clients, coordinators, consumers ──> hosts (hub or journal, disk, clock) <──> network
+//!                                           ▲                   ▲
+//!                                        mischief            steward
+//!
+//!   world: one queue of events in virtual time; the invariants look on
 //! ```
 //!
 //! The same seed gives the same history. A run that breaks an invariant says which, when and with which seed.
 
+pub mod bugs;
 pub mod client;
+pub mod consumer;
+pub mod coordinator;
 pub mod host;
 pub mod invariants;
 pub mod journal;
 pub mod machine;
 pub mod mischief;
 pub mod network;
+pub mod options;
 pub mod plan;
+pub mod question;
 pub mod steward;
 pub mod world;
 
-pub use shards::simulation::Faults;
-pub use world::{Options, Report, run};
+pub use bugs::Bug;
+pub use options::{Options, Report};
+pub use world::run;

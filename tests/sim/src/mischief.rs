@@ -12,6 +12,8 @@ use schemas::NodeId;
 pub enum Mischief {
     /// The process goes; what the kernel has is written all the same, or the machine goes and it is not.
     Crash(NodeId),
+    CrashAll,
+    /// The disk is lost with everything on it.
     Wipe(NodeId),
     /// Found on the disk of a replica.
     Damage(NodeId, u32),
@@ -27,12 +29,51 @@ pub enum Mischief {
     /// Parcels are lost, repeated and late: in a thousand, in a thousand, in ms.
     Weather(u32, u32, u64),
     Heal,
-    /// The groups are to lie on another choice of hubs.
-    Move,
+    /// A group is to lie on another choice of so many hubs.
+    Move(u32, usize),
     /// A leader is asked to hand over.
     HandOver(u32),
-    CrashAll,
 }
+
+/// A kind of [`Mischief`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Crash,
+    CrashAll,
+    Wipe,
+    Damage,
+    Stall,
+    Skew,
+    Freeze,
+    CutOneWay,
+    Part,
+    Isolate,
+    Weather,
+    Heal,
+    Move,
+    HandOver,
+}
+
+/// How often what happens, in relation to the rest.
+pub type Weights = &'static [(Kind, u32)];
+
+/// Everything, as it might come.
+pub const MIXED: Weights = &[
+    (Kind::Crash, 25),
+    (Kind::CrashAll, 3),
+    (Kind::Wipe, 4),
+    (Kind::Damage, 4),
+    (Kind::Stall, 9),
+    (Kind::Skew, 5),
+    (Kind::Freeze, 3),
+    (Kind::CutOneWay, 7),
+    (Kind::Part, 6),
+    (Kind::Isolate, 7),
+    (Kind::Weather, 8),
+    (Kind::Heal, 9),
+    (Kind::Move, 8),
+    (Kind::HandOver, 5),
+];
 
 impl fmt::Display for Mischief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,26 +83,28 @@ impl fmt::Display for Mischief {
 
 impl Mischief {
     /// Something, in a cluster of these hubs and so many groups.
-    pub fn draw(random: &mut StdRng, hubs: &[NodeId], groups: u32) -> Self {
+    pub fn draw(random: &mut StdRng, weights: Weights, hubs: &[NodeId], groups: u32) -> Self {
         let mut two: Vec<NodeId> = hubs.choose_multiple(random, 2).copied().collect();
         let (one, other) = (two.pop().unwrap_or(NodeId(1)), two.pop().unwrap_or(NodeId(1)));
-        match random.gen_range(0..100) {
-            0..=24 => Self::Crash(one),
-            25..=27 => Self::CrashAll,
-            28..=31 => Self::Wipe(one),
-            32..=34 => Self::Damage(one, random.gen_range(0..groups)),
-            35..=44 => Self::Stall(one, random.gen_range(50..4000)),
-            45..=49 => Self::Skew(one, random.gen_range(-7_200_000..7_200_000)),
-            50..=52 => Self::Freeze(one, random.gen_range(100..5000)),
-            53..=59 => Self::CutOneWay(one, other),
-            60..=65 => Self::Part(one, other),
-            66..=72 => Self::Isolate(one),
-            73..=80 => {
+        let kind =
+            weights.choose_weighted(random, |(_, weight)| *weight).map_or(Kind::Heal, |(kind, _)| *kind);
+        match kind {
+            Kind::Crash => Self::Crash(one),
+            Kind::CrashAll => Self::CrashAll,
+            Kind::Wipe => Self::Wipe(one),
+            Kind::Damage => Self::Damage(one, random.gen_range(0..groups)),
+            Kind::Stall => Self::Stall(one, random.gen_range(50..4000)),
+            Kind::Skew => Self::Skew(one, random.gen_range(-7_200_000..7_200_000)),
+            Kind::Freeze => Self::Freeze(one, random.gen_range(100..5000)),
+            Kind::CutOneWay => Self::CutOneWay(one, other),
+            Kind::Part => Self::Part(one, other),
+            Kind::Isolate => Self::Isolate(one),
+            Kind::Weather => {
                 Self::Weather(random.gen_range(0..200), random.gen_range(0..100), random.gen_range(1..120))
             }
-            81..=89 => Self::Heal,
-            90..=94 => Self::Move,
-            _ => Self::HandOver(random.gen_range(0..groups)),
+            Kind::Heal => Self::Heal,
+            Kind::Move => Self::Move(random.gen_range(0..groups), random.gen_range(2..=3)),
+            Kind::HandOver => Self::HandOver(random.gen_range(0..groups)),
         }
     }
 }

@@ -8,17 +8,24 @@ pub const SHARDS: u16 = 2;
 pub const GROUPS: u32 = SHARDS as u32 + 1;
 /// Partitions, spread over the shards.
 pub const PARTITIONS: i32 = 4;
-pub const SEGMENT_BYTES: u32 = 4 * 1024;
+pub const SEGMENT_BYTES: u32 = 8 * 1024;
 
 pub const TICK_MS: u64 = 50;
 pub const STEWARD_MS: u64 = 300;
-pub const OBSERVE_MS: u64 = 20;
+pub const OBSERVE_MS: u64 = 40;
 pub const CHECKPOINT_MS: u64 = 1500;
-/// All partitions are open by then; nothing goes wrong before.
+/// All partitions are open by then.
 pub const OPENED_MS: u64 = 1000;
-pub const CLIENT_MS: u64 = 50;
-/// A client that hears nothing for so long asks elsewhere.
+/// Nothing goes wrong before.
+pub const CALM_MS: u64 = 3000;
+/// Producers and agents, how often each looks at its answers, and how long it waits for them.
+pub const CLIENTS: i32 = 5;
+pub const CLIENT_MS: u64 = 100;
 pub const ANSWER_MS: u64 = 1000;
+/// How often a coordinator looks at its answers; each partition has one.
+pub const COORDINATOR_MS: u64 = 150;
+pub const CONSUMERS: i32 = 4;
+pub const CONSUMER_MS: u64 = 120;
 /// How often a producer comes that writes once, to a partition where such are forgotten after a while. Nobody who
 /// sends again after a long time may write there but agents, whose streams are not forgotten.
 pub const VISITOR_MS: u64 = 400;
@@ -26,6 +33,11 @@ pub const VISITED_PARTITION: i32 = 3;
 pub const EXPIRE_MS: i64 = 2000;
 /// A copy of a snapshot takes this long, more or less.
 pub const COPY_MS: u64 = 80;
+/// The metadata hears so late that a hub is a new incarnation.
+pub const REGISTER_MS: u64 = 1500;
+/// A healed cluster comes to rest in this time, and is looked at so often meanwhile.
+pub const REST_MS: u64 = 40_000;
+pub const LOOK_MS: u64 = 250;
 
 /// The wall clock when a simulation begins: 2026-01-01.
 pub const WALL_MS: i64 = 1_767_225_600_000;

@@ -5,27 +5,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::NodeId;
 use shards::GroupStatus;
-use shards::simulation::{MembershipChange, ReplicaId};
+use shards::simulation::{MembershipChange, ProgressState, ReplicaId};
 
 /// A learner this close to the leader's end may vote.
 const CAUGHT_UP_ENTRIES: u64 = 20;
 
 #[derive(Debug)]
 pub struct Steward {
-    /// Per group, the replicas that there are to be, by hub.
-    wanted: BTreeMap<u32, BTreeMap<NodeId, ReplicaId>>,
-    /// Ids that were replaced or dropped, until their hubs have heard it.
-    dropped: BTreeSet<(u32, ReplicaId)>,
+    groups: BTreeMap<u32, Group>,
+    /// Ids that were replaced or let go.
+    gone: BTreeSet<(u32, ReplicaId)>,
     next_number: u32,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// Where it is to lie.
+    nodes: BTreeSet<NodeId>,
+    records: BTreeMap<NodeId, Record>,
+}
+
+/// A hub has one replica of a group at a time: the next only once the group has let the former go.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    id: ReplicaId,
+    leaving: bool,
 }
 
 impl Steward {
     /// Everything lies on the founder, under number 1.
     pub fn new(groups: u32, founder: NodeId) -> Self {
-        let only = BTreeMap::from([(founder, ReplicaId::new(founder.0, 1))]);
+        let group = |_| Group {
+            nodes: BTreeSet::from([founder]),
+            records: BTreeMap::from([(founder, Record { id: ReplicaId::new(founder.0, 1), leaving: false })]),
+        };
         Self {
-            wanted: (0..groups).map(|group| (group, only.clone())).collect(),
-            dropped: BTreeSet::new(),
+            groups: (0..groups).map(|id| (id, group(id))).collect(),
+            gone: BTreeSet::new(),
             next_number: 2,
         }
     }
@@ -35,74 +51,79 @@ impl Steward {
         self.next_number - 1
     }
 
-    fn number(&mut self, node: NodeId) -> ReplicaId {
-        self.next_number += 1;
-        ReplicaId::new(node.0, self.next_number - 1)
-    }
-
-    /// Every group is to lie on these hubs.
-    pub fn want(&mut self, nodes: &BTreeSet<NodeId>) {
-        let groups: Vec<u32> = self.wanted.keys().copied().collect();
-        for group in groups {
-            let now = self.wanted.get(&group).cloned().unwrap_or_default();
-            let mut next = BTreeMap::new();
-            for node in nodes {
-                let id = now.get(node).copied().unwrap_or_else(|| self.number(*node));
-                next.insert(*node, id);
-            }
-            let gone = now.iter().filter(|(node, _)| !nodes.contains(node)).map(|(_, id)| (group, *id));
-            self.dropped.extend(gone.collect::<Vec<_>>());
-            self.wanted.insert(group, next);
+    /// The group is to lie on these hubs.
+    pub fn want(&mut self, group: u32, nodes: BTreeSet<NodeId>) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.nodes = nodes;
+            group.arrange(&mut self.next_number);
         }
     }
 
-    /// The replica is lost: another takes its place on the same hub.
+    /// Takes note of those whom the group has let go, as its leader knows it.
+    pub fn look(&mut self, status: &GroupStatus) {
+        let Some(group) = self.groups.get_mut(&status.group) else { return };
+        let members = &status.membership;
+        let let_go = |record: &Record| record.leaving && !members.contains(record.id);
+        let ids = group.records.values().filter(|record| let_go(record)).map(|it| (status.group, it.id));
+        self.gone.extend(ids.collect::<Vec<_>>());
+        group.records.retain(|_, record| !let_go(record));
+        group.arrange(&mut self.next_number);
+    }
+
+    /// The replica is lost: another takes its place on the same hub, unless it was on its way out.
     pub fn replace(&mut self, group: u32, lost: ReplicaId) {
         let node = NodeId(lost.node());
-        let is_wanted = self.wanted.get(&group).is_some_and(|now| now.get(&node) == Some(&lost));
-        if is_wanted {
-            let id = self.number(node);
-            self.wanted.entry(group).or_default().insert(node, id);
-            self.dropped.insert((group, lost));
+        let Some(known) = self.groups.get_mut(&group) else { return };
+        if known.records.get(&node).is_some_and(|record| record.id == lost && !record.leaving) {
+            known.records.remove(&node);
+            known.arrange(&mut self.next_number);
+            self.gone.insert((group, lost));
         }
     }
 
     /// The hub is wiped: all its replicas are lost.
     pub fn replace_all(&mut self, node: NodeId) {
-        let lost: Vec<(u32, ReplicaId)> =
-            self.wanted.iter().filter_map(|(group, now)| Some((*group, *now.get(&node)?))).collect();
-        lost.into_iter().for_each(|(group, id)| self.replace(group, id));
+        let lost = self.groups.iter().filter_map(|(id, group)| Some((*id, group.records.get(&node)?.id)));
+        lost.collect::<Vec<_>>().into_iter().for_each(|(group, id)| self.replace(group, id));
     }
 
     /// All replicas that there are to be.
     pub fn wanted(&self) -> impl Iterator<Item = (u32, ReplicaId)> + '_ {
-        self.wanted.iter().flat_map(|(group, now)| now.values().map(|id| (*group, *id)))
+        self.groups.iter().flat_map(|(id, group)| group.records.values().map(|record| (*id, record.id)))
     }
 
     /// Replicas of the group with the fewest.
     pub fn replicas_min(&self) -> usize {
-        self.wanted.values().map(BTreeMap::len).min().unwrap_or(0)
+        self.groups.values().map(|group| group.records.len()).min().unwrap_or(0)
     }
 
-    pub fn is_dropped(&self, group: u32, id: ReplicaId) -> bool {
-        self.dropped.contains(&(group, id))
+    /// Whether the replica is one that was replaced or let go.
+    pub fn is_gone(&self, group: u32, id: ReplicaId) -> bool {
+        self.gone.contains(&(group, id))
+    }
+
+    /// Whether the replica is, or is to be, without a place in its group.
+    pub fn is_going(&self, group: u32, id: ReplicaId) -> bool {
+        let of_group = self.groups.get(&group);
+        let record = of_group.and_then(|group| group.records.get(&NodeId(id.node())));
+        self.is_gone(group, id) || record.is_some_and(|record| record.id == id && record.leaving)
     }
 
     /// Whether every group's members, as their leaders know them, are those wanted.
-    pub fn is_settled(&self, memberships: &BTreeMap<u32, GroupStatus>) -> bool {
-        self.wanted.iter().all(|(group, wanted)| {
-            memberships.get(group).is_some_and(|status| {
+    pub fn is_settled(&self, leaders: &BTreeMap<u32, GroupStatus>) -> bool {
+        self.groups.iter().all(|(id, group)| {
+            leaders.get(id).is_some_and(|status| {
                 let members = &status.membership;
                 let voters: BTreeSet<_> = members.voters.iter().copied().collect();
-                let wanted: BTreeSet<_> = wanted.values().copied().collect();
-                voters == wanted && members.learners.is_empty() && !members.is_joint()
+                let is_rid = members.learners.is_empty() && !members.is_joint();
+                is_rid && group.records.values().all(|record| !record.leaving) && voters == group.ids()
             })
         })
     }
 
     /// The next change of a group's members, as its leader's status has it.
     pub fn next_step(&self, status: &GroupStatus) -> Option<Step> {
-        let wanted: BTreeSet<ReplicaId> = self.wanted.get(&status.group)?.values().copied().collect();
+        let wanted = self.groups.get(&status.group)?.ids();
         let members = &status.membership;
         if members.is_joint() {
             return None;
@@ -110,30 +131,57 @@ impl Steward {
         let present = members.replicas();
         let missing: Vec<ReplicaId> = wanted.iter().filter(|id| !present.contains(id)).copied().collect();
         if !missing.is_empty() {
-            let change = MembershipChange { add_learners: missing, ..Default::default() };
-            return Some(Step::Change(change));
+            return Some(Step::Change(MembershipChange { add_learners: missing, ..Default::default() }));
         }
-        let caught_up = |id: &ReplicaId| {
-            let known = status.progress.iter().find(|progress| progress.id == *id);
-            known.is_some_and(|known| known.matched + CAUGHT_UP_ENTRIES >= status.last)
-        };
         let learners: Vec<ReplicaId> =
             members.learners.iter().filter(|id| wanted.contains(id)).copied().collect();
         let gone: Vec<ReplicaId> = present.iter().filter(|id| !wanted.contains(id)).copied().collect();
-        if !learners.iter().all(caught_up) || (learners.is_empty() && gone.is_empty()) {
+        if !learners.iter().all(|id| is_caught_up(status, *id)) || (learners.is_empty() && gone.is_empty()) {
             return None;
         }
         let own = status.own?;
         if gone.contains(&own) {
-            let successor = members.voters.iter().find(|id| wanted.contains(id) && caught_up(id));
-            if let Some(successor) = successor {
-                return Some(Step::Transfer(*successor));
+            let heir = members.voters.iter().find(|id| wanted.contains(id) && is_caught_up(status, **id));
+            if let Some(heir) = heir {
+                return Some(Step::Transfer(*heir));
             }
-            // Nobody wanted votes yet.
-            let change = MembershipChange { promote: learners, ..Default::default() };
-            return (!change.promote.is_empty()).then_some(Step::Change(change));
+            // Nobody wanted votes yet: those who can come first, and where there is no room yet the others go.
+            let remove = if learners.is_empty() {
+                gone.into_iter().filter(|id| *id != own).collect()
+            } else {
+                Vec::new()
+            };
+            let change = MembershipChange { promote: learners, remove, ..Default::default() };
+            return (change != MembershipChange::default()).then_some(Step::Change(change));
         }
         Some(Step::Change(MembershipChange { promote: learners, remove: gone, ..Default::default() }))
+    }
+}
+
+fn is_caught_up(status: &GroupStatus, id: ReplicaId) -> bool {
+    let known = status.progress.iter().find(|progress| progress.id == id);
+    known.is_some_and(|known| {
+        let is_close = known.matched + CAUGHT_UP_ENTRIES >= status.last;
+        is_close && known.recently_active && known.state == ProgressState::Replicate
+    })
+}
+
+impl Group {
+    /// Those who are to stay.
+    fn ids(&self) -> BTreeSet<ReplicaId> {
+        self.records.values().filter(|record| !record.leaving).map(|record| record.id).collect()
+    }
+
+    fn arrange(&mut self, next_number: &mut u32) {
+        for (node, record) in &mut self.records {
+            record.leaving |= !self.nodes.contains(node);
+        }
+        for node in &self.nodes {
+            self.records.entry(*node).or_insert_with(|| {
+                *next_number += 1;
+                Record { id: ReplicaId::new(node.0, *next_number - 1), leaving: false }
+            });
+        }
     }
 }
 

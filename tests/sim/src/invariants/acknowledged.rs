@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use schemas::{NodeId, Offset, Term};
 use shards::PartitionReader;
 
-use super::{Batches, Stored, Violation, read};
+use super::{Stored, Violation, read};
 use crate::client::Acknowledged;
 
 #[derive(Default)]
 pub(super) struct Acknowledgements {
-    batches: Batches,
+    batches: BTreeMap<(i32, i64), Acknowledged>,
     /// Where each batch was stored: a second place is a second copy.
     places: BTreeMap<(i64, i32), i64>,
     /// Per partition, the newest leader's log that was gone through, and how far.
@@ -19,19 +19,28 @@ pub(super) struct Acknowledgements {
 
 impl Acknowledgements {
     pub fn add(&mut self, batch: Acknowledged) -> Result<(), Violation> {
-        let Acknowledged { partition, base_offset, last_offset, crc, sender } = batch;
-        let stored = Stored { base_offset, last_offset, crc, sender };
-        let before = self.batches.insert((partition, base_offset), stored);
-        match before {
-            Some(before) if before != stored => Err(Violation::Acknowledged(format!(
-                "partition {partition}: {before:?} and {stored:?} were both acknowledged"
-            ))),
-            _ => Ok(()),
+        let mut known = batch;
+        if let Some(before) = self.batches.get(&(batch.partition, batch.base_offset)) {
+            // Sent again, the term of the first time is not said.
+            known.term = before.term.or(batch.term);
+            if (Acknowledged { term: known.term, ..*before }) != known {
+                return Err(Violation::Acknowledged(format!(
+                    "{before:?} and {batch:?} were both acknowledged"
+                )));
+            }
         }
+        self.batches.insert((batch.partition, batch.base_offset), known);
+        Ok(())
     }
 
     pub fn count(&self) -> usize {
         self.batches.len()
+    }
+
+    /// Everything of the partition below this was acknowledged.
+    pub fn end(&self, partition: i32) -> Offset {
+        let mut own = self.batches.range((partition, 0)..(partition + 1, 0));
+        Offset(own.next_back().map_or(0, |(_, batch)| batch.last_offset + 1))
     }
 
     /// Goes through a serving leader's log: from its start when it is new, then what has come since.
@@ -69,7 +78,7 @@ impl Acknowledgements {
         let own = self.batches.range((partition, 0)..(partition + 1, 0));
         for (_, acknowledged) in own {
             let found = log.get(&acknowledged.base_offset);
-            if found != Some(acknowledged) {
+            if !found.is_some_and(|found| is_it(acknowledged, found)) {
                 return Err(Violation::Acknowledged(format!(
                     "partition {partition} on hub {node}: {acknowledged:?}, found {found:?}, end {}",
                     reader.high_watermark()
@@ -78,4 +87,10 @@ impl Acknowledgements {
         }
         Ok(())
     }
+}
+
+fn is_it(acknowledged: &Acknowledged, found: &Stored) -> bool {
+    let Acknowledged { last_offset, crc, sender, term, .. } = *acknowledged;
+    let in_term = term.is_none_or(|term| u64::try_from(found.epoch).is_ok_and(|epoch| epoch == term.0));
+    (last_offset, crc, sender) == (found.last_offset, found.crc, found.sender) && in_term
 }

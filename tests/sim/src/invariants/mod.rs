@@ -2,6 +2,8 @@
 
 mod acknowledged;
 mod agreement;
+mod fresh_leader;
+mod needless_loss;
 mod nothing_vanishes;
 mod one_leader;
 mod watermark;
@@ -9,12 +11,13 @@ mod watermark;
 use std::collections::BTreeMap;
 
 use schemas::{NodeId, Offset, RawBatch};
-use shards::simulation::Hub;
+use shards::simulation::{Hub, ReplicaId};
 use shards::{GroupStatus, PartitionReader};
 use thiserror::Error;
 
 use crate::client::Acknowledged;
 use crate::plan;
+use crate::question::Confirmed;
 
 /// An invariant does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,6 +32,12 @@ pub enum Violation {
     Vanished(String),
     #[error("a reader's high watermark went back: {0}")]
     WatermarkWentBack(String),
+    #[error("a confirmed leader does not know what was acknowledged, or read: {0}")]
+    StaleLeader(String),
+    #[error("a replica was given up that nothing had happened to: {0}")]
+    NeedlessLoss(String),
+    #[error("a healed cluster does not come to rest: {0}")]
+    NoRest(String),
     /// A hub refused to start or to answer as it must, or panicked: it noticed before the invariants did.
     #[error("a hub cannot go on: {0}")]
     Refused(String),
@@ -42,6 +51,8 @@ pub struct Stored {
     pub crc: u32,
     /// Producer and base sequence: no two batches that were sent have the same.
     pub sender: (i64, i32),
+    /// The term in which it was stored.
+    pub epoch: i32,
 }
 
 /// All invariants, and what they remember.
@@ -49,6 +60,7 @@ pub struct Stored {
 pub struct Invariants {
     acknowledged: acknowledged::Acknowledgements,
     agreement: agreement::Agreement,
+    losses: needless_loss::Losses,
     seen: nothing_vanishes::Seen,
     leaders: one_leader::Leaders,
     watermarks: watermark::Watermarks,
@@ -62,6 +74,35 @@ impl Invariants {
     /// How many batches were acknowledged.
     pub fn acknowledged_count(&self) -> usize {
         self.acknowledged.count()
+    }
+
+    /// Everything of the partition below this was acknowledged.
+    pub fn acknowledged_end(&self, partition: i32) -> Offset {
+        self.acknowledged.end(partition)
+    }
+
+    /// Somebody has read these.
+    pub fn consumed(&mut self, partition: i32, batches: &[Stored], who: &str) -> Result<(), Violation> {
+        batches.iter().try_for_each(|batch| self.seen.see(partition, *batch, who))
+    }
+
+    /// The replica was damaged on purpose.
+    pub fn damaged(&mut self, group: u32, replica: ReplicaId) {
+        self.losses.damaged(group, replica);
+    }
+
+    pub fn given_up(&self, group: u32, replica: ReplicaId) -> Result<(), Violation> {
+        self.losses.look(group, replica)
+    }
+
+    /// A leader has confirmed its lead to somebody who knew of everything below `end` before.
+    pub fn confirmed(
+        &self,
+        partition: i32,
+        reader: &PartitionReader,
+        it: Confirmed,
+    ) -> Result<(), Violation> {
+        fresh_leader::look(partition, reader, it)
     }
 
     /// Looks at one hub as it is now.
@@ -102,7 +143,8 @@ pub(crate) fn read(reader: &PartitionReader, from: Offset) -> Result<Vec<Stored>
             let (base_offset, last_offset) =
                 (header.base_offset, header.base_offset + header.offset_span() - 1);
             let sender = (header.producer_id, header.base_sequence);
-            found.push(Stored { base_offset, last_offset, crc: header.crc, sender });
+            let epoch = header.partition_leader_epoch;
+            found.push(Stored { base_offset, last_offset, crc: header.crc, sender, epoch });
             next = Offset(last_offset + 1);
         }
     }
@@ -112,4 +154,4 @@ pub(crate) fn read(reader: &PartitionReader, from: Offset) -> Result<Vec<Stored>
 const READ_BYTES: usize = 1 << 20;
 
 /// Batches by partition and base offset.
-pub(crate) type Batches = BTreeMap<(i32, i64), Stored>;
+type Batches = BTreeMap<(i32, i64), Stored>;

@@ -6,7 +6,7 @@ use schemas::Offset;
 use shards::PartitionReader;
 use shards::simulation::ReplicaId;
 
-use super::{Batches, Violation, read};
+use super::{Batches, Stored, Violation, read};
 
 #[derive(Default)]
 pub(super) struct Seen {
@@ -26,12 +26,18 @@ impl Seen {
         let from = self.read.insert((partition, replica), end).unwrap_or(Offset(0));
         // A replica that was restarted stands further back for a while: it is read again from there.
         for stored in read(reader, from.min(end))? {
-            let before = *self.batches.entry((partition, stored.base_offset)).or_insert(stored);
-            if before != stored {
-                return Err(Violation::Vanished(format!(
-                    "partition {partition}, replica {replica}: {before:?} was read, now {stored:?}"
-                )));
-            }
+            self.see(partition, stored, &format!("replica {replica}"))?;
+        }
+        Ok(())
+    }
+
+    /// Somebody has read this batch.
+    pub fn see(&mut self, partition: i32, stored: Stored, who: &str) -> Result<(), Violation> {
+        let before = *self.batches.entry((partition, stored.base_offset)).or_insert(stored);
+        if before != stored {
+            return Err(Violation::Vanished(format!(
+                "partition {partition}, {who}: {before:?} was read, now {stored:?}"
+            )));
         }
         Ok(())
     }

@@ -1,0 +1,57 @@
+//! Deliberate bugs, each with the mischief that brings it out.
+
+use clap::ValueEnum;
+use shards::simulation::Faults;
+
+use crate::mischief::{Kind, Weights};
+use crate::options::Options;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bug {
+    /// What is written counts as durable before it is.
+    AckBeforeFsync,
+    /// Entries that gave way to another leader's come back with a restart.
+    SkipTruncateFrame,
+    /// A leader applies what no majority has.
+    ApplyBeforeCommit,
+    /// A hub that has lost everything votes as if it had not.
+    WipedReplicaKeepsId,
+    /// A new leader answers before it knows everything that was acknowledged.
+    ServeBeforeOwnTerm,
+    /// Producers expire by each hub's own clock.
+    ExpireByLocalClock,
+}
+
+/// Leaders come and go, and their hubs with them.
+const RESTLESS: Weights =
+    &[(Kind::Isolate, 20), (Kind::CutOneWay, 10), (Kind::Crash, 25), (Kind::HandOver, 5), (Kind::Heal, 20)];
+
+/// Replicas fall behind, others are lost.
+const FORGETFUL: Weights = &[(Kind::Isolate, 20), (Kind::Wipe, 20), (Kind::Crash, 20), (Kind::Heal, 15)];
+
+impl Bug {
+    fn faults(self) -> Faults {
+        let none = Faults::default();
+        match self {
+            Self::AckBeforeFsync => Faults { ack_before_fsync: true, ..none },
+            Self::SkipTruncateFrame => Faults { skip_truncate_frame: true, ..none },
+            Self::ApplyBeforeCommit => Faults { apply_before_commit: true, ..none },
+            Self::WipedReplicaKeepsId => Faults { wiped_replica_keeps_id: true, ..none },
+            Self::ServeBeforeOwnTerm => Faults { serve_before_own_term: true, ..none },
+            Self::ExpireByLocalClock => Faults { expire_by_local_clock: true, ..none },
+        }
+    }
+
+    /// A simulation that may well find it.
+    pub fn options(self, seed: u64) -> Options {
+        let options = Options { faults: self.faults(), ..Options::new(seed) };
+        match self {
+            // What gave way is soon forgotten where much is written after it.
+            Self::SkipTruncateFrame => {
+                Options { weights: RESTLESS, pause_ms: Some(500), slowness: 10, ..options }
+            }
+            Self::WipedReplicaKeepsId => Options { weights: FORGETFUL, pause_ms: Some(600), ..options },
+            _ => options,
+        }
+    }
+}

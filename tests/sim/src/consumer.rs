@@ -1,0 +1,57 @@
+//! Readers that follow a partition from its start, at one replica and then at another.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use schemas::{NodeId, Offset};
+use shards::PartitionReader;
+
+use crate::invariants::{Stored, Violation, read};
+use crate::plan;
+use crate::question::Question;
+
+pub struct Consumer {
+    pub partition: i32,
+    pub node: NodeId,
+    pub position: Offset,
+    /// Whether the partition ends before its position.
+    pub question: Question,
+}
+
+impl Consumer {
+    pub fn new(partition: i32, node: NodeId) -> Self {
+        Self {
+            partition: partition % plan::PARTITIONS,
+            node,
+            position: Offset(0),
+            question: Question::default(),
+        }
+    }
+
+    /// Now and then it turns to another hub.
+    pub fn choose(&mut self, nodes: &[NodeId], random: &mut StdRng) -> NodeId {
+        if random.gen_bool(0.3) {
+            self.node = *nodes.choose(random).unwrap_or(&self.node);
+        }
+        self.node
+    }
+
+    /// Reads on; `None` if the replica ends before its position, which a follower may, and a leader until it has asked
+    /// a majority.
+    pub fn poll(&mut self, reader: &PartitionReader) -> Result<Option<Vec<Stored>>, Violation> {
+        if reader.high_watermark() < self.position {
+            return Ok(None);
+        }
+        let batches = read(reader, self.position)?;
+        for batch in &batches {
+            if batch.base_offset != self.position.0 {
+                return Err(Violation::Vanished(format!(
+                    "partition {}: {} was to be read on hub {}, not {batch:?}",
+                    self.partition, self.position, self.node
+                )));
+            }
+            self.position = Offset(batch.last_offset + 1);
+        }
+        Ok(Some(batches))
+    }
+}

@@ -1,0 +1,126 @@
+//! What goes wrong, and its end.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use schemas::NodeId;
+use shards::simulation::Hub;
+
+use super::{Event, Phase, World};
+use crate::host::Host;
+use crate::invariants::Violation;
+use crate::mischief::Mischief;
+use crate::plan;
+
+impl World {
+    pub(super) fn next_mischief(&mut self) -> Result<(), Violation> {
+        if self.now_ms >= self.options.time_ms {
+            return self.heal_everything();
+        }
+        let nodes = self.nodes();
+        let mischief = Mischief::draw(&mut self.random, self.options.weights, &nodes, plan::GROUPS);
+        if self.is_survivable(&mischief) {
+            self.note(&mischief);
+            self.mischief += 1;
+            self.make(&mischief);
+        }
+        let pause = self.random.gen_range(50..self.pause_ms);
+        self.at(pause, Event::Mischief);
+        Ok(())
+    }
+
+    /// Nothing survives that a second replica is lost, or another one leaves, before the first has its successor.
+    fn is_survivable(&mut self, mischief: &Mischief) -> bool {
+        match mischief {
+            Mischief::Wipe(_) | Mischief::Damage(..) => {
+                let survives = self.steward.replicas_min() > 2 && self.is_whole();
+                self.is_mourning |= survives;
+                survives
+            }
+            Mischief::Move(..) => {
+                self.is_mourning &= !self.is_whole();
+                !self.is_mourning
+            }
+            _ => true,
+        }
+    }
+
+    fn make(&mut self, mischief: &Mischief) {
+        let now_ms = self.now_ms;
+        match *mischief {
+            Mischief::Crash(node) => {
+                let restart = self.random.gen_range(10..6000);
+                self.crash(node, restart);
+            }
+            Mischief::CrashAll => {
+                for node in self.nodes() {
+                    let restart = self.random.gen_range(10..3000);
+                    self.crash(node, restart);
+                }
+            }
+            Mischief::Wipe(node) => self.wipe(node),
+            Mischief::Damage(node, group) => self.damage(node, group),
+            Mischief::Stall(node, ms) => self.on_host(node, |host| host.stalled_until = now_ms + ms),
+            Mischief::Skew(node, ms) => self.on_host(node, |host| host.skew_ms = ms),
+            Mischief::Freeze(node, ms) => {
+                self.on_host(node, |host| host.frozen_at = Some(now_ms));
+                self.at(ms, Event::Thaw(node, now_ms));
+            }
+            Mischief::CutOneWay(from, to) => self.network.cut(from, to),
+            Mischief::Part(one, other) => self.network.part(one, other),
+            Mischief::Isolate(node) => {
+                self.nodes().into_iter().filter(|other| *other != node).for_each(|other| {
+                    self.network.part(node, other);
+                });
+            }
+            Mischief::Weather(lost, twice, delay_ms) => {
+                (self.network.lost, self.network.twice, self.network.delay_ms) = (lost, twice, delay_ms);
+            }
+            Mischief::Heal => self.heal(),
+            Mischief::Move(group, count) => {
+                let mut nodes = self.nodes();
+                nodes.shuffle(&mut self.random);
+                self.steward.want(group, nodes.into_iter().take(count).collect::<BTreeSet<NodeId>>());
+            }
+            Mischief::HandOver(group) => self.hand_over(group),
+        }
+    }
+
+    fn damage(&mut self, node: NodeId, group: u32) {
+        let statuses = self.hosts.get_mut(&node).and_then(Host::hub).map(Hub::status).unwrap_or_default();
+        let own = statuses.into_iter().find(|status| status.group == group).and_then(|status| status.own);
+        if let Some(own) = own {
+            self.invariants.damaged(group, own);
+            self.with_hub(node, |hub| hub.damage(group));
+        }
+    }
+
+    fn hand_over(&mut self, group: u32) {
+        let leaders = self.leaders();
+        let Some(status) = leaders.get(&group) else { return };
+        if let (Some(to), Some(own)) = (status.membership.voters.choose(&mut self.random), status.own) {
+            self.with_hub(NodeId(own.node()), |hub| drop(hub.transfer(group, *to)));
+        }
+    }
+
+    fn heal(&mut self) {
+        self.network.heal();
+        for host in self.hosts.values_mut() {
+            host.frozen_at = None;
+            host.stalled_until = host.stalled_until.min(self.now_ms);
+        }
+    }
+
+    fn heal_everything(&mut self) -> Result<(), Violation> {
+        self.note(&"everything is healed");
+        self.heal();
+        for node in self.nodes() {
+            self.start(node)?;
+        }
+        self.phase = Phase::Healed;
+        self.progress = self.acknowledged();
+        self.at(plan::LOOK_MS, Event::Rest(self.now_ms + plan::REST_MS));
+        Ok(())
+    }
+}
