@@ -219,7 +219,7 @@ impl Shards {
         }
         let doors = Arc::clone(&self.doors);
         let groups = doors.shared.leaders.led_here().len();
-        tracing::info!(groups, "leadership is handed over to the other hubs");
+        tracing::info!("this hub leads {groups} groups and hands them over where another hub can lead them");
         if tokio::task::spawn_blocking(move || hand_over(&doors.inboxes, HAND_OVER_MAX)).await.is_err() {
             tracing::error!("handing the shards over has panicked");
         }
