@@ -5,7 +5,7 @@
 //! leader, and the rest after the answer. So order holds without a window, and what comes while a request is under way
 //! shares the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use schemas::{NodeId, ShardId};
@@ -150,6 +150,8 @@ fn answer(lane: &Lane, items: Vec<Item>, outcomes: Vec<Result<Appended, AppendEr
     let lost =
         |outcome: &Result<Appended, AppendError>| matches!(outcome, Err(AppendError::NotLeader { .. }));
     let broken = outcomes.len() < items.len() || outcomes.iter().any(lost);
+    // Taken before anyone is told: whoever hears of it may hand in more, and that waits behind nothing that was lost.
+    let behind = if broken { lane.take_all() } else { VecDeque::new() };
     observe::forwarded(outcomes.iter().filter(|outcome| outcome.is_ok()).count());
     let mut outcomes = outcomes.into_iter();
     for item in items {
@@ -158,9 +160,7 @@ fn answer(lane: &Lane, items: Vec<Item>, outcomes: Vec<Result<Appended, AppendEr
             None => item.answer.refuse(in_doubt),
         }
     }
-    if broken {
-        refuse_all(lane, in_doubt);
-    }
+    behind.into_iter().for_each(|item| item.answer.refuse(in_doubt));
 }
 
 fn refuse_all(lane: &Lane, refusal: Refusal) {
