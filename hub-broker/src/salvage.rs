@@ -16,7 +16,9 @@ pub fn run(arguments: &SalvageArguments) -> Result<(), Failure> {
         println!("{}", line(group));
     }
     for group in &salvage.given_up {
-        println!("group {group}: other hubs have everything; this hub's replica is given up and fetched again");
+        println!(
+            "group {group}: other hubs have everything; this hub's replica is given up and fetched again"
+        );
     }
     println!("Every other entry that can be read is kept. What was acknowledged beyond that is lost.");
     let set_aside = salvage.set_aside.display().to_string();
