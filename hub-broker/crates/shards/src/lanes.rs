@@ -56,9 +56,9 @@ impl Lane {
     }
 
     /// True if nobody takes things out: the caller has to see to it.
-    pub(crate) fn push(&self, item: Item) -> bool {
+    pub(crate) fn push(&self, items: Vec<Item>) -> bool {
         let mut state = self.state.lock();
-        state.queue.push_back(item);
+        state.queue.extend(items);
         !std::mem::replace(&mut state.running, true)
     }
 

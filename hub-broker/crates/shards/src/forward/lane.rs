@@ -28,18 +28,21 @@ pub(crate) fn append_all(
         return doors.append_all(requests);
     }
     let (mut ways, mut chosen) = (doors.ways(), Chosen::default());
+    let mut behind: BTreeMap<ShardId, Vec<Item>> = BTreeMap::new();
     for (shard, append, done) in requests {
         let here = chosen.passes_by(doors, shard);
         match doors.admit(shard, &append, here) {
             Ok((place, permit)) if here => ways.add(place, append, Answer::append(done, permit)),
             Ok((_, permit)) => {
                 let deadline = Instant::now() + FORWARD_MAX;
-                wait(doors, shard, Item { append, answer: Answer::append(done, permit), deadline });
+                let item = Item { append, answer: Answer::append(done, permit), deadline };
+                behind.entry(shard).or_default().push(item);
             }
             Err(error) => done(Err(error)),
         }
     }
     ways.go();
+    behind.into_iter().for_each(|(shard, items)| wait(doors, shard, items));
 }
 
 /// Which shards' batches pass their lanes by. Those of one call all go one way, so that none passes another.
@@ -68,9 +71,10 @@ fn serves(doors: &Doors, shard: ShardId) -> bool {
     doors.shared.leaders.serving(group_of(shard)).is_some()
 }
 
-/// Puts it into its lane, and sees to it that somebody is at work there.
-fn wait(doors: &Arc<Doors>, shard: ShardId, item: Item) {
-    if doors.lanes.of(shard).push(item) {
+/// Puts them into their lane at once, so that none of them goes where an earlier one was lost, and sees to it that
+/// somebody is at work there.
+fn wait(doors: &Arc<Doors>, shard: ShardId, items: Vec<Item>) {
+    if doors.lanes.of(shard).push(items) {
         let own = doors.clone();
         doors.spawn(async move { run(&own, shard).await });
     }
