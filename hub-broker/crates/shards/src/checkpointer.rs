@@ -146,7 +146,7 @@ impl Checkpointer {
         self.wal.forget_entries(GroupId(group));
         let Position { applied, term, .. } = arrived.position;
         tracing::debug!(group, applied, term, generation = arrived.generation, "a snapshot is installed");
-        crate::snapshot::observe::installed();
+        crate::observe::snapshots::installed();
         reply(arrived);
     }
 

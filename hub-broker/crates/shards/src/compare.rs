@@ -12,8 +12,7 @@
 //! A leader never gives itself up. One that differs from most of its voters only says so: the next one to lead finds
 //! it out.
 
-mod exchange;
-mod wire;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 
@@ -21,9 +20,6 @@ use consensus::ReplicaId;
 use schemas::{Offset, PartitionId};
 
 use crate::limits::COMPARED_PARTITIONS_MAX;
-use crate::partitions::PartitionSet;
-
-pub(crate) use exchange::{Exchange, connect};
 
 /// What has been appended to a partition, ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +70,8 @@ pub(crate) struct Difference {
 }
 
 impl Mark {
-    pub(crate) fn take(index: u64, partitions: &PartitionSet) -> Self {
-        let hash = |partition: &crate::partitions::Partition| {
-            let (end, hash) = partition.log.running_hash();
-            PartitionHash { partition: partition.log.id(), end, hash }
-        };
-        let mut hashes: Vec<_> = partitions.iter().map(hash).collect();
+    pub(crate) fn take(index: u64, hashes: impl Iterator<Item = PartitionHash>) -> Self {
+        let mut hashes: Vec<_> = hashes.collect();
         hashes.sort_unstable_by_key(|hash| hash.partition);
         hashes.truncate(COMPARED_PARTITIONS_MAX);
         Self { index, hashes: hashes.into() }

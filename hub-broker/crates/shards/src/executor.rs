@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use wal::{GroupId, Wal};
 
-use crate::compare::Exchange;
 use crate::core::Core;
+use crate::exchange::Exchange;
 use crate::group::Standing;
 use crate::inbox::Inbox;
 use crate::limits::ELECTION_TICKS;

@@ -81,7 +81,7 @@ impl Shards {
             crate::gossip::connect(&doors);
             crate::room::connect(&doors);
             if let Some(asked) = running.asked.take() {
-                crate::compare::connect(&doors, asked);
+                crate::exchange::connect(&doors, asked);
             }
         }
         Ok(Self { doors, running: Arc::new(Mutex::new(Some(running))) })

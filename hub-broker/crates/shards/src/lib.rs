@@ -22,6 +22,7 @@ mod data_dir;
 mod doors;
 mod entry;
 mod error;
+mod exchange;
 mod executor;
 mod fail;
 mod faults;

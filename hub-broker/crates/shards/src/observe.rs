@@ -1,5 +1,7 @@
 //! What the metrics of this crate, and of those that it runs, mean.
 
+pub(crate) mod snapshots;
+
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
 const DROPPED: &str = "headwater_messages_dropped_total";
@@ -23,7 +25,7 @@ pub fn describe() {
     for name in [DROPPED, FORWARDED, GIVEN_UP] {
         counter!(name).increment(0);
     }
-    crate::snapshot::observe::describe();
+    snapshots::describe();
     wal::describe();
     partition_log::describe();
 }

@@ -10,7 +10,7 @@ use partition_log::{Compacted, Compaction, FileCache, LogError, LogOptions, Part
 use schemas::{LeaderEpoch, Offset, PartitionId, RawBatch};
 
 use crate::answer::Outcome;
-use crate::compare::Mark;
+use crate::compare::{Mark, PartitionHash};
 use crate::data_dir::partition_directory;
 use crate::entry::Command;
 use crate::group_state::GroupState;
@@ -37,6 +37,14 @@ pub(crate) struct Partition {
     /// Differs from the last checkpoint.
     pub(crate) changed: bool,
     touched: bool,
+}
+
+impl Partition {
+    /// What has been appended to it, ever.
+    fn hash(&self) -> PartitionHash {
+        let (end, hash) = self.log.running_hash();
+        PartitionHash { partition: self.log.id(), end, hash }
+    }
 }
 
 impl PartitionSet {
@@ -76,7 +84,7 @@ impl PartitionSet {
             {
                 // A leader has everything that was committed, so this replica had something that never was.
                 tracing::error!(partition = %id, had = %before.log.end_offset(), has = %log.end_offset(), "a snapshot ends before the log that it replaces");
-                crate::snapshot::observe::divergence();
+                crate::observe::snapshots::divergence();
             }
             self.insert(log);
         }
@@ -109,7 +117,7 @@ impl PartitionSet {
             Command::Partition(command) => self.command(at, command),
             Command::Metadata(_) => Ok(Outcome::UnknownPartition),
             Command::Mark => {
-                self.mark = Some(Mark::take(at.index, self));
+                self.mark = Some(Mark::take(at.index, self.iter().map(Partition::hash)));
                 Ok(Outcome::Done)
             }
         }

@@ -14,10 +14,11 @@ use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
-use crate::compare::{Exchange, Question};
+use crate::compare::Question;
 use crate::core::{Core, Surroundings};
 use crate::data_dir::DataDir;
 use crate::entry::APPEND_OVERHEAD_BYTES;
+use crate::exchange::Exchange;
 use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
 use crate::faults::Faults;

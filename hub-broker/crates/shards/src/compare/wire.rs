@@ -15,7 +15,7 @@ use crate::entry::{read_partition, write_partition};
 use crate::limits::{COMPARED_BYTES, COMPARED_PARTITIONS_MAX};
 
 /// The request's kind.
-pub(super) const COMPARE: u8 = 5;
+pub(crate) const COMPARE: u8 = 5;
 
 const VERSION: u8 = 1;
 const DECIDED: u8 = 1;
@@ -28,7 +28,7 @@ const UNKNOWN: u8 = 3;
 
 const _: () = assert!(HEADER_BYTES + COMPARED_PARTITIONS_MAX * COMPARED_BYTES < peers::REQUEST_BYTES_MAX);
 
-pub(super) fn encode(question: &Question) -> Bytes {
+pub(crate) fn encode(question: &Question) -> Bytes {
     let Question { group, from, to, mark, decided } = question;
     let mut out = Vec::with_capacity(HEADER_BYTES + mark.hashes.len() * COMPARED_BYTES);
     out.put_u8(VERSION);
@@ -47,7 +47,7 @@ pub(super) fn encode(question: &Question) -> Bytes {
 }
 
 /// `None` if the bytes are something else.
-pub(super) fn decode(mut bytes: Bytes) -> Option<Question> {
+pub(crate) fn decode(mut bytes: Bytes) -> Option<Question> {
     bytes.try_get_u8().ok().filter(|version| *version == VERSION)?;
     let flags = bytes.try_get_u8().ok().filter(|flags| flags & !DECIDED == 0)?;
     let group = bytes.try_get_u32().ok()?;
@@ -68,7 +68,7 @@ fn decode_hash(bytes: &mut Bytes) -> Option<PartitionHash> {
     Some(PartitionHash { partition, end, hash: bytes.try_get_u32().ok()? })
 }
 
-pub(super) fn encode_verdict(verdict: Verdict) -> Bytes {
+pub(crate) fn encode_verdict(verdict: Verdict) -> Bytes {
     let verdict = match verdict {
         Verdict::Same => SAME,
         Verdict::Differs => DIFFERS,
@@ -79,7 +79,7 @@ pub(super) fn encode_verdict(verdict: Verdict) -> Bytes {
 }
 
 /// `None` if the bytes are something else.
-pub(super) fn decode_verdict(bytes: &[u8]) -> Option<Verdict> {
+pub(crate) fn decode_verdict(bytes: &[u8]) -> Option<Verdict> {
     match bytes {
         [VERSION, SAME] => Some(Verdict::Same),
         [VERSION, DIFFERS] => Some(Verdict::Differs),

@@ -8,8 +8,8 @@ use super::{Group, Machine, Request};
 use crate::answer::Answer;
 use crate::compare::{Mark, Question, Verdict};
 use crate::entry::Command;
+use crate::observe::snapshots as observe;
 use crate::outbox::{Outbox, Wish};
-use crate::snapshot::observe;
 
 /// What a leader has found out since its last mark.
 pub(super) struct Comparison {

@@ -16,10 +16,11 @@ use schemas::PartitionId;
 use super::format::{
     CLOSE, Close, FileId, OPEN, Open, Opened, Outcome, Piece, READ, Read, Refusal, decode_listing,
 };
-use super::{Arrived, ArrivedMachine, FetchError, Wanted, observe};
+use super::{Arrived, ArrivedMachine, FetchError, Wanted};
 use crate::group_state::GroupState;
 use crate::keys::{key_partition, metadata_key};
 use crate::limits::{SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX};
+use crate::observe::snapshots as observe;
 use crate::partitions::generation_directory;
 
 /// The hub that a snapshot is copied from.

@@ -15,9 +15,10 @@ use super::copy::{Ask, Target, copy};
 use super::format::{CLOSE, Refusal};
 use super::pace::Pace;
 use super::serve::commits;
-use super::{Arrived, FetchError, Fetched, Ground, Wanted, observe, watched};
+use super::{Arrived, FetchError, Fetched, Ground, Wanted, watched};
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
+use crate::observe::snapshots as observe;
 
 #[derive(Clone)]
 pub(crate) struct Fetches {

@@ -17,7 +17,6 @@
 mod copy;
 mod fetch;
 pub(crate) mod format;
-pub(crate) mod observe;
 mod pace;
 mod serve;
 mod shelf;
@@ -34,6 +33,7 @@ use partition_log::{FileCache, ImportError};
 use peers::Peers;
 use wal::Wal;
 
+use crate::observe::snapshots as observe;
 use crate::order::Order;
 
 use fetch::Fetches;

@@ -14,11 +14,12 @@ use checkpoint::{Key, Position};
 use consensus::ReplicaId;
 use partition_log::{PartitionState, SegmentState};
 
+use super::Notice;
 use super::format::{Close, FileId, Open, Opened, Outcome, Piece, Read, Refusal, encode_listing};
-use super::{Notice, observe};
 use crate::group_state::GroupState;
 use crate::keys::key_partition;
 use crate::limits::{SNAPSHOT_IDLE_MAX, SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_SESSIONS_MAX};
+use crate::observe::snapshots as observe;
 use crate::partitions::generation_directory;
 use crate::stored_group::Pin;
 

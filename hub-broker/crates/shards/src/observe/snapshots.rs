@@ -1,4 +1,4 @@
-//! Metrics of snapshots.
+//! Metrics of copying replicas, and of what makes it necessary.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 

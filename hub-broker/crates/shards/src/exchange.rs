@@ -1,4 +1,4 @@
-//! Questions on their way to other hubs, and theirs on their way to the executors.
+//! The questions by which replicas are compared, on their way to other hubs, and theirs on their way to the executors.
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +7,7 @@ use peers::Reply;
 use schemas::NodeId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Question, Verdict, wire};
+use crate::compare::{Question, Verdict, wire};
 use crate::doors::Doors;
 use crate::limits::{COMPARE_ANSWER_MAX, QUESTIONS_MAX};
 use crate::message::Message;
