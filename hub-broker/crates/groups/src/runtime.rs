@@ -51,12 +51,15 @@ impl Runtime {
         *self.directory.lock() = Directory { topic: Some(topic.clone()), partitions };
     }
 
-    /// The hub that coordinates a group, whether or not it is ready to.
+    /// The hub that coordinates a group, whether or not it is ready to. One that cannot be reached is not named: whoever
+    /// asks would wait for it, and another will lead soon.
     pub(crate) fn coordinator_node(&self, group: &str) -> Result<NodeId, CoordinatorError> {
         let topic = self.context.metadata.topic(&Self::offsets_topic_name());
         let topic = topic.ok_or(CoordinatorError::NotAvailable)?;
         let index = group_partition(group, topic.partition_count());
-        self.leader(&topic, index).ok_or(CoordinatorError::NotAvailable)
+        let shards = self.context.metadata.shards();
+        let reachable = |node: &NodeId| *node == shards.identity().node || shards.peers().is_connected(*node);
+        self.leader(&topic, index).filter(reachable).ok_or(CoordinatorError::NotAvailable)
     }
 
     /// Makes each partition's standing what its shard's leadership asks for. Returns what is to be read, and for

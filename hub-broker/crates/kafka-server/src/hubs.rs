@@ -13,11 +13,13 @@ pub(crate) struct Endpoint {
     pub(crate) rack: Option<String>,
 }
 
-/// Every hub that is registered with a listener for these clients. This one is always among them, at its advertised
-/// address.
+/// Every hub that is registered with a listener for these clients and can be reached: a client that is given a dead
+/// one waits for it. This one is always among them, at its advertised address.
 pub(crate) fn list(session: &Session, view: &View) -> Vec<Endpoint> {
     let this = session.context.config.node;
-    let others = view.hubs().filter(|hub| hub.node != this).filter_map(|hub| {
+    let peers = session.context.metadata.shards().peers();
+    let reachable = view.hubs().filter(|hub| hub.node != this && peers.is_connected(hub.node));
+    let others = reachable.filter_map(|hub| {
         let listener = hub.listener(&session.context.config.listener)?;
         Some(Endpoint {
             node: wire_id(hub.node),
