@@ -46,6 +46,8 @@ pub enum Event {
     StepDown,
     /// The disk answers again.
     Recovered,
+    /// Stand for election no more, unless nobody else could or the leader asks for it: this replica is about to go.
+    Resign,
 }
 
 /// Something to be done, in the order of the vector.

@@ -160,6 +160,7 @@ impl Replica {
             Event::LeaderGone => self.leader_gone(),
             Event::StepDown => self.step_down(),
             Event::Recovered => self.recovered(),
+            Event::Resign => self.resign(),
         }
         self.report_role(&mut actions);
         while self.node.has_ready() {

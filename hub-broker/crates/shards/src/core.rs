@@ -45,6 +45,8 @@ pub(crate) struct Core {
     suspended: bool,
     draining: Option<Drain>,
     handing_over: Option<SyncSender<()>>,
+    /// What is led here goes to other hubs, and what comes back goes again.
+    resigned: bool,
     /// Hubs that wait for room, as they say.
     no_room: BTreeSet<NodeId>,
 }
@@ -83,6 +85,7 @@ impl Core {
             suspended: false,
             draining: None,
             handing_over: None,
+            resigned: false,
             no_room: BTreeSet::new(),
         };
         for recovered in recovered {
@@ -118,7 +121,10 @@ impl Core {
             }
             Message::Transfer { slot, to, reply } => self.transfer(slot, to, reply),
             Message::ReadIndex { slot, reply } => self.read_index(slot, reply),
-            Message::HandOver(reply) => self.handing_over = Some(reply),
+            Message::HandOver(reply) => {
+                self.handing_over = Some(reply);
+                self.resigned = true;
+            }
             Message::Drain(reply) => {
                 self.for_all(|group, _| group.refuse_queue(Refusal::Stopping));
                 self.draining = Some(Drain { reply, ticks_left: DRAIN_TICKS_MAX });
@@ -220,6 +226,9 @@ impl Core {
         while let Some(slot) = self.touched.pop() {
             self.is_touched[slot] = false;
             if let Some(group) = self.slots[slot].group_mut() {
+                if let Some(stamp_ms) = group.heard_ms.take() {
+                    self.clock.hear(stamp_ms);
+                }
                 group.propose_waiting(&self.clock, &mut self.outbox);
                 group.ask_for_checkpoint(&mut self.outbox);
             }
@@ -287,22 +296,25 @@ impl Core {
         self.slots.iter().map(status).collect()
     }
 
-    /// Once no group is led here that could be led elsewhere, that is said.
+    /// Once no group is led here that could be led elsewhere, that is said. Until the hub is gone, others may leave the
+    /// lead to it again.
     fn hand_over(&mut self) {
-        let Some(reply) = &self.handing_over else { return };
+        if !self.resigned {
+            return;
+        }
         let mut leads = false;
         for slot in 0..self.slots.len() {
-            if let Some(group) = self.slots[slot].group_mut() {
-                leads |= group.hand_over(&mut self.outbox);
-            }
-            if !std::mem::replace(&mut self.is_touched[slot], true) {
-                self.touched.push(slot);
+            let Some(group) = self.slots[slot].group_mut() else { continue };
+            group.resign(&mut self.outbox);
+            let led = group.leads();
+            leads |= group.hand_over(&mut self.outbox);
+            if led {
+                self.touch(slot);
             }
         }
-        if !leads {
+        if !leads && let Some(reply) = self.handing_over.take() {
             // Whoever asked may have given up.
             let _ = reply.try_send(());
-            self.handing_over = None;
         }
     }
 

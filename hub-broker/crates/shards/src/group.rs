@@ -51,6 +51,8 @@ pub(crate) struct Group {
     pub(crate) applied: (u64, u64),
     /// The stamp of the last entry applied or proposed: the next is not below it.
     pub(crate) last_stamp_ms: i64,
+    /// The latest stamp that another hub gave, until the clock has heard of it.
+    pub(crate) heard_ms: Option<i64>,
     /// Partitions of which a compaction is under way; its outcome fits no other state.
     pub(crate) compacting: Vec<PartitionId>,
     /// Something was applied since the last capture.
@@ -69,6 +71,8 @@ pub(crate) struct Group {
     makes_way_in: u32,
     /// The disk does not answer: the replica takes part in nothing.
     suspended: bool,
+    /// The replica stands for nothing any more.
+    resigned: bool,
     /// Replicas that have, or are about to have, everything that is committed; only the leader knows.
     in_sync: Vec<ReplicaId>,
     /// Counts changes of the membership and of `in_sync`.
@@ -93,6 +97,7 @@ impl Group {
             membership: replica.membership(),
             applied: (0, 0),
             last_stamp_ms: i64::MIN,
+            heard_ms: None,
             compacting: Vec::new(),
             changed: false,
             standing: Standing::Running,
@@ -105,6 +110,7 @@ impl Group {
             members_changed: false,
             makes_way_in: 0,
             suspended: false,
+            resigned: false,
             in_sync: Vec::new(),
             news: 0,
             committed: VecDeque::new(),

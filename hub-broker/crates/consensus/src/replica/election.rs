@@ -26,6 +26,8 @@ pub(super) struct Elections {
     vacancy: Option<Vacancy>,
     /// The disk does not answer.
     stalled: bool,
+    /// The replica is about to go.
+    resigned: bool,
 }
 
 struct Vacancy {
@@ -37,7 +39,7 @@ struct Vacancy {
 
 impl Elections {
     pub(super) fn new(rng: StdRng, shortest: usize) -> Self {
-        Self { rng, timeout: shortest, shortest, vacancy: None, stalled: false }
+        Self { rng, timeout: shortest, shortest, vacancy: None, stalled: false, resigned: false }
     }
 
     fn stand_in(&mut self, ticks: RangeInclusive<usize>) {
@@ -58,10 +60,20 @@ impl Replica {
         }
     }
 
+    fn may_stand(&self) -> bool {
+        (!self.elections.resigned || !self.has_rivals()) && self.may_lead()
+    }
+
+    fn has_rivals(&self) -> bool {
+        let membership = self.membership();
+        let is_rival = |id: &ReplicaId| id.0 != self.node.raft.id && membership.is_voter(*id);
+        membership.replicas().iter().any(is_rival)
+    }
+
     /// raft-rs asks only at its own ticks whether the replica is a voter, and panics where another one wins. It takes
     /// for granted that nothing of a candidate's log is still on its way to the disk: a sole voter would lead at once
     /// and panic, and so would anyone over the hole that a snapshot leaves until it is in place.
-    fn may_stand(&self) -> bool {
+    fn may_lead(&self) -> bool {
         let log = &self.node.raft.raft_log;
         !self.elections.stalled
             && self.node.raft.promotable()
@@ -157,6 +169,11 @@ impl Replica {
         self.node.raft.election_elapsed = 0;
     }
 
+    pub(super) fn resign(&mut self) {
+        self.elections.resigned = true;
+        self.elections.vacancy = None;
+    }
+
     /// What a replica must not even consider in its present state.
     pub(super) fn may_hear(&mut self, message: &Message) -> bool {
         match message.get_msg_type() {
@@ -164,7 +181,7 @@ impl Replica {
             // Only its leader can ask it to take over, and not one of a later term that it has never heard of.
             MessageType::MsgTimeoutNow => {
                 let raft = &self.node.raft;
-                message.term == raft.term && message.from == raft.leader_id && self.may_stand()
+                message.term == raft.term && message.from == raft.leader_id && self.may_lead()
             }
             _ => true,
         }

@@ -38,6 +38,13 @@ impl Group {
         Ok(())
     }
 
+    /// From now on the replica leads only where it is asked to, or where nobody else could.
+    pub(crate) fn resign(&mut self, outbox: &mut Outbox) {
+        if !std::mem::replace(&mut self.resigned, true) {
+            self.step(Event::Resign, outbox);
+        }
+    }
+
     /// Hands the lead to the voter that has come furthest. False if there is nothing to hand over, or nobody.
     pub(crate) fn hand_over(&mut self, outbox: &mut Outbox) -> bool {
         if !self.leads() {

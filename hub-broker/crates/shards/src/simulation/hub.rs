@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -134,7 +134,7 @@ impl Hub {
             recovered.push(group);
         }
         let clock = Arc::new(Clock::given(Reading { wall_ms: config.wall_ms, boot_ms: config.boot_ms }));
-        clock.go_on_from(last_stamp_ms);
+        clock.go_on_from(last_stamp_ms, cluster.founder);
         let around = Surroundings {
             node: config.node,
             executors: 1,
@@ -247,6 +247,13 @@ impl Hub {
     pub fn transfer(&mut self, group: u32, to: ReplicaId) -> oneshot::Receiver<Result<(), ChangeError>> {
         let (reply, told) = oneshot::channel();
         self.core.handle(Message::Transfer { slot: group as usize, to, reply });
+        told
+    }
+
+    /// The hub is about to stop: others are to lead. Told when nothing is led here that they could lead.
+    pub fn hand_over(&mut self) -> Receiver<()> {
+        let (reply, told) = sync_channel(1);
+        self.core.handle(Message::HandOver(reply));
         told
     }
 

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod comparing;
+mod leaving;
 mod room;
 mod world;
 
