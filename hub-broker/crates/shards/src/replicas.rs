@@ -18,7 +18,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use consensus::ReplicaId;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use schemas::NodeId;
 use tokio::sync::watch;
 use wal::Lsn;
@@ -43,7 +43,10 @@ pub(crate) struct Replicas {
     default: ReplicaRecord,
     /// Numbers up to this are not this hub's, in any group, unless current.
     cluster_floor: u32,
-    records: Mutex<BTreeMap<u32, ReplicaRecord>>,
+    /// As they are on the disk.
+    records: RwLock<BTreeMap<u32, ReplicaRecord>>,
+    /// Held while the file is replaced, so that of two changes neither is lost; whoever only asks does not wait for it.
+    changing: Mutex<()>,
     node: NodeId,
     /// Given up, and not known to be replaced.
     lost: watch::Sender<Vec<(u32, ReplicaId)>>,
@@ -63,11 +66,12 @@ impl Replicas {
         };
         let lost = watch::Sender::new(records.iter().filter_map(gone).collect());
         let cluster_floor = cluster.replica_floor;
-        Ok(Self { path, default, cluster_floor, records: Mutex::new(records), node, lost })
+        let (records, changing) = (RwLock::new(records), Mutex::new(()));
+        Ok(Self { path, default, cluster_floor, records, changing, node, lost })
     }
 
     pub(crate) fn get(&self, group: u32) -> ReplicaRecord {
-        self.records.lock().get(&group).copied().unwrap_or(self.default)
+        self.records.read().get(&group).copied().unwrap_or(self.default)
     }
 
     /// Whether a message may bring this replica to life: its number was never this hub's before.
@@ -77,17 +81,22 @@ impl Replicas {
 
     /// The replica begins, empty. Durable when this returns.
     pub(crate) fn begin(&self, group: u32, number: u32) -> Result<(), DataDirError> {
-        let ReplicaRecord { void, .. } = self.get(group);
-        self.set(group, ReplicaRecord { current: Some(number), floor: number, void })?;
+        self.change(group, |record| ReplicaRecord {
+            current: Some(number),
+            floor: number,
+            void: record.void,
+        })?;
         self.lost.send_if_modified(|lost| forget(lost, |of, id| of == group && id.number() < number));
         Ok(())
     }
 
     /// The replica is destroyed, with everything of it in the log up to `void`. Durable when this returns.
     pub(crate) fn give_up(&self, group: u32, number: u32, void: Lsn) -> Result<(), DataDirError> {
-        let record = self.get(group);
-        let (floor, void) = (record.floor.max(number), record.void.max(void));
-        self.set(group, ReplicaRecord { current: None, floor, void })?;
+        let ReplicaRecord { floor, .. } = self.change(group, |record| ReplicaRecord {
+            current: None,
+            floor: record.floor.max(number),
+            void: record.void.max(void),
+        })?;
         self.lost.send_modify(|lost| {
             forget(lost, |of, _| of == group);
             lost.push((group, ReplicaId::new(self.node.0, floor)));
@@ -106,20 +115,24 @@ impl Replicas {
 
     /// Frames of each group that are another replica's.
     pub(crate) fn void(&self) -> BTreeMap<u32, Lsn> {
-        let records = self.records.lock();
+        let records = self.records.read();
         records.iter().filter(|(_, it)| it.void > Lsn(0)).map(|(group, it)| (*group, it.void)).collect()
     }
 
-    /// The file first: what is not on the disk has not happened. The lock is held meanwhile, so that of two changes
-    /// neither is lost; they are rare.
-    fn set(&self, group: u32, record: ReplicaRecord) -> Result<(), DataDirError> {
-        let mut records = self.records.lock();
-        let mut changed = records.clone();
+    /// The file first: what is not on the disk has not happened. Until then everyone is told what was before.
+    fn change(
+        &self,
+        group: u32,
+        to: impl FnOnce(ReplicaRecord) -> ReplicaRecord,
+    ) -> Result<ReplicaRecord, DataDirError> {
+        let _alone = self.changing.lock();
+        let record = to(self.get(group));
+        let mut changed = self.records.read().clone();
         changed.insert(group, record);
         let written = replace_file(&self.path, encode(&changed).as_bytes());
         written.map_err(|source| DataDirError::Io { path: self.path.clone(), source })?;
-        *records = changed;
-        Ok(())
+        *self.records.write() = changed;
+        Ok(record)
     }
 }
 

@@ -52,6 +52,15 @@ fn giving_up_what_was_never_here_keeps_it_from_ever_being_here() {
 }
 
 #[test]
+fn who_asks_does_not_wait_for_a_change_to_be_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let replicas = load(dir.path(), &MEMBER);
+    let _being_written = replicas.changing.lock();
+    assert_eq!(replicas.get(2), record(None, 0, 0));
+    assert!(replicas.may_begin(2, 8) && replicas.void().is_empty());
+}
+
+#[test]
 fn what_is_lost_is_told_until_it_is_replaced_also_after_a_restart() {
     let dir = tempfile::tempdir().expect("a directory");
     let replicas = load(dir.path(), &MEMBER);
