@@ -60,11 +60,12 @@ async fn while_leading<F: Future<Output = ()>>(shards: Shards, work: impl Fn(&Sh
         if leadership.wait_for(leads).await.is_err() {
             return;
         }
-        let term = shards.is_serving_group(METADATA_GROUP);
+        // It may have ended again by now.
+        let Some(term) = shards.is_serving_group(METADATA_GROUP) else { continue };
         let mut watched = shards.leadership();
         tokio::select! {
             () = work(&shards) => {}
-            ended = watched.wait_for(|_| shards.is_serving_group(METADATA_GROUP) != term) => {
+            ended = watched.wait_for(|_| shards.is_serving_group(METADATA_GROUP) != Some(term)) => {
                 if ended.is_err() {
                     return;
                 }

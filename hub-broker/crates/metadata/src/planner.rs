@@ -10,7 +10,8 @@
 //! share a rack; the hubs' uneven load. So it comes to an end.
 //!
 //! Invariants, said as absences: no replica is moved because its hub is away for a while; nothing is taken from a
-//! group whose remaining replicas would not be a connected majority.
+//! group whose remaining replicas would not be a connected majority; no record goes before the group's leader has let its
+//! replica go.
 
 mod layout;
 mod leaders;

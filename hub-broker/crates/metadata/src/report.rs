@@ -11,9 +11,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use consensus::{ProgressState, Role};
+use consensus::{ProgressState, ReplicaId, Role};
 use futures_util::future::join_all;
-use schemas::NodeId;
+use peers::Peers;
+use schemas::{NodeId, Term};
 use shards::{GroupStatus, Shards};
 use tokio::runtime::Handle;
 
@@ -70,13 +71,31 @@ pub(crate) fn serve(shards: &Shards, views: &ViewSource) {
 pub(crate) async fn gather(shards: &Shards, view: &View) -> Reports {
     let peers = shards.peers();
     let others = view.hubs().map(|hub| hub.node).filter(|node| peers.is_connected(*node));
-    let asked = others.map(|node| async move {
-        let answer = peers.request(node, REPORT_KIND, vec![VERSION].into(), REPORT_TIMEOUT).await.ok()?;
-        Some((node, decode(&answer).ok()?))
-    });
+    let asked = others.map(|node| ask(peers, node));
     let mut reports: Reports = join_all(asked).await.into_iter().flatten().collect();
     reports.insert(peers.node(), own(shards, view).await);
     reports
+}
+
+/// Whether a hub that leads the group, in `term` or a later one, says that `replica` is not in it.
+pub(crate) async fn is_let_go(shards: &Shards, group: u32, replica: ReplicaId, term: Term) -> bool {
+    let peers = shards.peers();
+    let others = peers.known().into_iter().filter(|peer| peer.connected_since.is_some());
+    let asked = others.map(|peer| ask(peers, peer.node));
+    let reports = join_all(asked).await.into_iter().flatten();
+    reports.flat_map(|(_, groups)| groups).any(|report| says_let_go(&report, group, replica, term))
+}
+
+fn says_let_go(report: &GroupReport, group: u32, replica: ReplicaId, term: Term) -> bool {
+    let is_newest = report.group == group && report.term >= term.0;
+    let is_in = |member: &MemberReport| member.number == replica.number();
+    let says_so = |members: &Vec<MemberReport>| !members.is_empty() && !members.iter().any(is_in);
+    is_newest && report.members.as_ref().is_some_and(says_so)
+}
+
+async fn ask(peers: &Peers, node: NodeId) -> Option<(NodeId, Vec<GroupReport>)> {
+    let answer = peers.request(node, REPORT_KIND, vec![VERSION].into(), REPORT_TIMEOUT).await.ok()?;
+    Some((node, decode(&answer).ok()?))
 }
 
 async fn own(shards: &Shards, view: &View) -> Vec<GroupReport> {
@@ -169,6 +188,22 @@ fn read_member(input: &mut Reader<'_>) -> Result<MemberReport, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_leader_of_the_same_term_or_later_says_that_a_replica_is_let_go() {
+        let member =
+            MemberReport { node: NodeId(2), number: 7, is_learner: false, in_sync: true, matched: 5 };
+        let members = Some(vec![member]);
+        let led = GroupReport { group: 3, number: 7, term: 4, commit: 6, stored_bytes: 9, members };
+        let says = |report: &GroupReport, number, term| {
+            says_let_go(report, 3, ReplicaId::new(1, number), Term(term))
+        };
+        assert!(says(&led, 6, 4));
+        assert!(!says(&led, 7, 4), "it is a member");
+        assert!(!says(&led, 6, 5), "a later leader may have taken it in");
+        assert!(!says(&GroupReport { group: 2, ..led.clone() }, 6, 4));
+        assert!(!says(&GroupReport { members: None, ..led }, 6, 4), "a follower may be behind");
+    }
 
     #[test]
     fn a_report_is_read_again_and_is_what_is_documented() {

@@ -1,5 +1,5 @@
 //! Makes the raft groups that this hub leads what the catalog says, and gives up replicas of its own that the catalog
-//! no longer knows.
+//! no longer knows: one that votes, as far as it knows itself, only when its group's leader says that it is out.
 
 mod groups;
 mod step;
@@ -11,7 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use consensus::Role;
+use consensus::{Membership, ReplicaId, Role};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use schemas::Term;
@@ -19,7 +19,7 @@ use shards::GroupStatus;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::command::Command;
-use crate::limits::{HAND_BACK_AFTER, STEWARD_INTERVAL, STEWARD_REST, TRANSFER_REST};
+use crate::limits::{CONFIRM_REST, HAND_BACK_AFTER, STEWARD_INTERVAL, STEWARD_REST, TRANSFER_REST};
 use crate::neighbours::Steady;
 use crate::view::{View, ViewSource};
 pub(crate) use groups::Groups;
@@ -33,6 +33,9 @@ enum Task {
     Step(Step),
     /// The hub's own replica of this number is nobody's any more.
     Destroy(u32),
+    /// The catalog does not know the hub's own replica, which counts itself as a voter: only its group's leader can
+    /// tell that its vote is not counted any more.
+    Confirm(ReplicaId, Term),
 }
 
 pub(crate) struct Steward<G, S> {
@@ -108,7 +111,13 @@ impl<G: Groups, S: Steady> Steward<G, S> {
     fn task(&self, view: &View, status: GroupStatus) -> Option<Task> {
         let (group, own) = (status.group, status.own?);
         if is_forgotten(view, group, own) {
-            return Some(Task::Destroy(own.number()));
+            let Membership { voters, outgoing, .. } = &status.membership;
+            if !voters.contains(&own) && !outgoing.contains(&own) {
+                return Some(Task::Destroy(own.number()));
+            }
+            if status.role != Role::Leader {
+                return Some(Task::Confirm(own, status.term));
+            }
         }
         let (_, since) = self.led.get(&group)?;
         let may_hand_back = since.elapsed() >= HAND_BACK_AFTER;
@@ -129,7 +138,7 @@ impl<G: Groups, S: Steady> Steward<G, S> {
 }
 
 /// Whether the catalog has known the replica and knows it no more.
-fn is_forgotten(view: &View, group: u32, own: consensus::ReplicaId) -> bool {
+fn is_forgotten(view: &View, group: u32, own: ReplicaId) -> bool {
     let records = view.replicas(group);
     let is_known = records.iter().any(|record| record.id() == own);
     !records.is_empty() && own.number() < view.next_replica && !is_known
@@ -138,9 +147,12 @@ fn is_forgotten(view: &View, group: u32, own: consensus::ReplicaId) -> bool {
 /// Returns how long the group is to be left alone.
 async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
     let done = match task {
-        Task::Destroy(number) => {
-            tracing::debug!(group, number, "this hub's replica is not wanted any more and is removed");
-            groups.destroy(group, number).await.map_err(|error| error.to_string())
+        Task::Destroy(number) => destroy(groups, group, number).await,
+        Task::Confirm(own, term) => {
+            if !groups.is_let_go(group, own, term).await {
+                return CONFIRM_REST;
+            }
+            destroy(groups, group, own.number()).await
         }
         Task::Step(Step::Change(change)) => {
             tracing::debug!(group, %change, "the group's replicas change");
@@ -165,6 +177,11 @@ async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
             STEWARD_REST
         }
     }
+}
+
+async fn destroy<G: Groups>(groups: &G, group: u32, number: u32) -> Result<(), String> {
+    tracing::debug!(group, number, "this hub's replica is not wanted any more and is removed");
+    groups.destroy(group, number).await.map_err(|error| error.to_string())
 }
 
 async fn tell<G: Groups>(groups: &G, command: Command) -> Result<(), String> {

@@ -42,16 +42,22 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// The next replica to be given up before it has joined: its hub is gone, or is to be emptied.
+    /// The next replica to be given up before it has joined: its hub is gone, or is to be emptied. Its group may count
+    /// its vote already, so it leaves as any other does.
     pub(super) fn give_up(&mut self, group: u32) -> Option<Command> {
-        let is_hopeless = |record: &&ReplicaRecord| {
+        let is_hopeless = |record: &&mut ReplicaRecord| {
             let is_wanted = group == METADATA_GROUP || self.view.is_active(record.node);
-            !(record.joined || is_wanted && self.reach.lately.contains(&record.node))
+            !(record.joined || record.leaving || is_wanted && self.reach.lately.contains(&record.node))
         };
-        let number = self.records(group).iter().find(is_hopeless)?.number;
-        self.records_mut(group)?.retain(|record| record.number != number);
+        let records = self.groups.get_mut(group as usize)?;
+        if !records.iter().any(|record| record.joined && !record.leaving) {
+            return None;
+        }
+        let record = records.iter_mut().find(is_hopeless)?;
+        record.leaving = true;
+        let number = record.number;
         self.project();
-        Some(Command::RemoveReplica { group, number })
+        Some(Command::LeaveReplica { group, number })
     }
 
     /// The next replica to go because there are enough others: one on a hub to be emptied, or the most crowded one.

@@ -3,11 +3,13 @@
 use std::future::Future;
 
 use consensus::{MembershipChange, ReplicaId};
+use schemas::Term;
 use shards::{ChangeError, GroupStatus, Shards};
 
 use crate::command::Command;
 use crate::error::Unavailable;
 use crate::propose::propose;
+use crate::report;
 use crate::response::Response;
 
 pub(crate) trait Groups: Clone + Send + Sync + 'static {
@@ -21,6 +23,8 @@ pub(crate) trait Groups: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ChangeError>> + Send;
     /// Asks a voter to take over.
     fn transfer(&self, group: u32, to: ReplicaId) -> impl Future<Output = Result<(), ChangeError>> + Send;
+    /// Whether the group's leader says, in this term or a later one, that `replica` is no member.
+    fn is_let_go(&self, group: u32, replica: ReplicaId, term: Term) -> impl Future<Output = bool> + Send;
     /// Gives up this hub's own replica.
     fn destroy(&self, group: u32, number: u32) -> impl Future<Output = Result<(), ChangeError>> + Send;
     fn propose(&self, command: &Command) -> impl Future<Output = Result<Response, Unavailable>> + Send;
@@ -37,6 +41,10 @@ impl Groups for Shards {
 
     async fn transfer(&self, group: u32, to: ReplicaId) -> Result<(), ChangeError> {
         self.transfer_leadership(group, to).await
+    }
+
+    async fn is_let_go(&self, group: u32, replica: ReplicaId, term: Term) -> bool {
+        report::is_let_go(self, group, replica, term).await
     }
 
     async fn destroy(&self, group: u32, number: u32) -> Result<(), ChangeError> {

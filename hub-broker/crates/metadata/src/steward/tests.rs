@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use consensus::{Membership, MembershipChange, Progress, ProgressState, ReplicaId};
+use consensus::{MembershipChange, Progress, ProgressState};
 use parking_lot::Mutex;
 use schemas::NodeId;
 use shards::{AppliedAt, ChangeError, Standing, StateMachine};
@@ -26,6 +26,9 @@ struct Inner {
     groups: BTreeMap<u32, Raft>,
     destroyed: Vec<(u32, u32)>,
     changes_refused: usize,
+    /// Groups whose leader says that hub 1 is no member.
+    let_go: BTreeSet<u32>,
+    asked: usize,
 }
 
 struct Raft {
@@ -36,7 +39,7 @@ struct Raft {
 struct Everyone;
 
 impl Steady for Everyone {
-    fn nodes(&self) -> std::collections::BTreeSet<NodeId> {
+    fn nodes(&self) -> BTreeSet<NodeId> {
         (1..10).map(NodeId).collect()
     }
 }
@@ -49,7 +52,14 @@ impl World {
             Raft { membership: Membership { voters: vec![leader], ..Membership::default() }, leader }
         };
         let groups = (0..=u32::from(SHARDS)).map(|group| (group, raft())).collect();
-        let inner = Inner { machine, groups, destroyed: Vec::new(), changes_refused: 0 };
+        let inner = Inner {
+            machine,
+            groups,
+            destroyed: Vec::new(),
+            changes_refused: 0,
+            let_go: BTreeSet::new(),
+            asked: 0,
+        };
         let world = Self(Arc::new(Mutex::new(inner)));
         let incarnation = Uuid::from_u128(1);
         for command in [
@@ -80,7 +90,7 @@ impl World {
             loop {
                 versions.mark_unchanged();
                 let view = views.load();
-                let nodes: std::collections::BTreeSet<_> = view.hubs().map(|hub| hub.node).collect();
+                let nodes: BTreeSet<_> = view.hubs().map(|hub| hub.node).collect();
                 let planned = plan(&view, &Reach { connected: nodes.clone(), lately: nodes });
                 let is_settled = view.groups.iter().flatten().all(|it| it.joined && !it.leaving);
                 if planned.is_empty() && is_settled {
@@ -154,6 +164,12 @@ impl Groups for World {
         Ok(())
     }
 
+    async fn is_let_go(&self, group: u32, _: ReplicaId, _: Term) -> bool {
+        let mut inner = self.0.lock();
+        inner.asked += 1;
+        inner.let_go.contains(&group)
+    }
+
     async fn destroy(&self, group: u32, number: u32) -> Result<(), ChangeError> {
         let mut inner = self.0.lock();
         inner.destroyed.push((group, number));
@@ -184,22 +200,48 @@ async fn groups_become_what_the_planner_wants() {
     steward.abort();
 }
 
-#[tokio::test]
-async fn a_replica_that_the_catalog_forgot_is_destroyed_where_it_lies() {
-    let (world, views) = World::founded();
-    world.apply(&Command::AddReplica { group: 1, node: NodeId(1) }).unwrap();
-    // Its record is another number now: the first one was given up.
+/// Group 1 has two replicas, led by hub 2. The catalog does not know hub 1's any more.
+fn forgotten(world: &World) {
     world.join(2);
     world.apply(&Command::AddReplica { group: 1, node: NodeId(2) }).unwrap();
     world.apply(&Command::ReplicaJoined { group: 1, number: 2 }).unwrap();
     world.apply(&Command::ReplaceReplica { group: 1, number: 1 }).unwrap();
-    let steward = tokio::spawn(Steward::new(world.clone(), &views, Everyone).run());
-    let destroyed = async {
-        while world.0.lock().destroyed.is_empty() {
-            tokio::task::yield_now().await;
+    let mut inner = world.0.lock();
+    let raft = inner.groups.get_mut(&1).unwrap();
+    raft.leader = ReplicaId::new(2, 2);
+    raft.membership.voters.push(raft.leader);
+}
+
+async fn until(world: &World, holds: impl Fn(&Inner) -> bool) {
+    let waiting = async {
+        while !holds(&world.0.lock()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), destroyed).await.expect("it is destroyed");
-    assert_eq!(world.0.lock().destroyed, [(1, 1)]);
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it comes to that in time");
+}
+
+#[tokio::test]
+async fn a_voter_that_the_catalog_forgot_is_destroyed_when_its_leader_says_that_it_is_out() {
+    let (world, views) = World::founded();
+    forgotten(&world);
+    let steward = tokio::spawn(Steward::new(world.clone(), &views, Everyone).run());
+    until(&world, |inner| inner.asked > 0).await;
+    assert_eq!(world.0.lock().destroyed, [], "its vote may be counted");
+    world.0.lock().let_go.insert(1);
+    until(&world, |inner| inner.destroyed == [(1, 1)]).await;
+    steward.abort();
+}
+
+#[tokio::test]
+async fn a_learner_that_the_catalog_forgot_is_destroyed_where_it_lies() {
+    let (world, views) = World::founded();
+    forgotten(&world);
+    let own = ReplicaId::new(1, 1);
+    world.0.lock().groups.get_mut(&1).unwrap().membership.voters.retain(|id| *id != own);
+    world.0.lock().groups.get_mut(&1).unwrap().membership.learners.push(own);
+    let steward = tokio::spawn(Steward::new(world.clone(), &views, Everyone).run());
+    until(&world, |inner| inner.destroyed == [(1, 1)]).await;
+    assert_eq!(world.0.lock().asked, 0);
     steward.abort();
 }
