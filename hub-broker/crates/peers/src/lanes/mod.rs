@@ -3,6 +3,7 @@
 
 mod batch;
 mod bulk;
+mod groups;
 mod messages;
 mod transfer;
 mod urgent;
@@ -80,7 +81,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// A small message goes ahead of large ones, but not of those of its own group: consensus takes a gap for a loss.
+    /// A small message goes ahead of large ones, but those of one group keep their order: consensus takes a gap for a
+    /// loss.
     fn message(&mut self, head: MessageHead, body: Bytes) -> Result<(), Full> {
         let is_small = body.len() <= SMALL_BYTES_MAX && !self.messages.has_of(head.group);
         let (waiting, most) = if is_small {
@@ -155,6 +157,8 @@ impl Lanes {
     fn chunk(&mut self, batch: &mut Batch) -> bool {
         self.is_turn_of_bulk = !self.is_turn_of_bulk;
         let is_bulk_first = self.is_turn_of_bulk;
-        (is_bulk_first && self.bulk.chunk(batch)) || self.messages.chunk(batch) || self.bulk.chunk(batch)
+        (is_bulk_first && self.bulk.chunk(batch))
+            || self.messages.chunk(batch, self.urgent.groups())
+            || self.bulk.chunk(batch)
     }
 }

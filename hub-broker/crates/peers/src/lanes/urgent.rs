@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
-use super::batch::Batch;
+use super::{batch::Batch, groups::Groups};
 use crate::{
     Parcel,
     limits::{BEAT_CONTEXT_BYTES_MAX, FRAME_PAYLOAD_BYTES_MAX},
@@ -22,6 +22,8 @@ pub(super) struct Urgent {
     is_ping: bool,
     beats: VecDeque<Parcel>,
     messages: VecDeque<(MessageHead, Bytes)>,
+    /// A large message of such a group must not overtake it.
+    groups: Groups,
     /// The newest of each kind.
     notices: BTreeMap<u8, Bytes>,
     bytes: usize,
@@ -31,6 +33,11 @@ impl Urgent {
     /// Bytes of beats and messages; the rest is bounded by its nature.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Of which groups messages wait.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     pub fn is_empty(&self) -> bool {
@@ -65,6 +72,7 @@ impl Urgent {
 
     pub fn message(&mut self, head: MessageHead, body: Bytes) {
         self.bytes += MessageHead::BYTES + body.len();
+        self.groups.add(head.group);
         self.messages.push_back((head, body));
     }
 
@@ -109,6 +117,7 @@ impl Urgent {
                 put_message(out, *head, body);
                 room -= bytes;
                 self.bytes -= bytes;
+                self.groups.remove(head.group);
                 self.messages.pop_front();
             }
         });

@@ -69,6 +69,16 @@ fn a_small_message_goes_ahead_of_large_ones_of_other_groups_only() {
 }
 
 #[test]
+fn a_large_message_does_not_go_ahead_of_small_ones_of_its_group() {
+    let mut lanes = new_lanes();
+    let small: Vec<_> = (0..40).map(|fill| filled(1, 4000, fill)).collect();
+    small.iter().for_each(|parcel| lanes.parcel(parcel.clone()).expect("room"));
+    lanes.parcel(filled(1, 20_000, 99)).expect("room");
+    let (parcels, _) = receive(&drain(&mut lanes)).expect("frames");
+    assert_eq!(parcels, [small, vec![filled(1, 20_000, 99)]].concat());
+}
+
+#[test]
 fn much_that_is_urgent_does_not_starve_the_rest() {
     let mut lanes = new_lanes();
     (0..2000).for_each(|group| lanes.parcel(message(group, 4000)).expect("room"));
