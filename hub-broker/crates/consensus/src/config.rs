@@ -1,6 +1,6 @@
 //! How a replica runs.
 
-use crate::ReplicaId;
+use crate::{ReplicaId, TailBudget};
 
 /// How a replica runs. Times are in ticks.
 #[derive(Debug, Clone)]
@@ -21,6 +21,11 @@ pub struct ReplicaConfig {
     pub messages_in_flight_max: usize,
     /// Bytes of applied entries kept in memory while a follower may want them. A group of one keeps none.
     pub tail_bytes_max: usize,
+    /// The same while a follower copies a snapshot and until it has come up: the copying may take long, and what is
+    /// written meanwhile would otherwise be gone when it is done, so that it had to begin again.
+    pub tail_bytes_catching_up_max: usize,
+    /// What is kept so beyond `tail_bytes_max` comes from here.
+    pub tail_budget: TailBudget,
     /// Bytes of applied entries kept when nobody is known to want them.
     pub tail_bytes_idle_max: usize,
     /// Nothing is kept for a follower that has not been heard of for so long.
@@ -45,6 +50,8 @@ impl ReplicaConfig {
             message_bytes_max: MIB,
             messages_in_flight_max: 8,
             tail_bytes_max: 4 * MIB as usize,
+            tail_bytes_catching_up_max: 64 * MIB as usize,
+            tail_budget: TailBudget::new(64 * MIB as usize),
             tail_bytes_idle_max: 256 * KIB,
             follower_patience_ticks: 200,
             snapshot_repeat_ticks: 200,

@@ -22,6 +22,7 @@
 //! replica without state can never be led through the log alone.
 
 mod action;
+mod budget;
 mod config;
 mod guard;
 mod id;
@@ -34,6 +35,7 @@ mod tail;
 mod types;
 
 pub use action::{Action, Committed, Event, RefusedReason, SnapshotMark};
+pub use budget::TailBudget;
 pub use config::ReplicaConfig;
 pub use id::ReplicaId;
 pub use membership::{Membership, MembershipChange};

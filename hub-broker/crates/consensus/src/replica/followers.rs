@@ -7,6 +7,7 @@ use raft::eraftpb::Message;
 use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use super::Replica;
+use crate::budget::Share;
 use crate::tail::Keep;
 use crate::{Action, PeerMessage, ReplicaConfig, ReplicaId, SnapshotMark};
 
@@ -20,6 +21,11 @@ pub(super) struct Followers {
     asked: BTreeMap<ReplicaId, Asked>,
     /// Snapshots that followers have not come back with yet.
     offers: BTreeMap<ReplicaId, Offer>,
+    /// Followers that needed a snapshot and have not come up since.
+    catching_up: BTreeSet<ReplicaId>,
+    /// What may be kept for them beyond the usual, and what is.
+    share_bytes_max: usize,
+    share: Share,
     /// When entries last became durable.
     last_entries: u64,
 }
@@ -46,6 +52,9 @@ impl Followers {
             heard: BTreeMap::new(),
             asked: BTreeMap::new(),
             offers: BTreeMap::new(),
+            catching_up: BTreeSet::new(),
+            share_bytes_max: config.tail_bytes_catching_up_max.saturating_sub(config.tail_bytes_max),
+            share: Share::new(config.tail_budget.clone()),
             last_entries: 0,
         }
     }
@@ -55,11 +64,14 @@ impl Followers {
         self.heard.clear();
         self.asked.clear();
         self.offers.clear();
+        self.catching_up.clear();
     }
 
     pub(super) fn offered(&mut self, message: Message) {
         let offer = Offer { waited_ticks: 0, lost: false, message };
-        self.offers.insert(ReplicaId(offer.message.to), offer);
+        let to = ReplicaId(offer.message.to);
+        self.offers.insert(to, offer);
+        self.catching_up.insert(to);
     }
 
     fn is_waited_for(&self, id: ReplicaId, now: u64) -> bool {
@@ -104,6 +116,7 @@ impl Replica {
         for to in wanted {
             let asked = self.followers.asked.get(&to);
             if asked.is_none_or(|asked| now - asked.at >= self.followers.repeat_ticks) {
+                self.followers.catching_up.insert(to);
                 self.followers.asked.insert(to, Asked { at: now, applied });
                 actions.push(Action::NeedSnapshot { to });
             }
@@ -169,12 +182,38 @@ impl Replica {
     }
 
     pub(super) fn compact(&mut self) {
-        let keep = match self.node.raft.prs().iter().len() {
-            0 | 1 => Keep { wanted_from: None, wanted_bytes_max: 0, idle_bytes_max: 0 },
-            _ => Keep { wanted_from: self.wanted_from(), ..self.keep },
+        let is_alone = self.node.raft.prs().iter().len() <= 1;
+        let keep = match is_alone {
+            true => Keep { wanted_from: None, wanted_bytes_max: 0, idle_bytes_max: 0 },
+            false => {
+                let wanted_bytes_max = self.keep.wanted_bytes_max + self.share_for_catching_up();
+                Keep { wanted_from: self.wanted_from(), wanted_bytes_max, ..self.keep }
+            }
         };
         let applied = self.node.raft.raft_log.applied;
         self.node.mut_store().compact(applied, keep);
+        let used = if is_alone { 0 } else { self.bytes_beyond_the_usual() };
+        self.followers
+            .share
+            .resize(used.min(keep.wanted_bytes_max.saturating_sub(self.keep.wanted_bytes_max)));
+    }
+
+    fn bytes_beyond_the_usual(&self) -> usize {
+        self.node.store().bytes().saturating_sub(self.keep.wanted_bytes_max)
+    }
+
+    /// Bytes that may be kept beyond the usual for followers with a snapshot.
+    fn share_for_catching_up(&mut self) -> usize {
+        let beyond = self.bytes_beyond_the_usual();
+        let (raft, now) = (&self.node.raft, self.now);
+        // Where the usual is enough, whoever is sent entries again has come up.
+        let has_come_up = |it: &raft::Progress| beyond == 0 && it.state == ProgressState::Replicate;
+        let mut catching_up = std::mem::take(&mut self.followers.catching_up);
+        catching_up.retain(|id| raft.prs().get(id.0).is_some_and(|it| !has_come_up(it)));
+        let is_wanted = catching_up.iter().any(|id| self.followers.is_waited_for(*id, now));
+        self.followers.catching_up = catching_up;
+        let bytes = if is_wanted { beyond.min(self.followers.share_bytes_max) } else { 0 };
+        self.followers.share.resize(bytes)
     }
 
     /// The first entry that a follower may still be sent. Who follows does not know what the others have, and may lead

@@ -53,6 +53,23 @@ fn a_checkpoint_made_for_a_follower_is_kept_up_with() {
 }
 
 #[test]
+fn what_is_written_while_a_snapshot_is_copied_stays_for_whoever_copies_it() {
+    let (mut world, leader, behind) = with_one_behind(6);
+    let mut offered = None;
+    for _ in 0..60 {
+        world.propose(leader);
+        world.round_but(|world| {
+            let offer = world.hubs.get_mut(&behind).and_then(|hub| hub.offered.take());
+            offered = offer.or(offered.take());
+        });
+    }
+    world.hubs.get_mut(&behind).expect("it exists").offered = offered;
+    (0..5).for_each(|_| world.round());
+    assert_eq!(world.snapshots_installed, 1, "three times what is kept usually, and no second snapshot");
+    assert_eq!(index_of(&world, behind), index_of(&world, leader));
+}
+
+#[test]
 fn a_snapshot_that_comes_too_late_is_not_installed() {
     let (mut world, leader, behind) = with_one_behind(3);
     let offered = loop {

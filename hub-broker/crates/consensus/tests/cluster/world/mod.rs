@@ -109,6 +109,7 @@ impl World {
         let seed = self.rng.r#gen();
         let config = ReplicaConfig {
             tail_bytes_max: self.tail_bytes_max,
+            tail_bytes_catching_up_max: 5 * self.tail_bytes_max,
             tail_bytes_idle_max: self.tail_bytes_max / 4,
             snapshot_repeat_ticks: 30,
             ..ReplicaConfig::new(id, seed)
