@@ -77,6 +77,16 @@ impl Membership {
         self.voters.contains(&id) || self.outgoing.contains(&id)
     }
 
+    /// Whether the group can do without this replica: the voters that are left are a majority, and of the old ones as
+    /// well while a change is under way. Then whatever was decided is known to one of them, whatever it has lost.
+    pub fn can_spare(&self, id: ReplicaId) -> bool {
+        let is_majority_left = |voters: &[ReplicaId]| {
+            let left = voters.iter().filter(|voter| **voter != id).count();
+            voters.is_empty() || left > voters.len() / 2
+        };
+        is_majority_left(&self.voters) && is_majority_left(&self.outgoing)
+    }
+
     /// Nobody belongs: the replica waits for its first snapshot.
     pub fn is_empty(&self) -> bool {
         self.voters.is_empty()

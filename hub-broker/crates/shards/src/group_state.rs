@@ -11,7 +11,11 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use consensus::{Membership, ReplicaId};
+use schemas::NodeId;
 use wal::Lsn;
+
+/// The lone replica of every group in directories of before there were several.
+pub(crate) const ALONE: ReplicaId = ReplicaId(1);
 
 /// Whose state it is and where it lies; carried from checkpoint to checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,20 @@ impl GroupState {
             replicas.iter().for_each(|replica| bytes.put_u64(replica.0));
         }
         Bytes::from(bytes)
+    }
+
+    /// As [`GroupState::decode`], with the replica of this hub by its own name.
+    pub(crate) fn decode_of(node: NodeId, bytes: &[u8]) -> Option<Self> {
+        let mut state = Self::decode(bytes)?;
+        if state.membership.voters == [ALONE] {
+            state.membership.voters = vec![state.own(node)];
+        }
+        Some(state)
+    }
+
+    /// The replica that the state is of.
+    pub(crate) fn own(&self, node: NodeId) -> ReplicaId {
+        ReplicaId::new(node.0, self.origin.replica_number)
     }
 
     /// `None` if the bytes are something else.

@@ -7,6 +7,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 const DROPPED: &str = "headwater_messages_dropped_total";
 const FORWARDED: &str = "headwater_appends_forwarded_total";
 const GIVEN_UP: &str = "headwater_replicas_given_up_total";
+const KEPT_DAMAGED: &str = "headwater_replicas_kept_damaged_total";
 
 /// The recorder MUST be there before.
 pub fn describe() {
@@ -22,7 +23,11 @@ pub fn describe() {
     describe_counter!(DROPPED, "Messages of other hubs' replicas that found no room here.");
     describe_counter!(FORWARDED, "Batches that were stored by the hub that leads their shard.");
     describe_counter!(GIVEN_UP, "Replicas that this hub has given up, to fetch them again.");
-    for name in [DROPPED, FORWARDED, GIVEN_UP] {
+    describe_counter!(
+        KEPT_DAMAGED,
+        "Damaged replicas that this hub keeps, for their groups cannot spare them."
+    );
+    for name in [DROPPED, FORWARDED, GIVEN_UP, KEPT_DAMAGED] {
         counter!(name).increment(0);
     }
     snapshots::describe();
@@ -32,6 +37,10 @@ pub fn describe() {
 
 pub(crate) fn message_dropped() {
     counter!(DROPPED).increment(1);
+}
+
+pub(crate) fn kept_damaged() {
+    counter!(KEPT_DAMAGED).increment(1);
 }
 
 pub(crate) fn forwarded(batches: usize) {

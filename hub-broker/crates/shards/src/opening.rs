@@ -1,16 +1,19 @@
 //! What a data directory holds: the checkpoints, the write-ahead log, and what of both is still anybody's.
 //!
-//! Where the log is damaged and the groups that it concerns have other voters, this hub's replicas of those groups are
-//! given up: first durably written down, then the rest of the log goes into a new one that takes the damaged one's
-//! place. A hub with a group of its own that lost something refuses to start instead; see `salvage`.
+//! Where the log is damaged and the groups that it concerns have a majority of other voters, this hub's replicas of
+//! those groups are given up: first durably written down, then the rest of the log goes into a new one that takes the
+//! damaged one's place. A hub with a replica that its group cannot do without refuses to start instead; see `salvage`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use checkpoint::Loaded;
+use consensus::ReplicaId;
+use schemas::NodeId;
 use wal::{Concerned, Corruption, GroupId, Lsn, OpenError, Recovered, Wal};
 
+use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::data_dir::DataDir;
 use crate::group_state::GroupState;
 use crate::partitions::named_directories;
@@ -29,7 +32,6 @@ pub(crate) fn open_all(
     config: &Config,
     dir: &DataDir,
     replicas: &Replicas,
-    founder: bool,
     metadata: Box<dyn StateMachine>,
 ) -> Result<Opened, StartError> {
     let groups = u32::from(config.shard_count) + 1;
@@ -37,8 +39,8 @@ pub(crate) fn open_all(
     let wal_config = wal_config(config, dir, replicas, &loaded);
     let (stores, loaded, opened) = match Wal::open(wal_config.clone()) {
         Err(OpenError::Corrupt(damage)) => {
-            let concerned = concerned(&damage, replicas, groups);
-            if !concerned.iter().all(|group| has_others(&loaded, *group, founder)) {
+            let concerned = concerned(&damage, dir, replicas, groups);
+            if !concerned.iter().all(|(group, own)| can_spare(loaded[*group as usize].as_ref(), *own)) {
                 return Err(OpenError::Corrupt(damage).into());
             }
             drop(stores);
@@ -79,21 +81,22 @@ fn sort_out(
 }
 
 /// The groups with a replica here that may have lost something.
-fn concerned(damage: &Corruption, replicas: &Replicas, groups: u32) -> Vec<u32> {
+fn concerned(damage: &Corruption, dir: &DataDir, replicas: &Replicas, groups: u32) -> Vec<(u32, ReplicaId)> {
     let is_named = |group: &u32| match &damage.groups {
         Concerned::Groups(named) => named.contains(&GroupId(*group)),
         Concerned::All => true,
     };
-    (0..groups).filter(is_named).filter(|group| replicas.get(*group).current.is_some()).collect()
+    let own = |group| Some((group, ReplicaId::new(dir.identity().node.0, replicas.get(group).current?)));
+    (0..groups).filter(is_named).filter_map(own).collect()
 }
 
-/// Whether the group, as far as its checkpoint tells, has other replicas than the one here.
-fn has_others(loaded: &[Option<Loaded>], group: u32, founder: bool) -> bool {
-    match loaded.get(group as usize).and_then(Option::as_ref) {
-        Some(loaded) => GroupState::decode(&loaded.membership)
-            .is_some_and(|state| state.membership.replicas().len() > 1 || state.membership.is_empty()),
-        // A member's replica that has no checkpoint yet has nothing that its leader has not.
-        None => !founder,
+/// Whether the group, as far as its checkpoint tells, can do without the replica here.
+fn can_spare(loaded: Option<&Loaded>, own: ReplicaId) -> bool {
+    match loaded {
+        Some(loaded) => GroupState::decode_of(NodeId(own.node()), &loaded.membership)
+            .is_some_and(|state| state.membership.can_spare(own)),
+        // Every replica but the first begins with a snapshot: without a checkpoint it has acknowledged nothing.
+        None => own.number() != FOUNDERS_REPLICA,
     }
 }
 
@@ -102,7 +105,7 @@ fn give_up(
     dir: &DataDir,
     replicas: &Replicas,
     damage: &Corruption,
-    concerned: &[u32],
+    concerned: &[(u32, ReplicaId)],
 ) -> Result<(), StartError> {
     tracing::error!(%damage, "the replicas that may have lost something are given up and fetched again");
     // What the checkpoints hold is kept too: an older one may be needed.
@@ -110,11 +113,9 @@ fn give_up(
     let Some(past) = Wal::read_past_damage(&config)? else {
         return Err(OpenError::Corrupt(Box::new(damage.clone())).into());
     };
-    for group in concerned {
-        if let Some(number) = replicas.get(*group).current {
-            replicas.give_up(*group, number, past.last_lsn)?;
-            metrics::counter!("headwater_replicas_given_up_total").increment(1);
-        }
+    for (group, own) in concerned {
+        replicas.give_up(*group, own.number(), past.last_lsn)?;
+        metrics::counter!("headwater_replicas_given_up_total").increment(1);
     }
     let mut kept = past.groups;
     kept.retain(|group, _| replicas.get(group.0).current.is_some());
@@ -133,7 +134,8 @@ pub(crate) fn open_checkpoints(
     let (mut stores, mut all) = (Vec::new(), Vec::new());
     for group in 0..groups {
         let path = dir.checkpoint(group);
-        let open = || open_checkpoint(&path, group, replicas.get(group).current);
+        let own = |number| ReplicaId::new(dir.identity().node.0, number);
+        let open = || open_checkpoint(&path, group, replicas.get(group).current.map(own));
         let (mut store, mut loaded) = open()?;
         if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
             // What a replica has left that was given up: it could not be removed then.
@@ -148,19 +150,22 @@ pub(crate) fn open_checkpoints(
     Ok((stores, all))
 }
 
-/// Where no checkpoint of a group is whole and others have what it was of, this hub's replica is to be given up.
+/// Where no checkpoint of a group is whole and the group can do without the replica that it was of, that is to be given
+/// up.
 fn open_checkpoint(
     path: &Path,
     group: u32,
-    current: Option<u32>,
+    own: Option<ReplicaId>,
 ) -> Result<(StoredGroup, Option<Loaded>), StartError> {
     let source = match StoredGroup::open(path) {
         Ok(opened) => return Ok(opened),
         Err(source) => source,
     };
     if let checkpoint::OpenError::Damaged { membership: Some(membership), .. } = &source
-        && let Some(state) = GroupState::decode(membership)
-        && (current.is_none() || state.membership.replicas().len() > 1)
+        && own.is_none_or(|own| {
+            GroupState::decode_of(NodeId(own.node()), membership)
+                .is_some_and(|state| state.membership.can_spare(own))
+        })
     {
         tracing::error!(group, error = %source, "no checkpoint of the replica is whole");
         return Ok((StoredGroup::of_damaged(path), None));

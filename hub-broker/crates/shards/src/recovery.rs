@@ -12,16 +12,13 @@ use wal::{GroupId, GroupLog, HardState};
 use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::fail;
 use crate::group::{Group, Machine};
-use crate::group_state::{GroupState, StateOrigin};
+use crate::group_state::{ALONE, GroupState, StateOrigin};
 use crate::keys::{key_partition, metadata_key};
 use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS};
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
 use crate::snapshot::{self, Tell};
 use crate::{StartError, StateMachine};
-
-/// The lone replica of every group in directories of before there were several.
-const ALONE: ReplicaId = ReplicaId(1);
 
 /// What every group of the hub is made with.
 #[derive(Clone)]
@@ -47,7 +44,7 @@ pub(crate) struct Found {
     pub machine: Option<Box<dyn StateMachine>>,
     /// Who belonged to the group of a replica that has lost everything, and goes on all the same: a fault.
     pub membership: Option<Membership>,
-    /// No checkpoint is whole, and others have what they were of.
+    /// No checkpoint is whole, and the group can do without this replica.
     pub is_damaged: bool,
 }
 
@@ -114,12 +111,11 @@ impl Ground {
         if let Some(membership) = membership.filter(|_| loaded.is_none()) {
             state.membership = membership;
         }
-        let has_others = state.membership.replicas().iter().any(|replica| *replica != own)
-            || (state.membership.is_empty() && !self.founder);
+        let is_spared = state.membership.can_spare(own);
         let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
-        match self.recover_group(id, own, has_others, state, loaded, log, &mut machine) {
+        match self.recover_group(id, own, is_spared, state, loaded, log, &mut machine) {
             Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine }),
-            Err(error) if has_others => {
+            Err(error) if is_spared => {
                 tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
                 metrics::counter!("headwater_replicas_given_up_total").increment(1);
                 let directories = directories.unwrap_or_default();
@@ -138,11 +134,7 @@ impl Ground {
     ) -> Result<GroupState, StartError> {
         if let Some(loaded) = loaded {
             let unreadable = || StartError::State { group: id.0, what: "not a group's state".to_owned() };
-            let mut state = GroupState::decode(&loaded.membership).ok_or_else(unreadable)?;
-            if state.membership.voters == [ALONE] {
-                state.membership.voters = vec![own];
-            }
-            return Ok(state);
+            return GroupState::decode_of(self.node, &loaded.membership).ok_or_else(unreadable);
         }
         let first = self.founder && own.number() == FOUNDERS_REPLICA;
         let voters = if first { vec![own] } else { Vec::new() };
@@ -160,7 +152,7 @@ impl Ground {
         &self,
         id: GroupId,
         own: ReplicaId,
-        has_others: bool,
+        is_spared: bool,
         state: GroupState,
         loaded: Option<Loaded>,
         log: GroupLog,
@@ -179,7 +171,7 @@ impl Ground {
             None => Machine::Partitions(self.recover_partitions(
                 id.0,
                 state.origin.generation,
-                has_others,
+                is_spared,
                 &states,
             )?),
         };
@@ -199,12 +191,12 @@ impl Ground {
         }
     }
 
-    /// Where others have what is damaged here, no damage is put up with.
+    /// Damage is put up with only where the group cannot do without this replica.
     fn recover_partitions(
         &self,
         group: u32,
         generation: u32,
-        has_others: bool,
+        is_spared: bool,
         states: &StoredStates,
     ) -> Result<PartitionSet, StartError> {
         let files = self.files_of(GroupId(group));
@@ -219,7 +211,7 @@ impl Ground {
             let recovered = PartitionLog::recover(&directory, &state, &files);
             let (log, damage) =
                 recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
-            if has_others && let Some(damage) = damage.iter().find(|damage| damage.is_loss()) {
+            if is_spared && let Some(damage) = damage.iter().find(|damage| damage.is_loss()) {
                 return Err(unreadable(format!("{id}: {damage}")));
             }
             for damage in damage {

@@ -2,7 +2,8 @@
 //!
 //! A group's entries are kept up to the first one that is missing behind its checkpoint: an entry counts on all
 //! before it. That is right for the one voter of a group, whose entries are never replaced. With several voters there is
-//! nothing to salvage: a replica that may have lost something is given up, and fetches from the others.
+//! nothing to salvage, if the others are a majority: a replica that may have lost something is given up, and fetches
+//! from them. One that they cannot do without is kept like a lone one: others may not have what it acknowledged.
 //!
 //! The new log is written in a directory of its own, and the two are exchanged in one step.
 
@@ -42,7 +43,8 @@ pub struct Salvage {
 struct Stored {
     position: Position,
     void_entries_through: Lsn,
-    has_others: bool,
+    /// The others are a majority of the group.
+    is_spared: bool,
 }
 
 /// What becomes of one group; group 0 is the metadata's, group N + 1 that of shard N.
@@ -83,7 +85,7 @@ impl Salvage {
         let (mut kept, mut logs, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
         for (group, stored) in stored {
             let log = groups.get(&group).cloned().unwrap_or_default();
-            match (stored.has_others, is_concerned(&corruption, group)) {
+            match (stored.is_spared, is_concerned(&corruption, group)) {
                 (true, true) => given_up.push(group.0),
                 (true, false) => logs.push((group, log)),
                 (false, _) => {
@@ -168,12 +170,12 @@ fn stored(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Stored>, Start
                 Store::open(&path).map_err(|source| StartError::Checkpoint { group, source })?;
             let Some(loaded) = loaded else { continue };
             let what = || "not a group's state".to_owned();
-            let state = GroupState::decode(&loaded.membership)
+            let state = GroupState::decode_of(dir.identity().node, &loaded.membership)
                 .ok_or_else(|| StartError::State { group, what: what() })?;
             let stored = Stored {
                 position: loaded.position,
                 void_entries_through: state.origin.void_entries_through,
-                has_others: state.membership.replicas().len() > 1,
+                is_spared: state.membership.can_spare(state.own(dir.identity().node)),
             };
             all.insert(GroupId(group), stored);
         }

@@ -78,7 +78,7 @@ pub(crate) fn start(
     check(config)?;
     let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
     let replicas = Arc::new(dir.replicas(&cluster)?);
-    let opened = open_all(config, &dir, &replicas, cluster.founder, metadata)?;
+    let opened = open_all(config, &dir, &replicas, metadata)?;
     let home = Home { dir, peers, replicas, founder: cluster.founder };
     run(config, home, opened)
 }

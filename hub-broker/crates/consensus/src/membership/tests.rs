@@ -31,6 +31,21 @@ fn what_the_library_could_not_go_by_is_found() {
 }
 
 #[test]
+fn a_group_can_spare_a_replica_if_the_others_are_a_majority() {
+    let spares = |id, group: &Membership| group.can_spare(ReplicaId(id));
+    assert!(!spares(1, &membership(&[1], &[], &[], &[])), "alone");
+    assert!(!spares(1, &membership(&[1], &[2], &[], &[])), "a learner has no vote");
+    assert!(spares(2, &membership(&[1], &[2], &[], &[])), "nor is it counted on");
+    assert!(!spares(1, &membership(&[1, 2], &[], &[], &[])), "one of two is half");
+    assert!(spares(1, &membership(&[1, 2, 3], &[], &[], &[])));
+    assert!(spares(4, &membership(&[1, 2, 3, 4], &[], &[], &[])));
+    assert!(!spares(1, &membership(&[1, 2, 3], &[], &[1, 2], &[])), "of the old voters one is half");
+    assert!(!spares(1, &membership(&[1, 2], &[], &[1, 2, 3], &[])), "and so of the new ones");
+    assert!(spares(3, &membership(&[1, 2], &[], &[1, 2, 3], &[])));
+    assert!(spares(1, &Membership::default()), "it waits for its snapshot");
+}
+
+#[test]
 fn raft_knows_the_same_members() {
     let joint = membership(&[1, 2], &[5, 6], &[1, 4], &[4]);
     assert_eq!(Membership::from_raft(&joint.to_raft()), joint);

@@ -1,11 +1,14 @@
-//! A hub that finds damage in what it has stored gives its replica up; the others have everything.
+//! A hub that finds damage in what it has stored gives its replica up where the others surely have everything, and
+//! keeps it where they may not.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::*;
 use crate::hubs::*;
-use shards::Salvage;
+use consensus::{MembershipChange, ReplicaId};
+use schemas::NodeId;
+use shards::{Config, Salvage, StartError};
 
 const GROUP: u32 = 1;
 
@@ -34,6 +37,20 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Until the checkpoint of the shard's replica on this hub names three voters.
+async fn checkpoint_names_three(cluster: &Cluster, node: u32) {
+    let dir = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
+    // Their count, and the founder's replica: the first of hub 1.
+    let three = [0, 3, 0, 0, 0, 1, 0, 0, 0, 1];
+    let names =
+        |path: &Path| fs::read(path).unwrap_or_default().windows(three.len()).any(|window| window == three);
+    let manifests = || files(&dir).into_iter().filter(|path| path.to_string_lossy().contains("manifest"));
+    eventually("the checkpoint names the voters", || async {
+        dir.is_dir() && manifests().any(|path| names(&path))
+    })
+    .await;
+}
+
 /// One hub of three has stored these two, and is down.
 async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
     open(cluster.shards(1), 0).await;
@@ -43,6 +60,7 @@ async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
     }
     cluster.agreed(0, 2).await;
     let node = cluster.other_than_leader(0).await;
+    checkpoint_names_three(cluster, node).await;
     match orderly {
         true => cluster.stop(node).await,
         false => cluster.kill(node).await,
@@ -120,6 +138,81 @@ async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
     is_given_up_and_replaced(cluster, node, 3).await;
 }
 
+/// Hub 1 has stored two batches and is down; hub 2 has a learner, or a voter as well.
+async fn of_two_with(is_voter: bool) -> Cluster {
+    let mut cluster = Cluster::found().await;
+    open(cluster.shards(1), 0).await;
+    for first in [0, 2] {
+        append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
+    }
+    if is_voter {
+        cluster.join(2).await;
+    } else {
+        cluster.start(2).await;
+        let learner = ReplicaId::new(2, 9);
+        let change = MembershipChange { add_learners: vec![learner], ..Default::default() };
+        cluster.change(GROUP, change).await;
+        cluster.caught_up(GROUP, learner).await;
+    }
+    cluster.stop(1).await;
+    cluster
+}
+
+/// The damage is not served, and the replica goes on with what is whole.
+async fn is_kept(cluster: Cluster) {
+    let reader = cluster.shards(1).partition(partition(0)).expect("an open partition");
+    reader.read(reader.log_start(), 1).expect_err("it is damaged");
+    append_surely(cluster.shards(1), 0, batch(Some((7, 4)), 1, 50)).await;
+    eventually("the replica has it", || async { reader.high_watermark().0 == 5 }).await;
+    reader.read(schemas::Offset(4), 1).expect("it is whole");
+    assert!(cluster.shards(1).lost_replicas().borrow().is_empty());
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_does_not_cost_the_only_voter_its_replica() {
+    let mut cluster = of_two_with(false).await;
+    flip(&cluster.dir(1).join("log"), ".log", b'a');
+    cluster.start(1).await;
+    is_kept(cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_does_not_cost_one_of_two_voters_its_replica() {
+    let mut cluster = of_two_with(true).await;
+    flip(&cluster.dir(1).join("log"), ".log", b'a');
+    cluster.start(1).await;
+    is_kept(cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_cut_short_does_not_cost_one_of_two_voters_its_replica() {
+    let mut cluster = of_two_with(true).await;
+    let segments = || files(&cluster.dir(1).join("log")).into_iter();
+    let log = segments().find(|path| path.extension().is_some_and(|it| it == "log"));
+    fs::File::options().write(true).open(log.expect("a segment")).expect("opened").set_len(700).expect("cut");
+    cluster.start(1).await;
+    assert!(cluster.shards(1).lost_replicas().borrow().is_empty());
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_wal_keeps_a_hub_from_starting_that_has_one_of_two_voters() {
+    let mut cluster = of_two_with(true).await;
+    cluster.start(1).await;
+    append_surely(cluster.shards(1), 0, batch(None, 9, 1_000)).await;
+    cluster.agreed(0, 3).await;
+    cluster.kill(1).await;
+    flip(&cluster.dir(1).join("wal"), "", b'i');
+    let config = Config { node: NodeId(1), ..config(cluster.dir(1)) };
+    let error = try_start(config).err().expect("refused");
+    assert!(matches!(error, StartError::Wal(_)), "{error}");
+    let salvage = Salvage::examine(cluster.dir(1)).expect("readable").expect("it is damaged");
+    assert!(salvage.given_up.is_empty());
+    drop(salvage);
+    cluster.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn salvage_keeps_nothing_of_a_group_that_others_have_whole() {
     let mut cluster = Cluster::of_three().await;
@@ -134,25 +227,10 @@ async fn salvage_keeps_nothing_of_a_group_that_others_have_whole() {
     is_given_up_and_replaced(cluster, node, 3).await;
 }
 
-/// Until the checkpoint of the shard's replica on this hub names that voter.
-async fn checkpoint_names(cluster: &Cluster, node: u32, voter: u32) {
-    let dir = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
-    let names = |path: &Path| {
-        let bytes = fs::read(path).unwrap_or_default();
-        // A replica's id begins with its hub's; its number is small.
-        bytes.windows(7).any(|window| window[..4] == voter.to_be_bytes() && window[4..] == [0; 3])
-    };
-    let manifests = || files(&dir).into_iter().filter(|path| path.to_string_lossy().contains("manifest"));
-    eventually("the checkpoint names the voter", || async {
-        dir.is_dir() && manifests().any(|path| names(&path))
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_knows_from_its_checkpoint_that_others_have_what_it_lost() {
     let mut cluster = Cluster::of_three().await;
-    checkpoint_names(&cluster, 1, 3).await;
+    checkpoint_names_three(&cluster, 1).await;
     open(cluster.shards(1), 0).await;
     append_surely(cluster.shards(1), 0, batch(Some((7, 0)), 2, 1_000)).await;
     append_surely(cluster.shards(1), 0, batch(Some((7, 2)), 2, 1_000)).await;

@@ -167,7 +167,7 @@ impl Cluster {
         .await;
     }
 
-    async fn caught_up(&self, group: u32, id: ReplicaId) {
+    pub async fn caught_up(&self, group: u32, id: ReplicaId) {
         eventually("the learner catches up", || async {
             let leader = self.leader(group).await;
             let all = self.shards(leader).status().await;
