@@ -124,6 +124,9 @@ impl Feeds {
     /// Nobody is subscribed any more.
     pub fn rest(&mut self) {
         self.wanted = false;
+        // Messages with the retain flag come from other hubs too. What is kept of them is only right for as long as
+        // it is heard by what they are replaced.
+        self.retains |= self.router.borrow().has_retained();
         if !self.is_active() {
             for (_, feed) in self.feeds.drain() {
                 feed.stop();
@@ -318,6 +321,21 @@ mod tests {
         assert!(timeout(interrupted, feeds.changed()).await.is_ok(), "it is due after {RETRY_AFTER:?}");
         feeds.look();
         assert!(timeout(RETRY_AFTER * 10, feeds.changed()).await.is_err(), "nothing is left to be tried");
+        stop(feeds).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_retained_is_kept_up_to_date_without_subscribers() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut feeds = feeds(&directory).await;
+        feeds.want();
+        feeds.rest();
+        assert!(!feeds.is_active(), "nobody has subscribed and nothing is retained");
+        feeds.want();
+        let retained = Message { retain: true, ..Message::for_tests("a", "1") };
+        feeds.router.borrow_mut().publish(&Arc::new(retained));
+        feeds.rest();
+        assert!(feeds.is_active(), "another hub may replace or delete it");
         stop(feeds).await;
     }
 

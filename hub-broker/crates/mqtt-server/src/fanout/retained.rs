@@ -35,6 +35,11 @@ impl Retained {
         Ok(())
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
     /// Everything that a new subscription is given.
     pub fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Arc<Message>> {
         let wild = filter.find(['+', '#']);

@@ -115,6 +115,12 @@ impl Router {
         self.subscriptions.len()
     }
 
+    /// Whether a new subscription may be given a message that was published before it.
+    #[must_use]
+    pub fn has_retained(&self) -> bool {
+        !self.retained.is_empty()
+    }
+
     /// A message has been committed: retains it if it says so, and puts it into the outbox of everyone who has a
     /// matching subscription, once each, at the highest QoS granted.
     pub fn publish(&mut self, message: &Arc<Message>) {
