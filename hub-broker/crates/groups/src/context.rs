@@ -25,6 +25,11 @@ impl Context {
         Now { ms: millis(self.started.elapsed()), wall_ms: self.metadata.shards().now_ms() }
     }
 
+    /// What the time is may be wrong by much: nothing is to expire by it.
+    pub(crate) fn is_clock_held(&self) -> bool {
+        self.metadata.shards().stats().clock_held
+    }
+
     pub(crate) fn view(&self) -> Arc<View> {
         self.metadata.view()
     }

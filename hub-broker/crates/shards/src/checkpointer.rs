@@ -183,7 +183,7 @@ impl Checkpointer {
 
     /// Not synced on its own: without it the clock is only more careful after a restart.
     fn write_anchor(&self) {
-        let stamp_ms = self.shared.clock.now_ms();
+        let Some(stamp_ms) = self.shared.clock.known_ms() else { return };
         let anchor = Anchor { boot_id: boot_id(), boot_ms: Reading::now().boot_ms, stamp_ms };
         if let Err(error) = std::fs::write(&self.clock_file, anchor.encode()) {
             tracing::warn!(%error, "the clock's anchor could not be written");

@@ -3,7 +3,10 @@
 //! Entries are stamped with it and retention counts by it, so it never goes backwards, and a wall clock that
 //! jumps by more than an hour beyond what the uptime accounts for is not believed: the stamps run on from
 //! `CLOCK_BOOTTIME` until the wall clock comes back, is known to be synchronised, or is accepted by a person.
-//! A single hub has no other voter's clock to ask.
+//!
+//! The stamps of other hubs' entries say what time it is in the cluster. A hub that has joined one does not believe its
+//! wall clock before it has heard any; and one that does not believe its own, because it was off for hours or shows
+//! another year, goes by the latest that it hears, until its wall clock is within an hour of them.
 
 use std::path::Path;
 
@@ -37,33 +40,51 @@ fn milliseconds(clock: ClockId) -> i64 {
 /// The rule, without a clock in it.
 #[derive(Debug)]
 pub(crate) struct StampRule {
-    /// Believed time minus boot time.
-    offset_ms: i64,
+    /// Believed time minus boot time; `None` until there is something to believe.
+    offset_ms: Option<i64>,
     last_ms: i64,
     held: bool,
 }
 
 impl StampRule {
-    /// `expected_ms`: the time that it must be at least, from the last stamp. A new hub knows none.
+    /// Nothing is known yet.
+    fn unknown() -> Self {
+        Self { offset_ms: None, last_ms: i64::MIN, held: true }
+    }
+
+    /// `expected_ms`: the time that it must be at least, from the last stamp. The hub that founds a cluster knows none.
     pub(crate) fn new(expected_ms: Option<i64>, reading: Reading) -> Self {
         let start_ms = expected_ms.unwrap_or(reading.wall_ms);
         let last_ms = expected_ms.unwrap_or(i64::MIN);
-        Self { offset_ms: start_ms - reading.boot_ms, last_ms, held: false }
+        Self { offset_ms: Some(start_ms.saturating_sub(reading.boot_ms)), last_ms, held: false }
     }
 
-    pub(crate) fn read(&mut self, reading: Reading, synchronised: impl FnOnce() -> bool) -> i64 {
-        let expected_ms = self.offset_ms + reading.boot_ms;
-        let jumped = reading.wall_ms.abs_diff(expected_ms) > CLOCK_JUMP_MS_MAX.unsigned_abs();
-        self.held = jumped && !synchronised();
+    /// What the time should be by what is believed.
+    fn expected_ms(&self, reading: Reading) -> Option<i64> {
+        self.offset_ms.map(|offset_ms| offset_ms.saturating_add(reading.boot_ms))
+    }
+
+    /// The time as far as it is believed; `None` until there is something to believe.
+    pub(crate) fn read(&mut self, reading: Reading, synchronised: impl FnOnce() -> bool) -> Option<i64> {
+        let agrees = |expected_ms| reading.wall_ms.abs_diff(expected_ms) <= CLOCK_JUMP_MS_MAX.unsigned_abs();
+        self.held = !self.expected_ms(reading).is_some_and(agrees) && !synchronised();
         if !self.held {
-            self.offset_ms = reading.wall_ms - reading.boot_ms;
+            self.offset_ms = Some(reading.wall_ms.saturating_sub(reading.boot_ms));
         }
-        self.last_ms = self.last_ms.max(self.offset_ms + reading.boot_ms);
-        self.last_ms
+        self.last_ms = self.last_ms.max(self.expected_ms(reading)?);
+        Some(self.last_ms)
+    }
+
+    /// Another hub has stamped an entry with this. It counts only while the own clock is not believed, and the latest does:
+    /// who catches up hears old ones first, and one hub that is ahead must not take those along that agree with each other.
+    pub(crate) fn hear(&mut self, stamp_ms: i64, reading: Reading) {
+        if self.held && self.expected_ms(reading).is_none_or(|expected_ms| stamp_ms > expected_ms) {
+            self.offset_ms = Some(stamp_ms.saturating_sub(reading.boot_ms));
+        }
     }
 
     fn accept(&mut self, reading: Reading) {
-        self.offset_ms = reading.wall_ms - reading.boot_ms;
+        self.offset_ms = Some(reading.wall_ms.saturating_sub(reading.boot_ms));
         self.held = false;
     }
 }
@@ -77,12 +98,12 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self { rule: Mutex::new(StampRule::new(None, Reading::now())), given: None }
+        Self { rule: Mutex::new(StampRule::unknown()), given: None }
     }
 
     /// Clocks that show what they are told, and that nobody vouches for.
     pub(crate) fn given(reading: Reading) -> Self {
-        Self { rule: Mutex::new(StampRule::new(None, reading)), given: Some(Mutex::new(reading)) }
+        Self { rule: Mutex::new(StampRule::unknown()), given: Some(Mutex::new(reading)) }
     }
 
     /// Has given clocks show something else.
@@ -105,11 +126,18 @@ impl Clock {
         self.given.is_none() && Path::new(SYNCHRONISED_FILE).exists()
     }
 
-    /// Goes on from the last stamp that was given out.
-    pub(crate) fn go_on_from(&self, expected_ms: Option<i64>) {
-        *self.rule.lock() = StampRule::new(expected_ms, self.reading());
-        self.now_ms();
-        if self.is_held() {
+    /// Goes on from the last stamp that this hub knows. Without one a founder takes the wall clock as it is; anyone else
+    /// waits to hear the cluster's time, and has perhaps heard it already.
+    pub(crate) fn go_on_from(&self, expected_ms: Option<i64>, founder: bool) {
+        let reading = self.reading();
+        {
+            let mut rule = self.rule.lock();
+            let known_ms = expected_ms.max(rule.expected_ms(reading).filter(|_| !founder));
+            if founder || known_ms.is_some() {
+                *rule = StampRule::new(known_ms, reading);
+            }
+        }
+        if self.known_ms().is_some() && self.is_held() {
             tracing::warn!(
                 "the wall clock is more than an hour from the last stamp and not known to be synchronised: \
                  stamps run on by the uptime, and retention by time is held"
@@ -117,12 +145,26 @@ impl Clock {
         }
     }
 
-    pub(crate) fn now_ms(&self) -> i64 {
+    /// The time as far as it is believed; `None` on a hub that has joined a cluster and heard no stamp yet.
+    pub(crate) fn known_ms(&self) -> Option<i64> {
         self.rule.lock().read(self.reading(), || self.is_synchronised())
     }
 
+    /// The same, and the wall clock where nothing better is known.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.known_ms().unwrap_or_else(|| self.reading().wall_ms)
+    }
+
+    /// Another hub has stamped an entry with this.
+    pub(crate) fn hear(&self, stamp_ms: i64) {
+        self.rule.lock().hear(stamp_ms, self.reading());
+    }
+
+    /// The wall clock is not believed, or not yet.
     pub(crate) fn is_held(&self) -> bool {
-        self.rule.lock().held
+        let mut rule = self.rule.lock();
+        rule.read(self.reading(), || self.is_synchronised());
+        rule.held
     }
 
     pub(crate) fn accept(&self) {

@@ -139,7 +139,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     let parts = Parts { ground, snapshots: snapshots.clone(), exchange, records };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
-    running.go_on_with_clock(anchor, last_stamp_ms);
+    running.go_on_with_clock(anchor, last_stamp_ms, founder);
     let checkpointer = Checkpointer {
         groups: stores,
         executors: running.inboxes.clone(),
@@ -317,10 +317,10 @@ impl Running {
     }
 
     /// Time goes on from the last stamp, and from the anchor if that is of this boot.
-    fn go_on_with_clock(&self, anchor: Option<Anchor>, last_stamp_ms: i64) {
+    fn go_on_with_clock(&self, anchor: Option<Anchor>, last_stamp_ms: i64, founder: bool) {
         let by_anchor = anchor.and_then(|anchor| anchor.expected_ms(boot_id(), Reading::now()));
         let by_stamps = (last_stamp_ms != i64::MIN).then_some(last_stamp_ms);
-        self.shared.clock.go_on_from(by_anchor.max(by_stamps));
+        self.shared.clock.go_on_from(by_anchor.max(by_stamps), founder);
     }
 }
 

@@ -20,7 +20,10 @@ impl GroupTask {
     /// Nothing is being written when this is called, so no commit can be swept away unseen.
     pub(super) fn sweep(&mut self) {
         let now = self.context.now();
-        let mut offsets = self.offsets.expired(&self.group, now.wall_ms, self.context.offsets_retention_ms());
+        let mut offsets = Vec::new();
+        if !self.context.is_clock_held() {
+            offsets = self.offsets.expired(&self.group, now.wall_ms, self.context.offsets_retention_ms());
+        }
         for orphan in self.offsets.orphaned(&self.context.view()) {
             if !offsets.contains(&orphan) {
                 offsets.push(orphan);

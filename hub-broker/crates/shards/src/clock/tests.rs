@@ -14,8 +14,8 @@ fn rule() -> StampRule {
 #[test]
 fn stamps_follow_the_wall_clock() {
     let mut rule = rule();
-    assert_eq!(rule.read(at(0, 0), || false), START.wall_ms);
-    assert_eq!(rule.read(at(5_000, 1_000), || false), START.wall_ms + 5_000);
+    assert_eq!(rule.read(at(0, 0), || false), Some(START.wall_ms));
+    assert_eq!(rule.read(at(5_000, 1_000), || false), Some(START.wall_ms + 5_000));
     assert!(!rule.held);
 }
 
@@ -23,25 +23,25 @@ fn stamps_follow_the_wall_clock() {
 fn stamps_never_go_backwards() {
     let mut rule = rule();
     rule.read(at(10_000, 10_000), || false);
-    assert_eq!(rule.read(at(4_000, 11_000), || false), START.wall_ms + 10_000);
-    assert_eq!(rule.read(at(11_000, 18_000), || false), START.wall_ms + 11_000);
+    assert_eq!(rule.read(at(4_000, 11_000), || false), Some(START.wall_ms + 10_000));
+    assert_eq!(rule.read(at(11_000, 18_000), || false), Some(START.wall_ms + 11_000));
 }
 
 #[test]
 fn a_jump_is_not_believed_until_the_clock_comes_back() {
     let mut rule = rule();
     let years = 70 * 365 * 24 * HOUR_MS;
-    assert_eq!(rule.read(at(years, 1_000), || false), START.wall_ms + 1_000);
+    assert_eq!(rule.read(at(years, 1_000), || false), Some(START.wall_ms + 1_000));
     assert!(rule.held);
-    assert_eq!(rule.read(at(years + 1_000, 2_000), || false), START.wall_ms + 2_000);
-    assert_eq!(rule.read(at(3_500, 3_000), || false), START.wall_ms + 3_500);
+    assert_eq!(rule.read(at(years + 1_000, 2_000), || false), Some(START.wall_ms + 2_000));
+    assert_eq!(rule.read(at(3_500, 3_000), || false), Some(START.wall_ms + 3_500));
     assert!(!rule.held);
 }
 
 #[test]
 fn a_jump_of_a_synchronised_clock_is_believed() {
     let mut rule = rule();
-    assert_eq!(rule.read(at(9 * HOUR_MS, 1_000), || true), START.wall_ms + 9 * HOUR_MS);
+    assert_eq!(rule.read(at(9 * HOUR_MS, 1_000), || true), Some(START.wall_ms + 9 * HOUR_MS));
     assert!(!rule.held);
 }
 
@@ -50,14 +50,14 @@ fn a_jump_may_be_accepted_by_a_person() {
     let mut rule = rule();
     rule.read(at(9 * HOUR_MS, 1_000), || false);
     rule.accept(at(9 * HOUR_MS, 1_000));
-    assert_eq!(rule.read(at(9 * HOUR_MS, 1_000), || false), START.wall_ms + 9 * HOUR_MS);
+    assert_eq!(rule.read(at(9 * HOUR_MS, 1_000), || false), Some(START.wall_ms + 9 * HOUR_MS));
 }
 
 #[test]
 fn time_asleep_is_no_jump() {
     let mut rule = rule();
     let night = 9 * HOUR_MS;
-    assert_eq!(rule.read(at(night, night), || false), START.wall_ms + night);
+    assert_eq!(rule.read(at(night, night), || false), Some(START.wall_ms + night));
     assert!(!rule.held);
 }
 
@@ -65,8 +65,85 @@ fn time_asleep_is_no_jump() {
 fn a_hub_that_starts_in_another_year_goes_on_from_its_last_stamp() {
     let mut rule = StampRule::new(Some(START.wall_ms), at(-40 * 365 * 24 * HOUR_MS, 0));
     let stamp = rule.read(at(-40 * 365 * 24 * HOUR_MS + 1_000, 1_000), || false);
-    assert_eq!(stamp, START.wall_ms + 1_000);
+    assert_eq!(stamp, Some(START.wall_ms + 1_000));
     assert!(rule.held);
+}
+
+const YEARS_MS: i64 = 70 * 365 * 24 * HOUR_MS;
+
+#[test]
+fn a_hub_that_has_joined_believes_no_clock_before_it_hears_the_time() {
+    let mut rule = StampRule::unknown();
+    assert_eq!(rule.read(at(YEARS_MS, 0), || false), None);
+    assert!(rule.held);
+    rule.hear(START.wall_ms, at(YEARS_MS, 1_000));
+    assert_eq!(rule.read(at(YEARS_MS + 2_000, 3_000), || false), Some(START.wall_ms + 2_000));
+    assert!(rule.held);
+    assert_eq!(rule.read(at(2_500, 4_000), || false), Some(START.wall_ms + 2_500));
+    assert!(!rule.held, "its wall clock was set right");
+}
+
+#[test]
+fn a_hub_that_has_joined_believes_a_synchronised_clock() {
+    let mut rule = StampRule::unknown();
+    assert_eq!(rule.read(at(0, 0), || true), Some(START.wall_ms));
+    assert!(!rule.held);
+}
+
+#[test]
+fn a_hub_that_was_off_for_hours_is_released_by_what_it_hears() {
+    let mut rule = StampRule::new(Some(START.wall_ms), at(9 * HOUR_MS, 0));
+    rule.read(at(9 * HOUR_MS, 0), || false);
+    assert!(rule.held);
+    // It catches up: old entries come first.
+    for heard_ms in [1_000, 4 * HOUR_MS, 9 * HOUR_MS - 500] {
+        rule.hear(START.wall_ms + heard_ms, at(9 * HOUR_MS, 0));
+    }
+    assert_eq!(rule.read(at(9 * HOUR_MS + 10, 10), || false), Some(START.wall_ms + 9 * HOUR_MS + 10));
+    assert!(!rule.held);
+}
+
+#[test]
+fn what_is_heard_moves_no_clock_that_is_believed() {
+    let mut rule = rule();
+    rule.read(at(0, 0), || false);
+    rule.hear(START.wall_ms + YEARS_MS, at(0, 0));
+    assert_eq!(rule.read(at(1_000, 1_000), || false), Some(START.wall_ms + 1_000));
+    assert!(!rule.held);
+}
+
+#[test]
+fn what_is_heard_late_does_not_take_the_time_back() {
+    let mut rule = StampRule::unknown();
+    rule.hear(START.wall_ms, at(YEARS_MS, 0));
+    rule.hear(START.wall_ms - 5 * HOUR_MS, at(YEARS_MS, 0));
+    assert_eq!(rule.read(at(YEARS_MS, 0), || false), Some(START.wall_ms));
+}
+
+#[test]
+fn a_stamp_at_the_end_of_time_is_survived() {
+    let mut rule = StampRule::unknown();
+    rule.hear(i64::MAX, at(0, 0));
+    assert_eq!(rule.read(at(0, 0), || false), Some(i64::MAX));
+    assert!(rule.held);
+}
+
+#[test]
+fn only_a_founder_takes_the_wall_clock_as_it_is() {
+    let founder = Clock::given(at(YEARS_MS, 0));
+    founder.go_on_from(None, true);
+    assert_eq!((founder.known_ms(), founder.is_held()), (Some(START.wall_ms + YEARS_MS), false));
+    let member = Clock::given(at(YEARS_MS, 0));
+    member.go_on_from(None, false);
+    assert_eq!((member.known_ms(), member.is_held()), (None, true));
+}
+
+#[test]
+fn what_is_heard_while_a_hub_starts_is_not_forgotten() {
+    let clock = Clock::given(at(YEARS_MS, 0));
+    clock.hear(START.wall_ms);
+    clock.go_on_from(Some(START.wall_ms - HOUR_MS), false);
+    assert_eq!((clock.known_ms(), clock.is_held()), (Some(START.wall_ms), true));
 }
 
 #[test]

@@ -90,6 +90,10 @@ impl Group {
         self.last_stamp_ms = self.last_stamp_ms.max(applying.at.stamp_ms);
         self.changed = true;
         if let Some(membership) = applying.membership() {
+        // What this hub has stamped itself tells its clock nothing.
+        if applying.token.is_none() {
+            self.hear(applying.at.stamp_ms);
+        }
             tracing::debug!(group = %self.id, %membership, "the group's replicas have changed");
             self.members_changed |= !membership.is_joint();
             self.membership = membership;
@@ -105,6 +109,13 @@ impl Group {
     fn pause(&mut self, applying: Applying) {
         self.applying = Some(applying);
         self.standing = Standing::Paused;
+    /// Another hub has given this stamp.
+    pub(super) fn hear(&mut self, stamp_ms: i64) {
+        if stamp_ms > self.last_stamp_ms {
+            self.heard_ms = Some(stamp_ms);
+        }
+    }
+
     }
 
     fn stop(&mut self, error: UnknownEntry) {

@@ -104,6 +104,7 @@ impl Group {
         let After { ready, mark, entries, held } = after;
         tracing::debug!(group = %self.id, own = %self.own, index = mark.index, "a snapshot has taken the state's place");
         self.origin.generation = arrived.generation;
+        self.hear(arrived.last_stamp_ms);
         self.last_stamp_ms = self.last_stamp_ms.max(arrived.last_stamp_ms);
         self.applied = (mark.index, mark.term);
         self.membership = mark.membership;

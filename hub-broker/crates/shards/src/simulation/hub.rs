@@ -10,7 +10,7 @@ use bytes::Bytes;
 use consensus::{MembershipChange, ReplicaId};
 use partition_log::{FileCache, PartitionReader};
 use peers::Parcel;
-use schemas::{NodeId, PartitionId, ShardId, Term};
+use schemas::{NodeId, Offset, PartitionId, ShardId, Term};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use wal::{Frame, GroupId};
@@ -38,8 +38,8 @@ use crate::replicas::Replicas;
 use crate::snapshot::{Notice, Shelf};
 use crate::stored_group::StoredGroup;
 use crate::{
-    Append, AppendDone, ChangeError, Config, GroupStatus, Leader, PartitionCommand, ReadIndexError,
-    StartError, StateMachine,
+    Append, AppendDone, ChangeError, CommandError, Config, GroupStatus, Leader, PartitionCommand,
+    ReadIndexError, Retention, StartError, StateMachine,
 };
 
 /// How a hub begins.
@@ -227,6 +227,17 @@ impl Hub {
     pub fn command(&mut self, shard: ShardId, command: PartitionCommand, done: CommandDone) {
         let answer = Answer::command(done, self.permit());
         self.request(group_of(shard), Request { command: Command::Partition(command), answer });
+    }
+
+    /// Says where the partition starts then, if retention has moved that.
+    pub fn retain(
+        &mut self,
+        (shard, partition): (ShardId, PartitionId),
+        retention: Retention,
+        done: impl FnOnce(Result<Option<Offset>, CommandError>) + Send + 'static,
+    ) {
+        let (slot, done, permit) = (group_of(shard) as usize, Box::new(done), self.permit());
+        self.core.handle(Message::Retain { slot, partition, retention, done, permit });
     }
 
     pub fn propose_metadata(&mut self, command: Bytes, done: ProposeDone) {

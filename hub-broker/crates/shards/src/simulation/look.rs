@@ -9,6 +9,16 @@ impl Hub {
         self.group(group).map(|group| group.applied.0)
     }
 
+    /// The stamp of the last entry that the group's replica here has applied or proposed.
+    pub fn last_stamp_ms(&self, group: u32) -> Option<i64> {
+        self.group(group).map(|group| group.last_stamp_ms).filter(|stamp_ms| *stamp_ms != i64::MIN)
+    }
+
+    /// The hub's wall clock is not believed.
+    pub fn is_clock_held(&self) -> bool {
+        self.clock.is_held()
+    }
+
     /// CRC-32C over the group's whole state; `None` while an entry is half applied.
     pub fn fingerprint(&self, group: u32) -> Option<u32> {
         let group = self.group(group).filter(|group| group.is_between_entries())?;

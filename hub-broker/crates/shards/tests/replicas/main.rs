@@ -1,5 +1,6 @@
 //! Several replicas of a group, in one thread: what is promised when hubs come, go, stall and lose things.
 
+mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod comparing;

@@ -31,7 +31,9 @@ pub struct World {
     pub copies: usize,
     /// Questions of replicas to others that were answered so far.
     pub questions: usize,
-    now_ms: i64,
+    pub now_ms: i64,
+    /// What a hub's wall clock shows beyond the time that it is.
+    pub ahead_ms: BTreeMap<u32, i64>,
 }
 
 impl World {
@@ -47,6 +49,7 @@ impl World {
             copies: 0,
             questions: 0,
             now_ms: 1_700_000_000_000,
+            ahead_ms: BTreeMap::new(),
         };
         world.start(1);
         world.rounds(2);
@@ -78,7 +81,7 @@ impl World {
                 1 => Part::Founder,
                 _ => Part::Member { cluster: Uuid::from_u128(9), replica_floor: 1 },
             },
-            wall_ms: self.now_ms,
+            wall_ms: self.now_ms + self.ahead_ms.get(&node).unwrap_or(&0),
             boot_ms: self.now_ms,
         };
         let journal = self.journals.remove(&node).unwrap_or_default();
@@ -107,8 +110,8 @@ impl World {
     /// One tick of time, and everything that comes of it.
     pub fn round(&mut self) {
         self.now_ms += TICK_MS;
-        for hub in self.hubs.values_mut() {
-            hub.set_clock(self.now_ms, self.now_ms);
+        for (node, hub) in &mut self.hubs {
+            hub.set_clock(self.now_ms + self.ahead_ms.get(node).unwrap_or(&0), self.now_ms);
             hub.tick();
         }
         self.settle();
