@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use partition_log::SequenceError;
+use consensus::RestoreError;
+use partition_log::{DecodeStateError, SequenceError};
 use schemas::{NodeId, PartitionId};
 use uuid::Uuid;
 
@@ -108,8 +109,8 @@ pub enum StartError {
     /// The directory was neither founded nor joined.
     #[error("this hub is part of no cluster yet")]
     NoCluster,
-    /// Damage of the log names file and position: the hub has no other replica to fetch from, so it refuses to
-    /// start rather than lose what it acknowledged.
+    /// Damage of the log names file and position: the others may not have what this hub acknowledged, so it refuses
+    /// to start rather than lose it.
     #[error(transparent)]
     Wal(#[from] wal::OpenError),
     /// What is whole of a damaged log could not be put into a new one; the damaged one is where it was.
@@ -119,14 +120,40 @@ pub enum StartError {
     Checkpoint { group: u32, source: checkpoint::OpenError },
     #[error("group {group}: the state in its checkpoint cannot be read: {what}")]
     State { group: u32, what: String },
+    #[error("group {group}, partition {partition}: the state in its checkpoint cannot be read: {source}")]
+    PartitionState { group: u32, partition: PartitionId, source: DecodeStateError },
+    /// Batches are lost of which others have a copy.
+    #[error("group {group}, partition {partition}: {source}")]
+    Lost { group: u32, partition: PartitionId, source: partition_log::Damage },
     #[error("group {group}, partition {partition}: {source}")]
     Partition { group: u32, partition: PartitionId, source: partition_log::RecoverError },
     #[error("group {group}: the write-ahead log does not fit its checkpoint: {source}")]
-    Log { group: u32, source: consensus::RestoreError },
+    Log { group: u32, source: RestoreError },
     #[error("group {group}: the write-ahead log holds a group that this hub does not have")]
     UnknownGroup { group: u32 },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+}
+
+impl StartError {
+    /// Something that was stored is changed or gone for good. What is of a later release, or what this moment does not
+    /// let be read, is still there, and is no reason to give it up.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Lost { .. } => true,
+            Self::PartitionState { source, .. } => *source == DecodeStateError::Checksum,
+            Self::Log { source, .. } => match source {
+                RestoreError::Hole { .. }
+                | RestoreError::TooShort { .. }
+                | RestoreError::TermWentBack { .. }
+                | RestoreError::HardStateBehind { .. } => true,
+                RestoreError::UnknownKind { .. } | RestoreError::Membership(_) | RestoreError::Config(_) => {
+                    false
+                }
+            },
+            _ => false,
+        }
+    }
 }
 
 /// Why a change of a group's replicas, or of its leader, was not begun.

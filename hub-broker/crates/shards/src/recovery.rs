@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use checkpoint::Loaded;
-use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored};
+use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget};
 use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
 use wal::{GroupId, GroupLog, HardState};
@@ -30,6 +30,7 @@ pub(crate) struct Ground {
     /// Whether the cluster began with this hub.
     pub founder: bool,
     pub seed: u64,
+    pub tails: TailBudget,
     /// Hears of damage that a group's files are found to have.
     pub tell: Tell,
 }
@@ -115,7 +116,7 @@ impl Ground {
         let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
         match self.recover_group(id, own, is_spared, state, loaded, log, &mut machine) {
             Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine }),
-            Err(error) if is_spared => {
+            Err(error) if is_spared && error.is_damage() => {
                 tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
                 metrics::counter!("headwater_replicas_given_up_total").increment(1);
                 let directories = directories.unwrap_or_default();
@@ -187,6 +188,7 @@ impl Ground {
         ReplicaConfig {
             election_ticks: ELECTION_TICKS as usize,
             heartbeat_ticks: HEARTBEAT_TICKS as usize,
+            tail_budget: self.tails.clone(),
             ..ReplicaConfig::new(own, self.seed ^ (u64::from(id.0) << 16))
         }
     }
@@ -202,17 +204,19 @@ impl Ground {
         let files = self.files_of(GroupId(group));
         let mut logs = Vec::with_capacity(states.len());
         for (key, bytes) in states {
-            let unreadable = |what: String| StartError::State { group, what };
-            let id: PartitionId =
-                key_partition(key).ok_or_else(|| unreadable(format!("unknown key {key}")))?;
-            let state =
-                PartitionState::decode(bytes).map_err(|error| unreadable(format!("{id}: {error}")))?;
+            let unknown = || StartError::State { group, what: format!("unknown key {key}") };
+            let id: PartitionId = key_partition(key).ok_or_else(unknown)?;
+            let state = PartitionState::decode(bytes).map_err(|source| StartError::PartitionState {
+                group,
+                partition: id,
+                source,
+            })?;
             let directory = generation_directory(&self.log, id, generation);
             let recovered = PartitionLog::recover(&directory, &state, &files);
             let (log, damage) =
                 recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
-            if is_spared && let Some(damage) = damage.iter().find(|damage| damage.is_loss()) {
-                return Err(unreadable(format!("{id}: {damage}")));
+            if is_spared && let Some(source) = damage.iter().find(|damage| damage.is_loss()).cloned() {
+                return Err(StartError::Lost { group, partition: id, source });
             }
             for damage in damage {
                 tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");

@@ -138,6 +138,28 @@ async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
     is_given_up_and_replaced(cluster, node, 3).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_read_now_costs_a_start_and_no_replica() {
+    let mut cluster = Cluster::of_three().await;
+    let node = of_three_with(&mut cluster, true).await;
+    let log = files(&cluster.dir(node).join("log"))
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|it| it == "log"))
+        .expect("a segment");
+    let aside = cluster.dir(node).join("aside");
+    fs::rename(&log, &aside).expect("renamed");
+    fs::create_dir(&log).expect("made");
+    let config = Config { node: NodeId(node), ..config(cluster.dir(node)) };
+    let error = try_start(config).err().expect("refused");
+    assert!(matches!(error, StartError::Partition { .. }), "{error}");
+    fs::remove_dir(&log).expect("removed");
+    fs::rename(&aside, &log).expect("renamed");
+    cluster.start(node).await;
+    cluster.agreed(0, 2).await;
+    assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
+    cluster.stop_all().await;
+}
+
 /// Hub 1 has stored two batches and is down; hub 2 has a learner, or a voter as well.
 async fn of_two_with(is_voter: bool) -> Cluster {
     let mut cluster = Cluster::found().await;
