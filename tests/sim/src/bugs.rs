@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use shards::simulation::Faults;
 
-use crate::mischief::{Kind, Weights};
+use crate::mischief::{FORGETFUL, MIXED, RESTLESS};
 use crate::options::Options;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,13 +21,6 @@ pub enum Bug {
     /// Producers expire by each hub's own clock.
     ExpireByLocalClock,
 }
-
-/// Leaders come and go, and their hubs with them.
-const RESTLESS: Weights =
-    &[(Kind::Isolate, 20), (Kind::CutOneWay, 10), (Kind::Crash, 25), (Kind::HandOver, 5), (Kind::Heal, 20)];
-
-/// Replicas fall behind, others are lost.
-const FORGETFUL: Weights = &[(Kind::Isolate, 20), (Kind::Wipe, 20), (Kind::Crash, 20), (Kind::Heal, 15)];
 
 impl Bug {
     fn faults(self) -> Faults {
@@ -47,11 +40,11 @@ impl Bug {
         let options = Options { faults: self.faults(), ..Options::new(seed) };
         match self {
             // What gave way is soon forgotten where much is written after it.
-            Self::SkipTruncateFrame => {
-                Options { weights: RESTLESS, pause_ms: Some(500), slowness: 10, ..options }
+            Self::SkipTruncateFrame => Options { weights: RESTLESS, pause_ms: 500, slowness: 10, ..options },
+            Self::WipedReplicaKeepsId => {
+                Options { weights: FORGETFUL, pause_ms: 600, slowness: 1, ..options }
             }
-            Self::WipedReplicaKeepsId => Options { weights: FORGETFUL, pause_ms: Some(600), ..options },
-            _ => options,
+            _ => Options { weights: MIXED, pause_ms: 1000, slowness: 1, ..options },
         }
     }
 }

@@ -75,6 +75,20 @@ pub const MIXED: Weights = &[
     (Kind::HandOver, 5),
 ];
 
+/// Leaders come and go, and their hubs with them.
+pub const RESTLESS: Weights = &[
+    (Kind::Isolate, 20),
+    (Kind::CutOneWay, 10),
+    (Kind::Crash, 25),
+    (Kind::CrashAll, 3),
+    (Kind::HandOver, 5),
+    (Kind::Heal, 20),
+];
+
+/// Replicas fall behind, others are lost.
+pub const FORGETFUL: Weights =
+    &[(Kind::Isolate, 20), (Kind::Wipe, 20), (Kind::Crash, 20), (Kind::Move, 5), (Kind::Heal, 15)];
+
 impl fmt::Display for Mischief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")

@@ -1,9 +1,12 @@
 //! What is simulated, and what came of it.
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use shards::simulation::Faults;
 
 use crate::invariants::Violation;
-use crate::mischief::{MIXED, Weights};
+use crate::mischief::{FORGETFUL, MIXED, RESTLESS, Weights};
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +16,8 @@ pub struct Options {
     pub time_ms: u64,
     /// Which mischief, and how often.
     pub weights: Weights,
-    /// Longest pause between two things that go wrong, in ms; drawn if none is given.
-    pub pause_ms: Option<u64>,
+    /// Longest pause between two things that go wrong, in ms.
+    pub pause_ms: u64,
     /// Whoever writes takes so many times as long between two attempts.
     pub slowness: u64,
     /// A deliberate bug, if any.
@@ -24,13 +27,16 @@ pub struct Options {
 }
 
 impl Options {
+    /// What else there is to choose is drawn from the seed.
     pub fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(!seed);
+        let weights = [(MIXED, 6), (RESTLESS, 2), (FORGETFUL, 2)];
         Self {
             seed,
             time_ms: 40_000,
-            weights: MIXED,
-            pause_ms: None,
-            slowness: 1,
+            weights: weights.choose_weighted(&mut random, |(_, weight)| *weight).map_or(MIXED, |(it, _)| it),
+            pause_ms: *[400, 1500, 1500, 4000].choose(&mut random).unwrap_or(&1500),
+            slowness: *[1, 1, 1, 10].choose(&mut random).unwrap_or(&1),
             faults: Faults::default(),
             is_told: false,
         }

@@ -31,6 +31,10 @@ pub const CONSUMER_MS: u64 = 120;
 pub const VISITOR_MS: u64 = 400;
 pub const VISITED_PARTITION: i32 = 3;
 pub const EXPIRE_MS: i64 = 2000;
+/// How often the oldest batches of a partition are let go, and how many offsets it keeps.
+pub const RETAIN_MS: u64 = 900;
+pub const RETAINED_PARTITION: i32 = 2;
+pub const RETAINED_OFFSETS: i64 = 200;
 /// A copy of a snapshot takes this long, more or less.
 pub const COPY_MS: u64 = 80;
 /// The metadata hears so late that a hub is a new incarnation.

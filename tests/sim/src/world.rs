@@ -49,6 +49,7 @@ enum Event {
     Coordinator(usize),
     Consumer(usize),
     Visitor,
+    Retain,
     Steward,
     Open,
     Observe,
@@ -84,8 +85,6 @@ pub struct World {
     invariants: Invariants,
     history: History,
     mischief: usize,
-    /// Longest pause between two things that go wrong.
-    pause_ms: u64,
     /// A replica was lost and may not have its successor yet.
     is_mourning: bool,
     phase: Phase,
@@ -137,12 +136,9 @@ impl World {
             };
             hosts.insert(node, Host::new(root, node, part, options.faults, options.seed));
         }
-        let drawn_ms = *[400, 1500, 1500, 4000].choose(&mut random).unwrap_or(&1500);
-        let pause_ms = options.pause_ms.unwrap_or(drawn_ms);
         let coordinator = |index| Coordinator::new(Client::coordinator(index, founder));
         Self {
             options,
-            pause_ms,
             random,
             now_ms: 0,
             queue: BTreeMap::new(),
@@ -182,6 +178,7 @@ impl World {
         (0..self.consumers.len()).for_each(|index| self.at(700, Event::Consumer(index)));
         self.at(plan::STEWARD_MS, Event::Steward);
         self.at(plan::VISITOR_MS, Event::Visitor);
+        self.at(plan::RETAIN_MS, Event::Retain);
         self.at(plan::OBSERVE_MS, Event::Observe);
         self.at(plan::CALM_MS, Event::Mischief);
         while self.phase != Phase::Over
@@ -242,6 +239,7 @@ impl World {
             Event::Coordinator(index) => self.coordinator(index)?,
             Event::Consumer(index) => self.consumer(index)?,
             Event::Visitor => self.visitor()?,
+            Event::Retain => self.retain(),
             Event::Steward => self.steward_steps()?,
             Event::Open => self.open_partitions(),
             Event::Observe => self.observe()?,

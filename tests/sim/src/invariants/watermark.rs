@@ -1,4 +1,4 @@
-//! The high watermark that readers get from the leader never goes back, whoever leads.
+//! Where a partition ends, and where it begins, never goes back for those who ask its leader, whoever leads.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use shards::PartitionReader;
 use super::Violation;
 
 #[derive(Default)]
-pub(super) struct Watermarks(BTreeMap<i32, (Term, Offset)>);
+pub(super) struct Watermarks(BTreeMap<i32, (Term, Offset, Offset)>);
 
 impl Watermarks {
     /// `term` is the one in which the reader's hub serves the partition.
     pub fn look(&mut self, partition: i32, reader: &PartitionReader, term: Term) -> Result<(), Violation> {
-        let now = reader.high_watermark();
-        let (newest, before) = *self.0.entry(partition).or_insert((term, now));
+        let (start, now) = (reader.log_start(), reader.high_watermark());
+        let (newest, before, began) = *self.0.entry(partition).or_insert((term, now, start));
         // A leader that does not know yet that it was deposed answers with what was true.
         if term < newest {
             return Ok(());
@@ -24,7 +24,12 @@ impl Watermarks {
                 "partition {partition}: {before} in term {newest}, {now} in term {term}"
             )));
         }
-        self.0.insert(partition, (term, now));
+        if start < began {
+            return Err(Violation::WatermarkWentBack(format!(
+                "partition {partition}: began at {began} in term {newest}, at {start} in term {term}"
+            )));
+        }
+        self.0.insert(partition, (term, now, start));
         Ok(())
     }
 }

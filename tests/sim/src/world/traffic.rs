@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rand::seq::SliceRandom;
-use schemas::NodeId;
+use schemas::{NodeId, Offset};
 use shards::{Append, AppendDone, LogOptions, PartitionCommand};
 
 use super::{Event, Phase, World};
@@ -162,5 +162,22 @@ impl World {
             hub.command(plan::shard(plan::VISITED_PARTITION), expire, Box::new(drop));
         });
         Ok(())
+    }
+
+    /// The oldest batches of a partition go.
+    pub(super) fn retain(&mut self) {
+        self.at(plan::RETAIN_MS, Event::Retain);
+        let partition = plan::partition(plan::RETAINED_PARTITION);
+        let group = plan::group(plan::RETAINED_PARTITION);
+        let leader = self.leaders().get(&group).and_then(|status| status.own);
+        let Some(leader) = leader.filter(|_| self.phase != Phase::Quiet) else { return };
+        self.with_hub(NodeId(leader.node()), |hub| {
+            let Some(reader) = hub.partition(partition) else { return };
+            let to = Offset(reader.high_watermark().0 - plan::RETAINED_OFFSETS);
+            if to > reader.log_start() {
+                let command = PartitionCommand::AdvanceStart { partition, to };
+                hub.command(plan::shard(plan::RETAINED_PARTITION), command, Box::new(drop));
+            }
+        });
     }
 }

@@ -25,7 +25,7 @@ impl World {
             self.mischief += 1;
             self.make(&mischief);
         }
-        let pause = self.random.gen_range(50..self.pause_ms);
+        let pause = self.random.gen_range(50..self.options.pause_ms);
         self.at(pause, Event::Mischief);
         Ok(())
     }
