@@ -48,6 +48,10 @@ pub const FORWARD_BYTES_TARGET: usize = 1024 * 1024;
 pub const FORWARD_COUNT_MAX: usize = 4096;
 /// Bytes of messages from other replicas that wait for an executor; more are dropped, and raft sends them again.
 pub const PARCEL_BYTES_MAX: u64 = 128 * MIB;
+/// Bytes of the log that a hub keeps in memory, over all groups, for followers that copy a snapshot.
+pub const TAILS_SHARED_BYTES_MAX: usize = 256 * MIB as usize;
+/// Bytes that a group takes on from its leader while it cannot apply them.
+pub const UNAPPLIED_BYTES_MAX: usize = 64 * MIB as usize;
 /// Leaders tell everyone what they lead at least this often.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 /// Ticks of an election timeout; a follower stands for election after one to two of these.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use consensus::TailBudget;
 use partition_log::FileCache;
 use peers::Peers;
 use rustix::process::{Resource, getrlimit};
@@ -24,7 +25,9 @@ use crate::fail::StopOnPanic;
 use crate::faults::Faults;
 use crate::inbox::Inbox;
 use crate::leaders::Leaders;
-use crate::limits::{BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX};
+use crate::limits::{
+    BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX, TAILS_SHARED_BYTES_MAX,
+};
 use crate::opening::{Opened, open_all};
 use crate::order::Order;
 use crate::readers::Readers;
@@ -114,6 +117,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         node: dir.identity().node,
         founder,
         seed: config.seed,
+        tails: TailBudget::new(TAILS_SHARED_BYTES_MAX),
         tell,
     };
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
-use consensus::{MembershipChange, ReplicaId};
+use consensus::{MembershipChange, ReplicaId, TailBudget};
 use partition_log::{FileCache, PartitionReader};
 use peers::Parcel;
 use schemas::{NodeId, Offset, PartitionId, ShardId, Term};
@@ -27,7 +27,7 @@ use crate::entry::Command;
 use crate::faults::Faults;
 use crate::group::Request;
 use crate::leaders::Leaders;
-use crate::limits::ELECTION_TICKS;
+use crate::limits::{ELECTION_TICKS, TAILS_SHARED_BYTES_MAX};
 use crate::message::Message;
 use crate::opening::{open_checkpoints, remove_unnamed_partitions, replay_after, void_entries};
 use crate::order::Install;
@@ -476,6 +476,7 @@ fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
         node: config.node,
         founder,
         seed: config.seed,
+        tails: TailBudget::new(TAILS_SHARED_BYTES_MAX),
         tell: Arc::new(|_| {}),
     }
 }
