@@ -56,6 +56,16 @@ impl PeerMessage {
         offers.then(|| self.0.get_snapshot().get_metadata().index)
     }
 
+    /// It brings entries of the log, or says that there are none.
+    pub fn is_append(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgAppend
+    }
+
+    /// The leader asks for somebody else to lead at once.
+    pub fn hands_lead_over(&self) -> bool {
+        self.0.get_msg_type() == MessageType::MsgTimeoutNow
+    }
+
     /// The message in compact form, if nothing of it gets lost.
     pub fn as_beat(&self) -> Option<Beat> {
         let response = match self.0.get_msg_type() {

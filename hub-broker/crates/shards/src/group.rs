@@ -23,6 +23,7 @@ use crate::entry::EntryBuilder;
 use crate::faults::Faults;
 use crate::group_state::StateOrigin;
 use crate::incoming::{Held, Incoming};
+use crate::limits::UNAPPLIED_BYTES_MAX;
 use crate::outbox::{Outbox, Wish};
 use crate::waiting::{Pack, Waiting};
 
@@ -78,6 +79,8 @@ pub(crate) struct Group {
     /// Counts changes of the membership and of `in_sync`.
     news: u64,
     committed: VecDeque<Committed>,
+    /// Bytes of these.
+    unapplied_bytes: usize,
     applying: Option<Applying>,
     /// The last entry that was handed out to be applied.
     handed_out: u64,
@@ -114,6 +117,7 @@ impl Group {
             in_sync: Vec::new(),
             news: 0,
             committed: VecDeque::new(),
+            unapplied_bytes: 0,
             applying: None,
             handed_out: 0,
             led_term: 0,
@@ -199,7 +203,7 @@ impl Group {
 
     /// Feeds the replica and does what it says.
     pub(crate) fn step(&mut self, event: Event, outbox: &mut Outbox) {
-        let mut event = Some(event);
+        let mut event = Some(event).filter(|event| !self.declines(event));
         while let Some(next) = event.take() {
             for action in self.replica.step(next) {
                 self.perform(action, outbox);
@@ -213,6 +217,17 @@ impl Group {
             }
         }
         self.waiting.answer_reads(self.applied.0, self.replica.term());
+    }
+
+    /// Where nothing takes effect, entries are not taken on without bound, and a replica that is stopped is not to lead.
+    fn declines(&self, event: &Event) -> bool {
+        let Event::Message(message) = event else { return false };
+        let is_too_much = || message.is_append() && self.unapplied_bytes > UNAPPLIED_BYTES_MAX;
+        match self.standing {
+            Standing::Running => false,
+            Standing::Paused => is_too_much(),
+            Standing::Stopped => message.hands_lead_over() || is_too_much(),
+        }
     }
 
     /// What is applied, as far as the protocol may hear of it: what was applied before its time it may not.

@@ -21,6 +21,7 @@ impl Group {
             // Handed out before only with a fault.
             if entry.index > self.handed_out || !self.faults.apply_before_commit {
                 self.handed_out = entry.index;
+                self.unapplied_bytes += entry.payload.len();
                 self.committed.push_back(entry);
             }
         }
@@ -31,6 +32,7 @@ impl Group {
         for entry in entries {
             if entry.kind == ORDINARY && entry.index == self.handed_out + 1 {
                 self.handed_out = entry.index;
+                self.unapplied_bytes += entry.payload.len();
                 self.committed.push_back(Committed {
                     index: entry.index,
                     term: entry.term,
@@ -81,19 +83,20 @@ impl Group {
 
     fn begin_next(&mut self) -> Option<Result<Applying, UnknownEntry>> {
         let entry = self.committed.pop_front()?;
+        self.unapplied_bytes -= entry.payload.len();
         Some(Applying::begin(entry, self.last_stamp_ms, self.local_ms))
     }
 
     /// The entry has taken effect: says so to those who wait.
     fn finish(&mut self, mut applying: Applying) {
         self.applied = (applying.at.index, applying.at.term);
-        self.last_stamp_ms = self.last_stamp_ms.max(applying.at.stamp_ms);
-        self.changed = true;
-        if let Some(membership) = applying.membership() {
         // What this hub has stamped itself tells its clock nothing.
         if applying.token.is_none() {
             self.hear(applying.at.stamp_ms);
         }
+        self.last_stamp_ms = self.last_stamp_ms.max(applying.at.stamp_ms);
+        self.changed = true;
+        if let Some(membership) = applying.membership() {
             tracing::debug!(group = %self.id, %membership, "the group's replicas have changed");
             self.members_changed |= !membership.is_joint();
             self.membership = membership;
@@ -106,9 +109,6 @@ impl Group {
         }
     }
 
-    fn pause(&mut self, applying: Applying) {
-        self.applying = Some(applying);
-        self.standing = Standing::Paused;
     /// Another hub has given this stamp.
     pub(super) fn hear(&mut self, stamp_ms: i64) {
         if stamp_ms > self.last_stamp_ms {
@@ -116,6 +116,9 @@ impl Group {
         }
     }
 
+    fn pause(&mut self, applying: Applying) {
+        self.applying = Some(applying);
+        self.standing = Standing::Paused;
     }
 
     fn stop(&mut self, error: UnknownEntry) {
@@ -128,6 +131,7 @@ impl Group {
     pub(super) fn forget_committed(&mut self, through: u64) {
         self.applying = None;
         self.committed.retain(|entry| entry.index > through);
+        self.unapplied_bytes = self.committed.iter().map(|entry| entry.payload.len()).sum();
         self.handed_out = self.handed_out.max(through);
         if self.standing == Standing::Paused {
             self.standing = Standing::Running;

@@ -139,6 +139,22 @@ impl Group {
         if !self.incoming.is_switching() {
             self.resume(outbox);
             self.step(Event::Tick, outbox);
+            self.abdicate(outbox);
+        }
+    }
+
+    /// What this version cannot apply another one may, so that a replica that is stopped leaves the lead to others: at
+    /// once, for whoever is named may be stopped as well. It goes on keeping what it is sent, and votes.
+    fn abdicate(&mut self, outbox: &mut Outbox) {
+        let has_rivals = self.membership.voters.iter().any(|voter| *voter != self.own);
+        if self.standing != Standing::Stopped || !has_rivals {
+            return;
+        }
+        self.resign(outbox);
+        if self.leads() {
+            tracing::warn!(group = %self.id, "a shard that is stopped is led by this hub no more");
+            self.step(Event::StepDown, outbox);
+            self.step(Event::Recovered, outbox);
         }
     }
 
