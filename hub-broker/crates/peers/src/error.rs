@@ -34,7 +34,8 @@ pub enum RequestError {
     /// Too much waits here or there. Nothing was done.
     #[error("too many requests")]
     Overloaded,
-    /// The connection ended, or the peer's handler gave no answer. The peer may have acted on the request.
+    /// The connection ended, or the peer's handler gave no answer or one that the peer had no room for. The peer may
+    /// have acted on the request.
     #[error("the connection ended before the answer")]
     Lost,
     /// The body is larger than [`crate::REQUEST_BYTES_MAX`]. Nothing was sent.

@@ -112,10 +112,11 @@ impl Lanes {
         Ok(())
     }
 
-    /// `body` is at most [`crate::REQUEST_BYTES_MAX`] long. Where it finds no room, the peer hears of overload.
+    /// `body` is at most [`crate::REQUEST_BYTES_MAX`] long. Where it finds no room, the peer hears that there is none: what it
+    /// asked for may have been done.
     pub fn answer(&mut self, id: u64, kind: u8, status: Status, body: Bytes) {
         let (status, body) =
-            if self.has_bulk_room(body.len()) { (status, body) } else { (Status::Overloaded, Bytes::new()) };
+            if self.has_bulk_room(body.len()) { (status, body) } else { (Status::None, Bytes::new()) };
         let head = AnswerHead { id, status, length: body.len() as u32 };
         let transfer = Transfer::new(Kind::Answer, kind, &head.encode(), body);
         self.bulk.push(Channel { is_answer: true, kind }, transfer);

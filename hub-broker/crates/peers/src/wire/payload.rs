@@ -75,7 +75,7 @@ pub(crate) enum Status {
     Refused = 1,
     UnknownKind = 2,
     Overloaded = 3,
-    /// The handler gave no answer.
+    /// The handler gave no answer, or there was no room for it.
     None = 4,
 }
 
