@@ -45,6 +45,8 @@ pub const STALL_AFTER_AMONG_SEVERAL: Duration = Duration::from_secs(8);
 /// A hub that stores nothing of what it is sent for so long, though it answers, is left for another one: it may be
 /// cut off from the rest of its cluster.
 pub const UNSERVED_AFTER: Duration = Duration::from_secs(10);
+/// As much of the words that a hub gives with a refusal is shown.
+pub const REASON_CHARS_MAX: usize = 200;
 /// The keep-alive that the agent asks for.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// From TCP's first packet to CONNACK.

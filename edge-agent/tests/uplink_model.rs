@@ -179,6 +179,21 @@ fn among_several_hubs_one_that_stores_nothing_is_left_although_it_answers() {
 }
 
 #[test]
+fn a_hub_that_takes_nothing_now_is_asked_why() {
+    let held_by = |text: Option<&str>| {
+        let mut world = World::new(64 << 20, 0);
+        run_without_settling(&mut world, &[Op::Append { records: 1 }, CONNECT]);
+        let text = text.map(str::to_owned);
+        let answer = Answer { reason: reason::QUOTA_EXCEEDED, text, ..Answer::default() };
+        world.core.handle(Now { ms: 7000, wall_ms: 0 }, Event::Answer { token: 0, answer });
+        world.core.held()
+    };
+    let said = held_by(Some("the shard has no leader here"));
+    assert_eq!(said.as_deref(), Some("the hub takes nothing now: the shard has no leader here"));
+    assert_eq!(held_by(None).as_deref(), Some("the hub takes nothing now"));
+}
+
+#[test]
 fn a_hub_that_stores_what_it_gets_is_stayed_with() {
     let mut world = World::new(64 << 20, 0);
     world.core = Core::new(device(), Uuid::from_u128(1)).among_several();

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::backoff::Ended;
 use super::event::{Answer, Facts};
 use crate::config::HubAddress;
-use crate::limits::{KEEP_ALIVE, WINDOW_PUBLISHES_MAX};
+use crate::limits::{KEEP_ALIVE, REASON_CHARS_MAX, WINDOW_PUBLISHES_MAX};
 
 /// Half of it is the window's largest.
 const INFLIGHT_MAX: u16 = 2 * WINDOW_PUBLISHES_MAX;
@@ -181,6 +181,8 @@ fn connected(connack: &ConnAck) -> Said {
 
 fn answer(puback: &PubAck) -> Answer {
     let mut answer = Answer { reason: reason_code(puback.reason), ..Answer::default() };
+    let text = puback.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+    answer.text = text.map(|text| text.chars().take(REASON_CHARS_MAX).collect());
     for (name, value) in puback.properties.as_ref().map(|p| p.user_properties.as_slice()).unwrap_or_default()
     {
         match name.as_str() {

@@ -64,6 +64,8 @@ pub struct Answer {
     /// How many of the publish's batches the hub had already.
     pub duplicates: u32,
     pub is_fork: bool,
+    /// The hub's reason in words, for people.
+    pub text: Option<String>,
 }
 
 /// MQTT 5 reason codes of a PUBACK (section 3.4.2.1).

@@ -60,7 +60,11 @@ impl Lane {
             reason::IMPLEMENTATION_SPECIFIC | reason::PAYLOAD_FORMAT_INVALID if !is_single => {
                 self.solo_until = refused.entries.last().map_or(0, |entry| entry.number + 1);
             }
-            reason::QUOTA_EXCEEDED => self.hold("the hub has no room now".to_owned(), BUSY_HOLD_MS, shared),
+            reason::QUOTA_EXCEEDED => {
+                // It stands for many things that pass: no room, no leader, a stop.
+                let more = answer.text.map(|text| format!(": {text}")).unwrap_or_default();
+                self.hold(format!("the hub takes nothing now{more}"), BUSY_HOLD_MS, shared);
+            }
             reason::NOT_AUTHORIZED => {
                 self.hold(
                     format!("the hub does not allow this device to write to {}", self.topic),

@@ -137,7 +137,8 @@ impl Hub {
         let next = stream.next.0;
         if base != next {
             let end = base.plus(span);
-            let refusal = |is_fork| Answer { reason: 0x83, expected: Some(next), duplicates: 0, is_fork };
+            let refusal =
+                |is_fork| Answer { reason: 0x83, expected: Some(next), is_fork, ..Answer::default() };
             if next.is_before(end) {
                 return Err(refusal(false));
             }

@@ -95,7 +95,9 @@ fn a_hub_on_a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_ro
     assert_eq!(refusal_of(&hub.brokers(), "orders", 1, &value), Some(RDKafkaErrorCode::KafkaStorageError));
     (1000..2000).for_each(|number| producer.send(0, number));
     assert!(agent.ingest_lines(&json_lines(100..200)).status.success());
-    wait_for("the agent to be refused", || agent.printed().contains("the hub has no room now"));
+    wait_for("the agent to be refused", || {
+        agent.printed().contains("the hub takes nothing now: the disk is full")
+    });
     publish(&mosquitto, &hub, &log, "mqttv5").wait(WITHIN);
     assert!(logged(&log).contains("RC:151"), "0x97: {}", logged(&log));
     let old = folder.path().join("mosquitto-311.log");
