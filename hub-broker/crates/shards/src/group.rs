@@ -161,6 +161,11 @@ impl Group {
         self.incoming.is_switching()
     }
 
+    /// The barrier of a snapshot is on its way into the WAL.
+    pub(crate) fn awaits_barrier(&self) -> bool {
+        self.incoming.awaits_barrier()
+    }
+
     pub(crate) fn has_proposals(&self) -> bool {
         self.waiting.has_proposals()
     }

@@ -15,7 +15,7 @@ pub(crate) enum Incoming {
     },
     /// Its files are here; the protocol decides whether it still has use for it.
     Offered(Box<Arrived>),
-    /// The old state stands until the switch is durable. `None` while others have hold of what arrived.
+    /// The old state stands until the switch is durable. `None` once its barrier is written: others have hold of what arrived.
     Switching {
         after: After,
         arrived: Option<Box<Arrived>>,
@@ -51,6 +51,10 @@ pub(crate) struct Switch {
 impl Incoming {
     pub(crate) fn is_switching(&self) -> bool {
         matches!(self, Self::Switching { .. })
+    }
+
+    pub(crate) fn awaits_barrier(&self) -> bool {
+        matches!(self, Self::Switching { arrived: Some(_), .. })
     }
 
     /// Whether the same snapshot, from the same leader, is being copied already.

@@ -47,7 +47,9 @@ enum State {
 struct Leaving {
     number: u32,
     directories: Vec<PathBuf>,
-    /// Everything of the group in the WAL up to here is its; known once its barrier is written.
+    /// Barriers on their way into the WAL: its own is the last, a snapshot's may be before it.
+    barriers: u32,
+    /// Everything of the group in the WAL up to here is its; known once its own barrier is written.
     void: Option<Lsn>,
     /// It could not be written down: to be tried again.
     again: bool,
@@ -200,6 +202,7 @@ impl Core {
         group.refuse_all(Refusal::NotLeader { leader: group.leader_node() });
         let hard_state = group.hard_state();
         let mut leaving = Leaving::new(group.own.number(), Vec::new());
+        leaving.barriers += u32::from(group.awaits_barrier());
         leaving.replies.extend(reply);
         match group.machine {
             Machine::Partitions(mut partitions) => {
@@ -219,8 +222,9 @@ impl Core {
     pub(super) fn barrier(&mut self, slot: usize, lsn: Lsn) {
         let group = self.slots[slot].id;
         match &mut self.slots[slot].state {
-            State::Leaving(leaving) if leaving.void.is_none() => {
-                leaving.void = Some(lsn);
+            State::Leaving(leaving) if leaving.barriers > 0 => {
+                leaving.barriers -= 1;
+                leaving.void = Some(lsn).filter(|_| leaving.barriers == 0);
                 let wish = leaving.wish(group);
                 self.outbox.wishes.extend(wish);
             }
@@ -260,7 +264,7 @@ impl Core {
 
 impl Leaving {
     fn new(number: u32, directories: Vec<PathBuf>) -> Self {
-        Self { number, directories, void: None, again: false, replies: Vec::new() }
+        Self { number, directories, barriers: 1, void: None, again: false, replies: Vec::new() }
     }
 
     fn wish(&self, group: GroupId) -> Option<Wish> {

@@ -164,6 +164,34 @@ fn a_replica_found_damaged_keeps_its_promises_until_its_end_is_written_down() {
 }
 
 #[test]
+fn a_replica_that_ends_while_its_snapshot_is_switched_in_takes_all_that_it_wrote_with_it() {
+    let mut world = World::found(Faults::default());
+    world.start(2);
+    world.stalled.insert(2);
+    let learner = ReplicaId::new(2, 2);
+    world.change(GROUP, MembershipChange { add_learners: vec![learner], ..Default::default() });
+    let first = world.hub(2).unsynced_frames();
+    // It knows the term; that it does, the leader does not know.
+    world.cut.insert((2, 1));
+    world.stalled.clear();
+    world.settle();
+    world.stalled.insert(2);
+    world.cut.clear();
+    world.until("its snapshot is here", ELECTION_ROUNDS, |world| world.copies > 0);
+    let before = world.hub(2).unsynced_frames();
+    assert!(before > 0, "its barrier is on its way");
+    drop(world.hub(2).destroy_replica(GROUP, 2));
+    world.settle();
+    let last = world.hub(2).unsynced_frames();
+    assert!(last > before, "and so is the last one");
+    let all = first + last;
+    world.stalled.clear();
+    world.settle();
+    let replicas = std::fs::read_to_string(world.dir(2).join("replicas")).expect("readable");
+    assert!(replicas.contains(&format!("group {GROUP} current none floor 2 void {all}\n")), "{replicas}");
+}
+
+#[test]
 fn a_later_replica_for_the_same_hub_takes_the_place_of_the_one_before() {
     let mut world = World::of_three();
     world.append(0, batch(None, 1, 50));
