@@ -112,8 +112,8 @@ impl Lanes {
         Ok(())
     }
 
-    /// `body` is at most [`crate::REQUEST_BYTES_MAX`] long. Where it finds no room, the peer hears that there is none: what it
-    /// asked for may have been done.
+    /// `body` is at most [`crate::REQUEST_BYTES_MAX`] long. Where it finds no room, the peer hears that there is no
+    /// answer: what it asked for may have been done.
     pub fn answer(&mut self, id: u64, kind: u8, status: Status, body: Bytes) {
         let (status, body) =
             if self.has_bulk_room(body.len()) { (status, body) } else { (Status::None, Bytes::new()) };
