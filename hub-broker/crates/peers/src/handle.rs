@@ -1,6 +1,6 @@
 //! The transport as the rest of the hub sees it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -116,6 +116,15 @@ impl Peers {
             old.cancel();
         }
         network.tasks.spawn_on(keep, &network.runtime);
+    }
+
+    /// Says which hub, by its incarnation, the cluster means by each node id. With any other, known or not, only
+    /// requests are exchanged from now on. Before this was said, whoever is of the cluster is taken for the hub that it
+    /// says it is. MUST NOT be called by a handler of parcels, notices or changes.
+    pub fn mean(&self, hubs: BTreeMap<NodeId, Uuid>) {
+        if let Some(network) = self.network() {
+            network.mean(hubs);
+        }
     }
 
     /// Does not dial `node` any more, unless it is a seed, and ends its connection. MUST NOT be called by a handler of

@@ -8,8 +8,9 @@
 //! - **Notices** ([`Peers::notify`]) are states, of which only the newest counts; who connects hears them again.
 //! - **Requests** ([`Peers::request`], [`Peers::serve`]) are answered or fail within their time.
 //!
-//! Parcels and notices flow between hubs of the same cluster only; requests between any two that are connected, so that
-//! hubs can form a cluster and join one.
+//! Parcels and notices flow between hubs of the same cluster only, and only with the incarnation of a hub that the
+//! cluster means by its node id ([`Peers::mean`]); requests between any two that are connected, so that hubs can form a
+//! cluster and join one.
 //!
 //! # Order and bounds
 //!
@@ -24,8 +25,9 @@
 //!
 //! Every hub dials the seeds and every address that it is told of while it has no connection with that hub. When both
 //! dial at once, the connection dialled by the hub with the lower node id counts. A hub that was restarted (another
-//! *session*) takes the place of its former connection; another *incarnation* of a node that is connected is refused, as
-//! are hubs of another cluster, with the own node id, another number of shards, or no common version. Each side logs the
+//! *session*) takes the place of its former connection; another *incarnation* of a node that is connected is refused
+//! unless it is the one that is meant, as are hubs of another cluster, with the own node id, another number of shards,
+//! or no common version. Each side logs the
 //! reason, once. A connection on which nothing was sent for 500 ms gets a ping; one that is silent for 3 s is closed.
 //! When the other side ends a connection, its address is dialled at once: if nobody listens there, the process is
 //! *gone*. Nothing of an older connection is handed over behind something of a newer.

@@ -65,8 +65,10 @@ pub(crate) struct Link {
     pub since: Instant,
     pub asked: Asked,
     pub served: Arc<Served>,
-    /// Both sides are part of the same cluster: parcels and notices may flow.
-    is_joined: AtomicBool,
+    /// Both sides are part of the same cluster.
+    is_kin: AtomicBool,
+    /// The peer is the hub that this hub's cluster means by its node id.
+    is_meant: AtomicBool,
     outlet: Outlet,
     limits: Limits,
     closing: CancellationToken,
@@ -94,7 +96,8 @@ impl Link {
             since: Instant::now(),
             asked: Asked::default(),
             served: Arc::default(),
-            is_joined: AtomicBool::new(false),
+            is_kin: AtomicBool::new(false),
+            is_meant: AtomicBool::new(true),
             outlet,
             limits,
             closing: CancellationToken::new(),
@@ -107,12 +110,21 @@ impl Link {
         self.hello.node
     }
 
+    /// Parcels and notices may flow.
     pub fn is_joined(&self) -> bool {
-        self.is_joined.load(Ordering::Acquire)
+        self.is_kin() && self.is_meant.load(Ordering::Acquire)
+    }
+
+    pub fn is_kin(&self) -> bool {
+        self.is_kin.load(Ordering::Acquire)
     }
 
     pub fn join(&self) {
-        self.is_joined.store(true, Ordering::Release);
+        self.is_kin.store(true, Ordering::Release);
+    }
+
+    pub fn set_meant(&self, is_meant: bool) {
+        self.is_meant.store(is_meant, Ordering::Release);
     }
 
     /// Adds something to what waits to be sent.

@@ -47,6 +47,9 @@ pub(crate) struct Network {
     last_link: AtomicU64,
     /// Only changed by who holds `changing`.
     cluster: RwLock<Option<Uuid>>,
+    /// The incarnations that the cluster means by its node ids; none before that is known. Only changed by who holds
+    /// `changing`.
+    meant: RwLock<Option<BTreeMap<NodeId, Uuid>>>,
     /// Held over every change of a connection or of the cluster, and while the change is told.
     changing: Mutex<Changing>,
     /// Ticks after every change.
@@ -111,6 +114,7 @@ impl Network {
             retained: Mutex::default(),
             last_link: AtomicU64::new(0),
             cluster: RwLock::default(),
+            meant: RwLock::default(),
             changing: Mutex::default(),
             changed: watch::Sender::new(()),
         }
@@ -185,7 +189,10 @@ impl Network {
         }
         self.me.judge(cluster, hello)?;
         let link = self.link(hello.node);
-        let existing = link.as_ref().map(|link| Existing { hello: &link.hello, dialler: link.dialler });
+        // Who is not meant does not keep the hub away that is.
+        let stays = |link: &&Arc<Link>| self.means(&link.hello) || !self.means(hello);
+        let existing =
+            link.as_ref().filter(stays).map(|link| Existing { hello: &link.hello, dialler: link.dialler });
         self.me.judge_existing(existing.as_ref(), hello, dialler)?;
         Ok(self.peer_or_new(hello))
     }
@@ -206,6 +213,7 @@ impl Network {
         let id = self.last_link.fetch_add(1, Ordering::Relaxed) + 1;
         let (stream, figures) = (Arc::downgrade(stream), Arc::clone(&peer.figures));
         let link = Link::new(id, hello, dialler, stream, greeting, self.limits.clone(), figures);
+        link.set_meant(self.means(&link.hello));
         if let (Side::Dialled { said: None }, Some(cluster)) = (side, cluster) {
             link.put(|lanes| lanes.cluster(cluster));
         }
@@ -227,7 +235,31 @@ impl Network {
         self.repeat_own_notices(link);
     }
 
+    /// Whether `hello` is of the hub that has this node id in the cluster, as far as that is known.
+    fn means(&self, hello: &Hello) -> bool {
+        let meant = self.meant.read();
+        meant.as_ref().is_none_or(|hubs| hubs.get(&hello.node) == Some(&hello.incarnation))
+    }
+
+    /// Parcels and notices flow with these from now on.
+    pub fn mean(&self, hubs: BTreeMap<NodeId, Uuid>) {
+        let _changing = self.changing.lock();
+        *self.meant.write() = Some(hubs);
+        for (_, peer) in self.peers() {
+            let Some(link) = peer.link() else { continue };
+            let was_joined = link.is_joined();
+            link.set_meant(self.means(&link.hello));
+            if link.is_joined() && !was_joined {
+                self.repeat_own_notices(&link);
+                peer.repeat_notices(&self.handlers);
+            }
+        }
+    }
+
     fn repeat_own_notices(&self, link: &Link) {
+        if !link.is_joined() {
+            return;
+        }
         let retained = self.retained.lock();
         let notices = retained.of(link.node());
         link.put(|lanes| notices.into_iter().for_each(|(kind, body)| lanes.notice(kind, body)));

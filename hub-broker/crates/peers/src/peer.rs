@@ -109,19 +109,30 @@ impl Peer {
 
     pub fn deliver_notice(&self, link: &Link, handlers: &Handlers, kind: u8, body: Bytes) {
         let mut delivery = self.delivery.lock();
-        if delivery.link_id != Some(link.id) || !link.is_joined() {
+        if delivery.link_id != Some(link.id) || !link.is_kin() {
             return;
         }
         delivery.notices.insert(kind, body.clone());
-        if let Some(handler) = handlers.notice(kind) {
+        if link.is_joined()
+            && let Some(handler) = handlers.notice(kind)
+        {
             guarded(|| handler(link.node(), body));
         }
     }
 
+    /// Hands over what was said while nothing might flow yet.
+    pub fn repeat_notices(&self, handlers: &Handlers) {
+        let kinds: Vec<u8> = self.delivery.lock().notices.keys().copied().collect();
+        let node = self.state.lock().hello.node;
+        kinds.into_iter().for_each(|kind| self.repeat_notice(node, handlers, kind));
+    }
+
     /// Hands over again the last notice of `kind`, if there is one.
     pub fn repeat_notice(&self, node: NodeId, handlers: &Handlers, kind: u8) {
+        let is_joined = self.link().is_some_and(|link| link.is_joined());
         let delivery = self.delivery.lock();
-        if let Some(body) = delivery.notices.get(&kind)
+        if is_joined
+            && let Some(body) = delivery.notices.get(&kind)
             && let Some(handler) = handlers.notice(kind)
         {
             guarded(|| handler(node, body.clone()));
