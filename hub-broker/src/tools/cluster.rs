@@ -1,5 +1,6 @@
 //! `hub-broker cluster …`
 
+mod drain;
 mod init;
 mod status;
 #[cfg(test)]
@@ -72,22 +73,20 @@ fn order(client: &mut Client, question: &Question) -> Result<(), Failure> {
     }
 }
 
-/// Says how far it is whenever that has changed.
+/// Says how far it is whenever that has changed, and what holds it up where it does not change.
 fn watch_drain(client: &mut Client, node: NodeId) -> Result<(), Failure> {
-    let mut told = None;
+    let (began, mut progress) = (Instant::now(), drain::Progress::default());
     loop {
         let status = status_of(client)?;
         let Some(hub) = status.hubs.iter().find(|hub| hub.node == node) else {
             return Err(Failure::run(format!("hub {node} was removed meanwhile")));
         };
-        let left = (hub.to_move, hub.leaders);
         if is_drained(hub) {
             line(format!("hub {node} is empty: stop it, then cluster remove {node}"));
             return Ok(());
         }
-        if told != Some(left) {
-            line(format!("hub {node}: {} replicas to move, {} shards to hand over", left.0, left.1));
-            told = Some(left);
+        if let Some(news) = progress.look(&status, hub, began.elapsed()) {
+            line(news);
         }
         pause();
     }

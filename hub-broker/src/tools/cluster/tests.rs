@@ -45,9 +45,8 @@ fn a_shard_that_is_not_well_says_what_it_lacks() {
     assert_eq!(row, ["0", "1", "4", "1 2", "too few replicas; hub 2 not in sync, 12 entries behind"]);
 }
 
-#[test]
-fn a_hub_is_drained_when_it_has_nothing_left_but_its_copy_of_the_metadata() {
-    let hub = HubStatus {
+fn draining() -> HubStatus {
+    HubStatus {
         node: NodeId(2),
         state: "draining".to_owned(),
         connected: true,
@@ -58,7 +57,34 @@ fn a_hub_is_drained_when_it_has_nothing_left_but_its_copy_of_the_metadata() {
         to_move: 0,
         lag_bytes: 0,
         lag_entries: 0,
-    };
+    }
+}
+
+#[test]
+fn a_drain_that_does_not_move_says_which_hubs_are_not_connected() {
+    let hub = HubStatus { to_move: 3, leaders: 1, ..draining() };
+    let away = |node| HubStatus { node: NodeId(node), connected: false, ..draining() };
+    let of = |others: &[HubStatus]| ClusterStatus { hubs: others.to_vec(), ..status(Vec::new()) };
+    let mut progress = drain::Progress::default();
+    let mut look =
+        |others: &[HubStatus], hub: &HubStatus, at| progress.look(&of(others), hub, Duration::from_secs(at));
+    let left = "hub 2: 3 replicas to move, 1 shards to hand over";
+    assert_eq!(look(&[], &hub, 1).as_deref(), Some(left));
+    assert_eq!(look(&[away(3)], &hub, 30), None, "it may go on");
+    let stuck = |why| Some(format!("{left}, as for the last 30s; {why}"));
+    assert_eq!(look(&[hub.clone(), away(3)], &hub, 31), stuck("hub 3 is not connected"));
+    assert_eq!(look(&[away(3)], &hub, 60), None, "it is said already");
+    assert_eq!(look(&[away(3), away(4)], &hub, 61), stuck("hubs 3, 4 are not connected"));
+    let connected = stuck("every hub is connected: cluster status shows what waits");
+    assert_eq!(look(&[hub.clone()], &hub, 91), connected);
+    let moved = HubStatus { to_move: 2, ..hub.clone() };
+    assert!(look(&[away(3)], &moved, 92).is_some_and(|news| news.ends_with("1 shards to hand over")));
+    assert_eq!(look(&[away(3)], &moved, 121), None);
+}
+
+#[test]
+fn a_hub_is_drained_when_it_has_nothing_left_but_its_copy_of_the_metadata() {
+    let hub = draining();
     assert!(is_drained(&hub));
     assert!(!is_drained(&HubStatus { to_move: 3, ..hub.clone() }));
     assert!(!is_drained(&HubStatus { leaders: 1, ..hub.clone() }));

@@ -1,0 +1,48 @@
+//! How far a drain is, in words.
+
+use std::time::Duration;
+
+use metadata::{ClusterStatus, HubStatus};
+
+/// A drain that has not moved for so long is told to be stuck, and once more after each further such time.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What was last said of a drain.
+#[derive(Default)]
+pub struct Progress {
+    /// Replicas to move and shards to hand over.
+    left: Option<(usize, usize)>,
+    /// When it moved, or was last said to be stuck.
+    told_at: Duration,
+}
+
+impl Progress {
+    /// What there is to say of `hub` at `now`, which counts from any beginning.
+    pub fn look(&mut self, status: &ClusterStatus, hub: &HubStatus, now: Duration) -> Option<String> {
+        let left = (hub.to_move, hub.leaders);
+        let is_moved = self.left != Some(left);
+        if !is_moved && now.saturating_sub(self.told_at) < STUCK_AFTER {
+            return None;
+        }
+        self.told_at = now;
+        self.left = Some(left);
+        let (replicas, shards) = left;
+        let told = format!("hub {}: {replicas} replicas to move, {shards} shards to hand over", hub.node);
+        Some(if is_moved {
+            told
+        } else {
+            format!("{told}, as for the last {STUCK_AFTER:?}; {}", cause(status))
+        })
+    }
+}
+
+/// A replica only moves when the others of its shard can agree to it, and its new place can take it.
+fn cause(status: &ClusterStatus) -> String {
+    let away: Vec<_> =
+        status.hubs.iter().filter(|hub| !hub.connected).map(|hub| hub.node.to_string()).collect();
+    match away.len() {
+        0 => "every hub is connected: cluster status shows what waits".to_owned(),
+        1 => format!("hub {} is not connected", away.concat()),
+        _ => format!("hubs {} are not connected", away.join(", ")),
+    }
+}
