@@ -76,7 +76,7 @@ fn a_drain_that_does_not_move_says_which_hubs_are_not_connected() {
     assert_eq!(look(&[away(3)], &hub, 60), None, "it is said already");
     assert_eq!(look(&[away(3), away(4)], &hub, 61), stuck("hubs 3, 4 are not connected"));
     let connected = stuck("every hub is connected: cluster status shows what waits");
-    assert_eq!(look(&[hub.clone()], &hub, 91), connected);
+    assert_eq!(look(std::slice::from_ref(&hub), &hub, 91), connected);
     let moved = HubStatus { to_move: 2, ..hub.clone() };
     assert!(look(&[away(3)], &moved, 92).is_some_and(|news| news.ends_with("1 shards to hand over")));
     assert_eq!(look(&[away(3)], &moved, 121), None);
