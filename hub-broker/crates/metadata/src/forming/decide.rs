@@ -19,6 +19,15 @@ pub(super) fn decide(own: NodeId, seeds: &[SeedStatus], known: &[PeerInfo]) -> D
     if let Some(peer) = formed.min_by_key(|peer| peer.node) {
         return Decision::Join(peer.node);
     }
+    // One of these names was meant for another hub, which may have a cluster.
+    let own_seeds = seeds.iter().filter(|seed| matches!(seed.state, SeedState::This));
+    let own_seeds: Vec<_> = own_seeds.map(|seed| seed.address.as_str()).collect();
+    if own_seeds.len() > 1 {
+        let all = own_seeds.join(" and ");
+        return Decision::Wait(format!(
+            "the seeds {all} are all this hub itself; each --seed is to name another hub"
+        ));
+    }
     let mut others = Vec::new();
     for seed in seeds {
         match &seed.state {
