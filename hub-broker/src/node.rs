@@ -77,6 +77,9 @@ async fn run(settings: &NodeSettings, descriptors: u64) -> Result<(), Failure> {
     let ended = tokio::select! {
         signal = asked_to_stop => { info!(signal, "stopping"); None }
         ended = fronts.join_next() => ended,
+        by = core.metadata.displaced() => {
+            Some(Ok(Err(Failure::run(metadata::StartError::Displaced { by }))))
+        }
     };
     lookout.readiness.not_ready("stopping");
     if ended.is_none() {

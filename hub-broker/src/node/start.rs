@@ -57,8 +57,10 @@ impl Core {
             || "waiting for the cluster's metadata, which needs a majority of its hubs".to_owned();
         let starting = async {
             let metadata = Metadata::start(shards.clone(), views, config, this).await?;
-            metadata_is_led(&shards).await;
-            Ok::<_, metadata::StartError>(metadata)
+            tokio::select! {
+                () = metadata_is_led(&shards) => Ok(metadata),
+                by = metadata.displaced() => Err(metadata::StartError::Displaced { by }),
+            }
         };
         let metadata = said(&lookout.readiness, waits_for, starting).await.map_err(Failure::run)?;
         let groups = Groups::start(metadata.clone(), groups::Config::default()).map_err(Failure::run)?;

@@ -3,11 +3,14 @@
 use std::future::Future;
 
 use shards::Shards;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::chronicle::{Moves, tell_leadership};
 use crate::command::Command;
-use crate::forming;
+use crate::forming::{self, JoinRefusal};
+use crate::identity;
 use crate::limits::{LOST_RETRY, METADATA_GROUP, PLAN_INTERVAL};
 use crate::neighbours::{Sightings, acquaint};
 use crate::options::Config;
@@ -19,6 +22,22 @@ use crate::steward::Steward;
 use crate::topic::Hub;
 use crate::upkeep::Upkeep;
 use crate::view::ViewSource;
+
+/// Begins to look after who is meant by which node id, before anything else; tells who has this hub's.
+pub(crate) fn begin_watch(
+    shards: &Shards,
+    views: &ViewSource,
+    stop: &CancellationToken,
+) -> watch::Receiver<Option<Uuid>> {
+    let (tell, displaced) = watch::channel(None);
+    let peers = shards.peers();
+    if !peers.is_alone() {
+        identity::serve(peers, views);
+        let watch = identity::watch(peers.clone(), views.clone(), tell);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
+    }
+    displaced
+}
 
 /// Begins all of it. A hub that is alone has no replicas to look after.
 pub(crate) fn begin(
@@ -35,12 +54,12 @@ pub(crate) fn begin(
     spawn(Box::pin(while_leading(leading, move |shards| Reconciler::new(shards, &reconciling).run())) as Work);
     spawn(Box::pin(Upkeep::new(shards, views, config).run()));
     if let Some(this) = this {
-        spawn(Box::pin(register(shards.clone(), this)));
+        spawn(Box::pin(register(shards.clone(), views.clone(), this)));
     }
     if shards.peers().is_alone() {
         return;
     }
-    forming::serve::take_in(shards);
+    forming::serve::take_in(shards, views);
     report::serve(shards, views);
     spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
     spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
@@ -105,18 +124,20 @@ async fn carry_plans(shards: Shards, views: ViewSource) {
 }
 
 /// Says where this hub can be reached, until it has been heard.
-async fn register(shards: Shards, this: Hub) {
+async fn register(shards: Shards, views: ViewSource, this: Hub) {
     loop {
-        match propose(&shards, &Command::RegisterHub(this.clone())).await {
-            Ok(Ok(_)) => {
+        match forming::serve::renew(&shards, &views, this.clone()).await {
+            Ok(()) => {
                 tracing::info!("hub {} is registered with its cluster", this.node);
                 return;
             }
-            Ok(Err(refusal)) => {
+            Err(JoinRefusal::Unavailable) => {
+                tracing::debug!("this hub's registration is tried again");
+            }
+            Err(refusal) => {
                 tracing::error!(%refusal, "this hub is not registered with its cluster");
                 return;
             }
-            Err(error) => tracing::debug!(%error, "this hub's registration is tried again"),
         }
         tokio::time::sleep(LOST_RETRY).await;
     }

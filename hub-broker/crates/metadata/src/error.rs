@@ -3,6 +3,7 @@
 use schemas::{NodeId, TopicName};
 use shards::{DataDirError, ProposeError};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::config::ConfigError;
 use crate::response::Refusal;
@@ -31,6 +32,10 @@ pub enum StartError {
     Refused(#[from] Refusal),
     #[error("the metadata names no cluster")]
     NoCluster,
+    #[error(
+        "this hub's node id belongs to the hub with the data directory {by} now; it needs another one, and an empty directory"
+    )]
+    Displaced { by: Uuid },
     #[error(transparent)]
     DataDir(#[from] DataDirError),
 }

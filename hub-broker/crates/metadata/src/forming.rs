@@ -28,7 +28,7 @@ use messages::JoinAnswer;
 
 pub use messages::JoinRefusal;
 pub(crate) use messages::REPORT_KIND;
-use messages::{EMPTY_KIND, JOIN_KIND};
+use messages::{EMPTY_KIND, JOIN_KIND, JUDGE_KIND, RENEW_KIND};
 
 /// What a hub is in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, Fo
     loop {
         ticks.tick().await;
         match decide(peers.node(), &peers.seeds(), &peers.known()) {
-            Decision::Join(by) => match join(peers, by, this).await {
+            Decision::Join(by) => match ask_to_join(peers, by, JOIN_KIND, this).await {
                 Ok(JoinAnswer { cluster, replica_floor }) => {
                     dir.join(cluster, replica_floor)?;
                     peers.set_cluster(cluster);
@@ -121,9 +121,9 @@ enum Failed {
     Answer,
 }
 
-async fn join(peers: &Peers, by: NodeId, this: &Hub) -> Result<JoinAnswer, Failed> {
-    let body = messages::encode_join(this).into();
-    match peers.request(by, JOIN_KIND, body, JOIN_TIMEOUT).await {
+async fn ask_to_join(peers: &Peers, by: NodeId, kind: u8, hub: &Hub) -> Result<JoinAnswer, Failed> {
+    let body = messages::encode_join(hub).into();
+    match peers.request(by, kind, body, JOIN_TIMEOUT).await {
         Ok(answer) => JoinAnswer::decode(&answer).map_err(|_| Failed::Answer),
         Err(RequestError::Refused(reason)) => {
             Err(JoinRefusal::decode(&reason).map_or(Failed::Answer, Failed::Refused))

@@ -6,6 +6,7 @@ use schemas::{PartitionIndex, ProducerId, TopicName};
 use shards::{PartitionReader, Shards};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use crate::background;
 use crate::command::Command;
@@ -32,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     producer_ids: ProducerIds,
     background: DropGuard,
+    displaced: watch::Receiver<Option<Uuid>>,
 }
 
 impl Metadata {
@@ -53,22 +55,28 @@ impl Metadata {
         config: Config,
         this: Hub,
     ) -> Result<Self, StartError> {
-        let unregistered = enter(&shards, &views, this).await?;
         let stop = CancellationToken::new();
-        background::begin(&shards, &views, &config, unregistered, &stop);
-        let inner = Inner {
-            shards,
-            views,
-            config,
-            producer_ids: ProducerIds::default(),
-            background: stop.drop_guard(),
+        let background = stop.clone().drop_guard();
+        let displaced = background::begin_watch(&shards, &views, &stop);
+        let unregistered = tokio::select! {
+            entered = enter(&shards, &views, this) => entered?,
+            by = displacement(displaced.clone()) => return Err(StartError::Displaced { by }),
         };
+        background::begin(&shards, &views, &config, unregistered, &stop);
+        let inner =
+            Inner { shards, views, config, producer_ids: ProducerIds::default(), background, displaced };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Ends the background work. Reading and proposing go on for as long as the shards do.
     pub fn stop(&self) {
         self.inner.background.token().cancel();
+    }
+
+    /// Returns when this hub's node id belongs to another one, with that one's incarnation: this hub has nothing left to
+    /// do and must end.
+    pub async fn displaced(&self) -> Uuid {
+        displacement(self.inner.displaced.clone()).await
     }
 
     /// The metadata as this hub knows it now.
@@ -164,5 +172,13 @@ impl Metadata {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Unavailable::NotSettled),
         }
+    }
+}
+
+async fn displacement(mut displaced: watch::Receiver<Option<Uuid>>) -> Uuid {
+    match displaced.wait_for(Option::is_some).await.map(|by| *by) {
+        Ok(Some(by)) => by,
+        // Nobody watches any more: this hub stops, or is alone.
+        Ok(None) | Err(_) => std::future::pending().await,
     }
 }

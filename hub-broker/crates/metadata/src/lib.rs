@@ -35,6 +35,7 @@ mod config;
 mod error;
 mod forming;
 mod handle;
+mod identity;
 pub mod limits;
 mod machine;
 mod neighbours;

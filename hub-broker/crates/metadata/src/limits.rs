@@ -63,6 +63,8 @@ pub const FORMING_LOG_AFTER: Duration = Duration::from_secs(1);
 pub const LEADERSHIP_LOG_INTERVAL: Duration = Duration::from_secs(3);
 /// How long a hub waits for the answer to its request to join.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a hub asks the others whether they know a newer catalog than it does.
+pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a hub waits for another's report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a hub waits to hear of a topic that the leader says is there.

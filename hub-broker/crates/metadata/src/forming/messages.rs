@@ -4,10 +4,14 @@
 //! join request, kind 32   version u8 (1) | hub, as in the metadata's commands of version 2
 //!   answer                version u8 (1) | cluster id uuid | replica floor u32
 //!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
-//!                           3 too many hubs, 4 malformed
+//!                           3 too many hubs, 4 malformed, 5 unknown hub
 //! empty?, kind 33         version u8 (1)
 //!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
 //! report, kind 34         see `crate::report`
+//! directory, kind 35      see `crate::identity`
+//! judge, kind 36          a request to join that another hub was sent, for the metadata's leader; layout, answer and
+//!                           refusal as in kind 32
+//! renew, kind 37          a member says again where it is, to the metadata's leader; all as in kind 32
 //! ```
 //! Primitives as in [`crate::wire`].
 
@@ -24,6 +28,8 @@ use crate::wire::{DecodeError, Reader, Writer};
 pub(crate) const JOIN_KIND: u8 = 32;
 pub(crate) const EMPTY_KIND: u8 = 33;
 pub(crate) const REPORT_KIND: u8 = 34;
+pub(crate) const JUDGE_KIND: u8 = 36;
+pub(crate) const RENEW_KIND: u8 = 37;
 
 const VERSION: u8 = 1;
 /// The version of the commands whose hub this is.
@@ -47,11 +53,20 @@ pub enum JoinRefusal {
     TooManyHubs,
     #[error("the request cannot be read")]
     Malformed,
+    #[error(
+        "the cluster does not know its data directory: it was removed, or its node id was given to another hub"
+    )]
+    UnknownHub,
 }
 
 impl JoinRefusal {
-    const ALL: [(u8, Self); 4] =
-        [(1, Self::Unavailable), (2, Self::OtherIncarnation), (3, Self::TooManyHubs), (4, Self::Malformed)];
+    const ALL: [(u8, Self); 5] = [
+        (1, Self::Unavailable),
+        (2, Self::OtherIncarnation),
+        (3, Self::TooManyHubs),
+        (4, Self::Malformed),
+        (5, Self::UnknownHub),
+    ];
 
     /// Whether asking again cannot help. A former self may still seem to be connected for a while.
     pub(super) fn is_final(self) -> bool {

@@ -1,4 +1,7 @@
 //! Takes hubs into the cluster that this one belongs to.
+//!
+//! Whether a hub may have a node id is judged where the metadata is led: there it is known who has it, and whether that
+//! one is still there. Any other hub passes the request on.
 
 use std::sync::Arc;
 
@@ -8,53 +11,119 @@ use shards::Shards;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::JOIN_KIND;
 use super::messages::{JoinAnswer, JoinRefusal, decode_join};
+use super::{Failed, JOIN_KIND, JUDGE_KIND, RENEW_KIND, ask_to_join};
 use crate::command::Command;
-use crate::limits::HUB_TEXT_BYTES_MAX;
+use crate::limits::{HUB_TEXT_BYTES_MAX, METADATA_GROUP};
 use crate::propose::propose;
 use crate::response::{Outcome, Refusal};
 use crate::topic::Hub;
+use crate::view::ViewSource;
 
-/// Answers requests to join from now on.
-pub(crate) fn take_in(shards: &Shards) {
-    let (shards, runtime) = (shards.clone(), Handle::current());
-    let peers = shards.peers().clone();
-    peers.serve(
-        JOIN_KIND,
-        Arc::new(move |from, body, reply| match decode_join(&body) {
-            Ok(hub) if hub.node == from && has_room_for(&hub) => {
-                runtime.spawn(answer(shards.clone(), hub, reply));
-            }
-            _ => reply.refuse(JoinRefusal::Malformed.encode().into()),
-        }),
-    );
+/// What is asked for a hub.
+#[derive(Clone, Copy)]
+enum Asked {
+    Join,
+    /// By another hub of the cluster, for one that asked it.
+    Judge,
+    Renew,
 }
 
-fn has_room_for(hub: &Hub) -> bool {
-    hub.texts().all(|text| text.len() <= HUB_TEXT_BYTES_MAX)
+/// Answers requests to join, and members that say where they are, from now on.
+pub(crate) fn take_in(shards: &Shards, views: &ViewSource) {
+    for (kind, asked) in [(JOIN_KIND, Asked::Join), (JUDGE_KIND, Asked::Judge), (RENEW_KIND, Asked::Renew)] {
+        let (shards, views, runtime) = (shards.clone(), views.clone(), Handle::current());
+        let peers = shards.peers().clone();
+        peers.serve(
+            kind,
+            Arc::new(move |from, body, reply| match decode_join(&body) {
+                Ok(hub) if may_ask(asked, from, &hub) => {
+                    runtime.spawn(answer(shards.clone(), views.clone(), asked, hub, reply));
+                }
+                _ => reply.refuse(JoinRefusal::Malformed.encode().into()),
+            }),
+        );
+    }
 }
 
-async fn answer(shards: Shards, hub: Hub, reply: Reply) {
-    match register(&shards, hub).await {
+fn may_ask(asked: Asked, from: NodeId, hub: &Hub) -> bool {
+    let is_itself = hub.node == from;
+    is_itself != matches!(asked, Asked::Judge) && hub.texts().all(|text| text.len() <= HUB_TEXT_BYTES_MAX)
+}
+
+async fn answer(shards: Shards, views: ViewSource, asked: Asked, hub: Hub, reply: Reply) {
+    let answered = match asked {
+        Asked::Join => join(&shards, hub).await,
+        Asked::Judge => judge(&shards, hub).await,
+        Asked::Renew => renew_here(&shards, &views, hub).await,
+    };
+    match answered {
         Ok(answer) => reply.ok(answer.encode().into()),
         Err(refusal) => reply.refuse(refusal.encode().into()),
     }
 }
 
-async fn register(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
-    let cluster = shards.peers().cluster().ok_or(JoinRefusal::Unavailable)?;
+async fn join(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+    if is_other_connected(shards, hub.node, hub.incarnation) {
+        return Err(JoinRefusal::OtherIncarnation);
+    }
+    if is_led_here(shards) { judge(shards, hub).await } else { pass_on(shards, JUDGE_KIND, &hub).await }
+}
+
+/// Where the metadata is led.
+async fn judge(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+    if !is_led_here(shards) {
+        return Err(JoinRefusal::Unavailable);
+    }
     if is_other_connected(shards, hub.node, hub.incarnation) {
         return Err(JoinRefusal::OtherIncarnation);
     }
     let node = hub.node;
+    let answer = register(shards, hub).await?;
+    tracing::info!("hub {node} joins the cluster");
+    Ok(answer)
+}
+
+/// Says where a member is, which must be the one that has its node id.
+pub(crate) async fn renew(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<(), JoinRefusal> {
+    let renewed = if is_led_here(shards) {
+        renew_here(shards, views, hub).await
+    } else {
+        pass_on(shards, RENEW_KIND, &hub).await
+    };
+    renewed.map(drop)
+}
+
+async fn renew_here(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+    if !is_led_here(shards) {
+        return Err(JoinRefusal::Unavailable);
+    }
+    let is_same = |known: &Hub| known.incarnation == hub.incarnation;
+    if !views.load().hub(hub.node).is_some_and(is_same) {
+        return Err(JoinRefusal::UnknownHub);
+    }
+    register(shards, hub).await
+}
+
+async fn register(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+    let cluster = shards.peers().cluster().ok_or(JoinRefusal::Unavailable)?;
     match propose(shards, &Command::RegisterHub(hub)).await {
-        Ok(Ok(Outcome::Registered { replica_floor, .. })) => {
-            tracing::info!("hub {node} joins the cluster");
-            Ok(JoinAnswer { cluster, replica_floor })
-        }
+        Ok(Ok(Outcome::Registered { replica_floor, .. })) => Ok(JoinAnswer { cluster, replica_floor }),
         Ok(Err(Refusal::TooManyHubs)) => Err(JoinRefusal::TooManyHubs),
         _ => Err(JoinRefusal::Unavailable),
+    }
+}
+
+fn is_led_here(shards: &Shards) -> bool {
+    shards.is_serving_group(METADATA_GROUP).is_some()
+}
+
+async fn pass_on(shards: &Shards, kind: u8, hub: &Hub) -> Result<JoinAnswer, JoinRefusal> {
+    let leader = shards.metadata_leader().ok_or(JoinRefusal::Unavailable)?;
+    match ask_to_join(shards.peers(), leader.node, kind, hub).await {
+        Ok(answer) => Ok(answer),
+        Err(Failed::Refused(refusal)) => Err(refusal),
+        Err(Failed::Request(_) | Failed::Answer) => Err(JoinRefusal::Unavailable),
     }
 }
 

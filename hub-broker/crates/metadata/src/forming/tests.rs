@@ -62,6 +62,16 @@ fn a_hub_that_is_gone_is_not_asked_to_take_one_in() {
 }
 
 #[test]
+fn nothing_is_founded_while_two_seeds_are_the_hub_itself() {
+    let again = SeedStatus { address: "other.example:9192".to_owned(), state: SeedState::This };
+    let waits = decide(NodeId(1), &[this(), again.clone(), connected(2)], &[peer(2, None)]);
+    let Decision::Wait(why) = waits else { panic!("{waits:?}") };
+    assert!(why.contains("hub.example:9192") && why.contains("other.example:9192"));
+    let joins = decide(NodeId(1), &[this(), again], &[peer(2, Some(7))]);
+    assert_eq!(joins, Decision::Join(NodeId(2)), "there is one already");
+}
+
+#[test]
 fn whoever_connects_without_being_a_seed_counts_too() {
     assert!(matches!(decide(NodeId(2), &[this()], &[peer(1, None)]), Decision::Wait(_)));
     let others = vec![NodeId(3)];
@@ -92,6 +102,7 @@ fn answers_are_read_again() {
         JoinRefusal::OtherIncarnation,
         JoinRefusal::TooManyHubs,
         JoinRefusal::Malformed,
+        JoinRefusal::UnknownHub,
     ] {
         assert_eq!(JoinRefusal::decode(&reason.encode()), Ok(reason));
     }

@@ -167,6 +167,43 @@ async fn a_wiped_hub_is_another_and_gets_everything_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_whose_node_id_was_given_to_another_ends_and_says_nothing_in_its_name() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    let place = cluster.directory(3);
+    let (former, heir) = (place.with_file_name("former"), place.with_file_name("heir"));
+    cluster.stop(3).await;
+    std::fs::rename(&place, &former).unwrap();
+    cluster.start(&[3]).await;
+    cluster.becomes(1, "settled again", |status| is_settled(status, 3)).await;
+    let incarnation = |cluster: &Cluster| cluster.metadata(1).view().hub(NodeId(3)).unwrap().incarnation;
+    let owner = incarnation(&cluster);
+    cluster.stop(3).await;
+    std::fs::rename(&place, &heir).unwrap();
+    let replicas = |cluster: &Cluster| {
+        let view = cluster.metadata(1).view();
+        let numbers = |group| view.replicas(group).iter().map(|it| it.number).max();
+        (0..=u32::from(SHARDS)).map(numbers).collect::<Vec<_>>()
+    };
+    let before = replicas(&cluster);
+
+    std::fs::rename(&former, &place).unwrap();
+    cluster.start(&[3]).await;
+    let displaced = cluster.metadata(3).displaced();
+    let by = tokio::time::timeout(std::time::Duration::from_secs(20), displaced).await;
+    assert_eq!(by, Ok(owner));
+    cluster.stop(3).await;
+    assert_eq!((incarnation(&cluster), replicas(&cluster)), (owner, before));
+
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::rename(&heir, &place).unwrap();
+    cluster.start(&[3]).await;
+    cluster.becomes(1, "the heir is back", |status| is_settled(status, 3)).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_hub_becomes_three_without_a_new_directory() {
     let mut cluster = Cluster::of(&[1]);
     cluster.start(&[1]).await;
