@@ -1,16 +1,22 @@
 //! What a crash can take of the segments' files: everything that no checkpoint has synced.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use partition_log::DirtyFile;
 
-/// Bytes of each file that are durable. A file may have several names, so it is known by its inode.
+/// Bytes of each file that are durable. A file may have several names, so it is known by its inode, and by when it was
+/// made: the inodes of files that are gone are used again.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    lengths: BTreeMap<u64, u64>,
+    lengths: BTreeMap<(u64, Option<SystemTime>), u64>,
+}
+
+fn identity(metadata: &Metadata) -> (u64, Option<SystemTime>) {
+    (metadata.ino(), metadata.created().ok())
 }
 
 impl Durable {
@@ -37,7 +43,7 @@ impl Durable {
 
     fn note(&mut self, path: &Path) {
         if let Ok(metadata) = fs::metadata(path) {
-            self.lengths.insert(metadata.ino(), metadata.len());
+            self.lengths.insert(identity(&metadata), metadata.len());
         }
     }
 
@@ -46,7 +52,7 @@ impl Durable {
         for path in files(log) {
             let Ok(metadata) = fs::metadata(&path) else { continue };
             let written = metadata.len();
-            let durable = self.lengths.get(&metadata.ino()).copied().unwrap_or(0).min(written);
+            let durable = self.lengths.get(&identity(&metadata)).copied().unwrap_or(0).min(written);
             let kept = keep(durable, written);
             if kept < written {
                 let cut = File::options().write(true).open(&path).and_then(|file| file.set_len(kept));
