@@ -1,11 +1,13 @@
 //! A cluster on hosts of its own with a load upon it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use e2e::numbered::{assert_once_in_order, of_device};
 use e2e::producer::numbers;
+use serde_json::Value;
 use testkit::network::Network;
 use testkit::{Cluster, Hub, kafka};
 
@@ -74,6 +76,7 @@ impl World {
         self.cluster.wait_replicated();
         let brokers = self.cluster.hub(replicas[0]).brokers();
         check_kafka(&brokers, &done);
+        let whole = wait_applied(&mut self.cluster, replicas);
         for &node in replicas {
             let status = self.cluster.hub(node).stop();
             assert!(status.is_some_and(|status| status.success()), "hub {node} stops well: {status:?}");
@@ -82,8 +85,32 @@ impl World {
             .iter()
             .map(|&node| (node, replica::partitions(self.cluster.hub(node).data_dir())))
             .collect::<Vec<_>>();
-        replica::assert_equal(&found);
+        replica::assert_equal(&found, &whole);
     }
+}
+
+/// Waits until every replica has applied everything of the topics under load; answers their ids.
+fn wait_applied(cluster: &mut Cluster, replicas: &[usize]) -> BTreeSet<String> {
+    testkit::wait::until("every replica to have applied everything", PROGRESS_WITHIN, || {
+        let ends: Option<Vec<_>> = replicas.iter().map(|&node| ends(cluster.hub(node))).collect();
+        let ends = ends?;
+        let ids = ends.first()?.keys().map(|(topic, _)| topic.clone()).collect();
+        ends.windows(2).all(|pair| pair[0] == pair[1]).then_some(ids)
+    })
+}
+
+/// Where each partition of the topics that are not the hubs' own ends on a hub, by topic id and index.
+fn ends(hub: &Hub) -> Option<BTreeMap<(String, i64), i64>> {
+    let (_, body) = hub.get("/api/v1/topics")?;
+    let topics: Vec<Value> = serde_json::from_str(&body).ok()?;
+    let mut found = BTreeMap::new();
+    for topic in topics.iter().filter(|topic| topic["internal"] == false) {
+        for partition in topic["partitions"].as_array()? {
+            let key = (topic["id"].as_str()?.to_owned(), partition["partition"].as_i64()?);
+            found.insert(key, partition["next_offset"].as_i64()?);
+        }
+    }
+    Some(found)
 }
 
 fn hub_on(network: &Network, folder: &Path, node: usize) -> (Hub, SocketAddr) {

@@ -87,6 +87,11 @@ impl Cluster {
     pub fn start(&mut self) {
         self.hubs.iter_mut().for_each(Hub::spawn);
         self.hubs.iter_mut().for_each(Hub::wait_ready);
+        // A hub may be ready before the others know of it, and a cluster of fewer may be in good order already.
+        wait::until("every hub to be registered", SETTLED_WITHIN, || {
+            let status = self.status()?;
+            (status.get("hubs")?.as_array()?.len() == self.hubs.len()).then_some(())
+        });
         self.wait_replicated();
     }
 
