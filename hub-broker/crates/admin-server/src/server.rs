@@ -81,13 +81,30 @@ impl Server {
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    match shared.readiness.check() {
+    match shared.readiness.check().and_then(|()| shared.check_leader()) {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
 impl Shared {
+    /// Without somebody who leads the metadata most of what clients ask for cannot be had.
+    fn check_leader(&self) -> Result<(), String> {
+        let Some(metadata) = self.known.metadata() else { return Ok(()) };
+        let shards = metadata.shards();
+        let reachable = |node| node == shards.identity().node || shards.peers().is_connected(node);
+        if shards.metadata_leader().is_some_and(|leader| reachable(leader.node)) {
+            return Ok(());
+        }
+        let view = metadata.view();
+        let missing = view.hubs().map(|hub| hub.node).filter(|node| !reachable(*node));
+        let missing: Vec<String> = missing.map(|node| node.to_string()).collect();
+        let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
+        Err(format!(
+            "the cluster has no leader, which takes a majority of its hubs; not connected: {missing}"
+        ))
+    }
+
     /// The metadata, or the answer while there is none.
     fn metadata(&self) -> Result<Metadata, Unready> {
         let why = || self.readiness.check().err().unwrap_or_else(|| "starting".to_owned());

@@ -178,7 +178,7 @@ impl Core {
             group.tick(outbox);
             group.make_way(&no_room, outbox);
             if count_in_sync {
-                group.count_in_sync();
+                group.look_at_replicas();
             }
             if compare {
                 group.compare(outbox);

@@ -6,7 +6,7 @@ mod comparing;
 mod lead;
 mod switch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use consensus::{
     Action, Committed, Event, HardState, LogEntry, Membership, PeerMessage, RefusedReason, Replica,
@@ -76,6 +76,8 @@ pub(crate) struct Group {
     resigned: bool,
     /// Replicas that have, or are about to have, everything that is committed; only the leader knows.
     in_sync: Vec<ReplicaId>,
+    /// At how many looks one after another a replica had not been heard of.
+    quiet_looks: BTreeMap<ReplicaId, u32>,
     /// Counts changes of the membership and of `in_sync`.
     news: u64,
     committed: VecDeque<Committed>,
@@ -115,6 +117,7 @@ impl Group {
             suspended: false,
             resigned: false,
             in_sync: Vec::new(),
+            quiet_looks: BTreeMap::new(),
             news: 0,
             committed: VecDeque::new(),
             unapplied_bytes: 0,

@@ -60,6 +60,8 @@ pub const ELECTION_TICKS: u32 = 10;
 pub const HEARTBEAT_TICKS: u32 = 2;
 /// Ticks between two looks at which replicas keep up.
 pub const IN_SYNC_TICKS: u64 = 4;
+/// A replica that was not heard of at so many of these looks one after another is out of sync.
+pub const QUIET_LOOKS_MAX: u32 = 3;
 /// A hub that stops waits for so many ticks for what is in flight: it may be that no majority is there to commit it.
 pub const DRAIN_TICKS_MAX: u32 = 60;
 /// Bytes of a snapshot that one request reads.
@@ -114,3 +116,6 @@ const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);
+
+// A follower that is there is heard of within every election timeout, so three looks span at least one whole one.
+const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as u64);

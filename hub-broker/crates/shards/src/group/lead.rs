@@ -7,7 +7,7 @@ use schemas::{NodeId, Term};
 
 use super::{Group, Standing};
 use crate::leaders::OwnView;
-use crate::limits::MAKE_WAY_TICKS;
+use crate::limits::{MAKE_WAY_TICKS, QUIET_LOOKS_MAX};
 use crate::outbox::{Outbox, Wish};
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{ChangeError, GroupStatus, ReadIndexError};
@@ -171,11 +171,24 @@ impl Group {
         all
     }
 
+    /// Looks who has been heard of, then who keeps up. raft-rs forgets at each of its election timeouts whom it has
+    /// heard, so that one quiet look says nothing of a replica.
+    pub(crate) fn look_at_replicas(&mut self) {
+        for progress in self.progress() {
+            let looks = self.quiet_looks.entry(progress.id).or_insert(0);
+            *looks = if progress.recently_active { 0 } else { looks.saturating_add(1) };
+        }
+        let membership = &self.membership;
+        self.quiet_looks.retain(|id, _| membership.contains(*id));
+        self.count_in_sync();
+    }
+
     /// Finds out anew who keeps up.
     pub(crate) fn count_in_sync(&mut self) {
         let mut in_sync = Vec::new();
         for progress in self.progress() {
-            let keeps_up = progress.state == ProgressState::Replicate && progress.recently_active;
+            let is_heard = self.quiet_looks.get(&progress.id).is_none_or(|looks| *looks < QUIET_LOOKS_MAX);
+            let keeps_up = progress.state == ProgressState::Replicate && is_heard;
             if progress.id == self.own || (keeps_up && self.membership.voters.contains(&progress.id)) {
                 in_sync.push(progress.id);
             }
