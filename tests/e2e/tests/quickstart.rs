@@ -128,10 +128,11 @@ fn records_are_visible_soon_and_the_lines_of_the_readme_work_as_printed() {
         .output()
         .unwrap();
     let table = String::from_utf8_lossy(&topics.stdout).into_owned();
+    // The columns: partition, leader, first offset, next offset.
     let stored: i64 = table
         .lines()
         .skip(1)
-        .map(|line| line.split_whitespace().nth(2).unwrap().parse::<i64>().unwrap())
+        .map(|line| line.split_whitespace().nth(3).unwrap().parse::<i64>().unwrap())
         .sum();
     assert!(stored >= 2, "the second run goes on after the first's records: {table}");
     quickstart.interrupt();
