@@ -225,7 +225,10 @@ impl GroupTask {
                 let _ = reply.send(self.group.heartbeat(now, &member));
             }
             Message::Leave { members, reply } => {
-                let _ = reply.send(self.group.leave(now, &members));
+                let left = self.group.leave(now, &members);
+                // Whoever lists the groups once it has the answer finds this one without its members.
+                self.tell_summary();
+                let _ = reply.send(left);
             }
             Message::Commit { member, offsets, reply } => self.commit(now, &member, offsets, reply),
             Message::Committed { partitions, reply } => {
