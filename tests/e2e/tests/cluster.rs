@@ -186,3 +186,24 @@ fn status_drain_and_remove_say_what_they_do() {
     assert!(removed.status.success(), "{}", printed(&removed));
     assert_eq!(cluster.status().unwrap()["hubs"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_cluster_at_rest_keeps_its_replicas_in_sync_and_without_a_majority_says_that_it_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    cluster.create_topic("quiet", 20);
+    wait::until("every replica to be in sync", SETTLED_WITHIN, || {
+        (kafka::in_sync(&cluster.brokers(), "quiet")? == [3; 20]).then_some(())
+    });
+    // Several election timeouts, at which raft forgets whom it has heard.
+    for _ in 0..15 {
+        wait::pause(Duration::from_millis(200));
+        assert_eq!(kafka::in_sync(&cluster.brokers(), "quiet"), Some(vec![3; 20]));
+    }
+    cluster.hub(2).kill();
+    cluster.hub(3).kill();
+    wait::until("the last hub to say that nobody leads", SETTLED_WITHIN, || {
+        let (status, why) = cluster.hub(1).get("/readyz")?;
+        (status == 503 && why.contains("not connected: 2, 3")).then_some(())
+    });
+}
