@@ -4,19 +4,21 @@
 
 #[path = "common/cluster.rs"]
 mod cluster;
+#[path = "common/records.rs"]
+mod records;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cluster::{Cluster, Hub, anyone, eventually, shard_of};
 use fetch::{
     Fetch, FetchError, FetchPartition, FetchRequest, Fetched, FollowFrom, OffsetSpec, PartitionError, Replica,
 };
 use metadata::Topic;
+use records::base_offsets;
 use schemas::{
-    BatchBuilder, BatchHeader, BuilderOptions, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex,
-    ProducerEpoch, ProducerId, Sequence,
+    BatchBuilder, BuilderOptions, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch,
+    ProducerId, Sequence,
 };
 use shards::{Append, AppendError, Appended, Origin};
 use tokio::time::timeout;
@@ -74,16 +76,6 @@ fn wants(partition: PartitionId, offset: i64, replica: Replica, max_wait: Durati
 
 async fn ask(fetch: &Fetch, request: FetchRequest) -> Result<Fetched, FetchError> {
     fetch.fetch(&anyone(), request).await.partitions.remove(0).result
-}
-
-fn base_offsets(mut records: Bytes) -> Vec<i64> {
-    let mut offsets = Vec::new();
-    while !records.is_empty() {
-        let header = BatchHeader::parse(&records).unwrap();
-        offsets.push(header.base_offset);
-        let _ = records.split_to(header.total_bytes());
-    }
-    offsets
 }
 
 #[tokio::test(flavor = "multi_thread")]

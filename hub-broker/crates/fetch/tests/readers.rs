@@ -2,17 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+#[path = "common/records.rs"]
+mod records;
+
 use std::time::Duration;
 
-use bytes::Bytes;
 use fetch::{
     Fetch, FetchError, FetchPartition, FetchRequest, FollowError, FollowFrom, OffsetSpec, PartitionError,
     Replica,
 };
 use metadata::{CreateTopic, Metadata, Principal, Topic};
-use schemas::{
-    BatchBuilder, BatchHeader, BuilderOptions, Offset, PartitionId, PartitionIndex, TopicId, TopicName,
-};
+use records::base_offsets;
+use schemas::{BatchBuilder, BuilderOptions, Offset, PartitionId, PartitionIndex, TopicId, TopicName};
 use shards::{Append, Origin, Shards};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -76,16 +77,6 @@ impl Hub {
         self.metadata.stop();
         self.shards.shutdown().await;
     }
-}
-
-fn base_offsets(mut records: Bytes) -> Vec<i64> {
-    let mut offsets = Vec::new();
-    while !records.is_empty() {
-        let header = BatchHeader::parse(&records).unwrap();
-        offsets.push(header.base_offset);
-        let _ = records.split_to(header.total_bytes());
-    }
-    offsets
 }
 
 #[tokio::test(flavor = "multi_thread")]

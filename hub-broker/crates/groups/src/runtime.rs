@@ -57,9 +57,9 @@ impl Runtime {
         let topic = self.context.metadata.topic(&Self::offsets_topic_name());
         let topic = topic.ok_or(CoordinatorError::NotAvailable)?;
         let index = group_partition(group, topic.partition_count());
-        let shards = self.context.metadata.shards();
-        let reachable = |node: &NodeId| *node == shards.identity().node || shards.peers().is_connected(*node);
-        self.leader(&topic, index).filter(reachable).ok_or(CoordinatorError::NotAvailable)
+        let peers = self.context.metadata.shards().peers();
+        let leader = self.leader(&topic, index).filter(|node| peers.reaches(*node));
+        leader.ok_or(CoordinatorError::NotAvailable)
     }
 
     /// Makes each partition's standing what its shard's leadership asks for. Returns what is to be read, and for

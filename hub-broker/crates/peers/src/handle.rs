@@ -146,6 +146,17 @@ impl Peers {
         self.network().is_some_and(|network| network.link(node).is_some())
     }
 
+    /// Whether a hub with this node id and incarnation is connected, also where another one with the node id counts.
+    /// MUST NOT be called by a handler of parcels, notices or changes.
+    pub fn is_there(&self, node: NodeId, incarnation: Uuid) -> bool {
+        self.network().is_some_and(|network| network.is_there(node, incarnation))
+    }
+
+    /// Whether that hub can be spoken to from here: it is this one, or it is connected.
+    pub fn reaches(&self, node: NodeId) -> bool {
+        node == self.node() || self.is_connected(node)
+    }
+
     /// The seeds in the order of the configuration.
     pub fn seeds(&self) -> Vec<SeedStatus> {
         self.network().map(|network| network.seeds()).unwrap_or_default()
