@@ -5,6 +5,7 @@ pub mod cpu;
 pub mod load;
 pub mod memory;
 pub mod mqtt_load;
+pub mod native;
 pub mod nats;
 pub mod probe;
 pub mod report;

@@ -8,23 +8,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 const STORED_WITHIN: Duration = Duration::from_secs(300);
-/// librdkafka's own default.
-const BATCH_RECORDS_MAX: u32 = 10_000;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Produces `count` records of `bytes` each with `acks=all`, and returns when all are stored.
 pub fn produce(brokers: &str, topic: &str, count: u64, bytes: usize) -> Result<()> {
-    produce_batches(brokers, topic, count, bytes, BATCH_RECORDS_MAX)
-}
-
-/// The same with so many records in a batch at most.
-pub fn produce_batches(brokers: &str, topic: &str, count: u64, bytes: usize, batch: u32) -> Result<()> {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("acks", "all")
         .set("linger.ms", "5")
         .set("batch.size", "262144")
-        .set("batch.num.messages", batch.to_string())
         .create()?;
     let value = vec![b'x'; bytes];
     for number in 0..count {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bench::apache_kafka::{Brokers, Jars};
+use bench::native::{self, Load};
 use bench::nats::{Programs, Servers, Sync};
 use bench::{cpu, load, report};
 use clap::Parser;
@@ -21,6 +22,9 @@ struct Arguments {
     /// Measure the hubs alone
     #[arg(long)]
     alone: bool,
+    /// Measure only what many partitions cost
+    #[arg(long)]
+    partitions: bool,
 }
 
 /// Bytes of a record, and how many of them are one round.
@@ -37,14 +41,19 @@ const NATS_MESSAGES: u64 = 400_000;
 const NATS_DURABLE_MESSAGES: u64 = 10_000;
 const NATS_CLIENTS: usize = 4;
 /// Records in a batch where the number of partitions shall be the only difference.
-const EQUAL_BATCH: u32 = 100;
+const EQUAL_BATCH: u64 = 100;
 const IDLE_FOR: Duration = Duration::from_secs(10);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
     let mut cluster = Cluster::started(folder.path(), 3);
+    if arguments.partitions {
+        return partitions(&arguments, &cluster);
+    }
     against_kafka(&arguments, &cluster, folder.path())?;
+    // What the brokers never synced is written now and not beside the next measurement.
+    rustix::fs::sync();
     let native = native(&arguments, &cluster)?;
     report::at_least("native client, 16 partitions, 100 bytes", "records/s", &native, NATIVE_AIM);
     if !arguments.alone {
@@ -115,9 +124,9 @@ fn partitions(arguments: &Arguments, cluster: &Cluster) -> Result<()> {
     cluster.create_topic("few", PARTITIONS);
     cluster.create_topic("many", MANY_PARTITIONS);
     for (topic, figures) in [("few", &mut few), ("many", &mut many)] {
-        let records = LOADS[0].1;
-        let produce = || load::produce_batches(&cluster.brokers(), topic, records, 100, EQUAL_BATCH);
-        figures.extend(rates(arguments.rounds, records, produce)?);
+        let load = Load { records: LOADS[0].1, record_bytes: 100, batch_records: EQUAL_BATCH };
+        let produce = || native::produce(&cluster.brokers(), topic, load);
+        figures.extend(rates(arguments.rounds, load.records, produce)?);
     }
     let what = format!("{MANY_PARTITIONS} partitions at batches of {EQUAL_BATCH}");
     report::compare(&what, "records/s", &many, ("16 partitions", &few), MANY_PARTITIONS_AIM);
