@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod data_dir;
+pub mod destination;
 pub mod device_id;
 pub mod inputs;
 pub mod limits;

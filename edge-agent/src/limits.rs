@@ -21,6 +21,8 @@ pub const DISK_RESERVE_BYTES: u64 = 512 << 10;
 pub const DROP_FOR_DISK_BYTES_MIN: u64 = 2 * DISK_RESERVE_BYTES;
 /// What one transaction writes at most, so that its dirty pages stay a small share of the memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Lanes of one destination that wait beside the one that is appended to.
+pub const BACKLOG_LANES_MAX: usize = 4;
 /// Acknowledged batches are trimmed alone when no append has come along for this long.
 pub const TRIM_AFTER: Duration = Duration::from_secs(1);
 

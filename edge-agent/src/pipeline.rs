@@ -190,7 +190,9 @@ impl BufferSink {
     /// ends the agent.
     async fn append(&mut self, topic: &TopicName, built: Built) {
         while self.waiting.try_join_next().is_some() {}
-        let Ok(answer) = self.buffer.append(topic.clone(), built.boot, built.batch).await else { return };
+        let Ok(answer) = self.buffer.append(&topic.clone().into(), built.boot, built.batch).await else {
+            return;
+        };
         let records = built.records;
         self.waiting.spawn(async move {
             match durable(answer).await {

@@ -7,9 +7,10 @@ mod common;
 use std::path::PathBuf;
 
 use common::world::block_on;
-use common::{append, batch, device, numbers, open, topic};
+use common::{append, append_as, batch, device, numbers, open, topic};
 use edge_agent::buffer::{Amendment, Buffer, Content, GapAnswer, Item};
-use edge_agent::limits::SHIP_SPAN_ENTRIES;
+use edge_agent::destination::Priority;
+use edge_agent::limits::{BACKLOG_LANES_MAX, SHIP_SPAN_ENTRIES};
 use schemas::{GapCount, PartitionIndex, RawBatch, Sequence, TopicName, read_gap};
 
 fn no_checker() -> Option<PathBuf> {
@@ -89,11 +90,115 @@ fn a_topic_is_a_lane_of_its_own() {
         let buffer = open(folder.path(), 64 << 20, None);
         append(&buffer, batch(0..1, 0)).await.unwrap();
         let other = TopicName::try_from("other").unwrap();
-        let answer = buffer.append(other.clone(), None, batch(7..8, 0)).await.unwrap();
+        let answer = buffer.append(&other.clone().into(), None, batch(7..8, 0)).await.unwrap();
         edge_agent::buffer::durable(answer).await.unwrap();
         let lanes = buffer.snapshot().lanes.clone();
         assert_eq!(lanes.iter().map(|lane| lane.topic.clone()).collect::<Vec<_>>(), [topic(), other]);
         assert_eq!(items(&buffer, 2).iter().flat_map(data).collect::<Vec<_>>(), [7]);
+    });
+}
+
+#[test]
+fn the_priorities_of_a_topic_are_lanes_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path(), 64 << 20, None);
+        append(&buffer, batch(0..1, 0)).await.unwrap();
+        append_as(&buffer, Priority::Alarm, batch(7..8, 0)).await.unwrap();
+        let lanes = buffer.snapshot().lanes.clone();
+        let found: Vec<_> = lanes.iter().map(|lane| (lane.topic.clone(), lane.priority)).collect();
+        assert_eq!(found, [(topic(), Priority::Telemetry), (topic(), Priority::Alarm)]);
+        assert_eq!(items(&buffer, 2).iter().flat_map(data).collect::<Vec<_>>(), [7]);
+    });
+}
+
+/// Id, whether it is a backlog, and the numbers of its records.
+fn lanes(buffer: &Buffer) -> Vec<(u8, bool, Vec<u64>)> {
+    let lanes = buffer.snapshot().lanes.clone();
+    let of = |id| items(buffer, id).iter().flat_map(data).collect();
+    lanes.iter().map(|lane| (lane.id, lane.is_backlog, of(lane.id))).collect()
+}
+
+async fn trim_all(buffer: &Buffer, lane: u8) {
+    let last = items(buffer, lane).last().unwrap().number;
+    let mut snapshots = buffer.subscribe();
+    snapshots.mark_unchanged();
+    buffer.trim(lane, last, Vec::new(), true).await.unwrap();
+    snapshots.changed().await.unwrap();
+}
+
+#[test]
+fn a_split_lane_goes_on_as_another_one_and_leaves_when_it_is_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path(), 64 << 20, None);
+        buffer.amend(Amendment::Split { lane: 1 }).await.unwrap();
+        append(&buffer, batch(0..2, 0)).await.unwrap();
+        buffer.amend(Amendment::Split { lane: 1 }).await.unwrap();
+        assert_eq!(lanes(&buffer), [(1, true, vec![0, 1]), (2, false, vec![])]);
+        buffer.amend(Amendment::Split { lane: 2 }).await.unwrap();
+        assert_eq!(lanes(&buffer).len(), 2, "an empty lane is not split");
+
+        append(&buffer, batch(2..3, 0)).await.unwrap();
+        assert_eq!(lanes(&buffer), [(1, true, vec![0, 1]), (2, false, vec![2])]);
+        let streams: Vec<_> = [1, 2].map(|lane| items(&buffer, lane)[0].stored).into();
+        assert_ne!(streams[0], streams[1]);
+        assert_eq!(items(&buffer, 2)[0].base, Sequence::ZERO);
+
+        trim_all(&buffer, 1).await;
+        assert_eq!(lanes(&buffer), [(2, false, vec![2])]);
+        append_as(&buffer, Priority::Bulk, batch(3..4, 0)).await.unwrap();
+        assert_eq!(lanes(&buffer)[1].0, 3, "its id is used again as late as can be");
+    });
+}
+
+#[test]
+fn a_destination_has_only_so_many_backlogs() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path(), 64 << 20, None);
+        for n in 0..6u64 {
+            append(&buffer, batch(n..n + 1, 0)).await.unwrap();
+            let live = lanes(&buffer).iter().find(|(_, is_backlog, _)| !is_backlog).unwrap().0;
+            buffer.amend(Amendment::Split { lane: live }).await.unwrap();
+        }
+        let found = lanes(&buffer);
+        assert_eq!(found.iter().filter(|(_, is_backlog, _)| *is_backlog).count(), BACKLOG_LANES_MAX);
+        assert_eq!(found.last().unwrap(), &(5, false, vec![4, 5]));
+    });
+}
+
+#[test]
+fn lane_ids_are_used_again_however_often_lanes_are_split() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path(), 64 << 20, None);
+        for n in 0..600u64 {
+            append(&buffer, batch(n..n + 1, 0)).await.unwrap();
+            let live = buffer.snapshot().lanes.last().unwrap().id;
+            buffer.amend(Amendment::Split { lane: live }).await.unwrap();
+            trim_all(&buffer, live).await;
+        }
+        assert_eq!(buffer.snapshot().lanes.len(), 1);
+        assert_eq!(buffer.snapshot().counters.acknowledged, 600);
+    });
+}
+
+#[test]
+fn a_split_survives_a_crash_and_what_both_lanes_hold() {
+    let mut world = common::world::World::checked_by(no_checker(), 64 << 20, 300);
+    block_on(async {
+        world.run(&common::world::Op::Append { records: 3 }).await;
+        world.buffer().amend(Amendment::Split { lane: 1 }).await.unwrap();
+        world.run(&common::world::Op::Append { records: 2 }).await;
+        world.restart().await;
+        assert_eq!(lanes(world.buffer()), [(1, true, vec![0, 1, 2]), (2, false, vec![3, 4])]);
+        // Also where nothing but the marker and the pages tells of them.
+        world.crash().await;
+        let dir = world.folder.path();
+        std::fs::rename(dir.join("buffer"), dir.join("buffer.damaged")).unwrap();
+        world.start().await;
+        assert_eq!(lanes(world.buffer()), [(1, true, vec![0, 1, 2]), (2, false, vec![3, 4])]);
     });
 }
 
@@ -226,7 +331,7 @@ fn an_untimed_batch_waits_for_its_boots_clock_and_is_stamped_alike_every_time() 
         let buffer = open(folder.path(), 64 << 20, None);
         let boot = uuid::Uuid::from_u128(42);
         for _ in 0..2 {
-            let answer = buffer.append(topic(), Some(boot), batch(0..2, 0)).await.unwrap();
+            let answer = buffer.append(&topic().into(), Some(boot), batch(0..2, 0)).await.unwrap();
             edge_agent::buffer::durable(answer).await.unwrap();
         }
         assert!(matches!(items(&buffer, 1)[0].content, Content::Untimed { boot: found } if found == boot));
@@ -270,9 +375,9 @@ fn a_batch_that_is_none_is_refused_and_others_of_the_commit_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     block_on(async {
         let buffer = open(folder.path(), 64 << 20, no_checker());
-        let good = buffer.append(topic(), None, batch(0..1, 0)).await.unwrap();
-        let bad = buffer.append(topic(), None, bytes::Bytes::from_static(b"no batch")).await.unwrap();
-        let also_good = buffer.append(topic(), None, batch(1..2, 0)).await.unwrap();
+        let good = buffer.append(&topic().into(), None, batch(0..1, 0)).await.unwrap();
+        let bad = buffer.append(&topic().into(), None, bytes::Bytes::from_static(b"no batch")).await.unwrap();
+        let also_good = buffer.append(&topic().into(), None, batch(1..2, 0)).await.unwrap();
         assert!(edge_agent::buffer::durable(good).await.is_ok());
         assert!(edge_agent::buffer::durable(bad).await.is_err());
         assert!(edge_agent::buffer::durable(also_good).await.is_ok());

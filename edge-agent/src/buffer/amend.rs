@@ -14,9 +14,9 @@ use schemas::{
 use super::entry::{EntryError, GapEntry, Kind, decode_batch, encode_batch};
 use super::environment::Key;
 use super::marker::MarkerFile;
-use super::state::{Shipping, Wire};
+use super::state::{Lane, Shipping, Wire};
 use super::work::{Amendment, Work, WorkError};
-use crate::limits::QUARANTINE_BYTES_MAX;
+use crate::limits::{BACKLOG_LANES_MAX, QUARANTINE_BYTES_MAX};
 
 impl Work<'_> {
     pub fn amend(
@@ -39,11 +39,26 @@ impl Work<'_> {
                 self.mark_untimed(Key { lane, number }, arrival_ms)
             }
             Amendment::Repair { lane, number } => self.repair(Key { lane, number }),
+            Amendment::Split { lane } => self.split(lane, marker),
             Amendment::StampBoot { boot, offset_ms } => {
                 self.state.set_offset(boot, offset_ms);
                 Ok(())
             }
         }
+    }
+
+    fn split(&mut self, id: u8, marker: &mut MarkerFile) -> Result<(), WorkError> {
+        let live = self.state.lane(id).filter(|lane| !lane.is_backlog && !lane.is_empty());
+        let Some(destination) = live.map(Lane::destination) else { return Ok(()) };
+        let backlogs = self.state.lanes.iter().filter(|lane| lane.is_backlog && lane.is_for(&destination));
+        if backlogs.count() >= BACKLOG_LANES_MAX {
+            return Ok(());
+        }
+        if let Some(lane) = self.state.lane_mut(id) {
+            (lane.is_backlog, lane.open) = (true, None);
+        }
+        self.add_lane(&destination, marker)?;
+        Ok(())
     }
 
     fn begin_stream(

@@ -1,42 +1,90 @@
-//! Appending: a batch gets its stream and its sequences.
+//! Appending: a batch gets its stream and its sequences; one for which there is no room leaves a gap of them.
 
 use bytes::Bytes;
 use schemas::headers::{STREAM_START, StreamStart, StreamStartReason};
 use schemas::limits::STREAM_RECORDS_MAX;
-use schemas::{BatchHeader, ProducerId, Sequence, TopicName, patch_stream, stream_id};
+use schemas::{BatchHeader, Gap, GapCount, GapReason, ProducerId, Sequence, patch_stream, stream_id};
 use uuid::Uuid;
 
 use super::amend::with_header;
-use super::entry::{EntryError, batch_bytes_mut, encode_batch};
+use super::entry::{EntryError, GapEntry, batch_bytes_mut, encode_batch};
 use super::environment::{Key, cost};
 use super::marker::MarkerFile;
+use super::policy::{Policy, Retention};
 use super::state::{NUMBER_STEP, OpenStream};
 use super::work::{Work, WorkError};
+use crate::destination::Destination;
 
 /// A batch that the batcher made: producer and sequence are still empty.
 #[derive(Clone, Debug)]
 pub(super) struct NewBatch {
-    pub topic: TopicName,
+    pub destination: Destination,
     /// The boot whose clock its times are of; `None` where they are wall time.
     pub boot: Option<Uuid>,
     pub batch: Bytes,
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is in the buffer; so many records were dropped for it.
+    Stored { dropped: u64 },
+    /// There was no room: a gap stands for its records, and for so many others that were dropped in vain.
+    Refused { dropped: u64 },
+    /// It is to be tried again when there is room.
+    Waits,
+}
+
+/// Records that were measured and are lost before they got sequences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub destination: Destination,
+    pub records: u32,
+    /// The earliest and the latest, in ms since 1970, where known.
+    pub times: Option<(i64, i64)>,
+}
+
+impl NewBatch {
+    /// Its records, were they lost.
+    pub fn lost(&self) -> Result<Lost, EntryError> {
+        let header = BatchHeader::parse(&self.batch)?;
+        let (base, max) = (header.base_timestamp, header.max_timestamp);
+        Ok(Lost {
+            destination: self.destination.clone(),
+            records: u32::try_from(header.record_count).map_err(|_| EntryError::BatchFields)?,
+            times: self.boot.is_none().then_some((base.min(max), max)),
+        })
+    }
+}
+
 impl Work<'_> {
-    /// Appends a batch, making room as the policy says, and answers how many records were dropped for it.
+    /// Appends a batch, making room as the policy says.
     pub fn append(
         &mut self,
         new: &NewBatch,
-        cap_bytes: u64,
+        retention: &Retention,
         marker: &mut MarkerFile,
-    ) -> Result<u64, WorkError> {
+    ) -> Result<Taken, WorkError> {
         let header = BatchHeader::parse(&new.batch).map_err(EntryError::from)?;
         let records = u32::try_from(header.record_count).map_err(|_| EntryError::BatchFields)?;
         if i64::from(records) != header.offset_span() {
             return Err(EntryError::BatchFields.into());
         }
-        let dropped = self.make_room(cost(new.batch.len() + 32), cap_bytes)?;
-        let lane = self.lane_of(&new.topic)?;
+        let needed = cost(new.batch.len() + 32);
+        let room = self.make_room_for(new.destination.priority, needed, retention)?;
+        if !room.is_made {
+            if retention.policy == Policy::Block && retention.could_hold(new.destination.priority, needed) {
+                return Ok(Taken::Waits);
+            }
+            self.append_lost(&new.lost()?, marker)?;
+            return Ok(Taken::Refused { dropped: room.dropped });
+        }
+        self.store(new, records, marker)?;
+        Ok(Taken::Stored { dropped: room.dropped })
+    }
+
+    fn store(&mut self, new: &NewBatch, records: u32, marker: &mut MarkerFile) -> Result<(), WorkError> {
+        let lane = self.lane_of(&new.destination, marker)?;
         let (stream, full) = self.open_stream(lane, records, marker)?;
         let batch = match full {
             Some(old_stream) => {
@@ -47,13 +95,51 @@ impl Work<'_> {
         };
         let mut value = encode_batch(self.now_ms, new.boot, &batch);
         patch_stream(batch_bytes_mut(&mut value)?, stream.id, stream.next);
-        let Some(state) = self.state.lane_mut(lane) else { return Err(WorkError::Full) };
-        let key = Key { lane, number: state.next };
-        state.next += NUMBER_STEP;
-        state.open = Some(OpenStream { id: stream.id, next: stream.next.plus(records) });
+        self.use_up(lane, stream, records);
+        let key = self.take_number(lane);
+        self.insert(key, &value, records)
+    }
+
+    /// A gap of the sequences that the records would have had; joined with one before it that was never sent.
+    pub fn append_lost(&mut self, lost: &Lost, marker: &mut MarkerFile) -> Result<(), WorkError> {
+        let lane = self.lane_of(&lost.destination, marker)?;
+        let (stream, _) = self.open_stream(lane, lost.records, marker)?;
+        let gap = Gap {
+            count: GapCount::Known(lost.records),
+            from_ms: lost.times.map(|(from, _)| from),
+            to_ms: lost.times.map(|(_, to)| to),
+            reason: GapReason::Dropped,
+        };
+        let entry = GapEntry { stream: stream.id, base: stream.next, sequences: lost.records, gap };
+        self.use_up(lane, stream, lost.records);
+        let end = Key { lane, number: u64::MAX };
+        match self.joined_before(end, &entry)? {
+            Some((number, joined)) => self.replace(Key { lane, number }, 0, &joined, 0)?,
+            None => {
+                let key = self.take_number(lane);
+                self.insert(key, &entry.encode(self.now_ms), 0)?;
+            }
+        }
+        self.state.counters.dropped += u64::from(lost.records);
+        Ok(())
+    }
+
+    /// Takes the sequences of so many records.
+    fn use_up(&mut self, lane: u8, stream: OpenStream, records: u32) {
         self.state.counters.appended += u64::from(records);
-        self.insert(key, &value, records)?;
-        Ok(dropped)
+        if let Some(lane) = self.state.lane_mut(lane) {
+            lane.open = Some(OpenStream { id: stream.id, next: stream.next.plus(records) });
+        }
+    }
+
+    /// Takes the next entry's number.
+    fn take_number(&mut self, id: u8) -> Key {
+        let mut key = Key { lane: id, number: 0 };
+        if let Some(lane) = self.state.lane_mut(id) {
+            key.number = lane.next;
+            lane.next += NUMBER_STEP;
+        }
+        key
     }
 
     /// The stream to append `records` to, begun where there is none or where it would end; then with the id of

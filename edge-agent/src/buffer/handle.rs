@@ -19,6 +19,7 @@ use super::state::{Counters, State};
 use super::work::{Amendment, GapAnswer, WorkError};
 use super::writer::{Command, InFlight, Writer};
 use crate::data_dir::DataDir;
+use crate::destination::{Destination, Priority};
 use crate::limits::WRITER_INBOX;
 
 #[derive(Debug, Error)]
@@ -68,6 +69,9 @@ pub struct Snapshot {
 pub struct LaneView {
     pub id: u8,
     pub topic: TopicName,
+    pub priority: Priority,
+    /// It takes nothing more and is gone when it is empty; what comes goes to another lane of the same destination.
+    pub is_backlog: bool,
     /// The number of the first entry, `next` where there is none.
     pub first: u64,
     pub next: u64,
@@ -83,6 +87,8 @@ impl Snapshot {
         let lanes = state.lanes.iter().map(|lane| LaneView {
             id: lane.id,
             topic: lane.topic.clone(),
+            priority: lane.priority,
+            is_backlog: lane.is_backlog,
             first: lane.first,
             next: lane.next,
             records: lane.records,
@@ -157,12 +163,13 @@ impl Buffer {
     /// where its times are of that boot's clock.
     pub async fn append(
         &self,
-        topic: TopicName,
+        destination: &Destination,
         boot: Option<Uuid>,
         batch: Bytes,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
         let (done, answer) = oneshot::channel();
-        let command = Command::Append { batch: NewBatch { topic, boot, batch }, done };
+        let command =
+            Command::Append { batch: NewBatch { destination: destination.clone(), boot, batch }, done };
         self.commands.send(command).await.map_err(|_| WriteError::Closed)?;
         Ok(answer)
     }

@@ -97,6 +97,11 @@ impl MarkerFile {
         self.streams
     }
 
+    /// Forgets what was said of a lane whose id is used for another one now.
+    pub fn forget_lane(&mut self, lane: u8) {
+        self.streams.retain(|streams| streams.lane != lane);
+    }
+
     /// Names a stream before its first batch is in the buffer.
     pub fn add_stream(&mut self, lane: u8, id: ProducerId, state: &State) -> Result<(), DataDirError> {
         self.forget_finished(state);
@@ -107,8 +112,10 @@ impl MarkerFile {
         self.write(state)
     }
 
-    /// What was begun before the stream that is shipped now was acknowledged as a whole.
+    /// What was begun before the stream that is shipped now was acknowledged as a whole, and so was everything of a
+    /// lane that is gone.
     fn forget_finished(&mut self, state: &State) {
+        self.streams.retain(|streams| state.lane(streams.lane).is_some());
         for streams in &mut self.streams {
             let shipping = state.lane(streams.lane).and_then(|lane| lane.shipping.as_ref());
             let at = shipping.and_then(|shipping| streams.ids.iter().position(|id| *id == shipping.stream));

@@ -7,13 +7,14 @@
 
 mod amend;
 mod append;
-mod drop_oldest;
 mod entry;
 mod environment;
+mod give_up;
 mod guard;
 mod handle;
 mod marker;
 mod opening;
+mod policy;
 mod reader;
 mod repair;
 mod salvage;
@@ -27,6 +28,7 @@ pub use environment::Sync;
 pub use guard::{Checked, DAMAGED_EXIT, check_in_this_process};
 pub use handle::{Appended, Buffer, BufferOptions, LaneView, Snapshot, WriteError, durable};
 pub use opening::OpenError;
+pub use policy::{Caps, Policy, Retention};
 pub use reader::{Content, Item, ReadError, Reader};
 pub use state::{Counters, NUMBER_STEP, Placement};
 pub use work::{Amendment, GapAnswer};

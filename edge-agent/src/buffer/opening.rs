@@ -246,6 +246,7 @@ fn ends(environment: &Environment) -> Result<State, EnvironmentError> {
             lane.next = lane.next.max(last + 1).next_multiple_of(super::state::NUMBER_STEP);
         }
     }
+    state.lanes.retain(|lane| !lane.is_backlog || !lane.is_empty());
     Ok(state)
 }
 

@@ -183,7 +183,7 @@ fn unmarked(scraps: &[Scrap], topic: &TopicName) -> (State, Vec<LaneStreams>) {
             ids.push(scrap.head.stream);
         }
     }
-    let state = State { lanes: vec![Lane::new(1, topic.clone())], ..State::default() };
+    let state = State { lanes: vec![Lane::new(1, &topic.clone().into())], ..State::default() };
     (state, vec![LaneStreams { lane: 1, ids }])
 }
 

@@ -2,14 +2,18 @@
 //!
 //! It is written with every commit, so it is small: streams that wait in the buffer are known from their
 //! batches, only the one that is being shipped and the one that is being appended to stand here.
-//! Format: a version byte (1), then JSON.
+//! Format: a version byte, then JSON. Version 2 added `priority` and `is_backlog` of a lane, `last_lane`, and
+//! `flash_bytes`; version 1 is read as if all lanes were telemetry.
 
 use schemas::{PartitionIndex, ProducerId, Sequence, TopicName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-const VERSION: u8 = 1;
+use crate::destination::{Destination, Priority};
+
+const VERSION: u8 = 2;
+const VERSION_WITHOUT_PRIORITIES: u8 = 1;
 /// Boots whose offset is kept; an untimed batch of an older one can never be stamped.
 const BOOTS_MAX: usize = 64;
 
@@ -21,6 +25,9 @@ pub struct State {
     /// Half of what was free when the buffer was made.
     #[serde(default)]
     pub cap_bytes_max: Option<u64>,
+    /// The id that was given to a lane last: one that is free again is used again as late as can be.
+    #[serde(default)]
+    pub last_lane: u8,
 }
 
 /// `appended = buffered + acknowledged + dropped`, always.
@@ -36,14 +43,22 @@ pub struct Counters {
     pub quarantined: u64,
     /// Streams that were closed and moved to a new one.
     pub moved_streams: u64,
+    /// What the buffer has written to the disk, in bytes, as far as the last commit knew.
+    #[serde(default)]
+    pub flash_bytes: u64,
 }
 
-/// A queue of the buffer: one topic's batches in the order in which they were appended.
+/// A queue of the buffer: batches of one destination in the order in which they were appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lane {
     /// The first byte of its keys, from 1.
     pub id: u8,
     pub topic: TopicName,
+    #[serde(default)]
+    pub priority: Priority,
+    /// It takes nothing more: what is measured now goes to another lane of the same destination.
+    #[serde(default)]
+    pub is_backlog: bool,
     /// The number of the next entry.
     pub next: u64,
     /// The number of the first entry, `next` where there is none.
@@ -125,7 +140,7 @@ impl State {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         match bytes {
-            [VERSION, json @ ..] => Ok(serde_json::from_slice(json)?),
+            [VERSION | VERSION_WITHOUT_PRIORITIES, json @ ..] => Ok(serde_json::from_slice(json)?),
             [version, ..] => Err(StateError::Version(*version)),
             [] => Err(StateError::Empty),
         }
@@ -139,9 +154,19 @@ impl State {
         self.lanes.iter_mut().find(|lane| lane.id == id)
     }
 
+    /// The lane that takes what comes for a destination.
+    pub fn live_lane(&self, destination: &Destination) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| !lane.is_backlog && lane.is_for(destination))
+    }
+
     /// What all entries take up.
     pub fn cost(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.cost).sum()
+    }
+
+    /// What the entries of one priority take up.
+    pub fn cost_of(&self, priority: Priority) -> u64 {
+        self.lanes.iter().filter(|lane| lane.priority == priority).map(|lane| lane.cost).sum()
     }
 
     pub fn offset_of(&self, boot: Uuid) -> Option<i64> {
@@ -160,11 +185,13 @@ impl State {
 }
 
 impl Lane {
-    pub fn new(id: u8, topic: TopicName) -> Self {
+    pub fn new(id: u8, destination: &Destination) -> Self {
         let next = FIRST_NUMBER;
         Self {
             id,
-            topic,
+            topic: destination.topic.clone(),
+            priority: destination.priority,
+            is_backlog: false,
             next,
             first: next,
             drop_from: next,
@@ -173,6 +200,18 @@ impl Lane {
             open: None,
             shipping: None,
         }
+    }
+
+    pub fn is_for(&self, destination: &Destination) -> bool {
+        self.topic == destination.topic && self.priority == destination.priority
+    }
+
+    pub fn destination(&self) -> Destination {
+        Destination { topic: self.topic.clone(), priority: self.priority }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first >= self.next
     }
 
     /// How sequences from `base` on of the buffer's `stream` travel.
@@ -214,10 +253,14 @@ mod tests {
         }
     }
 
+    fn to(topic: &str) -> Destination {
+        TopicName::try_from(topic).unwrap().into()
+    }
+
     #[test]
     fn the_counter_record_survives_being_written() {
         let mut state = State::default();
-        let mut lane = Lane::new(1, TopicName::try_from("telemetry").unwrap());
+        let mut lane = Lane::new(1, &Destination { priority: Priority::Alarm, ..to("telemetry") });
         lane.shipping =
             Some(Shipping { stream: ProducerId(1), acked: Sequence(3), wires: vec![wire(1, 0, None, 2)] });
         (lane.first, lane.drop_from) = (0, 0);
@@ -229,8 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn the_record_of_the_release_before_priorities_is_read() {
+        let golden = include_str!("../../tests/golden/state-1.json").trim_end();
+        let state = State::decode(&[b"\x01", golden.as_bytes()].concat()).unwrap();
+        let lane = &state.lanes[0];
+        assert_eq!(
+            (lane.topic.as_str(), lane.priority, lane.is_backlog),
+            ("telemetry", Priority::Telemetry, false)
+        );
+        assert_eq!((lane.next, lane.records, lane.cost), (1_048_592, 3, 374));
+        assert_eq!(lane.shipping.as_ref().unwrap().wires.len(), 1);
+        assert_eq!((state.counters.appended, state.cap_bytes_max), (5, Some(1 << 30)));
+    }
+
+    #[test]
     fn a_later_move_overrides_an_earlier_one() {
-        let mut lane = Lane::new(1, TopicName::try_from("t").unwrap());
+        let mut lane = Lane::new(1, &to("t"));
         let wires = vec![wire(10, 0, None, 0), wire(11, 20, Some(30), 1), wire(12, 40, None, 2)];
         lane.shipping = Some(Shipping { stream: ProducerId(10), acked: Sequence(0), wires });
         let at = |sequence| {

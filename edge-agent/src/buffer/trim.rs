@@ -64,6 +64,8 @@ impl Work<'_> {
             lane.first = first;
             lane.drop_from = lane.drop_from.max(first);
         }
+        // A backlog of which nothing is left has nothing to come.
+        self.state.lanes.retain(|lane| lane.id != id || !lane.is_backlog || !lane.is_empty());
         Ok(())
     }
 }

@@ -5,13 +5,15 @@
 use bytes::Bytes;
 use heed::RwTxn;
 use schemas::headers::StreamStartReason;
-use schemas::{PartitionIndex, ProducerId, Sequence, TopicName};
+use schemas::{PartitionIndex, ProducerId, Sequence};
 use thiserror::Error;
 use uuid::Uuid;
 
 use super::entry::{EntryError, Head};
 use super::environment::{Environment, EnvironmentError, Key, cost};
+use super::marker::MarkerFile;
 use super::state::{Lane, State};
+use crate::destination::Destination;
 
 #[derive(Debug, Error)]
 pub enum WorkError {
@@ -19,8 +21,8 @@ pub enum WorkError {
     Environment(#[from] EnvironmentError),
     #[error("the batch cannot be read: {0}")]
     Entry(#[from] EntryError),
-    #[error("{0} topics are as many as one buffer holds")]
-    TooManyTopics(usize),
+    #[error("{0} topics and priorities are as many as one buffer holds")]
+    TooManyLanes(usize),
     #[error("the buffer is full, and nothing in it may be dropped")]
     Full,
     #[error("the disk has no room for the buffer")]
@@ -58,6 +60,10 @@ pub enum Amendment {
     MarkUntimed { lane: u8, number: u64, arrival_ms: i64 },
     /// The entry cannot be read, or sequences before it are missing: gaps take their place.
     Repair { lane: u8, number: u64 },
+    /// The lane takes nothing more and becomes a backlog; what comes goes to a new lane of the same destination.
+    /// Nothing happens to a lane that is empty or a backlog already, nor where a destination has as many backlogs
+    /// as it may.
+    Split { lane: u8 },
     /// What a boot's clock was.
     StampBoot { boot: Uuid, offset_ms: i64 },
 }
@@ -131,14 +137,24 @@ impl<'e> Work<'e> {
         self.insert(key, value, new)
     }
 
-    /// The lane of a topic, made where there is none yet.
-    pub fn lane_of(&mut self, topic: &TopicName) -> Result<u8, WorkError> {
-        if let Some(lane) = self.state.lanes.iter().find(|lane| lane.topic == *topic) {
-            return Ok(lane.id);
+    /// The lane that takes what comes for a destination, made where there is none yet.
+    pub fn lane_of(&mut self, destination: &Destination, marker: &mut MarkerFile) -> Result<u8, WorkError> {
+        match self.state.live_lane(destination) {
+            Some(lane) => Ok(lane.id),
+            None => self.add_lane(destination, marker),
         }
-        let count = self.state.lanes.len();
-        let id = u8::try_from(count + 1).map_err(|_| WorkError::TooManyTopics(count))?;
-        self.state.lanes.push(Lane::new(id, topic.clone()));
+    }
+
+    /// Makes a lane. Its id is the one that was not used for the longest time: what is still said of the lane before
+    /// must not be taken as said of this one.
+    pub fn add_lane(&mut self, destination: &Destination, marker: &mut MarkerFile) -> Result<u8, WorkError> {
+        let last = self.state.last_lane;
+        let mut ids = (last.saturating_add(1)..=u8::MAX).chain(1..=last);
+        let id = ids.find(|id| self.state.lane(*id).is_none());
+        let id = id.ok_or(WorkError::TooManyLanes(self.state.lanes.len()))?;
+        marker.forget_lane(id);
+        self.state.last_lane = id;
+        self.state.lanes.push(Lane::new(id, destination));
         Ok(id)
     }
 

@@ -9,10 +9,11 @@ use schemas::limits::AGENT_BATCH_BYTES_MAX;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::append::NewBatch;
+use super::append::{NewBatch, Taken};
 use super::environment::{Environment, EnvironmentError, cost};
 use super::handle::{Appended, Snapshot, WriteError};
 use super::marker::MarkerFile;
+use super::policy::Retention;
 use super::state::State;
 use super::trim::Trim;
 use super::work::{Amendment, GapAnswer, Work, WorkError};
@@ -284,8 +285,11 @@ impl Writer {
                 dropped.push(0);
                 continue;
             }
-            match work.append(batch, self.cap_bytes, &mut self.marker) {
-                Ok(records) => dropped.push(records),
+            match work.append(batch, &Retention::up_to(self.cap_bytes), &mut self.marker) {
+                Ok(Taken::Stored { dropped: records } | Taken::Refused { dropped: records }) => {
+                    dropped.push(records);
+                }
+                Ok(Taken::Waits) => dropped.push(0),
                 Err(error) if is_own(&error) => return Err(Attempt::Refused(index, error.into())),
                 Err(error) => return Err(Attempt::Failed(error)),
             }
@@ -302,9 +306,9 @@ impl Writer {
         }
         let target = self.state.cost() / 16 * 15;
         let mut work = begin(&self.environment, &self.state, &self.in_flight)?;
-        let dropped = match work.make_room(0, target) {
-            Ok(dropped) if dropped > 0 => dropped,
-            Ok(_) | Err(WorkError::Full) => return Ok(None),
+        let dropped = match work.shrink(target) {
+            Ok(Some(dropped)) if dropped > 0 => dropped,
+            Ok(_) => return Ok(None),
             Err(error) if error.is_full() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
@@ -365,7 +369,7 @@ enum Attempt {
 fn is_own(error: &WorkError) -> bool {
     match error {
         WorkError::Entry(_)
-        | WorkError::TooManyTopics(_)
+        | WorkError::TooManyLanes(_)
         | WorkError::Full
         | WorkError::NoRoom
         | WorkError::NoEntry(_) => true,

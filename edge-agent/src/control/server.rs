@@ -145,7 +145,7 @@ async fn requests(
                 source.read_exact(&mut batch).await?;
                 match (checked(batch.into()), TopicName::try_from(topic)) {
                     (Ok(batch), Ok(topic)) => {
-                        let answer = shared.buffer.append(topic, boot, batch).await;
+                        let answer = shared.buffer.append(&topic.into(), boot, batch).await;
                         Answer::Append(answer.map_err(|_| RequestError::Closed)?)
                     }
                     (Err(error), _) => Answer::Ready(refusal(error)?),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use edge_agent::buffer::{Appended, Buffer, BufferOptions, Sync, WriteError, durable};
 use edge_agent::data_dir::DataDir;
+use edge_agent::destination::{Destination, Priority};
 use edge_agent::uplink::{Answer, reason};
 use schemas::{
     BatchBuilder, BuilderOptions, DeviceId, GapCount, OriginRules, RawBatch, Rules, Sequence, TopicName,
@@ -51,7 +52,11 @@ pub fn open(dir: &Path, cap_bytes: u64, checker: Option<PathBuf>) -> Buffer {
 }
 
 pub async fn append(buffer: &Buffer, batch: Bytes) -> Result<Appended, WriteError> {
-    durable(buffer.append(topic(), None, batch).await?).await
+    append_as(buffer, Priority::Telemetry, batch).await
+}
+
+pub async fn append_as(buffer: &Buffer, priority: Priority, batch: Bytes) -> Result<Appended, WriteError> {
+    durable(buffer.append(&Destination { topic: topic(), priority }, None, batch).await?).await
 }
 
 /// What a stream did to a partition, by the hub's rule (design: batch.md, "Streams").

@@ -64,8 +64,10 @@ impl Sink {
                 sent.map_err(|error| lost(&error, waiting, tally))?;
             }
             Self::Own { buffer, waiting, .. } => {
-                let answer =
-                    buffer.append(topic.clone(), built.boot, built.batch).await.map_err(Failure::run)?;
+                let answer = buffer
+                    .append(&topic.clone().into(), built.boot, built.batch)
+                    .await
+                    .map_err(Failure::run)?;
                 waiting.push_back((records, answer));
             }
         }
