@@ -28,6 +28,9 @@ pub struct Config {
     pub idle_commit: Duration,
     /// Pause between attempts to make a file while the disk is full; 250 ms unless told.
     pub room_retry: Duration,
+    /// Bytes of files that nothing needs any more and that are kept all the same, as long as somebody wants to read
+    /// entries in them back ([`crate::Wal::keep`]); 0 unless told.
+    pub kept_bytes_max: u64,
     /// Per group, the index that its loaded checkpoint holds: entries up to it are not returned by recovery.
     /// They stay in the log until they are released.
     pub replay_after: BTreeMap<GroupId, u64>,
@@ -52,6 +55,7 @@ impl Config {
             sync: SyncMode::default(),
             idle_commit: IDLE_COMMIT_DEFAULT,
             room_retry: ROOM_RETRY_DEFAULT,
+            kept_bytes_max: 0,
             replay_after: BTreeMap::new(),
             void: BTreeMap::new(),
             void_entries: BTreeMap::new(),

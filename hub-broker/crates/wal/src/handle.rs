@@ -9,15 +9,19 @@ use crate::{
     gather::Gather,
     keeper::{Keeper, make_file},
     ledger::{Change, Ledger},
+    library::Library,
     limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
+    log_reader::LogReader,
     recovered::{Past, Recovered},
     recovery::{self, PastDamage, Restored, recover},
     request::{Done, Stats, Write},
+    retention::Retention,
     shared::{Shared, Stop},
     writer::{Tail, Writer},
 };
 use parking_lot::Mutex;
 use std::{
+    collections::HashMap,
     io,
     path::Path,
     sync::{Arc, mpsc},
@@ -33,6 +37,8 @@ pub struct Wal {
 
 struct Inner {
     shared: Arc<Shared>,
+    library: Arc<Library>,
+    disk: Arc<dyn Disk>,
     payload_bytes_max: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -57,7 +63,7 @@ impl Wal {
         }
         remove_unfinished(disk.as_ref())?;
         let restored = match recover(disk.as_ref(), Past::of(config))? {
-            Some(restored) => restored,
+            Some(restored) => restored.keeping_at_most(config.kept_bytes_max),
             None => begin(disk.as_ref(), file_bytes, config.first_lsn)?,
         };
         if let Some(torn) = &restored.recovered.torn_tail {
@@ -87,6 +93,23 @@ impl Wal {
     /// released is used again.
     pub fn release(&self, group: GroupId, through_index: u64) {
         self.inner.shared.post(|inbox| inbox.changes.push(Change::Release(group, through_index)));
+    }
+
+    /// Says that the group's entries from this index on are wanted for reading back, released or not: files with such
+    /// entries are kept, up to `Config::kept_bytes_max`. `None`: none are. Not remembered across a restart; what is
+    /// there then is kept until the first release after it.
+    pub fn keep(&self, group: GroupId, from: Option<u64>) {
+        self.inner.shared.post(|inbox| inbox.changes.push(Change::Keep(group, from)));
+    }
+
+    /// Gives up the oldest file that is only kept for reading, if there is one: there is little room on the disk.
+    pub fn give_way(&self) {
+        self.inner.shared.post(|inbox| inbox.changes.push(Change::GiveWay));
+    }
+
+    /// A reader of what is in the log's files; each has a memory of its own.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(self.inner.library.clone(), self.inner.disk.clone())
     }
 
     /// Writes a barrier: the group's hard state, in front of which nothing of the group lies any more once the owner
@@ -190,11 +213,20 @@ fn begin(disk: &dyn Disk, file_bytes: u64, first_lsn: Lsn) -> Result<Restored, O
     let mut ledger = Ledger::default();
     ledger.open_file(1, file_bytes, first_lsn);
     let recovered = Recovered { last_lsn: Lsn(first_lsn.0.saturating_sub(1)), ..Recovered::default() };
-    Ok(Restored { recovered, ledger, current, position: FILE_HEADER_BYTES, spare: None, free: Vec::new() })
+    Ok(Restored {
+        recovered,
+        ledger,
+        current,
+        position: FILE_HEADER_BYTES,
+        spare: None,
+        free: Vec::new(),
+        before: Vec::new(),
+    })
 }
 
 fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wal, Recovered), OpenError> {
-    let Restored { recovered, ledger, current, position, spare, mut free } = restored;
+    let Restored { recovered, ledger, current, position, spare, mut free, before } = restored;
+    let library = Arc::new(catalogue(config, &before, &ledger, position));
     let next_id = current.header.id + 1;
     let spare = spare.filter(|spare| {
         let fits = spare.header.file_bytes == config.file_bytes;
@@ -222,6 +254,8 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
         fail: config.fail.clone(),
         idle_commit: config.idle_commit,
         ledger,
+        retention: Retention::new(config.kept_bytes_max, before),
+        library: library.clone(),
         current,
         position,
         tail,
@@ -237,7 +271,7 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
     let keeper_shared = shared.clone();
     let keeper = Keeper {
         shared: keeper_shared,
-        disk,
+        disk: disk.clone(),
         fail,
         file_bytes,
         room_retry,
@@ -251,8 +285,28 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
     let threads =
         vec![spawn("wal-writer", move || writer.run())?, spawn("wal-keeper", move || keeper.run())?];
     let payload_bytes_max = payload_bytes_max(config.file_bytes);
-    let inner = Arc::new(Inner { shared, payload_bytes_max, threads: Mutex::new(threads) });
+    let inner = Arc::new(Inner { shared, library, disk, payload_bytes_max, threads: Mutex::new(threads) });
     Ok((Wal { inner }, recovered))
+}
+
+/// What readers can know after a recovery.
+fn catalogue(config: &Config, before: &[(u64, u64)], ledger: &Ledger, position: u64) -> Library {
+    let mut void: HashMap<GroupId, Lsn> = HashMap::new();
+    for (&group, &through) in config.void.iter().chain(&config.void_entries) {
+        let known = void.entry(group).or_default();
+        *known = through.max(*known);
+    }
+    let library = Library::new(void);
+    before.iter().for_each(|(id, _)| library.add(*id));
+    let mut files = ledger.files().peekable();
+    while let Some(file) = files.next() {
+        library.add(file.id);
+        if files.peek().is_some() {
+            library.know(file.id, file.spans());
+        }
+    }
+    library.extend(position);
+    library
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

@@ -6,6 +6,7 @@ use crate::{
     disk::{Disk, DiskFile, is_full, is_out_of_files, write_all_at},
     fail::{Fail, Failure},
     file_header::{FileHeader, file_name, unfinished_name},
+    ledger::Change,
     limits::{FILE_HEADER_BYTES, FILL_STEP_BYTES, FREE_FILES_MAX},
     recovery::LogFile,
     request::Write,
@@ -100,6 +101,10 @@ impl Keeper {
             }
             Err(error) if is_full(&error) || is_out_of_files(&error) => {
                 self.shared.set_room(Err(&error));
+                if is_full(&error) {
+                    // A file that is only kept for reading can be had at once.
+                    self.shared.post(|inbox| inbox.changes.push(Change::GiveWay));
+                }
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted && self.shared.is_stopping() => Ok(()),

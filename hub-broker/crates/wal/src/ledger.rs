@@ -3,12 +3,14 @@
 //!
 //! A file keeps, per group, only the highest live index among its entries: entries are released from below and
 //! truncated from above, so that one number says whether any is left. It may be too high after a truncation, which
-//! keeps a file a little longer than needed and never shorter.
+//! keeps a file a little longer than needed and never shorter. Beside it stands which entries lie there at all, for
+//! those who read them back.
 
 use crate::{
     codec::{FrameHeader, Kind},
     frame::{Frame, GroupId, HardState, Lsn},
     limits::{IDLE_FILES, REWRITE_FILES},
+    span::{Span, Spans},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -17,8 +19,22 @@ pub struct FileUse {
     pub id: u64,
     pub first_lsn: Lsn,
     pub bytes: u64,
-    /// Per group with entries here, the highest index that was not truncated.
-    highest: BTreeMap<GroupId, u64>,
+    groups: BTreeMap<GroupId, Held>,
+}
+
+/// What a file has of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    /// The highest index that was not truncated; 0 where all was written again.
+    highest: u64,
+    span: Span,
+}
+
+impl FileUse {
+    /// Which entries lie here, needed or not.
+    pub fn spans(&self) -> Spans {
+        self.groups.iter().map(|(&group, held)| (group, held.span)).collect()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,6 +60,10 @@ pub enum Change {
     ForgetEntries(GroupId),
     /// The barrier voids all of the group.
     Forget(GroupId),
+    /// What the group has from this index on is wanted for reading, though it may be released; `None`: nothing is.
+    Keep(GroupId, Option<u64>),
+    /// There is little room: something of what is only kept for reading shall go.
+    GiveWay,
 }
 
 /// What pins the oldest file and shall be written again.
@@ -76,20 +96,21 @@ pub struct Ledger {
 impl Ledger {
     /// The next file is the current one from now on.
     pub fn open_file(&mut self, id: u64, bytes: u64, first_lsn: Lsn) {
-        self.files.push_back(FileUse { id, first_lsn, bytes, highest: BTreeMap::new() });
+        self.files.push_back(FileUse { id, first_lsn, bytes, groups: BTreeMap::new() });
     }
 
     /// Notes a frame in the current file.
     pub fn note(&mut self, header: &FrameHeader, hard_state: Option<HardState>) {
         match header.kind {
-            Kind::Entry { copy, .. } => self.note_entry(header.group, header.index, copy),
+            Kind::Entry { copy, .. } => self.note_entry(header, copy),
             Kind::Truncate => self.truncate(header.group, header.index),
             Kind::HardState => self.note_hard_state(header.group, hard_state.unwrap_or_default()),
             Kind::Commit => {}
         }
     }
 
-    fn note_entry(&mut self, group: GroupId, index: u64, copy: bool) {
+    fn note_entry(&mut self, header: &FrameHeader, copy: bool) {
+        let (group, index) = (header.group, header.index);
         let Some(current) = self.files.back().map(|file| file.id) else { return };
         let state = self.groups.entry(group).or_default();
         let replaces = !copy && state.last >= index;
@@ -103,8 +124,9 @@ impl Ledger {
             state.last = index;
         }
         let Some(file) = self.files.back_mut() else { return };
-        let highest = file.highest.entry(group).or_default();
-        *highest = index.max(*highest);
+        let held = file.groups.entry(group).or_default();
+        held.highest = index.max(held.highest);
+        held.span.add(index, header.frame_bytes());
     }
 
     fn note_hard_state(&mut self, group: GroupId, hard_state: HardState) {
@@ -119,8 +141,8 @@ impl Ledger {
         }
         state.last = from_index.saturating_sub(1);
         for file in &mut self.files {
-            if let Some(highest) = file.highest.get_mut(&group) {
-                *highest = state.last.min(*highest);
+            if let Some(held) = file.groups.get_mut(&group) {
+                held.highest = state.last.min(held.highest);
             }
         }
     }
@@ -135,6 +157,8 @@ impl Ledger {
                 self.groups.remove(&group);
                 self.forget_entries(group, last);
             }
+            // Nothing that must be kept.
+            Change::Keep(..) | Change::GiveWay => {}
         }
     }
 
@@ -143,7 +167,7 @@ impl Ledger {
         self.held.remove(&group);
         self.groups.entry(group).or_default().void_through = through;
         for file in &mut self.files {
-            file.highest.remove(&group);
+            file.groups.remove(&group);
         }
         if let Some(state) = self.groups.get_mut(&group) {
             state.last = 0;
@@ -167,8 +191,8 @@ impl Ledger {
         match frame {
             Frame::Entry { group, index, .. } => {
                 let used = self.files.iter().find(|used| used.id == file);
-                let highest = used.and_then(|used| used.highest.get(group));
-                highest.is_some_and(|highest| index <= highest) && *index > self.released(*group)
+                let held = used.and_then(|used| used.groups.get(group));
+                held.is_some_and(|held| *index <= held.highest) && *index > self.released(*group)
             }
             Frame::HardState { group, .. } => {
                 let state = self.groups.get(group).and_then(|state| state.hard_state);
@@ -183,7 +207,7 @@ impl Ledger {
     }
 
     fn live_groups<'a>(&'a self, file: &'a FileUse) -> impl Iterator<Item = GroupId> + 'a {
-        let live = file.highest.iter().filter(|&(&group, &highest)| highest > self.released(group));
+        let live = file.groups.iter().filter(|&(&group, held)| held.highest > self.released(group));
         live.map(|(&group, _)| group)
     }
 
@@ -196,6 +220,11 @@ impl Ledger {
     pub fn first_needed(&self) -> Option<&FileUse> {
         let needed = self.files.iter().find(|file| self.is_needed(file));
         needed.or(self.files.back())
+    }
+
+    /// All files, the oldest first.
+    pub fn files(&self) -> impl Iterator<Item = &FileUse> {
+        self.files.iter()
     }
 
     /// The first file that there is.
@@ -233,7 +262,7 @@ impl Ledger {
             return None;
         }
         let mut plan = RewritePlan { file: oldest.id, hard_states: Vec::new(), entries: BTreeMap::new() };
-        for (&group, &highest) in &oldest.highest {
+        for (&group, &Held { highest, .. }) in &oldest.groups {
             let state = self.groups.get(&group)?;
             if highest > state.released {
                 if self.held.contains(&group) || state.newest_file + IDLE_FILES > current.id {
@@ -256,7 +285,9 @@ impl Ledger {
     pub fn rewritten(&mut self, file: u64) {
         let held = &self.held;
         if let Some(used) = self.files.iter_mut().find(|used| used.id == file) {
-            used.highest.retain(|group, _| held.contains(group));
+            for (_, written) in used.groups.iter_mut().filter(|(group, _)| !held.contains(group)) {
+                written.highest = 0;
+            }
         }
     }
 }

@@ -31,6 +31,13 @@ pub const FREE_FILES_MAX: usize = 4;
 pub const REWRITE_FILES: usize = 4;
 /// A group that wrote nothing into this many of the newest files is idle.
 pub const IDLE_FILES: u64 = 2;
+/// The headers of a file's frames are looked at in steps of this size.
+pub const SURVEY_WINDOW_BYTES: usize = 16 * 1024;
+/// Places of entries that are remembered, of 16 bytes each; those of a few files in any case.
+pub const SURVEYED_SPOTS_MAX: usize = 2 * 1024 * 1024;
+pub const SURVEYS_MIN: usize = 3;
+/// Entries that are read back at once, however small they are.
+pub const READ_ENTRIES_MAX: usize = 1024;
 /// Default pause without writes after which one more commit frame covers the last group commit.
 pub const IDLE_COMMIT_DEFAULT: Duration = Duration::from_millis(100);
 /// Default pause between two attempts to make a file when the disk is full.
@@ -48,6 +55,7 @@ const _: () = {
     assert!(FILE_BYTES_MIN > FILE_HEADER_BYTES + COMMIT_BYTES_MAX + TAIL_RESERVE_BYTES + 1024);
     assert!(FILE_BYTES_DEFAULT > 2 * PAYLOAD_BYTES_MAX as u64);
     assert!(PAYLOAD_BYTES_MAX < u32::MAX as usize);
+    assert!(FILE_BYTES_MAX <= u32::MAX as u64);
     assert!(FILE_HEADER_BYTES.is_multiple_of(8) && SEAL_BYTES.is_multiple_of(8));
     assert!(REWRITE_FILES as u64 > IDLE_FILES);
 };

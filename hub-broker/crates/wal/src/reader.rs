@@ -5,9 +5,10 @@ use crate::{
     disk::DiskFile,
     file_header::FileHeader,
 };
+use bytes::Bytes;
 use std::{io, sync::Arc};
 
-/// How much is read at once.
+/// How much is read at once where everything is read.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Most of what is searched is zeros, and comparing them at once is fast in every build.
@@ -32,12 +33,18 @@ pub struct FrameReader {
     file_bytes: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// How much is read at once.
+    window_bytes: usize,
 }
 
 impl FrameReader {
     pub fn new(file: Arc<dyn DiskFile>, header: &FileHeader) -> Self {
+        Self::with_window(file, header, WINDOW_BYTES)
+    }
+
+    pub fn with_window(file: Arc<dyn DiskFile>, header: &FileHeader, window_bytes: usize) -> Self {
         let (generation, file_bytes) = (header.generation, header.file_bytes);
-        FrameReader { file, generation, file_bytes, window: Vec::new(), window_start: 0 }
+        FrameReader { file, generation, file_bytes, window: Vec::new(), window_start: 0, window_bytes }
     }
 
     /// The header at `position`, whatever state its payload is in.
@@ -73,7 +80,7 @@ impl FrameReader {
     fn find_magic(&mut self, mut position: u64) -> io::Result<Option<u64>> {
         loop {
             if self.buffered(position).len() < 8 {
-                self.fill(position, WINDOW_BYTES.min(self.left_from(position)))?;
+                self.fill(position, self.window_bytes.min(self.left_from(position)))?;
             }
             let buffered = self.buffered(position);
             if buffered.len() < 8 {
@@ -101,7 +108,7 @@ impl FrameReader {
     /// `bytes` from `position`, fewer at the end of the file.
     fn slice(&mut self, position: u64, bytes: usize) -> io::Result<&[u8]> {
         if self.buffered(position).len() < bytes {
-            self.fill(position, bytes.max(WINDOW_BYTES).min(self.left_from(position)))?;
+            self.fill(position, bytes.max(self.window_bytes).min(self.left_from(position)))?;
         }
         let buffered = self.buffered(position);
         Ok(&buffered[..buffered.len().min(bytes)])
@@ -110,18 +117,42 @@ impl FrameReader {
     fn fill(&mut self, position: u64, bytes: usize) -> io::Result<()> {
         self.window_start = position;
         self.window.resize(bytes, 0);
-        let mut filled = 0;
-        while filled < bytes {
-            match self.file.read_at(&mut self.window[filled..], position + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let filled = read_full_at(self.file.as_ref(), &mut self.window, position)?;
         self.window.truncate(filled);
         Ok(())
     }
+}
+
+/// Reads until the buffer is full or the file ends; returns how much there is.
+fn read_full_at(file: &dyn DiskFile, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The frame of that size at `position` with its payload, if it is there and whole.
+pub fn read_frame(
+    file: &dyn DiskFile,
+    generation: Generation,
+    position: u64,
+    bytes: usize,
+) -> io::Result<Option<(FrameHeader, Bytes)>> {
+    let mut frame = vec![0; bytes];
+    if read_full_at(file, &mut frame, position)? < bytes {
+        return Ok(None);
+    }
+    let header = FrameHeader::decode(generation, &frame)
+        .filter(|header| header.frame_bytes() == bytes as u64 && is_whole(generation, header, &frame));
+    let payload =
+        |header: &FrameHeader| FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + header.payload_bytes as usize;
+    Ok(header.map(|header| (header, Bytes::from(frame).slice(payload(&header)))))
 }
 
 /// Where among words of 8 bytes the first magic number stands.

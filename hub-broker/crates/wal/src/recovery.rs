@@ -44,6 +44,26 @@ pub struct Restored {
     pub spare: Option<LogFile>,
     /// Names of files that are not needed.
     pub free: Vec<String>,
+    /// Id and size of those among them that come right before the first file that is used, without a gap, the oldest
+    /// first: they may be read back.
+    pub before: Vec<(u64, u64)>,
+}
+
+impl Restored {
+    /// Of the files before the log, those stay that have together no more bytes than this; the others are free.
+    pub fn keeping_at_most(mut self, bytes_max: u64) -> Self {
+        let mut left = bytes_max;
+        let fits = |(_, bytes): &&(u64, u64)| {
+            let fits = *bytes <= left;
+            left = left.saturating_sub(*bytes);
+            fits
+        };
+        let count = self.before.iter().rev().take_while(fits).count();
+        self.before.drain(..self.before.len() - count);
+        let before = &self.before;
+        self.free.retain(|name| !before.iter().any(|(id, _)| file_name(*id) == *name));
+        self
+    }
 }
 
 /// Recovers the log, or returns `None` where there is none yet.
@@ -243,11 +263,18 @@ impl<'a> Scan<'a> {
         let spare = self.files.remove(&(walk.file + 1)).filter(is_full_length);
         let first = walk.ledger.first_needed().map_or(walk.file, |file| file.id).min(walk.start.file);
         let used = first..=walk.file + u64::from(spare.is_some());
+        let mut before = Vec::new();
+        while let Some(file) =
+            self.files.get(&(first - 1 - before.len() as u64)).filter(|file| is_full_length(file))
+        {
+            before.push((file.header.id, file.header.file_bytes));
+        }
+        before.reverse();
         let free =
             self.names.into_iter().filter(|(id, _)| !used.contains(id)).map(|(_, name)| name).collect();
         let last_lsn = Lsn(walk.expected.0 - 1);
         let recovered = Recovered { groups: walk.replay.finish(), torn_tail, last_lsn };
-        Ok(Restored { recovered, ledger: walk.ledger, current, position: walk.position, spare, free })
+        Ok(Restored { recovered, ledger: walk.ledger, current, position: walk.position, spare, free, before })
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Stats {
     pub files: u64,
     /// Bytes of those files.
     pub bytes: u64,
+    /// Bytes of the files that nothing needs and that are kept so that entries can be read back.
+    pub kept_bytes: u64,
     /// The groups whose unreleased entries keep the oldest file: checkpointing and releasing these gives it back.
     pub pinned_by: Vec<GroupId>,
     /// Group commits since the log was opened.

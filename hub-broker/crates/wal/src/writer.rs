@@ -9,11 +9,13 @@ use crate::{
     frame::{Frame, GroupId, HardState, Lsn},
     gather::Gather,
     keeper::Job,
-    ledger::Ledger,
+    ledger::{Change, Ledger},
+    library::Library,
     limits::{COMMIT_GROUPS_MAX, FILE_HEADER_BYTES, PAGE_BYTES, SEAL_BYTES, TAIL_RESERVE_BYTES},
     observe,
     recovery::LogFile,
     request::{Done, Stats, Write},
+    retention::Retention,
     shared::{Inbox, Shared, Stop},
 };
 use bytes::Bytes;
@@ -29,6 +31,9 @@ pub struct Writer {
     pub fail: Fail,
     pub idle_commit: Duration,
     pub ledger: Ledger,
+    /// Files that nothing needs and that are kept to be read.
+    pub retention: Retention,
+    pub library: Arc<Library>,
     pub current: LogFile,
     /// Where the next frame goes in the current file.
     pub position: u64,
@@ -115,14 +120,29 @@ impl Writer {
             return false;
         }
         for change in inbox.changes.drain(..) {
-            self.ledger.change(change, Lsn(self.tail.next_lsn.0 - 1));
+            self.change(change);
         }
+        self.free_surplus();
         for file in inbox.rewritten.drain(..) {
             self.ledger.rewritten(file);
             self.tail.rewriting = None;
         }
         self.publish_stats();
         true
+    }
+
+    fn change(&mut self, change: Change) {
+        let last = Lsn(self.tail.next_lsn.0 - 1);
+        match change {
+            Change::Keep(group, from) => self.retention.keep(group, from),
+            Change::GiveWay => self.retention.give_way(),
+            Change::Forget(group) | Change::ForgetEntries(group) => {
+                self.retention.forget(group);
+                self.library.forget(group, last);
+            }
+            Change::Release(..) | Change::Hold(_) => {}
+        }
+        self.ledger.change(change, last);
     }
 
     fn commit(&mut self, writes: Vec<Write>) -> Result<(), Halt> {
@@ -196,8 +216,12 @@ impl Writer {
 
     fn turn_to(&mut self, spare: LogFile) -> Result<(), Halt> {
         self.flush(Some(spare.header.id))?;
+        if let Some(full) = self.ledger.files().last() {
+            self.library.know(full.id, full.spans());
+        }
         self.current = spare;
         self.position = FILE_HEADER_BYTES;
+        self.library.add(self.current.header.id);
         self.ledger.open_file(self.current.header.id, self.current.header.file_bytes, self.tail.next_lsn);
         self.tell_keeper(Job::Prepare(self.current.header.id + 1));
         self.rewrite_oldest();
@@ -257,6 +281,7 @@ impl Writer {
         result.map_err(Halt::Failed)?;
         observe::commit(took, self.gather.bytes(), frames);
         self.position += self.gather.bytes();
+        self.library.extend(self.position);
         self.gather.clear();
         self.tail.durable = Lsn(self.tail.next_lsn.0 - 1);
         self.tail.advertised = self.tail.first.0;
@@ -297,15 +322,21 @@ impl Writer {
         file.sync_data().map_err(|error| failed("sync", error))
     }
 
-    /// Hands the keeper the files that no durable frame counts on.
+    /// Hands the keeper the files that no durable frame counts on and nobody wants to read.
     fn give_back(&mut self) {
         let dropped = self.ledger.drop_before(self.tail.advertised);
-        for file in &dropped {
-            self.tell_keeper(Job::Free(file_name(file.id)));
-        }
         if !dropped.is_empty() {
+            self.retention.retire(dropped);
+            self.free_surplus();
             self.publish_stats();
             self.rewrite_oldest();
+        }
+    }
+
+    fn free_surplus(&mut self) {
+        for file in self.retention.surplus() {
+            self.library.remove_through(file);
+            self.tell_keeper(Job::Free(file_name(file)));
         }
     }
 
@@ -338,8 +369,10 @@ impl Writer {
     fn publish_stats(&self) {
         let files = self.ledger.file_count() as u64;
         observe::files(files);
+        let kept_bytes = self.retention.bytes();
+        observe::kept(kept_bytes);
         let (bytes, pinned_by) = (self.ledger.bytes(), self.ledger.pinned_by());
-        *self.shared.stats.lock() = Stats { files, bytes, pinned_by, ..Stats::default() };
+        *self.shared.stats.lock() = Stats { files, bytes, kept_bytes, pinned_by, ..Stats::default() };
     }
 }
 

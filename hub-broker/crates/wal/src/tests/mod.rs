@@ -7,6 +7,8 @@ mod golden;
 mod keeper;
 mod ledger;
 mod lifecycle;
+mod reading;
+mod retention;
 mod sim;
 
 use crate::{Config, Fail, Failure, Frame, GroupId, Lsn, OpenError, Recovered, Wal};
