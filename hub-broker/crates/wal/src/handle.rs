@@ -24,7 +24,7 @@ use std::{
     collections::HashMap,
     io,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -38,7 +38,8 @@ pub struct Wal {
 struct Inner {
     shared: Arc<Shared>,
     library: Arc<Library>,
-    disk: Arc<dyn Disk>,
+    /// The log's threads have it: with them it is let go, whoever still has a handle.
+    disk: Weak<dyn Disk>,
     payload_bytes_max: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -269,9 +270,10 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
     })?;
     let (fail, file_bytes, room_retry) = (config.fail.clone(), config.file_bytes, config.room_retry);
     let keeper_shared = shared.clone();
+    let known_disk = Arc::downgrade(&disk);
     let keeper = Keeper {
         shared: keeper_shared,
-        disk: disk.clone(),
+        disk,
         fail,
         file_bytes,
         room_retry,
@@ -285,7 +287,13 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
     let threads =
         vec![spawn("wal-writer", move || writer.run())?, spawn("wal-keeper", move || keeper.run())?];
     let payload_bytes_max = payload_bytes_max(config.file_bytes);
-    let inner = Arc::new(Inner { shared, library, disk, payload_bytes_max, threads: Mutex::new(threads) });
+    let inner = Arc::new(Inner {
+        shared,
+        library,
+        disk: known_disk,
+        payload_bytes_max,
+        threads: Mutex::new(threads),
+    });
     Ok((Wal { inner }, recovered))
 }
 

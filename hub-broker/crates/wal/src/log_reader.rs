@@ -14,14 +14,14 @@ use crate::{
     limits::{READ_ENTRIES_MAX, SURVEYED_SPOTS_MAX, SURVEYS_MIN},
     observe,
     reader::read_frame,
-    recovery::open_file,
+    recovery::{LogFile, open_file},
     survey::{Spot, Survey},
 };
 use std::{
     collections::{BTreeMap, HashMap},
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 /// Entries of one group that somebody wants back. All of them MUST be durable, and none may be replaced any more.
@@ -57,7 +57,7 @@ pub enum ReadError {
 /// One owner, on a thread that may wait for the disk.
 pub struct LogReader {
     library: Arc<Library>,
-    disk: Arc<dyn Disk>,
+    disk: Weak<dyn Disk>,
     surveys: BTreeMap<u64, (u64, Survey)>,
     /// Counts the reads, so that the surveys that were used least recently go first.
     reads: u64,
@@ -65,7 +65,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(crate) fn new(library: Arc<Library>, disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(library: Arc<Library>, disk: Weak<dyn Disk>) -> Self {
         LogReader { library, disk, surveys: BTreeMap::new(), reads: 0, void: Arc::default() }
     }
 
@@ -105,7 +105,7 @@ impl LogReader {
         let Some((_, survey)) = self.surveys.get(&file) else { return Ok(None) };
         let (log, generation) = (&survey.file.file, survey.file.header.generation);
         let read = read_frame(log.as_ref(), generation, u64::from(spot.position), spot.frame_bytes as usize);
-        let frame = read.map_err(|error| ReadError::Io { file: self.disk.path(&file_name(file)), error })?;
+        let frame = read.map_err(|error| ReadError::Io { file: self.path(file), error })?;
         match frame {
             Some((header, payload)) if header.group == group && header.index == index => {
                 let Kind::Entry { entry_kind, .. } = header.kind else { return Ok(None) };
@@ -132,13 +132,14 @@ impl LogReader {
     fn survey(&mut self, file: u64, look: &Look, group: GroupId, index: u64) -> Result<&Survey, ReadError> {
         let (last, durable) = look.current;
         let end = if file == last { durable } else { u64::MAX };
-        let failed = |error| ReadError::Io { file: self.disk.path(&file_name(file)), error };
         let mut survey = match self.surveys.remove(&file) {
             Some((_, survey)) => survey,
             None => self.open(file)?.map(Survey::new).ok_or(ReadError::Gone { group, index })?,
         };
         let is_new = !survey.is_sealed();
-        let is_whole = survey.advance(end, &look.void).map_err(failed)?;
+        let is_whole = survey
+            .advance(end, &look.void)
+            .map_err(|error| ReadError::Io { file: self.path(file), error })?;
         if !is_whole || (file != last && !survey.is_sealed()) {
             return Err(self.damaged(file, group, index));
         }
@@ -148,24 +149,30 @@ impl LogReader {
         Ok(&self.surveys.entry(file).or_insert((self.reads, survey)).1)
     }
 
-    fn open(&self, file: u64) -> Result<Option<crate::recovery::LogFile>, ReadError> {
-        let name = file_name(file);
-        let opened = match open_file(self.disk.as_ref(), &name) {
+    /// `None` where there is no such file, or no log any more.
+    fn open(&self, file: u64) -> Result<Option<LogFile>, ReadError> {
+        let Some(disk) = self.disk.upgrade() else { return Ok(None) };
+        let opened = match open_file(disk.as_ref(), &file_name(file)) {
             Ok(opened) => opened,
             Err(OpenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
             Err(OpenError::Io { file, error, .. }) => return Err(ReadError::Io { file, error }),
             Err(other) => {
-                let file = self.disk.path(&name);
-                return Err(ReadError::Io { file, error: io::Error::other(other) });
+                return Err(ReadError::Io { file: self.path(file), error: io::Error::other(other) });
             }
         };
         Ok(opened.filter(|opened| opened.header.id == file))
     }
 
+    /// For messages.
+    fn path(&self, file: u64) -> PathBuf {
+        let name = file_name(file);
+        self.disk.upgrade().map_or_else(|| PathBuf::from(&name), |disk| disk.path(&name))
+    }
+
     /// A file that is being used again is not damaged.
     fn damaged(&self, file: u64, group: GroupId, index: u64) -> ReadError {
         if self.library.has(file) {
-            let path = self.disk.path(&file_name(file));
+            let path = self.path(file);
             tracing::error!(file = %path.display(), %group, index, "a file of the write-ahead log cannot be read back");
         }
         ReadError::Gone { group, index }

@@ -250,8 +250,10 @@ fn a_log_that_is_in_use_is_not_opened_again() {
     let config = Config { file_bytes: FILE_BYTES, ..Config::new(dir.path()) };
     let (wal, _) = Wal::open(config.clone()).expect("opens");
     assert!(matches!(Wal::open(config.clone()), Err(OpenError::Locked { .. })));
+    let (handle, reader) = (wal.clone(), wal.reader());
     wal.close();
     Wal::open(config).expect("opens again");
+    drop((handle, reader));
 }
 
 #[test]
