@@ -27,10 +27,11 @@
 //! dial at once, the connection dialled by the hub with the lower node id counts. A hub that was restarted (another
 //! *session*) takes the place of its former connection; another *incarnation* of a node that is connected is refused
 //! unless it is the one that is meant, as are hubs of another cluster, with the own node id, another number of shards,
-//! or no common version. Each side logs the
-//! reason, once. A connection on which nothing was sent for 500 ms gets a ping; one that is silent for 3 s is closed.
-//! When the other side ends a connection, its address is dialled at once: if nobody listens there, the process is
-//! *gone*. Nothing of an older connection is handed over behind something of a newer.
+//! or no common version. Each side logs the reason, once. Where it is known which one is meant, the other may stay beside
+//! it and ask, so that it learns whose the node id is; it counts as not connected. A connection on which nothing was
+//! sent for 500 ms gets a ping; one that is silent for 3 s is closed. When the other side ends a connection, its address
+//! is dialled at once: if nobody listens there, the process is *gone*. Nothing of an older connection is handed over
+//! behind something of a newer.
 //!
 //! # Format, version 1
 //!
@@ -85,6 +86,7 @@
 //! A frame that is damaged, unknown, too long or out of order ends the connection.
 
 mod accept;
+mod asides;
 mod complaints;
 mod config;
 mod connect;

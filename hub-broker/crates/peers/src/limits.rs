@@ -37,6 +37,8 @@ pub const READ_BYTES: usize = 128 * 1024;
 
 /// The largest body of a hello or a refusal.
 pub const HELLO_BODY_BYTES_MAX: usize = 1024;
+/// Connections with hubs that have another hub's node id.
+pub const ASIDES_MAX: usize = 8;
 /// The longest advertised address.
 pub const ADDRESS_BYTES_MAX: usize = 300;
 /// The longest text of a refusal.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Change, ChangeHandler, Limits, PeerInfo, SeedState, SeedStatus, Stats,
+    asides::Asides,
     complaints::Complaints,
     handlers::{Handlers, guarded},
     judge::{self, Existing, Me, Side},
@@ -59,6 +60,7 @@ pub(crate) struct Network {
 #[derive(Default)]
 struct Changing {
     handlers: Vec<ChangeHandler>,
+    asides: Asides,
 }
 
 impl Changing {
@@ -159,11 +161,15 @@ impl Network {
 
     /// Takes a connection with who said `hello`, or says why not. The winner between two is the same at both ends.
     pub fn register(&self, hello: Hello, side: &Side, stream: TcpStream) -> Result<Connection, Refused> {
-        let changing = self.changing.lock();
+        let mut changing = self.changing.lock();
         let dialler = if *side == Side::Accepted { hello.node } else { self.me.node };
         let cluster = self.cluster();
-        let peer = match self.admit(cluster, &hello, dialler) {
-            Ok(peer) => peer,
+        let (peer, is_aside) = match self.admit(cluster, &hello, dialler) {
+            Ok(()) => (self.peer_or_new(&hello), false),
+            Err(refusal) if self.may_ask(&refusal, &hello) && changing.asides.have_room() => {
+                self.complain(&hello.address, &format!("{}; it may only ask why", refusal.text));
+                (self.new_peer(&hello), true)
+            }
             Err(refusal) => return Err(Refused { refusal, stream }),
         };
         let before = peer.state();
@@ -171,10 +177,14 @@ impl Network {
         let stream = Arc::new(stream);
         let link = self.new_link(&peer, hello, side, dialler, &stream);
         peer.attach(&link);
-        peer.figures.up();
         if is_joined {
             self.join(&link);
         }
+        if is_aside {
+            changing.asides.add(Arc::clone(&link));
+            return Ok(Connection { peer, link, stream });
+        }
+        peer.figures.up();
         changing.tell_connected(&before, &peer);
         if let Some(old) = before.link {
             old.close(End::Unwanted("another connection takes its place"));
@@ -183,7 +193,7 @@ impl Network {
         Ok(Connection { peer, link, stream })
     }
 
-    fn admit(&self, cluster: Option<Uuid>, hello: &Hello, dialler: NodeId) -> Result<Arc<Peer>, Refusal> {
+    fn admit(&self, cluster: Option<Uuid>, hello: &Hello, dialler: NodeId) -> Result<(), Refusal> {
         if self.stop.is_cancelled() {
             return Err(self.me.refusal(Reason::Stopping, format!("hub {} is stopping", self.me.node)));
         }
@@ -193,8 +203,17 @@ impl Network {
         let stays = |link: &&Arc<Link>| self.means(&link.hello) || !self.means(hello);
         let existing =
             link.as_ref().filter(stays).map(|link| Existing { hello: &link.hello, dialler: link.dialler });
-        self.me.judge_existing(existing.as_ref(), hello, dialler)?;
-        Ok(self.peer_or_new(hello))
+        self.me.judge_existing(existing.as_ref(), hello, dialler)
+    }
+
+    /// Whether a hub that is refused is known not to be the one with its node id: it is to find that out.
+    fn may_ask(&self, refusal: &Refusal, hello: &Hello) -> bool {
+        refusal.reason == Reason::OtherIncarnation && !self.means(hello)
+    }
+
+    fn new_peer(&self, hello: &Hello) -> Arc<Peer> {
+        let figures = Figures::new(hello.node, Arc::clone(&self.totals));
+        Arc::new(Peer::new(hello.clone(), Arc::new(figures)))
     }
 
     fn new_link(
@@ -222,11 +241,7 @@ impl Network {
 
     fn peer_or_new(&self, hello: &Hello) -> Arc<Peer> {
         let mut peers = self.peers.write();
-        let peer = peers.entry(hello.node).or_insert_with(|| {
-            let figures = Figures::new(hello.node, Arc::clone(&self.totals));
-            Arc::new(Peer::new(hello.clone(), Arc::new(figures)))
-        });
-        Arc::clone(peer)
+        Arc::clone(peers.entry(hello.node).or_insert_with(|| self.new_peer(hello)))
     }
 
     /// Parcels and notices may flow from now on.
@@ -243,8 +258,9 @@ impl Network {
 
     /// Parcels and notices flow with these from now on.
     pub fn mean(&self, hubs: BTreeMap<NodeId, Uuid>) {
-        let _changing = self.changing.lock();
+        let changing = self.changing.lock();
         *self.meant.write() = Some(hubs);
+        changing.asides.end_those(|hello| self.means(hello));
         for (_, peer) in self.peers() {
             let Some(link) = peer.link() else { continue };
             let was_joined = link.is_joined();
@@ -265,12 +281,19 @@ impl Network {
         link.put(|lanes| notices.into_iter().for_each(|(kind, body)| lanes.notice(kind, body)));
     }
 
+    /// Whether a hub is connected with this data directory, if only beside another that counts.
+    pub fn is_there(&self, node: NodeId, incarnation: Uuid) -> bool {
+        let counts = self.link(node).is_some_and(|link| link.hello.incarnation == incarnation);
+        counts || self.changing.lock().asides.have(node, incarnation)
+    }
+
     /// A connection ended. Whether it is to be found out if its process is gone: then [`Network::down`] is to be
     /// called with what was found.
     pub fn ended(&self, peer: &Peer, link: &Link, end: &End) -> bool {
-        let changing = self.changing.lock();
+        let mut changing = self.changing.lock();
         link.asked.end();
-        if !peer.detach(link) {
+        let is_aside = changing.asides.remove(link);
+        if !peer.detach(link) || is_aside {
             return false;
         }
         peer.figures.down();
@@ -352,8 +375,10 @@ impl Network {
                 if own.is_some() {
                     self.join(link);
                 }
-                changing.tell(&Change::Joined(peer.info()));
-                self.changed.send_replace(());
+                if !changing.asides.contain(link) {
+                    changing.tell(&Change::Joined(peer.info()));
+                    self.changed.send_replace(());
+                }
             }
         }
     }
@@ -434,7 +459,10 @@ impl Network {
     pub fn close(&self) {
         self.stop.cancel();
         self.handlers.clear();
-        self.changing.lock().handlers.clear();
+        let mut changing = self.changing.lock();
+        changing.handlers.clear();
+        changing.asides.end_all();
+        drop(changing);
         self.links().iter().for_each(|link| link.close(End::Unwanted("this hub stops")));
     }
 }
