@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+mod buffer;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +11,9 @@ use schemas::{DeviceId, DeviceIdError, TopicName, TopicNameError};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN};
+pub use buffer::{BufferConfig, BufferSettings, BufferSettingsError};
+
+use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN};
 
 /// The settings as they stand in file, environment and flags.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +29,7 @@ pub struct Settings {
     pub topic: String,
     /// What the buffer may hold, in bytes; at most half of the free space at creation.
     pub buffer_bytes: u64,
+    pub buffer: BufferSettings,
     /// How long a batch is filled, in ms; 0 makes every record durable on its own.
     pub linger_ms: u64,
     /// How often the host is read, in ms.
@@ -74,6 +79,7 @@ impl Default for Settings {
             data_dir: "headwater-agent".into(),
             topic: "telemetry".to_owned(),
             buffer_bytes: BUFFER_BYTES_DEFAULT,
+            buffer: BufferSettings::default(),
             linger_ms: 1000,
             host_interval_ms: 5000,
             host_input: true,
@@ -92,6 +98,7 @@ impl program::Settings for Settings {
         "data_dir",
         "topic",
         "buffer_bytes",
+        "buffer",
         "linger_ms",
         "host_interval_ms",
         "host_input",
@@ -140,6 +147,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub topic: TopicName,
     pub buffer_bytes: u64,
+    pub buffer: BufferConfig,
     pub linger: Duration,
     pub inputs: Vec<Input>,
     /// Reconnects wait 5 s at most.
@@ -163,6 +171,10 @@ pub enum ConfigError {
     InternalTopic(TopicName),
     #[error("buffer_bytes: {0} is less than {BUFFER_BYTES_MIN}, the smallest buffer")]
     BufferBytes(u64),
+    #[error("buffer_bytes: {0} is more than {BUFFER_BYTES_MAX}, the largest buffer of this machine")]
+    TooManyBufferBytes(u64),
+    #[error(transparent)]
+    Buffer(#[from] BufferSettingsError),
     #[error("{0}: an interval must be at least 10 ms")]
     Interval(&'static str),
     #[error("inputs: standard input can be read only once")]
@@ -174,6 +186,9 @@ impl Settings {
         let hubs = self.hub.split(',').map(parse_hub).collect::<Result<Vec<_>, _>>()?;
         if self.buffer_bytes < BUFFER_BYTES_MIN {
             return Err(ConfigError::BufferBytes(self.buffer_bytes));
+        }
+        if self.buffer_bytes > BUFFER_BYTES_MAX {
+            return Err(ConfigError::TooManyBufferBytes(self.buffer_bytes));
         }
         let topic = checked_topic(&self.topic)?;
         let is_lan = match self.profile {
@@ -188,6 +203,7 @@ impl Settings {
             data_dir: self.data_dir,
             topic,
             buffer_bytes: self.buffer_bytes,
+            buffer: self.buffer.validate()?,
             linger: Duration::from_millis(self.linger_ms),
             inputs,
             is_lan,

@@ -5,6 +5,7 @@
 //! lock             held exclusively by the process that has the buffer open
 //! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
 //! buffer/          the LMDB environment
+//! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
 //! buffer.damaged/  an environment that was set aside
 //! quarantine/      batches that a hub refused as malformed
 //! agent.sock       where a running agent listens
@@ -76,6 +77,10 @@ impl DataDir {
 
     pub fn buffer(&self) -> PathBuf {
         self.root.join("buffer")
+    }
+
+    pub fn synced(&self) -> PathBuf {
+        self.root.join("synced")
     }
 
     pub fn damaged(&self) -> PathBuf {

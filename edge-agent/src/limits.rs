@@ -13,12 +13,27 @@ pub const MAP_BYTES_PER_CAP: (u64, u64) = (4, 3);
 /// What the map has beyond that for the tree itself and for pages that a commit has freed but not yet reused.
 pub const MAP_BYTES_EXTRA: u64 = 8 << 20;
 
+/// A process of 32 bits has no more room for a map beside everything else.
+pub const MAP_BYTES_MAX: u64 = if cfg!(target_pointer_width = "32") { 512 << 20 } else { 1 << 40 };
+/// The largest cap whose map is within that.
+pub const BUFFER_BYTES_MAX: u64 =
+    (MAP_BYTES_MAX - MAP_BYTES_EXTRA) / MAP_BYTES_PER_CAP.0 * MAP_BYTES_PER_CAP.1;
+
 /// Commands that wait for the writer; senders wait beyond that.
 pub const WRITER_INBOX: usize = 64;
 /// What appends leave free on the disk, so that a full one does not keep acknowledged batches from being trimmed.
 pub const DISK_RESERVE_BYTES: u64 = 512 << 10;
 /// A buffer with less than this in it gives nothing up for new records when the disk is full: it would not help.
 pub const DROP_FOR_DISK_BYTES_MIN: u64 = 2 * DISK_RESERVE_BYTES;
+/// Batches of one priority that were handed over and are not answered, in bytes: whoever has more waits.
+pub const APPENDS_BYTES_MAX: usize = 2 << 20;
+/// Batches that one transaction gives up for their age.
+pub const GIVEN_UP_PER_COMMIT: usize = 256;
+/// How often it is looked whether batches have become too old, at most and at least.
+pub const AGE_LOOK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// With `durability = relaxed`, a commit is on the disk after so long, or after so many bytes.
+pub const RELAXED_SYNC: Duration = Duration::from_secs(5);
+pub const RELAXED_BYTES_MAX: u64 = 4 << 20;
 /// What one transaction writes at most, so that its dirty pages stay a small share of the memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
 /// Lanes of one destination that wait beside the one that is appended to.
@@ -82,7 +97,11 @@ const _: () = {
     assert!(STALL_AFTER_AMONG_SEVERAL.as_secs() < STALL_AFTER.as_secs());
     assert!(CONNECT_TIMEOUT_AMONG_SEVERAL.as_secs() < CONNECT_TIMEOUT.as_secs());
     assert!(BUFFER_BYTES_MIN as usize >= 4 * AGENT_BATCH_BYTES_MAX);
+    assert!(BUFFER_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
     assert!(COMMIT_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
+    assert!(APPENDS_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
+    // What waits for a sync keeps its pages: the map has room for that beyond the cap.
+    assert!(RELAXED_BYTES_MAX + COMMIT_BYTES_MAX as u64 <= MAP_BYTES_EXTRA);
     assert!(WINDOW_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     assert!(PUBLISH_BYTES_TARGET >= AGENT_BATCH_BYTES_TARGET);
     assert!((WINDOW_PUBLISHES_MAX as u64) < SHIP_SPAN_ENTRIES);

@@ -203,7 +203,7 @@ impl BufferSink {
                     );
                 }
                 Ok(_) | Err(WriteError::Closed | WriteError::Failed(_)) => {}
-                Err(error @ WriteError::Refused(_)) => {
+                Err(error @ (WriteError::Refused(_) | WriteError::Full)) => {
                     tracing::error!(%error, records, "records were not buffered");
                 }
             }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use schemas::headers::{STREAM_START, StreamStart, StreamStartReason};
-use schemas::limits::STREAM_RECORDS_MAX;
+use schemas::limits::{GAP_RECORDS_MAX, STREAM_RECORDS_MAX};
 use schemas::{BatchHeader, Gap, GapCount, GapReason, ProducerId, Sequence, patch_stream, stream_id};
 use uuid::Uuid;
 
@@ -42,6 +42,19 @@ pub(super) struct Lost {
     pub records: u32,
     /// The earliest and the latest, in ms since 1970, where known.
     pub times: Option<(i64, i64)>,
+}
+
+impl Lost {
+    /// Adds records of the same destination; false where these are of another or too many for one gap.
+    pub fn join(&mut self, other: &Lost) -> bool {
+        let records = self.records.saturating_add(other.records);
+        if self.destination != other.destination || records > GAP_RECORDS_MAX {
+            return false;
+        }
+        self.records = records;
+        self.times = self.times.zip(other.times).map(|(one, other)| (one.0.min(other.0), one.1.max(other.1)));
+        true
+    }
 }
 
 impl NewBatch {

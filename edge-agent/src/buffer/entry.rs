@@ -78,6 +78,8 @@ pub struct Head {
     pub sequences: u32,
     /// Records in a batch, or known to be lost in a gap.
     pub records: u32,
+    /// The latest time of its records by the clock that they are of; of a gap, none.
+    pub newest_ms: i64,
 }
 
 /// Records that are lost, by the sequences that stood for them.
@@ -98,7 +100,7 @@ impl Head {
             let gap = GapEntry::decode(value)?;
             let records = if let GapCount::Known(count) = gap.gap.count { count } else { 0 };
             let GapEntry { stream, base, sequences, .. } = gap;
-            return Ok(Self { kind, appended_ms, stream, base, sequences, records });
+            return Ok(Self { kind, appended_ms, stream, base, sequences, records, newest_ms: UNKNOWN_TIME });
         }
         let batch = value.get(batch_at(kind)..).ok_or(EntryError::Short)?;
         let header = BatchHeader::parse(batch)?;
@@ -111,7 +113,7 @@ impl Head {
             return Err(EntryError::BatchFields);
         }
         let (stream, base) = (ProducerId(header.producer_id), Sequence(header.base_sequence));
-        Ok(Self { kind, appended_ms, stream, base, sequences, records })
+        Ok(Self { kind, appended_ms, stream, base, sequences, records, newest_ms: header.max_timestamp })
     }
 
     /// The sequence after its last.

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,14 +16,17 @@ use heed::types::Bytes as Raw;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::state::{State, StateError};
-use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_PER_CAP};
+use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_MAX, MAP_BYTES_PER_CAP};
 
 const DATA_FILE: &str = "data.mdb";
 const STATE_KEY: &[u8] = &[0];
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
+/// More than a meta page says.
+pub(super) const META_BYTES: usize = 512;
 /// A value that does not fit half a page has overflow pages of its own, which begin with a header of 16 bytes.
 const INLINE_BYTES_MAX: u64 = 2000;
 const PAGE_HEADER_BYTES: u64 = 16;
@@ -34,18 +37,25 @@ const PROBE_VALUES: u64 = 48;
 
 const _: () = assert!(PROBE_VALUES as usize * (PROBE_VALUE_BYTES + 4096) < MAP_BYTES_EXTRA as usize);
 
-/// Whether commits are fsynced. Off is for tests of what must then break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
-    Full,
+/// When commits are on the disk.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Before they are answered.
+    #[default]
+    Strict,
+    /// Within a few seconds; a power cut loses what came after the last sync, and no more.
+    Relaxed,
+    /// Whenever the kernel likes: for tests of what must then break, and for checks that write nothing.
+    #[serde(skip)]
     Off,
 }
 
-impl Sync {
+impl Durability {
     fn flags(self) -> EnvFlags {
         match self {
-            Self::Full => EnvFlags::empty(),
-            Self::Off => EnvFlags::NO_SYNC,
+            Self::Strict => EnvFlags::empty(),
+            Self::Relaxed | Self::Off => EnvFlags::NO_SYNC,
         }
     }
 }
@@ -146,19 +156,25 @@ pub fn cost(value_bytes: usize) -> u64 {
     }
 }
 
+/// How large the map, and so the file, is for a cap.
+pub(super) fn map_bytes(cap_bytes: u64) -> u64 {
+    (cap_bytes / MAP_BYTES_PER_CAP.1 * MAP_BYTES_PER_CAP.0 + MAP_BYTES_EXTRA).min(MAP_BYTES_MAX)
+}
+
 impl Environment {
     /// Opens or creates the environment in `dir`.
-    pub fn open(dir: &Path, cap_bytes: u64, sync: Sync) -> Result<Self, EnvironmentError> {
+    pub fn open(dir: &Path, cap_bytes: u64, durability: Durability) -> Result<Self, EnvironmentError> {
         fs::create_dir_all(dir)?;
-        let map_bytes = cap_bytes / MAP_BYTES_PER_CAP.1 * MAP_BYTES_PER_CAP.0 + MAP_BYTES_EXTRA;
+        let map_bytes = map_bytes(cap_bytes);
         // A cap that was lowered must not make the map smaller than what is in the file.
         let file_bytes = fs::metadata(dir.join(DATA_FILE)).map_or(0, |meta| meta.len());
-        let map_bytes = map_bytes.max(file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20);
-        let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(1 << 30), sync.flags())?;
+        let map_bytes =
+            map_bytes.max(file_bytes + MAP_BYTES_EXTRA).next_multiple_of(1 << 20).min(MAP_BYTES_MAX);
+        let env = open_env(dir, usize::try_from(map_bytes).unwrap_or(usize::MAX), durability.flags())?;
         let mut txn = env.write_txn()?;
         let entries = env.create_database(&mut txn, None)?;
         txn.commit()?;
-        let file = Arc::new(File::options().write(true).open(dir.join(DATA_FILE))?);
+        let file = Arc::new(File::options().read(true).write(true).open(dir.join(DATA_FILE))?);
         Ok(Self { env, entries, file })
     }
 
@@ -186,6 +202,34 @@ impl Environment {
             return Ok(());
         }
         self.allocate(bytes + DISK_RESERVE_BYTES)
+    }
+
+    /// Takes all of the disk that the file may ever need; false where the file system does not do that.
+    pub fn preallocate(&self, cap_bytes: u64) -> Result<bool, EnvironmentError> {
+        match fallocate(&*self.file, FallocateFlags::KEEP_SIZE, 0, map_bytes(cap_bytes)) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// Makes every commit durable, however it was made.
+    pub fn sync(&self) -> Result<(), EnvironmentError> {
+        Ok(self.env.force_sync()?)
+    }
+
+    /// A reader of the last commit that lives as long as it is kept: until then none of its pages is used again.
+    pub fn pin(&self) -> Result<RoTxn<'static, WithoutTls>, EnvironmentError> {
+        Ok(self.env.clone().static_read_txn()?)
+    }
+
+    /// How large pages are, and what the two meta pages say.
+    pub fn metas(&self) -> Result<(u32, [Vec<u8>; 2]), EnvironmentError> {
+        let page_bytes = self.env.stat().page_size;
+        let mut metas = [vec![0; META_BYTES], vec![0; META_BYTES]];
+        self.file.read_exact_at(&mut metas[0], 0)?;
+        self.file.read_exact_at(&mut metas[1], page_bytes.into())?;
+        Ok((page_bytes, metas))
     }
 
     /// For messages.

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::environment::{Environment, EnvironmentError, Sync};
+use super::environment::{Durability, Environment, EnvironmentError};
 use super::walk::{Walked, walk};
 
 /// SIGABRT, SIGBUS and SIGSEGV.
@@ -70,7 +70,7 @@ fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
     if !dir.join("data.mdb").exists() {
         return Ok(Walked::default());
     }
-    let environment = Environment::open(dir, 0, Sync::Off)?;
+    let environment = Environment::open(dir, 0, Durability::Off)?;
     let walked = walk(&environment)?;
     environment.probe()?;
     environment.close();

@@ -3,30 +3,37 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use schemas::{DeviceId, TopicName};
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::append::NewBatch;
-use super::environment::Sync;
+use super::environment::Durability;
 use super::guard::this_program;
 use super::opening::{OpenError, Opening};
+use super::policy::Retention;
 use super::reader::Reader;
 use super::state::{Counters, State};
+use super::wear::{Meter, WearBudget};
 use super::work::{Amendment, GapAnswer, WorkError};
-use super::writer::{Command, InFlight, Writer};
+use super::writer::{Append, Backlog, Command, InFlight, Writer};
 use crate::data_dir::DataDir;
 use crate::destination::{Destination, Priority};
-use crate::limits::WRITER_INBOX;
+use crate::limits::{APPENDS_BYTES_MAX, WRITER_INBOX};
+use crate::time::Clock;
 
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// The batch or amendment cannot be taken; others can.
     #[error(transparent)]
     Refused(#[from] WorkError),
+    /// There was no room, and the policy drops what is new: a gap stands for its records.
+    #[error("the buffer is full")]
+    Full,
     /// The buffer cannot be written any more: the process should end and say so.
     #[error("the buffer failed: {0}")]
     Failed(String),
@@ -39,12 +46,32 @@ pub enum WriteError {
 pub struct BufferOptions {
     pub dir: DataDir,
     pub device: DeviceId,
-    pub cap_bytes: u64,
-    pub sync: Sync,
+    pub retention: Retention,
+    pub durability: Durability,
+    /// Whether a new buffer takes all of the disk that it may ever need at once.
+    pub is_preallocated: bool,
+    /// What may be written to the flash, in bytes a day; beyond it batches are to be filled for longer.
+    pub flash_bytes_per_day_max: Option<u64>,
     /// Where batches go that are salvaged without knowing their topic.
     pub default_topic: TopicName,
     /// The program that checks a buffer after an unclean stop; this one where `None`.
     pub checker: Option<PathBuf>,
+}
+
+impl BufferOptions {
+    /// A buffer of so many bytes that is as durable as can be and keeps the newest.
+    pub fn new(dir: DataDir, device: DeviceId, default_topic: TopicName, cap_bytes: u64) -> Self {
+        Self {
+            dir,
+            device,
+            retention: Retention::up_to(cap_bytes),
+            durability: Durability::default(),
+            is_preallocated: false,
+            flash_bytes_per_day_max: None,
+            default_topic,
+            checker: None,
+        }
+    }
 }
 
 /// What became of an append.
@@ -124,16 +151,24 @@ pub struct Buffer {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     reader: Reader,
     in_flight: InFlight,
+    wear: Arc<WearBudget>,
+    /// Of each priority, the room for batches that are not answered, in units of 1 KiB.
+    waiting: Arc<[Arc<Semaphore>; 3]>,
 }
+
+const WAITING_UNIT: usize = 1 << 10;
 
 impl Buffer {
     /// Opens the buffer of a data directory whose lock the caller holds, and starts its writer.
     pub fn open(options: &BufferOptions) -> Result<Self, OpenError> {
+        let clock = Clock::of_this_machine();
         let checker = options.checker.clone().unwrap_or_else(this_program);
         let opening = Opening {
             dir: &options.dir,
-            cap_bytes: options.cap_bytes,
-            sync: options.sync,
+            cap_bytes: options.retention.cap_bytes,
+            durability: options.durability,
+            is_preallocated: options.is_preallocated,
+            boot: clock.boot(),
             default_topic: &options.default_topic,
             checker: &checker,
         };
@@ -141,26 +176,36 @@ impl Buffer {
         let (commands, inbox) = mpsc::channel(WRITER_INBOX);
         let snapshot = Snapshot::of(&opened.state, opened.cap_bytes);
         let (publisher, snapshots) = watch::channel(Arc::new(snapshot));
+        if let Some(offset_ms) = opened.state.offset_of(clock.boot()) {
+            clock.learn(offset_ms);
+        }
         let in_flight: InFlight = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
+        let wear = Arc::new(WearBudget::new(options.flash_bytes_per_day_max, Instant::now()));
         let writer = Writer {
             environment: opened.environment.clone(),
             state: opened.state,
             marker: opened.marker,
-            cap_bytes: opened.cap_bytes,
+            retention: Retention { cap_bytes: opened.cap_bytes, ..options.retention },
             quarantine: options.dir.quarantine(),
             inbox,
             snapshots: publisher,
             in_flight: in_flight.clone(),
-            trims: Vec::new(),
-            is_out_of_room: false,
+            clock,
+            wear: wear.clone(),
+            meter: Meter::default(),
+            relaxed: opened.relaxed,
+            backlog: Backlog::default(),
         };
         start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
         let reader = Reader { environment: opened.environment, device: options.device.clone() };
-        Ok(Self { commands, snapshots, reader, in_flight })
+        let room = || Arc::new(Semaphore::new(APPENDS_BYTES_MAX / WAITING_UNIT));
+        let waiting = Arc::new(std::array::from_fn(|_| room()));
+        Ok(Self { commands, snapshots, reader, in_flight, wear, waiting })
     }
 
-    /// Hands over a batch whose producer is still empty; the answer comes when it is durable. `boot` is given
-    /// where its times are of that boot's clock.
+    /// Hands over a batch whose producer is still empty; the answer comes when it is durable, or lost, or, with the
+    /// policy *block*, when there is room for it. `boot` is given where its times are of that boot's clock. Waits while
+    /// much of the same priority is not answered.
     pub async fn append(
         &self,
         destination: &Destination,
@@ -168,8 +213,11 @@ impl Buffer {
         batch: Bytes,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
         let (done, answer) = oneshot::channel();
-        let command =
-            Command::Append { batch: NewBatch { destination: destination.clone(), boot, batch }, done };
+        let room = self.waiting[destination.priority as usize].clone();
+        let units = u32::try_from(batch.len().min(APPENDS_BYTES_MAX).div_ceil(WAITING_UNIT)).unwrap_or(1);
+        let _room = room.acquire_many_owned(units).await.map_err(|_| WriteError::Closed)?;
+        let new = NewBatch { destination: destination.clone(), boot, batch };
+        let command = Command::Append(Append { new, done, _room });
         self.commands.send(command).await.map_err(|_| WriteError::Closed)?;
         Ok(answer)
     }
@@ -206,6 +254,11 @@ impl Buffer {
     /// Changes with every commit; ends when the buffer is closed or has failed.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// How long batches are to be filled, so that the flash lasts.
+    pub fn wear(&self) -> &WearBudget {
+        &self.wear
     }
 
     pub fn reader(&self) -> &Reader {

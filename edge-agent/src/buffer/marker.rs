@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}],
-//!  "file_bytes": length of the buffer's file, after a clean stop}
+//!  "relaxed": a boot or null, "file_bytes": length of the buffer's file, after a clean stop}
 //! ```
 
 use std::fs;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use schemas::ProducerId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::state::State;
 use crate::data_dir::{DataDirError, overwrite_file, replace_file};
@@ -31,6 +32,9 @@ pub(super) struct Marker {
     pub state: State,
     /// The streams of each lane in the order in which they were begun.
     pub streams: Vec<LaneStreams>,
+    /// The boot in which the buffer is open with `durability = relaxed`: after another one it goes back to its last sync.
+    #[serde(default)]
+    pub relaxed: Option<Uuid>,
     /// How long the buffer's file was at the clean stop: one that has lost its end must not be opened.
     #[serde(default)]
     pub file_bytes: Option<u64>,
@@ -57,6 +61,7 @@ pub(super) enum Found {
 pub(super) struct MarkerFile {
     path: PathBuf,
     streams: Vec<LaneStreams>,
+    relaxed: Option<Uuid>,
 }
 
 pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
@@ -73,7 +78,17 @@ pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
 impl MarkerFile {
     /// Writes that the buffer is open from now on.
     pub fn start(path: &Path, state: &State, streams: Vec<LaneStreams>) -> Result<Self, DataDirError> {
-        let mut file = Self { path: path.to_owned(), streams };
+        Self::start_in(path, state, streams, None)
+    }
+
+    /// The same where it is open with `durability = relaxed` in a boot.
+    pub fn start_in(
+        path: &Path,
+        state: &State,
+        streams: Vec<LaneStreams>,
+        relaxed: Option<Uuid>,
+    ) -> Result<Self, DataDirError> {
+        let mut file = Self { path: path.to_owned(), streams, relaxed };
         file.forget_finished(state);
         file.write(state)?;
         Ok(file)
@@ -127,7 +142,15 @@ impl MarkerFile {
     /// Of a buffer that is open.
     fn marker(&self, state: &State) -> Marker {
         let (state, streams) = (state.clone(), self.streams.clone());
-        Marker { version: VERSION, clean: false, damaged: false, state, streams, file_bytes: None }
+        Marker {
+            version: VERSION,
+            clean: false,
+            damaged: false,
+            state,
+            streams,
+            relaxed: self.relaxed,
+            file_bytes: None,
+        }
     }
 
     fn replace(&self, marker: &Marker) -> Result<(), DataDirError> {

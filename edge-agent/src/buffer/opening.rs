@@ -10,16 +10,18 @@ use std::path::{Path, PathBuf};
 
 use schemas::TopicName;
 use thiserror::Error;
+use uuid::Uuid;
 
-use super::environment::{Environment, EnvironmentError, Sync};
+use super::environment::{Durability, Environment, EnvironmentError, map_bytes};
 use super::guard::{Checked, check};
 use super::marker::{Found, LaneStreams, Marker, MarkerFile, read};
+use super::relaxed::{Relaxed, roll_back};
 use super::salvage::{Salvaged, salvage};
 use super::state::State;
 use super::walk::Walked;
 use super::work::{Amendment, Work, WorkError};
 use crate::data_dir::{DataDir, DataDirError, sync_dir};
-use crate::limits::BUFFER_BYTES_MIN;
+use crate::limits::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN};
 use crate::time::realtime_ms;
 
 #[derive(Debug, Error)]
@@ -32,6 +34,11 @@ pub enum OpenError {
     Environment { path: PathBuf, source: EnvironmentError },
     #[error("{}: {source}", path.display())]
     Work { path: PathBuf, source: WorkError },
+    #[error(
+        "{}: a buffer of {cap_bytes} bytes needs {needed} bytes of the disk, {free} are free: make room, or lower buffer_bytes",
+        path.display()
+    )]
+    NoRoom { path: PathBuf, cap_bytes: u64, needed: u64, free: u64 },
 }
 
 /// How a buffer is opened.
@@ -39,7 +46,10 @@ pub enum OpenError {
 pub(super) struct Opening<'a> {
     pub dir: &'a DataDir,
     pub cap_bytes: u64,
-    pub sync: Sync,
+    pub durability: Durability,
+    pub is_preallocated: bool,
+    /// This boot.
+    pub boot: Uuid,
     pub default_topic: &'a TopicName,
     /// The program whose `check-buffer` does the check.
     pub checker: &'a Path,
@@ -50,6 +60,8 @@ pub(super) struct Opened {
     pub state: State,
     pub marker: MarkerFile,
     pub cap_bytes: u64,
+    /// Where commits are not synced one by one.
+    pub relaxed: Option<Relaxed>,
 }
 
 impl Opening<'_> {
@@ -57,6 +69,7 @@ impl Opening<'_> {
         let found = read(&self.dir.marker())?;
         let marker = if let Found::Marker(marker) = &found { Some(&**marker) } else { None };
         let is_new = !self.data_file().exists() && !self.dir.damaged().exists();
+        let is_rolled_back = self.roll_back(marker)?;
         let walked = self.check_or_salvage(&found)?;
         self.note_open(marker)?;
         let (mut environment, mut state) = match self.environment() {
@@ -68,7 +81,7 @@ impl Opening<'_> {
             }
             Err(error) => return Err(error),
         };
-        let streams = match walked {
+        let mut streams = match walked {
             Step::Walked(walked) => match self.repair(&environment, state.clone(), &walked) {
                 Ok(repaired) => {
                     state = repaired;
@@ -87,8 +100,60 @@ impl Opening<'_> {
             Step::Clean => marker.map(|marker| marker.streams.clone()).unwrap_or_default(),
         };
         let cap_bytes = self.cap(is_new, &mut state);
-        let marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
-        Ok(Opened { environment, state, marker, cap_bytes })
+        self.preallocate(&environment, is_new, cap_bytes)?;
+        if is_rolled_back {
+            (state, streams) = self.say_unknown_loss(&environment, state, streams)?;
+        }
+        let relaxed = match self.durability {
+            Durability::Relaxed => {
+                Some(Relaxed::begin(&environment, &self.dir.synced()).map_err(self.at_buffer())?)
+            }
+            Durability::Strict | Durability::Off => None,
+        };
+        let boot = relaxed.is_some().then_some(self.boot);
+        let marker = MarkerFile::start_in(&self.dir.marker(), &state, streams, boot)?;
+        Ok(Opened { environment, state, marker, cap_bytes, relaxed })
+    }
+
+    /// After a power cut under `durability = relaxed` only what was synced is whole.
+    fn roll_back(&self, marker: Option<&Marker>) -> Result<bool, OpenError> {
+        let is_cut = marker
+            .is_some_and(|marker| !marker.clean && marker.relaxed.is_some_and(|boot| boot != self.boot));
+        if !is_cut || !self.data_file().exists() {
+            return Ok(false);
+        }
+        let is_rolled_back =
+            roll_back(&self.data_file(), &self.dir.synced()).map_err(io_at(&self.dir.synced()))?;
+        if is_rolled_back {
+            tracing::warn!("the last stop was a power cut: what came after the last sync is lost");
+        }
+        Ok(is_rolled_back)
+    }
+
+    /// A full disk is to show now, not when the buffer fills.
+    fn preallocate(&self, environment: &Environment, is_new: bool, cap_bytes: u64) -> Result<(), OpenError> {
+        if !self.is_preallocated {
+            return Ok(());
+        }
+        let path = self.dir.buffer();
+        match environment.preallocate(cap_bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                tracing::warn!(path = %path.display(), "the file system keeps no room for the buffer: a full disk shows only when it fills");
+                Ok(())
+            }
+            Err(error) if error.is_full() && is_new => {
+                let stat = rustix::fs::statvfs(self.dir.root());
+                let free = stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+                // The next start is to try it again as with a new one.
+                remove_dir(&path)?;
+                Err(OpenError::NoRoom { path, cap_bytes, needed: map_bytes(cap_bytes), free })
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the disk has no room for all of the buffer");
+                Ok(())
+            }
+        }
     }
 
     /// From here on a crash is an unclean stop.
@@ -141,7 +206,8 @@ impl Opening<'_> {
         let (damaged, buffer) = (self.dir.damaged(), self.dir.buffer());
         let fresh_dir = self.dir.root().join("buffer.new");
         remove_dir(&fresh_dir)?;
-        let open = || Environment::open(&fresh_dir, self.cap_bytes, self.sync).map_err(self.at_buffer());
+        let open =
+            || Environment::open(&fresh_dir, self.cap_bytes, self.durability).map_err(self.at_buffer());
         let mut fresh = open()?;
         let Salvaged { state, streams, records, ended_by } =
             salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
@@ -153,7 +219,7 @@ impl Opening<'_> {
             fresh.close();
             fresh = open()?;
         }
-        let streams = self.say_unknown_loss(&fresh, state, streams)?;
+        let (_, streams) = self.say_unknown_loss(&fresh, state, streams)?;
         fresh.close();
         remove_dir(&buffer)?;
         fs::rename(&fresh_dir, &buffer).map_err(io_at(&buffer))?;
@@ -170,20 +236,21 @@ impl Opening<'_> {
         fresh: &Environment,
         state: State,
         streams: Vec<LaneStreams>,
-    ) -> Result<Vec<LaneStreams>, OpenError> {
+    ) -> Result<(State, Vec<LaneStreams>), OpenError> {
         let mut marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
         let lanes: Vec<u8> = state.lanes.iter().map(|lane| lane.id).collect();
         let mut work = Work::begin(fresh, state, realtime_ms()).map_err(self.at_buffer())?;
         for lane in lanes {
             work.append_unknown_gap(lane, &mut marker).map_err(self.in_work())?;
         }
-        work.commit().map_err(self.at_buffer())?;
-        Ok(marker.into_streams())
+        let state = work.commit().map_err(self.at_buffer())?;
+        Ok((state, marker.into_streams()))
     }
 
     fn environment(&self) -> Result<(Environment, State), OpenError> {
         let dir = self.dir.buffer();
-        let environment = Environment::open(&dir, self.cap_bytes, self.sync).map_err(self.at_buffer())?;
+        let environment =
+            Environment::open(&dir, self.cap_bytes, self.durability).map_err(self.at_buffer())?;
         let state = ends(&environment).map_err(self.at_buffer())?;
         // LMDB syncs its file, not the directory that names it.
         sync_dir(&dir).map_err(io_at(&dir))?;
@@ -209,7 +276,7 @@ impl Opening<'_> {
             let half = stat.f_bavail.saturating_mul(stat.f_frsize) / 2;
             state.cap_bytes_max = Some(half.max(BUFFER_BYTES_MIN));
         }
-        self.cap_bytes.min(state.cap_bytes_max.unwrap_or(u64::MAX))
+        self.cap_bytes.min(BUFFER_BYTES_MAX).min(state.cap_bytes_max.unwrap_or(u64::MAX))
     }
 
     fn data_file(&self) -> PathBuf {

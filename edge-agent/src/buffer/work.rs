@@ -23,8 +23,6 @@ pub enum WorkError {
     Entry(#[from] EntryError),
     #[error("{0} topics and priorities are as many as one buffer holds")]
     TooManyLanes(usize),
-    #[error("the buffer is full, and nothing in it may be dropped")]
-    Full,
     #[error("the disk has no room for the buffer")]
     NoRoom,
     #[error("marker: {0}")]

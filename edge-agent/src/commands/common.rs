@@ -6,7 +6,7 @@ use program::Failure;
 use schemas::DeviceId;
 use tokio::time::Instant;
 
-use crate::buffer::{Buffer, BufferOptions, Sync};
+use crate::buffer::{Buffer, BufferOptions, Durability};
 use crate::config::Config;
 use crate::control::Client;
 use crate::data_dir::{DataDir, DataDirLock};
@@ -45,13 +45,13 @@ pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
 
 /// Opens the buffer; the caller holds the lock.
 pub fn open_buffer(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<Buffer, Failure> {
+    let buffer = &config.buffer;
     let options = BufferOptions {
-        dir: dir.clone(),
-        device: device.clone(),
-        cap_bytes: config.buffer_bytes,
-        sync: if config.fsync { Sync::Full } else { Sync::Off },
-        default_topic: config.topic.clone(),
-        checker: None,
+        retention: buffer.retention(config.buffer_bytes),
+        durability: if config.fsync { buffer.durability } else { Durability::Off },
+        is_preallocated: buffer.is_preallocated,
+        flash_bytes_per_day_max: buffer.flash_bytes_per_day_max,
+        ..BufferOptions::new(dir.clone(), device.clone(), config.topic.clone(), config.buffer_bytes)
     };
     Buffer::open(&options).map_err(Failure::usage)
 }

@@ -74,10 +74,12 @@ impl Client {
         self.send(ask, Some(batch), STORED_WITHIN).await
     }
 
-    /// Waits until the oldest batch that was sent is durable; answers how many records were dropped for it.
-    pub async fn appended(&mut self) -> Result<u64, ClientError> {
+    /// Waits until the oldest batch that was sent is durable; answers how many records were dropped for it, `None`
+    /// where it was dropped itself.
+    pub async fn appended(&mut self) -> Result<Option<u64>, ClientError> {
         match serde_json::from_slice(&self.answer(STORED_WITHIN).await?)? {
-            AppendAnswer::Stored { dropped } => Ok(dropped),
+            AppendAnswer::Stored { dropped } => Ok(Some(dropped)),
+            AppendAnswer::Full { .. } => Ok(None),
             AppendAnswer::Error { error } => Err(ClientError::Refused(error)),
         }
     }

@@ -34,8 +34,16 @@ pub enum Ask {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AppendAnswer {
-    Error { error: String },
-    Stored { dropped: u64 },
+    Error {
+        error: String,
+    },
+    Stored {
+        dropped: u64,
+    },
+    /// There was no room, and the policy drops what is new.
+    Full {
+        full: bool,
+    },
 }
 
 #[derive(Debug, Error)]

@@ -180,6 +180,7 @@ async fn write_answers(
             Answer::Ready(line) => line,
             Answer::Append(receiver) => match durable(receiver).await {
                 Ok(appended) => serde_json::to_vec(&AppendAnswer::Stored { dropped: appended.dropped })?,
+                Err(WriteError::Full) => serde_json::to_vec(&AppendAnswer::Full { full: true })?,
                 Err(error) => refusal(error.to_string())?,
             },
         };

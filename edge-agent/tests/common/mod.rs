@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use edge_agent::buffer::{Appended, Buffer, BufferOptions, Sync, WriteError, durable};
+use edge_agent::buffer::{Appended, Buffer, BufferOptions, Content, Durability, Item, WriteError, durable};
 use edge_agent::data_dir::DataDir;
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::uplink::{Answer, reason};
 use schemas::{
-    BatchBuilder, BuilderOptions, DeviceId, GapCount, OriginRules, RawBatch, Rules, Sequence, TopicName,
+    BatchBuilder, BuilderOptions, DeviceId, Gap, GapCount, OriginRules, RawBatch, Rules, Sequence, TopicName,
     read_gap,
 };
 
@@ -40,15 +40,16 @@ pub fn batch(numbers: std::ops::Range<u64>, filler: usize) -> Bytes {
 }
 
 pub fn open(dir: &Path, cap_bytes: u64, checker: Option<PathBuf>) -> Buffer {
-    let options = BufferOptions {
-        dir: DataDir::create(dir).unwrap(),
-        device: device(),
-        cap_bytes,
-        sync: Sync::Off,
-        default_topic: topic(),
+    Buffer::open(&options(dir, cap_bytes, checker)).unwrap()
+}
+
+/// Of a buffer that is fast because it syncs nothing.
+pub fn options(dir: &Path, cap_bytes: u64, checker: Option<PathBuf>) -> BufferOptions {
+    BufferOptions {
+        durability: Durability::Off,
         checker,
-    };
-    Buffer::open(&options).unwrap()
+        ..BufferOptions::new(DataDir::create(dir).unwrap(), device(), topic(), cap_bytes)
+    }
 }
 
 pub async fn append(buffer: &Buffer, batch: Bytes) -> Result<Appended, WriteError> {
@@ -57,6 +58,41 @@ pub async fn append(buffer: &Buffer, batch: Bytes) -> Result<Appended, WriteErro
 
 pub async fn append_as(buffer: &Buffer, priority: Priority, batch: Bytes) -> Result<Appended, WriteError> {
     durable(buffer.append(&Destination { topic: topic(), priority }, None, batch).await?).await
+}
+
+/// The same of records that were all measured at one time.
+pub fn batch_at(numbers: std::ops::Range<u64>, at_ms: i64) -> Bytes {
+    let mut builder = BatchBuilder::new(BuilderOptions::default());
+    for number in numbers {
+        builder.push(at_ms, Some(b"pump-1"), Some(&number.to_be_bytes()), &[]).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Everything in a lane.
+pub fn items(buffer: &Buffer, lane: u8) -> Vec<Item> {
+    buffer.reader().read(lane, 0..u64::MAX, usize::MAX, usize::MAX).unwrap()
+}
+
+/// What an entry says if it is a gap.
+pub fn gap_of(item: &Item) -> Option<Gap> {
+    let Content::Gap(bytes) = &item.content else { return None };
+    let batch = RawBatch::parse(bytes.clone()).unwrap();
+    let record = batch.records().unwrap().next().unwrap().unwrap();
+    read_gap(&record).unwrap()
+}
+
+/// The numbers of a lane's records in order, and how many its gaps stand for.
+pub fn records_of(buffer: &Buffer, lane: u8) -> (Vec<u64>, u64) {
+    let (mut found, mut lost) = (Vec::new(), 0);
+    for item in items(buffer, lane) {
+        match (&item.content, gap_of(&item)) {
+            (Content::Batch(bytes), _) => found.extend(numbers(&RawBatch::parse(bytes.clone()).unwrap())),
+            (_, Some(Gap { count: GapCount::Known(count), .. })) => lost += u64::from(count),
+            other => panic!("{other:?}"),
+        }
+    }
+    (found, lost)
 }
 
 /// What a stream did to a partition, by the hub's rule (design: batch.md, "Streams").

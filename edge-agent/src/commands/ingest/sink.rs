@@ -98,11 +98,19 @@ impl Sink {
             }
             Self::Own { waiting, .. } => {
                 let Some((records, answer)) = waiting.pop_front() else { return Ok(()) };
-                (records, durable(answer).await.map_err(Failure::run)?.dropped)
+                match durable(answer).await {
+                    Err(WriteError::Full) => (records, None),
+                    appended => (records, Some(appended.map_err(Failure::run)?.dropped)),
+                }
             }
         };
-        tally.stored += records;
-        tally.dropped += dropped;
+        match dropped {
+            Some(dropped) => {
+                tally.stored += records;
+                tally.dropped += dropped;
+            }
+            None => tally.dropped += records,
+        }
         Ok(())
     }
 
