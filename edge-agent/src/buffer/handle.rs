@@ -103,6 +103,8 @@ pub struct LaneView {
     pub first: u64,
     pub next: u64,
     pub records: u64,
+    /// Bytes of pages that its entries take up.
+    pub bytes: u64,
     /// The stream that is shipped or was shipped last, as it travels, and its partition.
     pub shipping: Option<(i64, Option<i32>)>,
     /// The stream that is appended to.
@@ -119,6 +121,7 @@ impl Snapshot {
             first: lane.first,
             next: lane.next,
             records: lane.records,
+            bytes: lane.cost,
             shipping: lane.shipping.as_ref().and_then(|shipping| {
                 let wire = shipping.wire(shipping.acked).or_else(|| shipping.wires.last())?;
                 Some((wire.stream.0, wire.partition.map(|partition| partition.0)))
