@@ -1,19 +1,24 @@
 //! The shards' own time.
 //!
-//! Entries are stamped with it and retention counts by it, so it never goes backwards, and a wall clock that
+//! Entries are stamped with it and retention counts by it, so it does not go backwards, and a wall clock that
 //! jumps by more than an hour beyond what the uptime accounts for is not believed: the stamps run on from
-//! `CLOCK_BOOTTIME` until the wall clock comes back, is known to be synchronised, or is accepted by a person.
+//! `CLOCK_BOOTTIME` until the wall clock comes back, is known to be synchronised, or is accepted by a person. Only where
+//! what was believed turns out to be wrong by more than an hour it may go back; a group's own stamps do not even then.
 //!
 //! The stamps of other hubs' entries say what time it is in the cluster. A hub that has joined one does not believe its
 //! wall clock before it has heard any; and one that does not believe its own, because it was off for hours or shows
 //! another year, goes by the latest that it hears, until its wall clock is within an hour of them.
+//!
+//! What a majority of the hubs' wall clocks agree on is right ([`StampRule::judge`]): a hub that shows the same within a
+//! minute is believed at once, and one that is more than an hour from it is not believed, whatever it thought before. A
+//! person may say otherwise ([`StampRule::accept`]).
 
 use std::path::Path;
 
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::limits::CLOCK_JUMP_MS_MAX;
+use crate::limits::{CLOCK_AGREEMENT_MS, CLOCK_JUMP_MS_MAX};
 
 /// systemd-timesyncd makes this file once it has set the clock from the network.
 const SYNCHRONISED_FILE: &str = "/run/systemd/timesync/synchronized";
@@ -37,26 +42,58 @@ fn milliseconds(clock: ClockId) -> i64 {
     time.tv_sec * 1000 + time.tv_nsec / 1_000_000
 }
 
+/// Why a hub does not believe its wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockHeld {
+    /// The hub has joined a cluster and has not heard its time yet.
+    Unheard,
+    /// It shows a time more than an hour from where the uptime, or the cluster's stamps, would have it.
+    Jumped,
+    /// The clocks of most hubs agree on a time more than an hour from it.
+    Outvoted,
+}
+
+/// What a hub's clock shows, and whether that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockState {
+    /// The wall clock, ms since 1970.
+    pub wall_ms: i64,
+    /// The time as far as it is believed; none where there is nothing to believe yet.
+    pub known_ms: Option<i64>,
+    /// While it is, nothing on this hub expires by time.
+    pub held: Option<ClockHeld>,
+}
+
+fn is_near(one_ms: i64, other_ms: i64) -> bool {
+    one_ms.abs_diff(other_ms) <= CLOCK_JUMP_MS_MAX.unsigned_abs()
+}
+
 /// The rule, without a clock in it.
 #[derive(Debug)]
 pub(crate) struct StampRule {
     /// Believed time minus boot time; `None` until there is something to believe.
     offset_ms: Option<i64>,
     last_ms: i64,
-    held: bool,
+    held: Option<ClockHeld>,
+    /// The time that is believed is the one that a majority of other clocks agreed on.
+    is_outvoted: bool,
+    /// A person vouches for the wall clock, until it jumps.
+    is_accepted: bool,
 }
 
 impl StampRule {
     /// Nothing is known yet.
     fn unknown() -> Self {
-        Self { offset_ms: None, last_ms: i64::MIN, held: true }
+        let held = Some(ClockHeld::Unheard);
+        Self { offset_ms: None, last_ms: i64::MIN, held, is_outvoted: false, is_accepted: false }
     }
 
     /// `expected_ms`: the time that it must be at least, from the last stamp. The hub that founds a cluster knows none.
     pub(crate) fn new(expected_ms: Option<i64>, reading: Reading) -> Self {
         let start_ms = expected_ms.unwrap_or(reading.wall_ms);
         let last_ms = expected_ms.unwrap_or(i64::MIN);
-        Self { offset_ms: Some(start_ms.saturating_sub(reading.boot_ms)), last_ms, held: false }
+        let offset_ms = Some(start_ms.saturating_sub(reading.boot_ms));
+        Self { offset_ms, last_ms, held: None, ..Self::unknown() }
     }
 
     /// What the time should be by what is believed.
@@ -66,10 +103,17 @@ impl StampRule {
 
     /// The time as far as it is believed; `None` until there is something to believe.
     pub(crate) fn read(&mut self, reading: Reading, synchronised: impl FnOnce() -> bool) -> Option<i64> {
-        let agrees = |expected_ms| reading.wall_ms.abs_diff(expected_ms) <= CLOCK_JUMP_MS_MAX.unsigned_abs();
-        self.held = !self.expected_ms(reading).is_some_and(agrees) && !synchronised();
-        if !self.held {
-            self.offset_ms = Some(reading.wall_ms.saturating_sub(reading.boot_ms));
+        self.held = match self.expected_ms(reading) {
+            Some(expected_ms) if is_near(reading.wall_ms, expected_ms) => None,
+            _ if self.is_outvoted => Some(ClockHeld::Outvoted),
+            _ if synchronised() => None,
+            Some(_) => Some(ClockHeld::Jumped),
+            None => Some(ClockHeld::Unheard),
+        };
+        if self.held.is_none() {
+            self.believe(reading.wall_ms, reading);
+        } else {
+            self.is_accepted = false;
         }
         self.last_ms = self.last_ms.max(self.expected_ms(reading)?);
         Some(self.last_ms)
@@ -77,15 +121,39 @@ impl StampRule {
 
     /// Another hub has stamped an entry with this. It counts only while the own clock is not believed, and the latest does:
     /// who catches up hears old ones first, and one hub that is ahead must not take those along that agree with each other.
+    /// What most clocks have said outweighs it: a stamp is never taken back, however wrong it was.
     pub(crate) fn hear(&mut self, stamp_ms: i64, reading: Reading) {
-        if self.held && self.expected_ms(reading).is_none_or(|expected_ms| stamp_ms > expected_ms) {
+        let is_later = self.expected_ms(reading).is_none_or(|expected_ms| stamp_ms > expected_ms);
+        if self.held.is_some() && !self.is_outvoted && is_later {
             self.offset_ms = Some(stamp_ms.saturating_sub(reading.boot_ms));
         }
     }
 
+    /// A majority of the hubs' wall clocks agree that it is `majority_ms` now.
+    pub(crate) fn judge(&mut self, majority_ms: i64, reading: Reading) {
+        if reading.wall_ms.abs_diff(majority_ms) <= CLOCK_AGREEMENT_MS.unsigned_abs() {
+            self.believe(reading.wall_ms, reading);
+        } else if !is_near(reading.wall_ms, majority_ms) && !self.is_accepted {
+            if !self.is_outvoted {
+                self.last_ms = majority_ms;
+            }
+            self.believe(majority_ms, reading);
+            (self.is_outvoted, self.held) = (true, Some(ClockHeld::Outvoted));
+        }
+    }
+
+    /// A person says that the wall clock is right.
     fn accept(&mut self, reading: Reading) {
-        self.offset_ms = Some(reading.wall_ms.saturating_sub(reading.boot_ms));
-        self.held = false;
+        self.believe(reading.wall_ms, reading);
+        self.is_accepted = true;
+    }
+
+    fn believe(&mut self, now_ms: i64, reading: Reading) {
+        if self.expected_ms(reading).is_some_and(|expected_ms| !is_near(now_ms, expected_ms)) {
+            self.last_ms = now_ms;
+        }
+        self.offset_ms = Some(now_ms.saturating_sub(reading.boot_ms));
+        (self.is_outvoted, self.held) = (false, None);
     }
 }
 
@@ -130,18 +198,10 @@ impl Clock {
     /// waits to hear the cluster's time, and has perhaps heard it already.
     pub(crate) fn go_on_from(&self, expected_ms: Option<i64>, founder: bool) {
         let reading = self.reading();
-        {
-            let mut rule = self.rule.lock();
-            let known_ms = expected_ms.max(rule.expected_ms(reading).filter(|_| !founder));
-            if founder || known_ms.is_some() {
-                *rule = StampRule::new(known_ms, reading);
-            }
-        }
-        if self.known_ms().is_some() && self.is_held() {
-            tracing::warn!(
-                "the wall clock is more than an hour from the last stamp and not known to be synchronised: \
-                 stamps run on by the uptime, and retention by time is held"
-            );
+        let mut rule = self.rule.lock();
+        let known_ms = expected_ms.max(rule.expected_ms(reading).filter(|_| !founder));
+        if founder || known_ms.is_some() {
+            *rule = StampRule::new(known_ms, reading);
         }
     }
 
@@ -157,14 +217,28 @@ impl Clock {
 
     /// Another hub has stamped an entry with this.
     pub(crate) fn hear(&self, stamp_ms: i64) {
-        self.rule.lock().hear(stamp_ms, self.reading());
+        let reading = self.reading();
+        let mut rule = self.rule.lock();
+        // It may have come to be believed since somebody looked last.
+        rule.read(reading, || self.is_synchronised());
+        rule.hear(stamp_ms, reading);
+    }
+
+    /// What a majority of the hubs' clocks agree on.
+    pub(crate) fn judge(&self, majority_ms: i64) {
+        self.rule.lock().judge(majority_ms, self.reading());
+    }
+
+    pub(crate) fn state(&self) -> ClockState {
+        let reading = self.reading();
+        let mut rule = self.rule.lock();
+        let known_ms = rule.read(reading, || self.is_synchronised());
+        ClockState { wall_ms: reading.wall_ms, known_ms, held: rule.held }
     }
 
     /// The wall clock is not believed, or not yet.
     pub(crate) fn is_held(&self) -> bool {
-        let mut rule = self.rule.lock();
-        rule.read(self.reading(), || self.is_synchronised());
-        rule.held
+        self.state().held.is_some()
     }
 
     pub(crate) fn accept(&self) {

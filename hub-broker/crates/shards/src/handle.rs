@@ -13,6 +13,7 @@ use schemas::{Offset, PartitionId, ShardId};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::clock::ClockState;
 use crate::data_dir::{DataDir, Identity};
 use crate::doors::Doors;
 use crate::lanes::Lanes;
@@ -39,7 +40,7 @@ pub struct Stats {
     pub paused_shards: usize,
     /// Appends are refused because the disk is nearly full.
     pub disk_full: bool,
-    /// The wall clock jumped and is not believed; retention by time is held.
+    /// The wall clock is not believed; nothing expires here by time.
     pub clock_held: bool,
 }
 
@@ -159,8 +160,12 @@ impl Shards {
     /// blocking pool.
     pub async fn compact(&self, shard: ShardId, partition: PartitionId) -> Result<(), CommandError> {
         let place = self.doors.place(shard).ok_or(CommandError::UnknownPartition)?;
-        let options =
-            CompactOptions { stamp_ms: self.now_ms(), tombstone_retention_ms: TOMBSTONE_RETENTION_MS };
+        // While the time is in doubt, no tombstone is old enough to go.
+        let now_ms = Some(self.clock()).filter(|clock| clock.held.is_none()).and_then(|clock| clock.known_ms);
+        let options = CompactOptions {
+            stamp_ms: now_ms.unwrap_or(i64::MIN),
+            tombstone_retention_ms: TOMBSTONE_RETENTION_MS,
+        };
         let (reply, told) = oneshot::channel();
         self.doors.send(place, Message::Compaction { slot: place.slot, partition, options, reply });
         let Some(compaction) = told.await.unwrap_or(Err(CommandError::Stopping))? else { return Ok(()) };
@@ -184,7 +189,20 @@ impl Shards {
         self.doors.shared.clock.now_ms()
     }
 
-    /// Takes the wall clock as it is, however far it jumped.
+    /// What this hub's clock shows, and whether it is believed.
+    pub fn clock(&self) -> ClockState {
+        self.doors.shared.clock.state()
+    }
+
+    /// A majority of the hubs' wall clocks agree within [`CLOCK_AGREEMENT_MS`](crate::limits::CLOCK_AGREEMENT_MS) that it
+    /// is `majority_ms` now. A hub with the same time is believed from now on; one that is more than an hour from it is
+    /// not, and goes by the majority's.
+    pub fn judge_clock(&self, majority_ms: i64) {
+        self.doors.shared.clock.judge(majority_ms);
+    }
+
+    /// Takes the wall clock as it is, however far it jumped, and whatever the others' clocks show, until it jumps again
+    /// or the hub starts anew.
     pub fn accept_clock(&self) {
         self.doors.shared.clock.accept();
     }

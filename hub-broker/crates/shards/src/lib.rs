@@ -64,6 +64,7 @@ mod stored_group;
 mod text_file;
 mod waiting;
 
+pub use clock::{ClockHeld, ClockState};
 pub use cluster_file::ClusterFile;
 pub use config::{Config, SyncMode};
 pub use data_dir::{DataDir, Identity};

@@ -106,6 +106,8 @@ pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.
 pub const CLOCK_JUMP_MS_MAX: i64 = 3_600_000;
+/// Clocks of hubs that are no further apart than this agree.
+pub const CLOCK_AGREEMENT_MS: i64 = 60_000;
 
 const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS);
 const _: () = assert!(QUEUED_BYTES_MAX_DEFAULT > 2 * BATCH_BYTES_MAX as u64);
@@ -116,6 +118,7 @@ const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);
+const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 
 // A follower that is there is heard of within every election timeout, so three looks span at least one whole one.
 const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as u64);

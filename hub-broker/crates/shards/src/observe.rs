@@ -17,7 +17,10 @@ pub fn describe() {
     );
     describe_gauge!("headwater_queued_bytes", "Bytes of requests that are not answered yet.");
     describe_gauge!("headwater_disk_full", "1 while writes are refused because the disk is nearly full.");
-    describe_gauge!("headwater_clock_held", "1 while the wall clock jumped and is not believed.");
+    describe_gauge!(
+        "headwater_clock_held",
+        "1 while the wall clock is not believed and nothing expires by time."
+    );
     describe_histogram!("headwater_checkpoint_seconds", "Time for one checkpoint.");
     describe_gauge!("headwater_groups_served", "Groups that this hub leads and answers for.");
     describe_counter!(DROPPED, "Messages of other hubs' replicas that found no room here.");

@@ -9,6 +9,7 @@ use schemas::{NodeId, Offset, PartitionId};
 use super::{Core, Group, ReplicaId, Request, Slot};
 use crate::answer::{Answer, CommandDone, Permit, Refusal, RetainDone};
 use crate::capture::Captured;
+use crate::clock::ClockState;
 use crate::compare::{Question, Verdict, VerdictDone};
 use crate::entry::Command;
 use crate::group::Machine;
@@ -98,9 +99,11 @@ impl Core {
         if !group.leads() {
             return done(Err(group.not_leader().into()));
         }
-        let held = self.clock.is_held();
-        let retention = Retention { ms: retention.ms.filter(|_| !held), ..retention };
-        let now_ms = self.clock.now_ms().max(group.last_stamp_ms);
+        // Age is counted from the stamps to the time that is believed here. The last stamp is not that: it may be of a
+        // hub whose clock was ahead, and would age everything at once.
+        let ClockState { known_ms, held, .. } = self.clock.state();
+        let retention = Retention { ms: retention.ms.filter(|_| held.is_none()), ..retention };
+        let now_ms = known_ms.unwrap_or(i64::MIN);
         let target = match &group.machine {
             Machine::Partitions(partitions) => partitions.retention_target(partition, now_ms, retention),
             Machine::Metadata(_) => None,

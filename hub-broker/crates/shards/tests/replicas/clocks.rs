@@ -81,3 +81,19 @@ fn a_hub_that_was_off_for_hours_is_released_by_the_stamps_of_the_others() {
     world.wait_for_all(0, 2);
     assert!(!world.hub(2).is_clock_held());
 }
+
+#[test]
+fn what_a_hub_has_stamped_whose_clock_was_ahead_ages_nothing_at_the_others() {
+    let (mut world, mut producer) = led_by_a_hub_ahead_by(0);
+    lead(&mut world, 1);
+    // Each step is small enough to be believed, and each batch fills a segment.
+    for steps in 1..=2 {
+        world.ahead_ms.insert(1, steps * (HOUR_MS - 1));
+        world.round();
+        world.append(0, producer.batch(1, 60_000));
+    }
+    lead(&mut world, 2);
+    assert!(!world.hub(2).is_clock_held());
+    assert!(world.hubs[&2].last_stamp_ms(GROUP).is_some_and(|stamp_ms| stamp_ms > world.now_ms + HOUR_MS));
+    assert_eq!(retain(&mut world, HOUR_MS / 2), None);
+}
