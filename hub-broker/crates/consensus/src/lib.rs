@@ -41,4 +41,6 @@ pub use id::ReplicaId;
 pub use membership::{Membership, MembershipChange};
 pub use message::{Beat, DecodePeerMessageError, PeerMessage};
 pub use replica::Replica;
-pub use types::{HardState, LogEntry, Progress, ProgressState, RestoreError, Restored, Role};
+pub use types::{
+    HardState, LogEntry, Progress, ProgressState, RestoreError, Restored, Role, changes_membership,
+};

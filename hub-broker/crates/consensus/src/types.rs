@@ -15,6 +15,11 @@ pub struct LogEntry {
     pub payload: Bytes,
 }
 
+/// Whether an entry of this kind changes who belongs to the group.
+pub fn changes_membership(kind: u8) -> bool {
+    kind == KIND_CHANGE || kind == KIND_OLD_CHANGE
+}
+
 impl LogEntry {
     pub(crate) fn from_raft(entry: &eraftpb::Entry) -> Self {
         let kind = match entry.get_entry_type() {

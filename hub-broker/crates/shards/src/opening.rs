@@ -90,7 +90,9 @@ fn concerned(damage: &Corruption, dir: &DataDir, replicas: &Replicas, groups: u3
     (0..groups).filter(is_named).filter_map(own).collect()
 }
 
-/// Whether the group, as far as its checkpoint tells, can do without the replica here.
+/// Whether the group, as far as its checkpoint tells, can do without the replica here. What the log has behind that is
+/// damaged and tells nothing. A checkpoint is made as soon as the members have changed, so only one that a crash kept
+/// from being written leaves an older membership here.
 fn can_spare(loaded: Option<&Loaded>, own: ReplicaId) -> bool {
     match loaded {
         Some(loaded) => GroupState::decode_of(NodeId(own.node()), &loaded.membership)

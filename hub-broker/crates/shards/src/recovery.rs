@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use checkpoint::Loaded;
-use consensus::{LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget};
+use consensus::{
+    LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget, changes_membership,
+};
 use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
 use wal::{GroupId, GroupLog, HardState};
@@ -112,7 +114,10 @@ impl Ground {
         if let Some(membership) = membership.filter(|_| loaded.is_none()) {
             state.membership = membership;
         }
-        let is_spared = state.membership.can_spare(own);
+        // A change behind the checkpoint is not in its membership yet, committed or not: after it the group may be one
+        // that cannot do without this replica.
+        let is_as_stored = !log.entries.iter().any(|entry| changes_membership(entry.entry_kind));
+        let is_spared = is_as_stored && state.membership.can_spare(own);
         let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
         match self.recover_group(id, own, is_spared, state, loaded, log, &mut machine) {
             Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine }),
