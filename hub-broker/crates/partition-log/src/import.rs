@@ -57,7 +57,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    fn from_io(file: &Path, source: io::Error) -> Self {
+    pub(crate) fn from_io(file: &Path, source: io::Error) -> Self {
         match LogError::from_io(file, source) {
             LogError::NoSpace { file, source } => Self::NoSpace { file, source },
             LogError::Io { file, source } => Self::Io { file, source },

@@ -208,7 +208,7 @@ fn the_scrub_finds_every_damaged_batch_and_comes_to_the_end() {
     let mut found = Vec::new();
     let mut next = Some(Offset(0));
     while let Some(from) = next {
-        let ScrubStep { next: behind, damage } = reader.scrub(from, 300).expect("scrubbed");
+        let ScrubStep { next: behind, damage, .. } = reader.scrub(from, 300).expect("scrubbed");
         assert!(behind.is_none_or(|behind| behind > from));
         found.extend(damage.map(|damage| (damage.file, damage.position)));
         next = behind;

@@ -32,7 +32,7 @@ pub struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn begin(
+    pub(crate) fn begin(
         files: SegmentFiles,
         state: SegmentState,
         prefix: Option<Prefix>,

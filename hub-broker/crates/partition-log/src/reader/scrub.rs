@@ -11,6 +11,8 @@ use crate::view::View;
 pub struct ScrubStep {
     /// Where to go on; `None` at the end.
     pub next: Option<Offset>,
+    /// Bytes that were read for it, about.
+    pub bytes: usize,
     pub damage: Option<Damage>,
 }
 
@@ -19,13 +21,13 @@ impl PartitionReader {
     /// Where `from` is no longer kept, the scrub goes on at the log's start.
     pub fn scrub(&self, from: Offset, max_bytes: usize) -> Result<ScrubStep, ReadError> {
         match self.read(from.max(self.log_start()), max_bytes) {
-            Ok(bytes) => Ok(ScrubStep { next: end_of(&bytes), damage: None }),
+            Ok(bytes) => Ok(ScrubStep { next: end_of(&bytes), bytes: bytes.len(), damage: None }),
             Err(ReadError::Damaged(damage)) => {
                 let view = self.shared.view.load_full();
                 let next = behind(&view, from).filter(|next| *next < view.end);
-                Ok(ScrubStep { next, damage: Some(damage) })
+                Ok(ScrubStep { next, bytes: max_bytes, damage: Some(damage) })
             }
-            Err(ReadError::OutOfRange { .. }) => Ok(ScrubStep { next: None, damage: None }),
+            Err(ReadError::OutOfRange { .. }) => Ok(ScrubStep { next: None, bytes: 0, damage: None }),
             Err(error) => Err(error),
         }
     }

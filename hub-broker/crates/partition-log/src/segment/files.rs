@@ -58,8 +58,24 @@ impl SegmentFiles {
     }
 
     /// Lets go of a handle that may be of a file which was replaced.
-    pub fn forget_index(&self) {
-        self.cache.forget(self.index_key);
+    pub fn forget(&self, kind: FileKind) {
+        self.cache.forget(self.key(kind));
+    }
+
+    /// The same place, for somebody who writes these files anew.
+    pub fn beside(&self) -> Self {
+        Self::new(self.dir.clone(), self.cache.clone(), self.id, self.base_offset, 0)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    fn key(&self, kind: FileKind) -> FileKey {
+        match kind {
+            FileKind::Log => self.log_key,
+            FileKind::Index => self.index_key,
+        }
     }
 
     pub fn damage(&self, kind: FileKind, position: u64, what: DamageKind) -> Damage {
@@ -67,11 +83,7 @@ impl SegmentFiles {
     }
 
     fn open(&self, kind: FileKind) -> Result<Arc<File>, ReadError> {
-        let key = match kind {
-            FileKind::Log => self.log_key,
-            FileKind::Index => self.index_key,
-        };
-        self.cache.get(key, || self.path(kind)).map_err(|source| match source.kind() {
+        self.cache.get(self.key(kind), || self.path(kind)).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => self.damage(kind, 0, DamageKind::FileMissing).into(),
             _ => ReadError::Io { file: self.path(kind), source },
         })

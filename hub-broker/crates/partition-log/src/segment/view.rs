@@ -143,7 +143,7 @@ impl SegmentView {
         let write = |file: File| file.write_all_at(&bytes, 0);
         let written = self.files.open_for_write(FileKind::Index, false).and_then(write);
         written.map_err(|source| ReadError::Io { file: path, source })?;
-        self.files.forget_index();
+        self.files.forget(FileKind::Index);
         Ok(damage)
     }
 
