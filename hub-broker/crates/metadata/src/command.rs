@@ -1,7 +1,7 @@
 //! What the metadata group agrees on, and its encoding.
 //!
 //! ```text
-//! command = version u8 (2) | kind u8 | body
+//! command = version u8 (2, or 3 from kind 20 on) | kind u8 | body
 //!   1 FormCluster          cluster id uuid | data shards u16
 //!   2 RegisterHub          hub
 //!   3 CreateTopic          name string | topic id uuid | partitions i32 | settings list of (string, string)
@@ -21,10 +21,11 @@
 //!  17 PreferLeader         group u32 | number u32
 //!  18 DrainHub             node u32 | draining u8
 //!  19 RemoveHub            node u32
+//!  20 ClaimNode            hub | held by option of uuid
 //! hub = node u32 | incarnation uuid | rack option of string | listeners list of (name string, host string, port u16)
 //!   | cluster address option of string
 //! ```
-//! Version 1 has the kinds up to 10, and a hub without a cluster address.
+//! Version 1 has the kinds up to 10, and a hub without a cluster address; version 2 has those up to 19.
 //! Primitives as in [`crate::wire`]. Kinds are never reused; a changed body is a new version.
 
 use std::collections::BTreeMap;
@@ -35,9 +36,12 @@ use uuid::Uuid;
 use crate::topic::{Hub, Listener};
 use crate::wire::{DecodeError, Reader, Writer};
 
+/// What most commands are written in, and the newest that is read.
 const VERSION: u8 = 2;
-/// The last kind that version 1 has.
+const VERSION_MAX: u8 = 3;
+/// The last kinds that earlier versions have.
 const KIND_MAX_OF_VERSION_1: u8 = 10;
+const KIND_MAX_OF_VERSION_2: u8 = 19;
 const WHAT: &str = "metadata command";
 
 /// A topic's own settings, as text: what they mean is the view's business, not the state's.
@@ -133,13 +137,20 @@ pub enum Command {
     RemoveHub {
         node: NodeId,
     },
+    /// As [`Command::RegisterHub`], if the node id still is whose the proposer knew it to be: of several hubs that
+    /// claim it at the same time, the first gets it.
+    ClaimNode {
+        hub: Hub,
+        /// The incarnation that had the node id; none for one that nobody had.
+        held_by: Option<Uuid>,
+    },
 }
 
 impl Command {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        out.u8(VERSION);
+        out.u8(if matches!(self, Self::ClaimNode { .. }) { VERSION_MAX } else { VERSION });
         match self {
             Self::FormCluster { cluster_id, data_shards } => out.u8(1).uuid(*cluster_id).u16(*data_shards),
             Self::RegisterHub(hub) => {
@@ -170,6 +181,13 @@ impl Command {
             Self::PreferLeader { group, number } => out.u8(17).u32(*group).u32(*number),
             Self::DrainHub { node, draining } => out.u8(18).u32(node.0).u8(u8::from(*draining)),
             Self::RemoveHub { node } => out.u8(19).u32(node.0),
+            Self::ClaimNode { hub, held_by } => {
+                out.u8(20);
+                write_hub(&mut out, hub);
+                out.option(*held_by, |out, held_by| {
+                    out.uuid(held_by);
+                })
+            }
         };
         out.finish()
     }
@@ -178,9 +196,11 @@ impl Command {
     /// Bytes that are no command of this version. The group that meets them stops.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Reader::new(WHAT, bytes);
-        let version = input.version_up_to(VERSION)?;
+        let version = input.version_up_to(VERSION_MAX)?;
         let kind = input.u8()?;
-        if version == 1 && kind > KIND_MAX_OF_VERSION_1 {
+        let is_later =
+            version == 1 && kind > KIND_MAX_OF_VERSION_1 || version == 2 && kind > KIND_MAX_OF_VERSION_2;
+        if is_later {
             return Err(input.unknown_kind(kind));
         }
         let command = match kind {
@@ -208,6 +228,9 @@ impl Command {
             17 => Self::PreferLeader { group: input.u32()?, number: input.u32()? },
             18 => Self::DrainHub { node: input.node()?, draining: input.flag()? },
             19 => Self::RemoveHub { node: input.node()? },
+            20 => {
+                Self::ClaimNode { hub: read_hub(&mut input, version)?, held_by: input.option(Reader::uuid)? }
+            }
             kind => return Err(input.unknown_kind(kind)),
         };
         input.end()?;

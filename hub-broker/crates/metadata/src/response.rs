@@ -62,9 +62,11 @@ pub enum Refusal {
     LastReplica,
     #[error("no replica numbers are left")]
     NoReplicaNumbers,
+    #[error("another hub has just been given the node id")]
+    NodeTaken,
 }
 
-const REFUSALS: [(u8, Refusal); 15] = [
+const REFUSALS: [(u8, Refusal); 16] = [
     (16, Refusal::NotFormed),
     (17, Refusal::TopicExists),
     (18, Refusal::UnknownTopic),
@@ -80,6 +82,7 @@ const REFUSALS: [(u8, Refusal); 15] = [
     (28, Refusal::LastHub),
     (29, Refusal::LastReplica),
     (30, Refusal::NoReplicaNumbers),
+    (31, Refusal::NodeTaken),
 ];
 
 /// A command's result.

@@ -11,6 +11,7 @@ use shards::{AppliedAt, StateMachine};
 use uuid::Uuid;
 
 const COMMANDS: &str = include_str!("golden/commands-v2.txt");
+const COMMANDS_V3: &str = include_str!("golden/commands-v3.txt");
 const SNAPSHOT: &str = include_str!("golden/snapshot-v2.txt");
 const COMMANDS_V1: &str = include_str!("golden/commands-v1.txt");
 const SNAPSHOT_V1: &str = include_str!("golden/snapshot-v1.txt");
@@ -81,6 +82,15 @@ fn commands() -> Vec<Command> {
     commands
 }
 
+/// One of each kind that only version 3 has, and each of its shapes.
+fn commands_of_version_3() -> Vec<Command> {
+    let held_by = Some(Uuid::from_u128(9));
+    vec![
+        Command::ClaimNode { hub: second_hub(), held_by: None },
+        Command::ClaimNode { hub: second_hub(), held_by },
+    ]
+}
+
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.trim().as_bytes().chunks(2);
     let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
@@ -96,8 +106,11 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn commands_are_written_as_the_golden_file_has_them() {
-    let written: String = commands().iter().map(|command| hex(&command.encode()) + "\n").collect();
-    assert_eq!(written, COMMANDS);
+    let written = |commands: &[Command]| -> String {
+        commands.iter().map(|command| hex(&command.encode()) + "\n").collect()
+    };
+    assert_eq!(written(&commands()), COMMANDS);
+    assert_eq!(written(&commands_of_version_3()), COMMANDS_V3);
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn a_snapshot_is_written_as_the_golden_file_has_it() {
 
 #[test]
 fn every_command_is_read_again() {
-    for command in commands() {
+    for command in commands().into_iter().chain(commands_of_version_3()) {
         assert_eq!(Command::decode(&command.encode()), Ok(command));
     }
 }
@@ -161,14 +174,16 @@ fn every_command_is_read_again() {
 fn a_command_of_a_newer_release_stops_the_machine() {
     let (mut machine, _) = Metadata::state_machine();
     let at = AppliedAt { index: 1, term: 1, stamp_ms: 5 };
-    assert!(machine.apply(at, &Bytes::from_static(&[3, 1])).is_err());
-    assert_eq!(Command::decode(&[3, 1]), Err(DecodeError::Version { what: "metadata command", version: 3 }));
-    assert_eq!(Command::decode(&[2, 99]), Err(DecodeError::Kind { what: "metadata command", kind: 99 }));
+    assert!(machine.apply(at, &Bytes::from_static(&[4, 1])).is_err());
+    assert_eq!(Command::decode(&[4, 1]), Err(DecodeError::Version { what: "metadata command", version: 4 }));
+    let kind = |kind| Err(DecodeError::Kind { what: "metadata command", kind });
+    assert_eq!(Command::decode(&[3, 99]), kind(99));
+    assert_eq!(Command::decode(&[2, 20]), kind(20), "version 2 has no such kind");
 }
 
 #[test]
 fn a_cut_or_longer_command_is_refused() {
-    for command in commands() {
+    for command in commands().into_iter().chain(commands_of_version_3()) {
         let mut bytes = command.encode();
         for end in 0..bytes.len() {
             assert!(Command::decode(&bytes[..end]).is_err());

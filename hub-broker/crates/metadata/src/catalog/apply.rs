@@ -40,6 +40,7 @@ impl Catalog {
             Command::PreferLeader { group, number } => self.prefer_leader(group, number),
             Command::DrainHub { node, draining } => self.drain_hub(node, draining),
             Command::RemoveHub { node } => self.remove_hub(node),
+            Command::ClaimNode { hub, held_by } => self.claim_node(hub, held_by),
         }
     }
 

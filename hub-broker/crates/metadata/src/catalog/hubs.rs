@@ -36,6 +36,17 @@ impl Catalog {
         Ok(Outcome::Registered { version: self.version, replica_floor })
     }
 
+    /// Whoever judged the claim did so by what it knew then; it is decided here, where all hubs see the same. The second
+    /// of two claims finds another holder than it was made for. One that comes twice finds its own hub.
+    pub(super) fn claim_node(&mut self, hub: Hub, held_by: Option<Uuid>) -> Response {
+        let holder = self.hubs.get(&hub.node).map(|known| known.hub.incarnation);
+        match holder {
+            Some(holder) if holder != hub.incarnation && Some(holder) != held_by => Err(Refusal::NodeTaken),
+            None if held_by.is_some() => Err(Refusal::UnknownHub),
+            _ => self.register_hub(hub),
+        }
+    }
+
     fn retire_all(&mut self, node: NodeId) {
         for records in self.groups_mut() {
             records.retain(|record| record.node != node);

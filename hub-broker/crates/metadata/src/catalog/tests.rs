@@ -169,6 +169,43 @@ fn a_command_that_changes_nothing_does_not_raise_the_version() {
     assert_eq!(catalog.version(), version);
 }
 
+fn claim(incarnation: u128, held_by: Option<u128>) -> Command {
+    let hub = Hub::new(NodeId(7), Uuid::from_u128(incarnation));
+    Command::ClaimNode { hub, held_by: held_by.map(Uuid::from_u128) }
+}
+
+fn holder(catalog: &Catalog) -> Option<u128> {
+    catalog.view().hub(NodeId(7)).map(|hub| hub.incarnation.as_u128())
+}
+
+#[test]
+fn of_two_hubs_that_claim_a_node_id_at_the_same_time_the_first_has_it() {
+    let mut catalog = formed();
+    let first = catalog.apply(claim(1, None));
+    assert!(matches!(first, Ok(Outcome::Registered { .. })));
+    assert_eq!(
+        catalog.apply(claim(2, None)),
+        Err(Refusal::NodeTaken),
+        "both were judged while nobody had it"
+    );
+    assert_eq!(catalog.apply(claim(1, None)), first, "the answer to the first was lost");
+    assert!(catalog.apply(claim(2, Some(1))).is_ok(), "the first is gone, and the second comes in its place");
+    assert_eq!(catalog.apply(claim(3, Some(1))), Err(Refusal::NodeTaken));
+    assert_eq!(
+        catalog.apply(claim(1, Some(1))),
+        Err(Refusal::NodeTaken),
+        "its former self does not come back"
+    );
+    assert_eq!(holder(&catalog), Some(2));
+}
+
+#[test]
+fn a_hub_that_was_removed_is_not_registered_by_saying_where_it_is() {
+    let mut catalog = formed();
+    assert_eq!(catalog.apply(claim(1, Some(1))), Err(Refusal::UnknownHub));
+    assert_eq!(holder(&catalog), None);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let topic = || 0..6_u128;
     prop_oneof![
@@ -190,6 +227,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         (topic(), 0..40_u64).prop_map(|(number, version)| Command::TopicSettled { id: id(number), version }),
         any::<i64>().prop_map(|count| Command::AllocateProducerIds { count }),
         any::<u16>().prop_map(|level| Command::RaiseFeatureLevel { level }),
+        (1..4_u128, proptest::option::of(1..4_u128))
+            .prop_map(|(incarnation, held_by)| claim(incarnation, held_by)),
     ]
 }
 
@@ -209,6 +248,20 @@ proptest! {
         let again: Vec<Response> = after.into_iter().map(|command| restored.apply(command)).collect();
         prop_assert_eq!(answers, again);
         prop_assert_eq!(restored, straight);
+    }
+
+    #[test]
+    fn a_node_id_changes_hands_only_for_a_claim_that_knew_who_had_it(
+        claims in proptest::collection::vec((1..5_u128, proptest::option::of(1..5_u128)), 0..40),
+    ) {
+        let mut catalog = formed();
+        for (incarnation, held_by) in claims {
+            let before = holder(&catalog);
+            let answer = catalog.apply(claim(incarnation, held_by));
+            let is_right = before == Some(incarnation) || before == held_by;
+            prop_assert_eq!(answer.is_ok(), is_right);
+            prop_assert_eq!(holder(&catalog), if is_right { Some(incarnation) } else { before });
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! join request, kind 32   version u8 (1) | hub, as in the metadata's commands of version 2
 //!   answer                version u8 (1) | cluster id uuid | replica floor u32
 //!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
-//!                           3 too many hubs, 4 malformed, 5 unknown hub
+//!                           3 too many hubs, 4 malformed, 5 unknown hub,
+//!                           7 the node id was just given to another hub
 //! empty?, kind 33         version u8 (1)
 //!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
 //! report, kind 34         see `crate::report`
@@ -12,6 +13,8 @@
 //! judge, kind 36          a request to join that another hub was sent, for the metadata's leader; layout, answer and
 //!                           refusal as in kind 32
 //! renew, kind 37          a member says again where it is, to the metadata's leader; all as in kind 32
+//! clock, accept, kinds 38 and 39   see `crate::clocks`
+//! let go?, kind 40        see `crate::letting_go`
 //! ```
 //! Primitives as in [`crate::wire`].
 
@@ -57,20 +60,23 @@ pub enum JoinRefusal {
         "the cluster does not know its data directory: it was removed, or its node id was given to another hub"
     )]
     UnknownHub,
+    #[error("another hub has just been given its node id: each needs a --node-id of its own")]
+    NodeTaken,
 }
 
 impl JoinRefusal {
-    const ALL: [(u8, Self); 5] = [
+    const ALL: [(u8, Self); 6] = [
         (1, Self::Unavailable),
         (2, Self::OtherIncarnation),
         (3, Self::TooManyHubs),
         (4, Self::Malformed),
         (5, Self::UnknownHub),
+        (7, Self::NodeTaken),
     ];
 
     /// Whether asking again cannot help. A former self may still seem to be connected for a while.
     pub(super) fn is_final(self) -> bool {
-        matches!(self, Self::TooManyHubs | Self::Malformed)
+        matches!(self, Self::TooManyHubs | Self::Malformed | Self::NodeTaken)
     }
 
     pub(super) fn encode(self) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! Takes hubs into the cluster that this one belongs to.
 //!
 //! Whether a hub may have a node id is judged where the metadata is led: there it is known who has it, and whether that
-//! one is still there. Any other hub passes the request on.
+//! one is still there. Any other hub passes the request on. Of several that are judged at the same time the catalog lets
+//! one have it (`Command::ClaimNode`).
 
 use std::sync::Arc;
 
@@ -53,8 +54,8 @@ fn may_ask(asked: Asked, from: NodeId, hub: &Hub) -> bool {
 
 async fn answer(shards: Shards, views: ViewSource, asked: Asked, hub: Hub, reply: Reply) {
     let answered = match asked {
-        Asked::Join => join(&shards, hub).await,
-        Asked::Judge => judge(&shards, hub).await,
+        Asked::Join => join(&shards, &views, hub).await,
+        Asked::Judge => judge(&shards, &views, hub).await,
         Asked::Renew => renew_here(&shards, &views, hub).await,
     };
     match answered {
@@ -63,23 +64,27 @@ async fn answer(shards: Shards, views: ViewSource, asked: Asked, hub: Hub, reply
     }
 }
 
-async fn join(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
-    if is_other_connected(shards, hub.node, hub.incarnation) {
+async fn join(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+    if is_holder_connected(shards, holder(views, &hub)) {
         return Err(JoinRefusal::OtherIncarnation);
     }
-    if is_led_here(shards) { judge(shards, hub).await } else { pass_on(shards, JUDGE_KIND, &hub).await }
+    if is_led_here(shards) {
+        judge(shards, views, hub).await
+    } else {
+        pass_on(shards, JUDGE_KIND, &hub).await
+    }
 }
 
 /// Where the metadata is led.
-async fn judge(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+async fn judge(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
     if !is_led_here(shards) {
         return Err(JoinRefusal::Unavailable);
     }
-    if is_other_connected(shards, hub.node, hub.incarnation) {
+    let (node, holder) = (hub.node, holder(views, &hub));
+    if is_holder_connected(shards, holder) {
         return Err(JoinRefusal::OtherIncarnation);
     }
-    let node = hub.node;
-    let answer = register(shards, hub).await?;
+    let answer = claim(shards, hub, holder.map(|(_, incarnation)| incarnation)).await?;
     tracing::info!("hub {node} joins the cluster");
     Ok(answer)
 }
@@ -102,14 +107,19 @@ async fn renew_here(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<Joi
     if !views.load().hub(hub.node).is_some_and(is_same) {
         return Err(JoinRefusal::UnknownHub);
     }
-    register(shards, hub).await
+    let held_by = Some(hub.incarnation);
+    claim(shards, hub, held_by).await
 }
 
-async fn register(shards: &Shards, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {
+async fn claim(shards: &Shards, hub: Hub, held_by: Option<Uuid>) -> Result<JoinAnswer, JoinRefusal> {
     let cluster = shards.peers().cluster().ok_or(JoinRefusal::Unavailable)?;
-    match propose(shards, &Command::RegisterHub(hub)).await {
+    let is_renewed = held_by == Some(hub.incarnation);
+    match propose(shards, &Command::ClaimNode { hub, held_by }).await {
         Ok(Ok(Outcome::Registered { replica_floor, .. })) => Ok(JoinAnswer { cluster, replica_floor }),
         Ok(Err(Refusal::TooManyHubs)) => Err(JoinRefusal::TooManyHubs),
+        Ok(Err(Refusal::NodeTaken)) => Err(JoinRefusal::NodeTaken),
+        // A hub that joins in the place of one that was removed meanwhile asks again, and finds the node id free.
+        Ok(Err(Refusal::UnknownHub)) if is_renewed => Err(JoinRefusal::UnknownHub),
         _ => Err(JoinRefusal::Unavailable),
     }
 }
@@ -127,12 +137,15 @@ async fn pass_on(shards: &Shards, kind: u8, hub: &Hub) -> Result<JoinAnswer, Joi
     }
 }
 
-/// Whether the node is connected, and is not the hub that asks: then that one was given a node id twice.
-fn is_other_connected(shards: &Shards, node: NodeId, incarnation: Uuid) -> bool {
+/// Who else has the node id that a hub asks for, as far as this hub knows.
+fn holder(views: &ViewSource, hub: &Hub) -> Option<(NodeId, Uuid)> {
+    let known = views.load().hub(hub.node).map(|known| known.incarnation);
+    known.filter(|known| *known != hub.incarnation).map(|known| (hub.node, known))
+}
+
+/// A node id whose holder is there was given to two hubs.
+fn is_holder_connected(shards: &Shards, holder: Option<(NodeId, Uuid)>) -> bool {
     let peers = shards.peers();
-    let is_other = |of: Uuid| of != incarnation;
-    let other_peer =
-        peers.known().into_iter().find(|peer| peer.node == node && peer.connected_since.is_some());
-    node == peers.node() && is_other(peers.incarnation())
-        || other_peer.is_some_and(|peer| is_other(peer.incarnation))
+    let is_this = |node, incarnation| (node, incarnation) == (peers.node(), peers.incarnation());
+    holder.is_some_and(|(node, incarnation)| is_this(node, incarnation) || peers.is_there(node, incarnation))
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use metadata::{ClusterStatus, Config, FormError, Formed, Hub, Metadata, form};
@@ -20,6 +20,47 @@ pub const SHARDS: u16 = 6;
 pub struct Running {
     pub metadata: Metadata,
     peers: Peers,
+}
+
+impl Running {
+    pub async fn stop(self) {
+        let Self { metadata, peers } = self;
+        let shards = metadata.shards().clone();
+        metadata.stop();
+        drop(metadata);
+        shards.shutdown().await;
+        peers.shutdown().await;
+    }
+}
+
+fn shards_config(node: u32, directory: &Path) -> shards::Config {
+    shards::Config {
+        node: NodeId(node),
+        shard_count: SHARDS,
+        sync: SyncMode::Off,
+        wal_file_bytes: 8 << 20,
+        reserve_bytes: 0,
+        executor_threads: 1,
+        ..shards::Config::new(directory)
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Begins to run what has found its cluster.
+async fn begun(
+    config: shards::Config,
+    (formed, dir, peers, this): (Result<Formed, FormError>, DataDir, Peers, Hub),
+) -> Running {
+    formed.unwrap();
+    let (machine, views) = Metadata::state_machine();
+    let for_shards = peers.clone();
+    let start = move || Shards::start(config, dir, for_shards, Box::new(machine)).unwrap();
+    let shards = tokio::task::spawn_blocking(start).await.unwrap();
+    let metadata = Metadata::start(shards, views, Config::default(), this).await.unwrap();
+    Running { metadata, peers }
 }
 
 /// Directories and addresses of hubs, whether they run or not.
@@ -46,8 +87,7 @@ impl Cluster {
 
     /// Gives a hub an address; it is one of the seeds from now on.
     pub fn place(&mut self, node: u32) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        self.addresses.insert(node, listener.local_addr().unwrap());
+        self.addresses.insert(node, free_address());
     }
 
     pub fn directory(&self, node: u32) -> PathBuf {
@@ -55,20 +95,12 @@ impl Cluster {
     }
 
     fn shards_config(&self, node: u32) -> shards::Config {
-        shards::Config {
-            node: NodeId(node),
-            shard_count: SHARDS,
-            sync: SyncMode::Off,
-            wal_file_bytes: 8 << 20,
-            reserve_bytes: 0,
-            executor_threads: 1,
-            ..shards::Config::new(self.directory(node))
-        }
+        shards_config(node, &self.directory(node))
     }
 
-    async fn peers(&self, node: u32, dir: &DataDir) -> Peers {
+    async fn peers(&self, node: u32, listen: SocketAddr, dir: &DataDir) -> Peers {
         let config = peers::Config {
-            listen: self.addresses[&node],
+            listen,
             advertise: None,
             node: NodeId(node),
             incarnation: dir.identity().incarnation,
@@ -81,8 +113,17 @@ impl Cluster {
 
     /// Finds or founds the cluster, and returns before anything runs in it.
     pub async fn formed(&self, node: u32) -> (Result<Formed, FormError>, DataDir, Peers, Hub) {
-        let mut dir = DataDir::open(&self.shards_config(node)).unwrap();
-        let peers = self.peers(node, &dir).await;
+        self.formed_at(node, &self.directory(node), self.addresses[&node]).await
+    }
+
+    async fn formed_at(
+        &self,
+        node: u32,
+        directory: &Path,
+        listen: SocketAddr,
+    ) -> (Result<Formed, FormError>, DataDir, Peers, Hub) {
+        let mut dir = DataDir::open(&shards_config(node, directory)).unwrap();
+        let peers = self.peers(node, listen, &dir).await;
         let this = Hub {
             rack: self.racks.get(&node).map(|rack| (*rack).to_owned()),
             cluster_address: peers.address(),
@@ -93,15 +134,23 @@ impl Cluster {
     }
 
     pub async fn life(&self, node: u32) -> Running {
-        let (formed, dir, peers, this) = self.formed(node).await;
-        formed.unwrap();
-        let (machine, views) = Metadata::state_machine();
-        let config = self.shards_config(node);
-        let for_shards = peers.clone();
-        let start = move || Shards::start(config, dir, for_shards, Box::new(machine)).unwrap();
-        let shards = tokio::task::spawn_blocking(start).await.unwrap();
-        let metadata = Metadata::start(shards, views, Config::default(), this).await.unwrap();
-        Running { metadata, peers }
+        let formed = self.formed(node).await;
+        begun(self.shards_config(node), formed).await
+    }
+
+    /// A hub that has the node id of another, in a directory of its own.
+    pub async fn double(&self, node: u32, directory: &Path) -> Running {
+        let formed = self.formed_at(node, directory, free_address()).await;
+        begun(shards_config(node, directory), formed).await
+    }
+
+    /// The same, only until it has found the cluster.
+    pub async fn double_formed(
+        &self,
+        node: u32,
+        directory: &Path,
+    ) -> (Result<Formed, FormError>, DataDir, Peers, Hub) {
+        self.formed_at(node, directory, free_address()).await
     }
 
     /// Starts hubs at the same time, as people do.
@@ -112,12 +161,7 @@ impl Cluster {
 
     /// A graceful end.
     pub async fn stop(&mut self, node: u32) {
-        let Running { metadata, peers } = self.running.remove(&node).unwrap();
-        let shards = metadata.shards().clone();
-        metadata.stop();
-        drop(metadata);
-        shards.shutdown().await;
-        peers.shutdown().await;
+        self.running.remove(&node).unwrap().stop().await;
     }
 
     pub async fn stop_all(&mut self) {

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod hubs;
+mod identity;
 
 use common::{batch, create, eventually, name};
 use hubs::{Cluster, SHARDS, is_settled};
