@@ -7,6 +7,7 @@
 //!   answer:   correlation i32 │ JSON bytes (i32 length)
 //!
 //!   {"ask":"status"}  {"ask":"drain","node":2,"draining":true}  {"ask":"remove","node":2}
+//!   {"ask":"accept_clock","node":2}
 //!   {"answer":"status", …}  {"answer":"done"}  {"answer":"refused","message":"…","retry":false}
 //! ```
 //!
@@ -30,6 +31,8 @@ pub enum Question {
     Drain { node: NodeId, draining: bool },
     /// Strike off a hub that was drained and stopped.
     Remove { node: NodeId },
+    /// Have a hub believe its clock as it is.
+    AcceptClock { node: NodeId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

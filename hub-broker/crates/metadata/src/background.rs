@@ -8,13 +8,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::chronicle::{Moves, tell_leadership};
+use crate::clocks;
 use crate::command::Command;
 use crate::forming::{self, JoinRefusal};
 use crate::identity;
+use crate::joins::Joins;
+use crate::letting_go;
 use crate::limits::{LOST_RETRY, METADATA_GROUP, PLAN_INTERVAL};
 use crate::neighbours::{Sightings, acquaint};
 use crate::options::Config;
-use crate::planner::plan;
+use crate::planner::{Reach, plan};
 use crate::propose::propose;
 use crate::reconcile::Reconciler;
 use crate::report;
@@ -23,7 +26,8 @@ use crate::topic::Hub;
 use crate::upkeep::Upkeep;
 use crate::view::ViewSource;
 
-/// Begins to look after who is meant by which node id, before anything else; tells who has this hub's.
+/// Begins to look after what time it is and who is meant by which node id, before anything else; tells who has this
+/// hub's.
 pub(crate) fn begin_watch(
     shards: &Shards,
     views: &ViewSource,
@@ -31,6 +35,8 @@ pub(crate) fn begin_watch(
 ) -> watch::Receiver<Option<Uuid>> {
     let (tell, displaced) = watch::channel(None);
     let peers = shards.peers();
+    clocks::serve(shards);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(clocks::watch(shards.clone(), views.clone())));
     if !peers.is_alone() {
         identity::serve(peers, views);
         let watch = identity::watch(peers.clone(), views.clone(), tell);
@@ -61,6 +67,7 @@ pub(crate) fn begin(
     }
     forming::serve::take_in(shards, views);
     report::serve(shards, views);
+    letting_go::serve(shards);
     spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
     spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
     spawn(Box::pin(report_losses(shards.clone())));
@@ -95,12 +102,13 @@ async fn while_leading<F: Future<Output = ()>>(shards: Shards, work: impl Fn(&Sh
 
 /// Proposes what the planner finds.
 async fn carry_plans(shards: Shards, views: ViewSource) {
-    let (mut sightings, mut moves) = (Sightings::begin(), Moves::default());
+    let (mut sightings, mut joins, mut moves) = (Sightings::begin(), Joins::begin(), Moves::default());
     let mut versions = views.subscribe();
     loop {
         versions.mark_unchanged();
         let view = views.load();
-        let reach = sightings.look(shards.peers(), &view);
+        let stuck = joins.look(&shards, &view).await;
+        let reach = Reach { stuck, ..sightings.look(shards.peers(), &view) };
         let commands = plan(&view, &reach);
         moves.look(&view, &commands);
         for command in commands {

@@ -1,12 +1,13 @@
-//! What people do to the cluster: see how it is, drain hubs, remove them.
+//! What people do to the cluster: see how it is, drain hubs, remove them, vouch for their clocks.
 
 use std::collections::BTreeSet;
 
 use schemas::NodeId;
 
+use crate::clocks;
 use crate::cluster_status::ClusterStatus;
 use crate::command::Command;
-use crate::error::{ClusterStatusError, DrainError, RemoveHubError, Unavailable};
+use crate::error::{AcceptClockError, ClusterStatusError, DrainError, RemoveHubError, Unavailable};
 use crate::handle::Metadata;
 use crate::limits::METADATA_GROUP;
 use crate::report;
@@ -23,10 +24,11 @@ impl Metadata {
             return Err(ClusterStatusError::NotFormed);
         }
         let peers = self.shards().peers();
-        let reports = report::gather(self.shards(), &view).await;
+        let (reports, clocks) =
+            tokio::join!(report::gather(self.shards(), &view), clocks::gather(self.shards(), &view));
         let nodes = view.hubs().map(|hub| hub.node);
         let connected: BTreeSet<_> = nodes.filter(|node| peers.is_connected(*node)).collect();
-        Ok(ClusterStatus::of(&view, peers.node(), &connected, &reports))
+        Ok(ClusterStatus::of(&view, peers.node(), &connected, &reports, &clocks))
     }
 
     /// Has everything moved off a hub, or takes that back. Returns when it is agreed on, not when it is done.
@@ -63,6 +65,19 @@ impl Metadata {
             Err(Refusal::LastHub) => Err(RemoveHubError::LastHub(node)),
             Err(_) => Err(Unavailable::OtherAnswer.into()),
         }
+    }
+
+    /// Has a hub take its wall clock as it is: somebody has looked at it.
+    ///
+    /// # Errors
+    /// No such hub, or it does not answer.
+    pub async fn accept_clock(&self, node: NodeId) -> Result<(), AcceptClockError> {
+        if self.view().hub(node).is_none() {
+            return Err(AcceptClockError::UnknownHub(node));
+        }
+        let clock = clocks::accept(self.shards(), node).await.ok_or(AcceptClockError::NoAnswer(node))?;
+        tracing::warn!(wall_ms = clock.wall_ms, "the clock of hub {node} is accepted as it is");
+        Ok(())
     }
 
     fn data_replicas(&self, node: NodeId) -> usize {

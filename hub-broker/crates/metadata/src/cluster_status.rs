@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use schemas::NodeId;
 use serde::{Deserialize, Serialize};
+use shards::{ClockHeld, ClockState};
 
+use crate::clocks::Clocks;
 use crate::limits::METADATA_GROUP;
 use crate::replica::{HubState, ReplicaRecord};
-use crate::report::{GroupReport, Reports};
+use crate::report::{Reports, leaders_report};
 use crate::topic::Hub;
 use crate::view::View;
 
@@ -47,6 +49,20 @@ pub struct HubStatus {
     pub lag_bytes: u64,
     /// Log entries that its replicas are behind their leaders.
     pub lag_entries: u64,
+    /// What its clock shows; none of a hub that does not say.
+    #[serde(default)]
+    pub clock: Option<ClockStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// The hub's wall clock, ms since 1970.
+    pub wall_ms: i64,
+    /// The time by which the hub goes; none where it has not heard any.
+    pub known_ms: Option<i64>,
+    /// Why it does not believe its wall clock and lets nothing expire by time: `unheard`, `jumped` or `outvoted`. None
+    /// where it does.
+    pub held: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,8 +87,14 @@ pub struct ReplicaStatus {
 }
 
 impl ClusterStatus {
-    /// Put together from the catalog and what the hubs said of their replicas.
-    pub(crate) fn of(view: &View, this: NodeId, connected: &BTreeSet<NodeId>, reports: &Reports) -> Self {
+    /// Put together from the catalog and what the hubs said of their replicas and clocks.
+    pub(crate) fn of(
+        view: &View,
+        this: NodeId,
+        connected: &BTreeSet<NodeId>,
+        reports: &Reports,
+        clocks: &Clocks,
+    ) -> Self {
         let groups: Vec<_> = view.group_numbers().map(|group| group_status(view, group, reports)).collect();
         let lacks = |status: &&GroupStatus| {
             let in_sync = status.replicas.iter().filter(|it| it.in_sync && it.role == VOTER).count();
@@ -85,20 +107,19 @@ impl ClusterStatus {
             data_shards: u16::try_from(view.group_numbers().len().saturating_sub(1)).unwrap_or(u16::MAX),
             under_replicated: numbers(groups.iter().filter(lacks).collect()),
             leaderless: numbers(groups.iter().filter(|status| status.leader.is_none()).collect()),
-            hubs: view.hubs().map(|hub| hub_status(view, hub, this, connected, reports, &groups)).collect(),
+            hubs: view
+                .hubs()
+                .map(|hub| HubStatus {
+                    clock: clocks.get(&hub.node).map(clock_status),
+                    ..hub_status(view, hub, this, connected, reports, &groups)
+                })
+                .collect(),
             groups,
         }
     }
 }
 
 const VOTER: &str = "voter";
-
-/// The leader's report of a group: of several that think they lead, the one with the newest term.
-fn leaders_report(group: u32, reports: &Reports) -> Option<(NodeId, &GroupReport)> {
-    let all = reports.iter().flat_map(|(node, groups)| groups.iter().map(|report| (*node, report)));
-    all.filter(|(_, report)| report.group == group && report.members.is_some())
-        .max_by_key(|(_, report)| report.term)
-}
 
 fn group_status(view: &View, group: u32, reports: &Reports) -> GroupStatus {
     let report = leaders_report(group, reports);
@@ -156,7 +177,17 @@ fn hub_status(
         to_move: if is_draining { data.filter(has_one).count() } else { 0 },
         lag_bytes: groups.iter().filter(has_one).map(|status| lag_bytes(status, node, reports)).sum(),
         lag_entries: own.filter_map(|replica| replica.lag_entries).sum(),
+        clock: None,
     }
+}
+
+fn clock_status(clock: &ClockState) -> ClockStatus {
+    let held = clock.held.map(|held| match held {
+        ClockHeld::Unheard => "unheard",
+        ClockHeld::Jumped => "jumped",
+        ClockHeld::Outvoted => "outvoted",
+    });
+    ClockStatus { wall_ms: clock.wall_ms, known_ms: clock.known_ms, held: held.map(str::to_owned) }
 }
 
 /// What the hub's replica stores less than the leader's, where it is known to be behind at all.

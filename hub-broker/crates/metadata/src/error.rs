@@ -152,3 +152,11 @@ pub enum RemoveHubError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AcceptClockError {
+    #[error("the cluster has no hub {0}")]
+    UnknownHub(NodeId),
+    #[error("hub {0} does not answer: its clock stays as it is")]
+    NoAnswer(NodeId),
+}

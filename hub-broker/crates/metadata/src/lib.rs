@@ -28,6 +28,7 @@
 mod background;
 mod catalog;
 mod chronicle;
+mod clocks;
 mod cluster;
 mod cluster_status;
 mod command;
@@ -36,6 +37,8 @@ mod error;
 mod forming;
 mod handle;
 mod identity;
+mod joins;
+mod letting_go;
 pub mod limits;
 mod machine;
 mod neighbours;
@@ -57,12 +60,13 @@ mod upkeep;
 mod view;
 mod wire;
 
-pub use cluster_status::{ClusterStatus, GroupStatus, HubStatus, ReplicaStatus};
+pub use cluster_status::{ClockStatus, ClusterStatus, GroupStatus, HubStatus, ReplicaStatus};
 pub use command::{Command, Settings};
 pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
 pub use error::{
-    AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError, DeleteTopicError,
-    DrainError, EnsureTopicError, ProducerIdError, RegisterHubError, RemoveHubError, StartError, Unavailable,
+    AcceptClockError, AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError,
+    DeleteTopicError, DrainError, EnsureTopicError, ProducerIdError, RegisterHubError, RemoveHubError,
+    StartError, Unavailable,
 };
 pub use forming::{FormError, Formed, JoinRefusal, form};
 pub use handle::Metadata;

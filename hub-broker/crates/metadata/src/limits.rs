@@ -33,8 +33,18 @@ pub const METADATA_GROUP: u32 = 0;
 pub const REPLICATION_FACTOR: usize = 3;
 /// Replicas of the metadata that vote.
 pub const METADATA_VOTERS_MAX: usize = 5;
-/// Groups whose replicas change at the same time: each may be copying a whole shard.
-pub const TRANSITIONS_MAX: usize = 8;
+/// Groups that at the same time get a replica only to be spread more evenly: each may be copying a whole shard.
+pub const MOVES_MAX: usize = 8;
+/// Groups that at the same time get a replica that they lack on the same hub.
+pub const REPAIRS_MAX: usize = 8;
+/// Groups that at the same time lose a replica that they do not need.
+pub const LEAVES_MAX: usize = 8;
+/// How long a replica may be joining without getting on, apart from the time to copy what there is.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(5 * 60);
+/// How long a group and a hub are left apart after that.
+pub const JOIN_REST: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked at how replicas get on that are joining.
+pub const JOIN_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Preferred leaders that are changed in one round of planning.
 pub const LEADER_CHANGES_MAX: usize = 16;
 /// Entries that a replica may be behind and still count as caught up: what is in flight while a group is written.
@@ -65,6 +75,9 @@ pub const LEADERSHIP_LOG_INTERVAL: Duration = Duration::from_secs(3);
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a hub asks the others whether they know a newer catalog than it does.
 pub const IDENTITY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a hub compares its clock with the others', and how often while it does not believe its own.
+pub const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+pub const CLOCK_INTERVAL_HELD: Duration = Duration::from_secs(1);
 /// How long a hub waits for another's report.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a hub waits to hear of a topic that the leader says is there.

@@ -44,7 +44,7 @@ impl Sightings {
         self.seen.extend(connected.iter().map(|node| (*node, now)));
         let last = |node: &NodeId| self.seen.get(node).copied().unwrap_or(self.begun);
         let lately = nodes().filter(|node| now.duration_since(last(node)) < LATELY).collect();
-        Reach { connected, lately }
+        Reach { connected, lately, ..Reach::default() }
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 
 use crate::forming::REPORT_KIND;
 use crate::limits::{CAUGHT_UP_ENTRIES, METADATA_GROUP, REPORT_TIMEOUT};
+use crate::planner::{Sight, Sights};
 use crate::view::{View, ViewSource};
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -75,6 +76,34 @@ pub(crate) async fn gather(shards: &Shards, view: &View) -> Reports {
     let mut reports: Reports = join_all(asked).await.into_iter().flatten().collect();
     reports.insert(peers.node(), own(shards, view).await);
     reports
+}
+
+/// The leader's report of a group: of several that think they lead, the one with the newest term.
+pub(crate) fn leaders_report(group: u32, reports: &Reports) -> Option<(NodeId, &GroupReport)> {
+    let all = reports.iter().flat_map(|(node, groups)| groups.iter().map(|report| (*node, report)));
+    all.filter(|(_, report)| report.group == group && report.members.is_some())
+        .max_by_key(|(_, report)| report.term)
+}
+
+/// What the reports say of the replicas of data shards that are joining.
+pub(crate) fn sights(view: &View, reports: &Reports) -> Sights {
+    let mut sights = Sights::new();
+    for group in view.group_numbers() {
+        let leader = leaders_report(group, reports).map(|(_, report)| report);
+        for record in view.replicas(group).iter().filter(|record| !record.joined) {
+            let is_it = |member: &&MemberReport| (member.node, member.number) == (record.node, record.number);
+            let member = leader.and_then(|report| report.members.iter().flatten().find(is_it));
+            let own = reports.get(&record.node).into_iter().flatten();
+            let own = own.into_iter().find(|own| (own.group, own.number) == (group, record.number));
+            let sight = Sight {
+                matched: member.map(|member| member.matched),
+                stored_bytes: own.map_or(0, |own| own.stored_bytes),
+                to_copy_bytes: leader.map_or(0, |report| report.stored_bytes),
+            };
+            sights.insert((group, record.number), sight);
+        }
+    }
+    sights
 }
 
 /// Whether a hub that leads the group, in `term` or a later one, says that `replica` is not in it.

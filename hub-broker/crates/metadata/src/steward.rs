@@ -168,7 +168,13 @@ async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
             return TRANSFER_REST;
         }
         Task::Step(Step::Joined(number)) => tell(groups, Command::ReplicaJoined { group, number }).await,
-        Task::Step(Step::Removed(number)) => tell(groups, Command::RemoveReplica { group, number }).await,
+        Task::Step(Step::Removed(number)) => {
+            // The replica's hub destroys it when the catalog has forgotten it.
+            if !groups.have_let_go(group, number).await {
+                return STEWARD_REST;
+            }
+            tell(groups, Command::RemoveReplica { group, number }).await
+        }
     };
     match done {
         Ok(()) => Duration::ZERO,

@@ -64,6 +64,10 @@ async fn reply(session: &Session, question: Question) -> Reply {
             Ok(()) => Reply::Done,
             Err(error) => refused(&error, matches!(error, RemoveHubError::Unavailable(_))),
         },
+        Question::AcceptClock { node } => match metadata.accept_clock(node).await {
+            Ok(()) => Reply::Done,
+            Err(error) => refused(&error, false),
+        },
     }
 }
 
@@ -88,6 +92,8 @@ mod tests {
         assert_eq!(question(br#"{"ask":"drain","node":2,"draining":true}"#), Ok(drain));
         let remove = Question::Remove { node: schemas::NodeId(2) };
         assert_eq!(question(br#"{"ask":"remove","node":2}"#), Ok(remove));
+        let accept = Question::AcceptClock { node: schemas::NodeId(2) };
+        assert_eq!(question(br#"{"ask":"accept_clock","node":2}"#), Ok(accept));
     }
 
     #[test]

@@ -3,7 +3,7 @@ use uuid::Uuid;
 use super::*;
 use crate::catalog::Catalog;
 use crate::command::Command;
-use crate::report::MemberReport;
+use crate::report::{GroupReport, MemberReport};
 
 fn node(number: u32) -> NodeId {
     NodeId(number)
@@ -44,9 +44,15 @@ fn reports() -> Reports {
     ])
 }
 
+/// Hub 2 has a clock that it does not believe; hub 1 does not say.
+fn clocks() -> Clocks {
+    let clock = ClockState { wall_ms: 90, known_ms: Some(7), held: Some(ClockHeld::Outvoted) };
+    Clocks::from([(node(2), clock)])
+}
+
 #[test]
 fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
-    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::from([node(2)]), &reports());
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::from([node(2)]), &reports(), &clocks());
     assert_eq!((status.answered_by, status.data_shards), (node(1), 1));
     assert_eq!(status.leaderless, [0_u32; 0]);
     assert_eq!(status.under_replicated, [1]);
@@ -56,6 +62,8 @@ fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
     assert!(one.connected && two.connected);
     assert_eq!((one.leaders, one.replicas, one.lag_bytes, one.lag_entries), (1, 2, 0, 0));
     assert_eq!((two.leaders, two.replicas, two.lag_bytes, two.lag_entries), (1, 2, 700, 60));
+    let held = ClockStatus { wall_ms: 90, known_ms: Some(7), held: Some("outvoted".to_owned()) };
+    assert_eq!((&one.clock, &two.clock), (&None, &Some(held)));
     let joining = &status.groups[1].replicas[1];
     assert_eq!(
         (joining.role.as_str(), joining.state.as_str(), joining.in_sync),
@@ -67,7 +75,7 @@ fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
 fn a_hub_that_says_nothing_leaves_its_groups_without_a_leader() {
     let mut reports = reports();
     reports.remove(&node(2));
-    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports);
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports, &clocks());
     assert_eq!(status.leaderless, [0]);
     assert_eq!(status.under_replicated, [0, 1]);
     assert!(!status.hubs[1].connected);
@@ -79,13 +87,13 @@ fn of_two_that_think_they_lead_the_newer_term_counts() {
     let mut reports = reports();
     let stale = GroupReport { term: 2, ..report(0, 1, 0, Some(Vec::new())) };
     reports.get_mut(&node(1)).unwrap()[0] = stale;
-    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports);
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports, &clocks());
     assert_eq!((status.groups[0].leader, status.groups[0].term), (Some(node(2)), 3));
 }
 
 #[test]
 fn a_status_is_the_same_after_a_journey_as_json() {
-    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports());
+    let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports(), &clocks());
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<ClusterStatus>(&json).unwrap(), status);
 }

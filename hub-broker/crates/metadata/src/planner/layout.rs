@@ -8,10 +8,31 @@ use schemas::NodeId;
 
 use super::Reach;
 use crate::command::Command;
-use crate::limits::{METADATA_GROUP, TRANSITIONS_MAX};
+use crate::limits::{LEAVES_MAX, METADATA_GROUP, MOVES_MAX, REPAIRS_MAX};
 use crate::replica::ReplicaRecord;
 use crate::roles::Rack;
 use crate::view::View;
+
+/// What changes in a group. Each kind has its own allowance: one that does not come to an end holds up none of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A replica joins that will take another's place.
+    Move,
+    /// A replica joins on this hub because there are too few.
+    Repair(NodeId),
+    Leave,
+}
+
+impl Change {
+    /// Groups that may have it at the same time. A hub that takes nothing in holds up no repair on another.
+    pub(super) fn allowance(self) -> usize {
+        match self {
+            Self::Move => MOVES_MAX,
+            Self::Repair(_) => REPAIRS_MAX,
+            Self::Leave => LEAVES_MAX,
+        }
+    }
+}
 
 pub(super) struct Layout<'a> {
     view: &'a View,
@@ -42,13 +63,15 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// The next replica to be given up before it has joined: its hub is gone, or is to be emptied. Its group may count
-    /// its vote already, so it leaves as any other does.
+    /// The next replica to be given up before it has joined: its hub is gone, takes nothing in, or is to be emptied. Its
+    /// group may count its vote already, so it leaves as any other does.
     pub(super) fn give_up(&mut self, group: u32) -> Option<Command> {
-        let is_hopeless = |record: &&mut ReplicaRecord| {
-            let is_wanted = group == METADATA_GROUP || self.view.is_active(record.node);
-            !(record.joined || record.leaving || is_wanted && self.reach.lately.contains(&record.node))
+        let is_hopeful = |node: NodeId| {
+            let is_wanted = group == METADATA_GROUP || self.view.is_active(node);
+            is_wanted && self.reach.lately.contains(&node) && !self.reach.stuck.contains(&(group, node))
         };
+        let is_hopeless =
+            |record: &&mut ReplicaRecord| !(record.joined || record.leaving || is_hopeful(record.node));
         let records = self.groups.get_mut(group as usize)?;
         if !records.iter().any(|record| record.joined && !record.leaving) {
             return None;
@@ -62,7 +85,7 @@ impl<'a> Layout<'a> {
 
     /// The next replica to go because there are enough others: one on a hub to be emptied, or the most crowded one.
     pub(super) fn let_go(&mut self, group: u32) -> Option<Command> {
-        if group == METADATA_GROUP || self.is_changing(group) || !self.has_room_for_a_change() {
+        if group == METADATA_GROUP || self.is_changing(group) || !self.has_room_for(Change::Leave) {
             return None;
         }
         let staying = self.staying(group);
@@ -84,9 +107,7 @@ impl<'a> Layout<'a> {
     /// The next replica that a group lacks. Of the metadata every hub has one.
     pub(super) fn add_missing(&mut self, group: u32) -> Option<Command> {
         let is_metadata = group == METADATA_GROUP;
-        let is_free = || {
-            !self.is_changing(group) && self.has_room_for_a_change() && self.is_connected_without(group, None)
-        };
+        let is_free = || !self.is_changing(group) && self.is_connected_without(group, None);
         // The metadata's own group agrees on this very plan, so it can take replicas in.
         if !is_metadata && !is_free() {
             return None;
@@ -95,8 +116,11 @@ impl<'a> Layout<'a> {
         let node = if is_metadata {
             self.racks.keys().copied().find(|node| self.can_take(group, *node))
         } else if staying.len() < self.wanted() {
+            let has_room = |node: &NodeId| self.has_room_for(Change::Repair(*node));
             let candidates = self.active.iter().copied().filter(|node| self.can_take(group, *node));
-            candidates.min_by_key(|node| (self.in_rack_of(*node, &staying), self.load[node], *node))
+            candidates
+                .filter(has_room)
+                .min_by_key(|node| (self.in_rack_of(*node, &staying), self.load[node], *node))
         } else {
             None
         };
@@ -105,7 +129,7 @@ impl<'a> Layout<'a> {
 
     /// The move that makes racks or load more even than any other.
     pub(super) fn even_out(&mut self) -> Option<Command> {
-        if !self.has_room_for_a_change() {
+        if !self.has_room_for(Change::Move) {
             return None;
         }
         let groups = self.groups().skip(1);
@@ -188,16 +212,30 @@ impl<'a> Layout<'a> {
 
     fn can_take(&self, group: u32, node: NodeId) -> bool {
         let has_one = self.records(group).iter().any(|record| record.node == node);
-        !has_one && self.reach.connected.contains(&node)
+        !has_one && self.reach.connected.contains(&node) && !self.reach.stuck.contains(&(group, node))
     }
 
     fn is_changing(&self, group: u32) -> bool {
         self.records(group).iter().any(|record| !record.joined || record.leaving)
     }
 
-    fn has_room_for_a_change(&self) -> bool {
-        let changing = |group: &u32| self.is_changing(*group) && self.is_connected_without(*group, None);
-        self.groups().skip(1).filter(changing).count() < TRANSITIONS_MAX
+    /// A group that cannot agree on anything cannot end its change either, and holds up no other.
+    fn has_room_for(&self, change: Change) -> bool {
+        let is_such = |group: &u32| self.change(*group) == Some(change);
+        let such = self.groups().skip(1).filter(is_such);
+        such.filter(|group| self.is_connected_without(*group, None)).count() < change.allowance()
+    }
+
+    /// What changes in the group, if anything does.
+    pub(super) fn change(&self, group: u32) -> Option<Change> {
+        let records = self.records(group);
+        if records.iter().any(|record| record.leaving) {
+            return Some(Change::Leave);
+        }
+        let joining = records.iter().find(|record| !record.joined)?;
+        let has_joined = |record: &&ReplicaRecord| record.joined && self.view.is_active(record.node);
+        let joined = records.iter().filter(has_joined).count();
+        Some(if joined < self.wanted() { Change::Repair(joining.node) } else { Change::Move })
     }
 
     /// Whether a data shard's replicas that have joined, but for one, are a connected majority of themselves.

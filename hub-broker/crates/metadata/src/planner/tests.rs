@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use schemas::NodeId;
 use uuid::Uuid;
 
+use super::layout::Change;
 use super::*;
 use crate::catalog::Catalog;
-use crate::limits::{METADATA_VOTERS_MAX, TRANSITIONS_MAX};
+use crate::limits::{METADATA_VOTERS_MAX, MOVES_MAX};
 use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::Hub;
 
@@ -16,6 +17,10 @@ const SHARDS: u16 = 24;
 struct World {
     catalog: Catalog,
     connected: BTreeSet<NodeId>,
+    /// Hubs on which no join ever ends.
+    deaf: BTreeSet<NodeId>,
+    /// Of which the planner knows that a join does not end.
+    stuck: BTreeSet<(u32, NodeId)>,
     incarnations: u128,
 }
 
@@ -25,7 +30,13 @@ fn node(number: u32) -> NodeId {
 
 impl World {
     fn founded() -> Self {
-        let mut world = Self { catalog: Catalog::default(), connected: BTreeSet::new(), incarnations: 0 };
+        let mut world = Self {
+            catalog: Catalog::default(),
+            connected: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            stuck: BTreeSet::new(),
+            incarnations: 0,
+        };
         world.apply(Command::FormCluster { cluster_id: Uuid::from_u128(1), data_shards: SHARDS });
         world.join(node(1), None);
         world.apply(Command::AdoptFounder { node: node(1), incarnation: Uuid::from_u128(1) });
@@ -59,7 +70,12 @@ impl World {
     }
 
     fn plan(&self) -> Vec<Command> {
-        plan(&self.view(), &Reach { connected: self.connected.clone(), lately: self.connected.clone() })
+        plan(&self.view(), &self.reach())
+    }
+
+    fn reach(&self) -> Reach {
+        let (connected, stuck) = (self.connected.clone(), self.stuck.clone());
+        Reach { lately: connected.clone(), connected, stuck }
     }
 
     /// The replicas whose votes count. Of the metadata those that are to vote, once any of them has joined.
@@ -83,12 +99,13 @@ impl World {
         view.group_numbers().filter(|group| self.is_live(&view, *group)).collect()
     }
 
-    fn changing(&self) -> usize {
-        let view = self.view();
-        let is_changing =
-            |group: &u32| view.replicas(*group).iter().any(|record| !record.joined || record.leaving);
+    /// Groups of which something changes, by what it is.
+    fn changing(&self, change: Change) -> usize {
+        let (view, reach) = (self.view(), self.reach());
+        let layout = Layout::new(&view, &reach);
+        let is_such = |group: &u32| layout.change(*group) == Some(change);
         // One that cannot agree on anything cannot end its change either, and holds up no other.
-        view.group_numbers().skip(1).filter(is_changing).filter(|group| self.is_live(&view, *group)).count()
+        view.group_numbers().skip(1).filter(is_such).filter(|group| self.is_live(&view, *group)).count()
     }
 
     /// What the groups' leaders would do next, each one thing.
@@ -96,7 +113,8 @@ impl World {
         let view = self.view();
         let next = |group: u32| {
             let records = view.replicas(group);
-            let joins = |it: &&ReplicaRecord| !it.joined && !it.leaving && self.connected.contains(&it.node);
+            let hears = |node| self.connected.contains(&node) && !self.deaf.contains(&node);
+            let joins = |it: &&ReplicaRecord| !it.joined && !it.leaving && hears(it.node);
             let joined =
                 records.iter().find(joins).map(|it| Command::ReplicaJoined { group, number: it.number });
             let leaves = || records.iter().find(|it| it.leaving);
@@ -109,15 +127,33 @@ impl World {
     fn round(&mut self) -> usize {
         let commands = self.plan();
         for command in &commands {
-            let (live, changing) = (self.live(), self.changing());
+            let live = self.live();
+            let bounded = self.bounded(command);
+            let before: Vec<_> = bounded.iter().map(|change| self.changing(*change)).collect();
             if let Command::LeaveReplica { group, number } = command {
                 self.check_that_others_have_joined(*group, *number);
             }
             self.catalog.apply(command.clone()).expect("what is planned is never refused");
             assert!(self.live().is_superset(&live), "{command:?} leaves a group without a majority");
-            assert!(self.changing() <= changing.max(TRANSITIONS_MAX), "too much at once");
+            for (change, before) in bounded.into_iter().zip(before) {
+                let after = self.changing(change);
+                assert!(after <= before.max(change.allowance()), "too much at once: {change:?}");
+            }
         }
         commands.len()
+    }
+
+    /// Of which changes the command may not begin too many. What is given up is bounded by what was begun.
+    fn bounded(&self, command: &Command) -> Vec<Change> {
+        match command {
+            Command::AddReplica { node, .. } => vec![Change::Move, Change::Repair(*node)],
+            Command::LeaveReplica { group, number } => {
+                let view = self.view();
+                let has_joined = view.replicas(*group).iter().any(|it| it.number == *number && it.joined);
+                if has_joined { vec![Change::Leave] } else { Vec::new() }
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn check_that_others_have_joined(&self, group: u32, number: u32) {
@@ -286,14 +322,74 @@ fn a_replica_that_cannot_join_is_given_up_and_another_takes_its_place() {
     world.settle();
     world.join(node(4), None);
     world.round();
-    assert!(world.changing() > 0);
+    assert_eq!(world.changing(Change::Move), MOVES_MAX);
     world.connected.remove(&node(4));
     let planned = world.plan();
     let removes = |command: &Command| matches!(command, Command::RemoveReplica { .. });
     assert!(!planned.iter().any(removes), "its group may count its vote, and lets it go first");
     world.settle();
-    assert_eq!(world.changing(), 0);
+    assert!(world.view().groups.iter().flatten().all(|record| record.joined && !record.leaving));
     assert!(world.view().group_numbers().all(|group| world.view().replicas(group).len() == 3));
+}
+
+/// Three hubs that have everything, and a fourth on which as many moves as may be have begun and do not end.
+fn with_a_deaf_hub() -> World {
+    let mut world = World::of(&[(2, None), (3, None)]);
+    world.settle();
+    world.join(node(4), None);
+    world.deaf.insert(node(4));
+    for _ in 0..10 {
+        world.round();
+        for command in world.carried_out() {
+            world.apply(command);
+        }
+    }
+    assert_eq!(world.changing(Change::Move), MOVES_MAX);
+    world
+}
+
+#[test]
+fn joins_that_do_not_end_hold_up_no_repair() {
+    let mut world = with_a_deaf_hub();
+    let view = world.view();
+    let quiet = view.group_numbers().skip(1).find(|group| view.replicas(*group).len() == 3);
+    let group = quiet.expect("not every group is on the move");
+    let number = view.replicas(group).iter().find(|it| it.node == node(3)).unwrap().number;
+    world.apply(Command::ReplaceReplica { group, number });
+    // Hub 4 has the least, so that is where it is tried.
+    assert!(world.plan().contains(&Command::AddReplica { group, node: node(4) }));
+    world.stuck.insert((group, node(4)));
+    assert!(world.plan().contains(&Command::AddReplica { group, node: node(3) }));
+}
+
+#[test]
+fn joins_that_do_not_end_hold_up_no_drain_and_those_given_up_come_to_lie_elsewhere() {
+    let mut world = with_a_deaf_hub();
+    world.join(node(5), None);
+    world.apply(Command::DrainHub { node: node(2), draining: true });
+    let on = |world: &World, hub| {
+        let view = world.view();
+        let has_one = |group: &u32| view.replicas(*group).iter().any(|it| it.node == hub);
+        view.group_numbers().skip(1).filter(has_one).count()
+    };
+    for _ in 0..20 {
+        world.round();
+        for command in world.carried_out() {
+            world.apply(command);
+        }
+    }
+    assert_eq!(
+        on(&world, node(2)),
+        MOVES_MAX,
+        "only those are left that wait for the hub that takes nothing in"
+    );
+    world.stuck = world.view().group_numbers().map(|group| (group, node(4))).collect();
+    world.settle();
+    assert_eq!((on(&world, node(2)), on(&world, node(4))), (0, 0));
+    assert!([1, 3, 5].iter().all(|hub| on(&world, node(*hub)) == usize::from(SHARDS)));
+    (world.deaf, world.stuck) = Default::default();
+    world.settle();
+    world.check_settled();
 }
 
 #[test]
@@ -346,6 +442,7 @@ enum Turn {
     Lose(u32, u32),
     Away(u32),
     Back(u32),
+    Stuck(u32, u32),
     Plan,
     CarryOut(usize),
 }
@@ -360,6 +457,7 @@ fn any_turn() -> impl Strategy<Value = Turn> {
         2 => (0..25_u32, hub()).prop_map(|(group, hub)| Turn::Lose(group, hub)),
         1 => hub().prop_map(Turn::Away),
         2 => hub().prop_map(Turn::Back),
+        1 => (1..25_u32, hub()).prop_map(|(group, hub)| Turn::Stuck(group, hub)),
         4 => Just(Turn::Plan),
         4 => (0..40_usize).prop_map(Turn::CarryOut),
     ]
@@ -403,6 +501,9 @@ impl World {
                     self.connected.insert(node(hub));
                 }
             }
+            Turn::Stuck(group, hub) => {
+                self.stuck.insert((group, node(hub)));
+            }
             Turn::Plan => drop(self.round()),
             Turn::CarryOut(count) => {
                 for command in self.carried_out().into_iter().take(count) {
@@ -436,6 +537,8 @@ proptest! {
             }
         }
         world.connected = world.view().hubs().map(|hub| hub.node).collect();
+        world.settle();
+        world.stuck.clear();
         world.settle();
         world.check_settled();
     }

@@ -8,6 +8,7 @@ use shards::{ChangeError, GroupStatus, Shards};
 
 use crate::command::Command;
 use crate::error::Unavailable;
+use crate::letting_go;
 use crate::propose::propose;
 use crate::report;
 use crate::response::Response;
@@ -25,6 +26,8 @@ pub(crate) trait Groups: Clone + Send + Sync + 'static {
     fn transfer(&self, group: u32, to: ReplicaId) -> impl Future<Output = Result<(), ChangeError>> + Send;
     /// Whether the group's leader says, in this term or a later one, that `replica` is no member.
     fn is_let_go(&self, group: u32, replica: ReplicaId, term: Term) -> impl Future<Output = bool> + Send;
+    /// Whether most voters of a group that is led here have applied that the replica of this number is no member.
+    fn have_let_go(&self, group: u32, number: u32) -> impl Future<Output = bool> + Send;
     /// Gives up this hub's own replica.
     fn destroy(&self, group: u32, number: u32) -> impl Future<Output = Result<(), ChangeError>> + Send;
     fn propose(&self, command: &Command) -> impl Future<Output = Result<Response, Unavailable>> + Send;
@@ -45,6 +48,10 @@ impl Groups for Shards {
 
     async fn is_let_go(&self, group: u32, replica: ReplicaId, term: Term) -> bool {
         report::is_let_go(self, group, replica, term).await
+    }
+
+    async fn have_let_go(&self, group: u32, number: u32) -> bool {
+        letting_go::by_most(self, group, number).await
     }
 
     async fn destroy(&self, group: u32, number: u32) -> Result<(), ChangeError> {

@@ -8,7 +8,7 @@
 //!  there, not to vote voter, and all others vote       removed, to come back as a learner
 //!  not joined         as it is to be                   ReplicaJoined
 //!  leaving            in the group                     removed
-//!  leaving            not in the group                 RemoveReplica
+//!  leaving            not in the group                 RemoveReplica, once most voters have applied that
 //! ```
 //!
 //! The leader hands over before it goes itself, and to the preferred leader once all this is done. Every step may be

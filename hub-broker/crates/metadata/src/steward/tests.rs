@@ -29,6 +29,9 @@ struct Inner {
     /// Groups whose leader says that hub 1 is no member.
     let_go: BTreeSet<u32>,
     asked: usize,
+    /// Replicas of which only the leader has applied that they are no members.
+    not_applied: BTreeSet<u32>,
+    asked_for: BTreeSet<u32>,
 }
 
 struct Raft {
@@ -59,6 +62,8 @@ impl World {
             changes_refused: 0,
             let_go: BTreeSet::new(),
             asked: 0,
+            not_applied: BTreeSet::new(),
+            asked_for: BTreeSet::new(),
         };
         let world = Self(Arc::new(Mutex::new(inner)));
         let incarnation = Uuid::from_u128(1);
@@ -91,7 +96,8 @@ impl World {
                 versions.mark_unchanged();
                 let view = views.load();
                 let nodes: BTreeSet<_> = view.hubs().map(|hub| hub.node).collect();
-                let planned = plan(&view, &Reach { connected: nodes.clone(), lately: nodes });
+                let planned =
+                    plan(&view, &Reach { connected: nodes.clone(), lately: nodes, ..Reach::default() });
                 let is_settled = view.groups.iter().flatten().all(|it| it.joined && !it.leaving);
                 if planned.is_empty() && is_settled {
                     return;
@@ -170,6 +176,12 @@ impl Groups for World {
         inner.let_go.contains(&group)
     }
 
+    async fn have_let_go(&self, _: u32, number: u32) -> bool {
+        let mut inner = self.0.lock();
+        inner.asked_for.insert(number);
+        !inner.not_applied.contains(&number)
+    }
+
     async fn destroy(&self, group: u32, number: u32) -> Result<(), ChangeError> {
         let mut inner = self.0.lock();
         inner.destroyed.push((group, number));
@@ -197,6 +209,27 @@ async fn groups_become_what_the_planner_wants() {
         assert_eq!(world.members(group), records);
         assert_eq!(records.len(), 3);
     }
+    steward.abort();
+}
+
+#[tokio::test]
+async fn a_replica_that_was_let_go_is_forgotten_when_most_of_the_others_have_applied_that() {
+    let (world, views) = World::founded();
+    world.join(2);
+    for command in [
+        Command::AddReplica { group: 1, node: NodeId(2) },
+        Command::ReplicaJoined { group: 1, number: 2 },
+        Command::LeaveReplica { group: 1, number: 2 },
+    ] {
+        world.apply(&command).unwrap();
+    }
+    world.0.lock().not_applied.insert(2);
+    let steward = tokio::spawn(Steward::new(world.clone(), &views, Everyone).run());
+    until(&world, |inner| inner.asked_for.contains(&2)).await;
+    let is_known = || views.load().replicas(1).iter().any(|record| record.number == 2);
+    assert!(is_known(), "its hub would destroy it now");
+    world.0.lock().not_applied.clear();
+    until(&world, |_| !is_known()).await;
     steward.abort();
 }
 
