@@ -143,6 +143,51 @@ fn a_salvage_that_ends_for_want_of_room_says_that_something_is_lost() {
     });
 }
 
+/// Writes the file as a machine of 32 bits would have: the headers of its pages are 4 bytes shorter.
+fn rewrite_for_32_bits(path: &std::path::Path) {
+    let (leaf, overflow) = (0x02, 0x04);
+    let mut file = fs::read(path).unwrap();
+    let u16_of = |page: &[u8], at: usize| u16::from_ne_bytes([page[at], page[at + 1]]);
+    let mut at = 0;
+    while at < file.len() {
+        let page = &file[at..at + 4096];
+        let flags = u16_of(page, 10);
+        let is_overflow = flags & overflow != 0;
+        let pages = if is_overflow { usize::from(u16_of(page, 12)) } else { 1 };
+        let end = at + 4096 * pages;
+        if flags & leaf != 0 {
+            // The nodes stay where they are, the list of them moves.
+            let lower = u16_of(page, 12);
+            file.copy_within(at + 8..at + usize::from(lower), at + 4);
+            file[at + 8..at + 10].copy_from_slice(&(lower - 4).to_ne_bytes());
+        } else {
+            file.copy_within(at + 8..end, at + 4);
+        }
+        at = end;
+    }
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn the_environment_of_the_other_word_size_is_drained() {
+    for is_clean in [true, false] {
+        block_on(async {
+            let mut world = crashed().await;
+            if is_clean {
+                world.start().await;
+                world.stop().await;
+            }
+            rewrite_for_32_bits(&data_file(&world));
+            recover(&mut world).await;
+            assert_eq!(world.hub.log.len() as u64, world.next_number, "every record is there");
+            assert!(world.folder.path().join("buffer.set-aside").exists());
+            world.run(&Op::Append { records: 2 }).await;
+            world.settle().await;
+            assert_eq!(world.hub.log.len() as u64, world.next_number, "it goes on");
+        });
+    }
+}
+
 /// After a clean stop nothing is walked: what is wrong is found when it is to be shipped.
 #[test]
 fn damage_behind_a_clean_stop_becomes_a_gap_when_it_is_met() {

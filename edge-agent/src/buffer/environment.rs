@@ -72,6 +72,8 @@ pub enum EnvironmentError {
     Key(Vec<u8>),
     #[error("keys are out of order")]
     Order,
+    #[error("the free list makes no sense")]
+    FreeList,
 }
 
 impl From<heed::Error> for EnvironmentError {
@@ -104,7 +106,7 @@ impl EnvironmentError {
                 error,
                 heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
             ),
-            Self::State(_) | Self::Key(_) | Self::Order => true,
+            Self::State(_) | Self::Key(_) | Self::Order | Self::FreeList => true,
             Self::Io(_) | Self::Lmdb(_) => false,
         }
     }

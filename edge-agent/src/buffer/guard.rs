@@ -3,6 +3,7 @@
 //! LMDB answers a truncated file with SIGBUS and some damage with SIGABRT or SIGSEGV: whoever opens it first
 //! must not be the agent.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -72,9 +73,15 @@ fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
     }
     let environment = Environment::open(dir, 0, Durability::Off)?;
     let walked = walk(&environment)?;
-    environment.probe()?;
+    let probed = environment.probe();
     environment.close();
-    Ok(walked)
+    match probed {
+        // It needs a few MB; a free list of garbage asks for any number.
+        Err(EnvironmentError::Io(error)) if error.kind() == io::ErrorKind::OutOfMemory => {
+            Err(EnvironmentError::FreeList)
+        }
+        result => result.map(|()| walked),
+    }
 }
 
 fn run(program: &Path, data_dir: &Path) -> Result<Output, EnvironmentError> {

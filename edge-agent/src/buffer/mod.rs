@@ -22,6 +22,7 @@ mod reader;
 mod relaxed;
 mod repair;
 mod salvage;
+mod scan;
 mod state;
 mod trim;
 mod walk;

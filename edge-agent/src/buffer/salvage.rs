@@ -4,42 +4,23 @@
 //! trimmed, so only those of the marker's streams above their acknowledged positions are taken. Values beyond
 //! half a page have overflow pages of their own; smaller ones lie in leaf pages.
 //!
-//! LMDB's pages (mdb.c, 64-bit): `pgno u64, pad u16, flags u16, then lower u16, upper u16` of a leaf, whose
-//! `u16` offsets of nodes follow; a node is `size low u16, size high u16, flags u16, key size u16, key, data`.
+//! The pages are read by `scan`, whatever the word size of the machine that wrote them.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use bytes::Bytes;
-use schemas::limits::{AGENT_BATCH_BYTES_MAX, GAP_RECORDS_MAX};
-use schemas::{Gap, GapCount, GapReason, ProducerId, Sequence, TopicName, is_stream_id};
+use schemas::limits::GAP_RECORDS_MAX;
+use schemas::{Gap, GapCount, GapReason, ProducerId, Sequence, TopicName};
 
-use super::entry::{GapEntry, Head, length_of, verify};
+use super::entry::GapEntry;
 use super::environment::{Environment, Key, cost};
 use super::marker::{LaneStreams, Marker};
+use super::scan::{Scrap, read, scan};
 use super::state::{Lane, NUMBER_STEP, State};
 use super::work::{Work, WorkError};
 use crate::limits::COMMIT_BYTES_MAX;
-
-/// Pages are a multiple of this, wherever the file was written.
-const PAGE_BYTES: usize = 4096;
-const PAGE_HEADER_BYTES: usize = 16;
-const FLAG_LEAF: u16 = 0x02;
-const FLAG_OVERFLOW: u16 = 0x04;
-const NODE_HEADER_BYTES: usize = 8;
-const NODE_FLAG_BIG: u16 = 0x01;
-const ENTRY_BYTES_MAX: usize = AGENT_BATCH_BYTES_MAX + 64;
-
-/// A whole entry in the file.
-#[derive(Clone, Debug)]
-struct Scrap {
-    head: Head,
-    position: u64,
-    bytes: usize,
-}
 
 /// What salvage carries over.
 pub(super) struct Salvaged {
@@ -195,75 +176,6 @@ fn of_lane<'s>(scraps: &'s [Scrap], lane: &LaneStreams) -> HashMap<i64, Vec<&'s 
         }
     }
     by_stream
-}
-
-/// Every whole entry in the file.
-fn scan(file: &File) -> io::Result<Vec<Scrap>> {
-    let length = file.metadata()?.len();
-    let page_bytes = rustix::param::page_size().max(PAGE_BYTES);
-    let mut scraps = Vec::new();
-    let mut position = 0;
-    while position < length {
-        let page = read_up_to(file, position, page_bytes)?;
-        let flags = u16_at(&page, 10).unwrap_or(0);
-        if flags & FLAG_OVERFLOW != 0 {
-            let at = position + PAGE_HEADER_BYTES as u64;
-            let bytes =
-                page.get(PAGE_HEADER_BYTES..).and_then(length_of).filter(|bytes| *bytes <= ENTRY_BYTES_MAX);
-            if let Some(bytes) = bytes {
-                let value = read_up_to(file, at, bytes)?;
-                scraps.extend(whole(&value.into(), at));
-            }
-        } else if flags & FLAG_LEAF != 0 {
-            scraps.extend(leaf_values(&page).filter_map(|(at, bytes)| {
-                let value = Bytes::copy_from_slice(page.get(at..at + bytes)?);
-                whole(&value, position + at as u64)
-            }));
-        }
-        position += PAGE_BYTES as u64;
-    }
-    Ok(scraps)
-}
-
-fn whole(value: &Bytes, position: u64) -> Option<Scrap> {
-    let head = verify(value).ok().filter(|head| is_stream_id(head.stream))?;
-    Some(Scrap { head, position, bytes: value.len() })
-}
-
-/// Position and length of the values that lie in a leaf page itself.
-fn leaf_values(page: &[u8]) -> impl Iterator<Item = (usize, usize)> {
-    let lower = usize::from(u16_at(page, 12).unwrap_or(0));
-    (PAGE_HEADER_BYTES..lower).step_by(2).filter_map(move |pointer| {
-        let node = usize::from(u16_at(page, pointer)?);
-        let size = usize::from(u16_at(page, node)?) | usize::from(u16_at(page, node + 2)?) << 16;
-        let (flags, key_bytes) = (u16_at(page, node + 4)?, usize::from(u16_at(page, node + 6)?));
-        let at = node + NODE_HEADER_BYTES + key_bytes;
-        (flags & NODE_FLAG_BIG == 0 && at + size <= page.len()).then_some((at, size))
-    })
-}
-
-/// LMDB writes the machine's own byte order.
-fn u16_at(page: &[u8], at: usize) -> Option<u16> {
-    page.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
-}
-
-fn read_up_to(file: &File, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut page = vec![0; bytes];
-    let mut read = 0;
-    while read < bytes {
-        match file.read_at(&mut page[read..], position + read as u64)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    page.truncate(read);
-    Ok(page)
-}
-
-fn read(file: &File, position: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut value = vec![0; bytes];
-    file.read_exact_at(&mut value, position)?;
-    Ok(value)
 }
 
 fn io_error(error: io::Error) -> WorkError {

@@ -52,6 +52,22 @@ pub fn options(dir: &Path, cap_bytes: u64, checker: Option<PathBuf>) -> BufferOp
     }
 }
 
+/// A batch of one record with as many bytes as nothing compresses.
+pub fn noisy_batch(number: u64, filler: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(BuilderOptions::default());
+    let mut value = number.to_be_bytes().to_vec();
+    // https://en.wikipedia.org/wiki/Xorshift
+    let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    value.resize_with(8 + filler, || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    builder.push(1_700_000_000_000 + number as i64, Some(b"pump-1"), Some(&value), &[]).unwrap();
+    builder.finish().unwrap()
+}
+
 pub async fn append(buffer: &Buffer, batch: Bytes) -> Result<Appended, WriteError> {
     append_as(buffer, Priority::Telemetry, batch).await
 }
