@@ -77,9 +77,7 @@ async fn run(settings: &NodeSettings, descriptors: u64) -> Result<(), Failure> {
     let ended = tokio::select! {
         signal = asked_to_stop => { info!(signal, "stopping"); None }
         ended = fronts.join_next() => ended,
-        by = core.metadata.displaced() => {
-            Some(Ok(Err(Failure::run(metadata::StartError::Displaced { by }))))
-        }
+        why = core.metadata.ousted() => Some(Ok(Err(Failure::usage(why)))),
     };
     lookout.readiness.not_ready("stopping");
     if ended.is_none() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use fetch::Fetch;
 use groups::Groups;
 use ingest::Ingest;
-use metadata::Metadata;
+use metadata::limits::METADATA_GROUP;
+use metadata::{Metadata, Sight, ViewSource};
 use peers::Peers;
 use program::outcome::Failure;
 use schemas::NodeId;
@@ -53,16 +54,19 @@ impl Core {
             partitions_default: settings.default_partitions,
             ..metadata::Config::default()
         };
-        let waits_for =
-            || "waiting for the cluster's metadata, which needs a majority of its hubs".to_owned();
+        let waits_for = || for_whom(&shards, &views);
         let starting = async {
-            let metadata = Metadata::start(shards.clone(), views, config, this).await?;
+            let metadata = Metadata::start(shards.clone(), views.clone(), config, this).await?;
             tokio::select! {
                 () = metadata_is_led(&shards) => Ok(metadata),
-                by = metadata.displaced() => Err(metadata::StartError::Displaced { by }),
+                why = metadata.ousted() => Err(why.into()),
             }
         };
-        let metadata = said(&lookout.readiness, waits_for, starting).await.map_err(Failure::run)?;
+        let metadata = said(&lookout.readiness, waits_for, starting).await.map_err(|error| match error {
+            // The data directory is of no use any more.
+            metadata::StartError::Ousted(why) => Failure::usage(why),
+            error => Failure::run(error),
+        })?;
         let groups = Groups::start(metadata.clone(), groups::Config::default()).map_err(Failure::run)?;
         let fetch = Fetch::new(metadata.clone(), fetch::Config::default()).map_err(Failure::run)?;
         let ingest = Ingest::new(metadata.clone(), ingest::Config::default());
@@ -85,13 +89,20 @@ impl Core {
 async fn metadata_is_led(shards: &Shards) {
     let mut leadership = shards.leadership();
     let peers = shards.peers();
-    let is_near = |node: NodeId| node == peers.node() || peers.is_connected(node);
-    while !shards.metadata_leader().is_some_and(|leader| is_near(leader.node)) {
+    while !shards.metadata_leader().is_some_and(|leader| peers.reaches(leader.node)) {
         // Connections come and go without a change of the leader.
         let changed = tokio::time::timeout(LOOK_AGAIN_AFTER, leadership.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             return;
         }
+    }
+}
+
+/// Whom a hub with a cluster waits for.
+fn for_whom(shards: &Shards, views: &ViewSource) -> String {
+    match Sight::now(shards, &views.load()).no_majority(METADATA_GROUP) {
+        Some(cause) => format!("waiting for the cluster's metadata: {cause}"),
+        None => "waiting for the cluster's metadata".to_owned(),
     }
 }
 

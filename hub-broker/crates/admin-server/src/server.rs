@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use metadata::Metadata;
+use metadata::limits::METADATA_GROUP;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -92,17 +93,14 @@ impl Shared {
     fn check_leader(&self) -> Result<(), String> {
         let Some(metadata) = self.known.metadata() else { return Ok(()) };
         let shards = metadata.shards();
-        let reachable = |node| node == shards.identity().node || shards.peers().is_connected(node);
-        if shards.metadata_leader().is_some_and(|leader| reachable(leader.node)) {
+        let peers = shards.peers();
+        if shards.metadata_leader().is_some_and(|leader| peers.reaches(leader.node)) {
             return Ok(());
         }
-        let view = metadata.view();
-        let missing = view.hubs().map(|hub| hub.node).filter(|node| !reachable(*node));
-        let missing: Vec<String> = missing.map(|node| node.to_string()).collect();
-        let missing = if missing.is_empty() { "none".to_owned() } else { missing.join(", ") };
-        Err(format!(
-            "the cluster has no leader, which takes a majority of its hubs; not connected: {missing}"
-        ))
+        Err(match metadata.no_majority(METADATA_GROUP) {
+            Some(cause) => format!("the cluster has no leader: {cause}"),
+            None => "the cluster has no leader now".to_owned(),
+        })
     }
 
     /// The metadata, or the answer while there is none.

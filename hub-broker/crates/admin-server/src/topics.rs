@@ -16,7 +16,7 @@ pub struct TopicAnswer {
 struct PartitionAnswer {
     partition: i32,
     shard: u16,
-    /// The node id of the hub that leads it; none while nobody is known to.
+    /// The node id of the hub that leads it; none while nobody who can be reached is known to.
     leader: Option<u32>,
     /// What this hub's replica holds; none where it has none.
     #[serde(flatten)]
@@ -46,7 +46,8 @@ fn described(metadata: &Metadata, topic: &Topic) -> TopicAnswer {
             next_offset: reader.high_watermark().0,
             bytes: reader.size_bytes(),
         });
-        let leader = shards.leader(shard).map(|leader| leader.node.0);
+        let leader = shards.leader(shard).map(|leader| leader.node);
+        let leader = leader.filter(|node| shards.peers().reaches(*node)).map(|node| node.0);
         PartitionAnswer { partition, shard: shard.0, leader, stored }
     });
     TopicAnswer {

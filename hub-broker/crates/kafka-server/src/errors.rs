@@ -170,7 +170,9 @@ impl Refusal for Unavailable {
     fn kafka(&self) -> Code {
         match self {
             Self::NotSettled => Code::RequestTimedOut,
-            Self::Propose(_) | Self::Answer(_) | Self::OtherAnswer => Code::NotController,
+            Self::Propose(_) | Self::NoMajority(_) | Self::NoLeader | Self::Answer(_) | Self::OtherAnswer => {
+                Code::NotController
+            }
         }
     }
 }

@@ -3,11 +3,11 @@
 //! A leader whose hub cannot be reached from here is not named: clients would go on asking it, and the hub that takes
 //! over is known soon.
 
-use metadata::{PartitionPlacement, Topic, View};
+use metadata::{NoMajority, PartitionPlacement, Topic, View};
 use schemas::{LeaderEpoch, NodeId, PartitionIndex, ShardId, Term};
-use shards::Shards;
 
 use crate::session::Session;
+use crate::topics::TopicRef;
 
 /// The leader of a partition, and its epoch (KIP-320).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,9 @@ pub(crate) struct Replicas {
 pub(crate) fn of(session: &Session, placement: &PartitionPlacement) -> Option<Leadership> {
     let shards = session.context.metadata.shards();
     let leader = shards.leader(placement.shard())?;
-    is_reachable(shards, leader.node)
+    shards
+        .peers()
+        .reaches(leader.node)
         .then(|| Leadership { node: leader.node, epoch: epoch(placement, leader.term) })
 }
 
@@ -42,8 +44,10 @@ pub(crate) fn of_partition(session: &Session, topic: &Topic, index: i32) -> Opti
     of(session, topic.placement(PartitionIndex(index))?)
 }
 
-fn is_reachable(shards: &Shards, node: NodeId) -> bool {
-    node == shards.identity().node || shards.peers().is_connected(node)
+/// Why nobody can lead a partition, where too few of its hubs are there.
+pub(crate) fn obstacle(session: &Session, view: &View, topic: &TopicRef, index: i32) -> Option<NoMajority> {
+    let shard = topic.find(view)?.placement(PartitionIndex(index))?.shard();
+    session.context.metadata.no_majority(u32::from(shard.0) + 1)
 }
 
 pub(crate) fn replicas(session: &Session, view: &View, shard: ShardId) -> Replicas {
@@ -52,7 +56,7 @@ pub(crate) fn replicas(session: &Session, view: &View, shard: ShardId) -> Replic
     let now = shards.replicas(group);
     let planned = view.replicas(group).iter().filter(|record| !record.leaving).map(|record| record.node);
     let all = ordered(planned, now.voters.iter().chain(&now.learners).copied());
-    let offline: Vec<_> = all.iter().copied().filter(|node| !is_reachable(shards, *node)).collect();
+    let offline: Vec<_> = all.iter().copied().filter(|node| !shards.peers().reaches(*node)).collect();
     let is_in_sync = |node: &&NodeId| now.in_sync.contains(node) && !offline.contains(node);
     let in_sync = all.iter().filter(is_in_sync).copied().collect();
     Replicas { all, in_sync, offline }

@@ -12,13 +12,14 @@ use std::net::SocketAddr;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use common::Client;
 use hubs::{Cluster, Hub, eventually, shard_of};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::metadata_response::MetadataResponsePartition;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    BrokerId, FetchRequest, FetchResponse, FindCoordinatorRequest, MetadataRequest, ProduceRequest,
-    ProduceResponse,
+    BrokerId, CreateTopicsRequest, FetchRequest, FetchResponse, FindCoordinatorRequest, MetadataRequest,
+    ProduceRequest, ProduceResponse, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use kafka_server::cluster::{API_KEY, Question, Reply, VERSION};
@@ -255,6 +256,36 @@ async fn a_leader_that_cannot_be_reached_is_not_named() {
             && !found.isr_nodes.contains(&wire(leader))
     })
     .await;
+    fronts.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_clients_are_told_which_hubs_are_missing() {
+    let cluster = Cluster::of(3).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let fronts = Fronts::of(&cluster).await;
+    for node in [2, 3] {
+        cluster.cut_off(NodeId(node)).await;
+    }
+    let mut client = fronts.client(NodeId(1)).await;
+    let said = "2 of 3 hubs are not reachable: 2 (127.0.0.1:";
+    let wanted = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("orders")))
+        .with_num_partitions(1)
+        .with_replication_factor(-1);
+    let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);
+    let created = client.call(&request, 5).await;
+    let why = created.topics[0].error_message.as_ref().unwrap();
+    assert!(why.contains(said), "{why}");
+    eventually("a producer is told the same", async || {
+        let produced = produce(&mut client, &topic).await;
+        let answer = &produced.responses[0].partition_responses[0];
+        answer.error_code == NOT_LEADER && answer.error_message.as_ref().is_some_and(|it| it.contains(said))
+    })
+    .await;
+    let Reply::Status(status) = ask(&mut client, &Question::Status).await else { panic!("a status") };
+    assert!(status.no_majority.is_some_and(|why| why.starts_with(said)));
     fronts.stop().await;
     cluster.stop().await;
 }

@@ -5,11 +5,11 @@ use std::future::Future;
 use shards::Shards;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::chronicle::{Moves, tell_leadership};
+use crate::chronicle::{Moves, tell_leadership, tell_majority};
 use crate::clocks;
 use crate::command::Command;
+use crate::error::Ousted;
 use crate::forming::{self, JoinRefusal};
 use crate::identity;
 use crate::joins::Joins;
@@ -24,16 +24,16 @@ use crate::report;
 use crate::steward::Steward;
 use crate::topic::Hub;
 use crate::upkeep::Upkeep;
-use crate::view::ViewSource;
+use crate::view::{View, ViewSource};
 
-/// Begins to look after what time it is and who is meant by which node id, before anything else; tells who has this
-/// hub's.
+/// Begins to look after what time it is and who is meant by which node id, before anything else; tells when this hub is
+/// not.
 pub(crate) fn begin_watch(
     shards: &Shards,
     views: &ViewSource,
     stop: &CancellationToken,
-) -> watch::Receiver<Option<Uuid>> {
-    let (tell, displaced) = watch::channel(None);
+) -> watch::Receiver<Option<Ousted>> {
+    let (tell, ousted) = watch::channel(None);
     let peers = shards.peers();
     clocks::serve(shards);
     tokio::spawn(stop.clone().run_until_cancelled_owned(clocks::watch(shards.clone(), views.clone())));
@@ -42,7 +42,7 @@ pub(crate) fn begin_watch(
         let watch = identity::watch(peers.clone(), views.clone(), tell);
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
     }
-    displaced
+    ousted
 }
 
 /// Begins all of it. A hub that is alone has no replicas to look after.
@@ -70,8 +70,9 @@ pub(crate) fn begin(
     letting_go::serve(shards);
     spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
     spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
-    spawn(Box::pin(report_losses(shards.clone())));
+    spawn(Box::pin(report_losses(shards.clone(), views.clone())));
     spawn(Box::pin(tell_leadership(shards.clone())));
+    spawn(Box::pin(tell_majority(shards.clone(), views.clone())));
     let (leading, planning) = (shards.clone(), views.clone());
     spawn(Box::pin(while_leading(leading, move |shards| carry_plans(shards.clone(), planning.clone()))));
 }
@@ -139,7 +140,7 @@ async fn register(shards: Shards, views: ViewSource, this: Hub) {
                 tracing::info!("hub {} is registered with its cluster", this.node);
                 return;
             }
-            Err(JoinRefusal::Unavailable) => {
+            Err(JoinRefusal::Unavailable | JoinRefusal::NoMajority) => {
                 tracing::debug!("this hub's registration is tried again");
             }
             Err(refusal) => {
@@ -151,17 +152,21 @@ async fn register(shards: Shards, views: ViewSource, this: Hub) {
     }
 }
 
-/// Has replicas that were destroyed here replaced.
-async fn report_losses(shards: Shards) {
+/// Has replicas that were destroyed here replaced. Those that had to go anyway were among them: of these nothing is
+/// said.
+async fn report_losses(shards: Shards, views: ViewSource) {
     let mut lost = shards.lost_replicas();
     loop {
         let now = lost.borrow_and_update().clone();
         let mut is_done = true;
         for (group, replica) in now {
             let number = replica.number();
+            let is_wanted = is_wanted(&views.load(), group, number);
             match propose(&shards, &Command::ReplaceReplica { group, number }).await {
                 Ok(Ok(_)) => {
-                    tracing::info!(group, "a lost replica is fetched again from the other hubs");
+                    if is_wanted {
+                        tracing::info!(group, "a lost replica is fetched again from the other hubs");
+                    }
                     shards.confirm_replaced(group, replica);
                 }
                 Ok(Err(refusal)) => {
@@ -179,5 +184,27 @@ async fn report_losses(shards: Shards) {
             }
             () = tokio::time::sleep(LOST_RETRY), if !is_done => {}
         }
+    }
+}
+
+fn is_wanted(view: &View, group: u32, number: u32) -> bool {
+    view.replicas(group).iter().any(|record| record.number == number && !record.leaving)
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::NodeId;
+
+    use super::*;
+    use crate::replica::ReplicaRecord;
+
+    #[test]
+    fn only_what_the_catalog_still_wants_is_fetched_again() {
+        let leaving = ReplicaRecord { leaving: true, ..ReplicaRecord::new(NodeId(2), 8) };
+        let groups = vec![Vec::new(), vec![ReplicaRecord::new(NodeId(1), 7), leaving]];
+        let view = View { groups: std::sync::Arc::new(groups), ..View::default() };
+        assert!(is_wanted(&view, 1, 7));
+        assert!(!is_wanted(&view, 1, 8), "it moves to another hub");
+        assert!(!is_wanted(&view, 1, 6) && !is_wanted(&view, 5, 7), "it has moved");
     }
 }

@@ -10,6 +10,7 @@ use crate::command::Command;
 use crate::error::{AcceptClockError, ClusterStatusError, DrainError, RemoveHubError, Unavailable};
 use crate::handle::Metadata;
 use crate::limits::METADATA_GROUP;
+use crate::majority::Sight;
 use crate::report;
 use crate::response::Refusal;
 
@@ -23,12 +24,15 @@ impl Metadata {
         if view.cluster_id.is_empty() {
             return Err(ClusterStatusError::NotFormed);
         }
-        let peers = self.shards().peers();
         let (reports, clocks) =
             tokio::join!(report::gather(self.shards(), &view), clocks::gather(self.shards(), &view));
+        let sight = Sight::now(self.shards(), &view);
         let nodes = view.hubs().map(|hub| hub.node);
-        let connected: BTreeSet<_> = nodes.filter(|node| peers.is_connected(*node)).collect();
-        Ok(ClusterStatus::of(&view, peers.node(), &connected, &reports, &clocks))
+        let connected: BTreeSet<_> = nodes.filter(|node| sight.has(*node)).collect();
+        let mut status =
+            ClusterStatus::of(&view, self.shards().peers().node(), &connected, &reports, &clocks);
+        status.no_majority = sight.no_majority(METADATA_GROUP).map(|cause| cause.to_string());
+        Ok(status)
     }
 
     /// Has everything moved off a hub, or takes that back. Returns when it is agreed on, not when it is done.
@@ -49,11 +53,10 @@ impl Metadata {
     /// # Errors
     /// No such hub, one that still has replicas or is connected, or the metadata group does not take commands.
     pub async fn remove(&self, node: NodeId) -> Result<(), RemoveHubError> {
-        let peers = self.shards().peers();
         if self.view().hub(node).is_none() {
             return Err(RemoveHubError::UnknownHub(node));
         }
-        if node == peers.node() || peers.is_connected(node) {
+        if self.shards().peers().reaches(node) {
             return Err(RemoveHubError::Connected(node));
         }
         match self.propose(&Command::RemoveHub { node }).await? {

@@ -27,6 +27,9 @@ pub struct ClusterStatus {
     pub under_replicated: Vec<u32>,
     /// Groups of which nobody is known to be the leader.
     pub leaderless: Vec<u32>,
+    /// Why nothing can be agreed on, where the metadata has no majority: which hubs are missing, in words.
+    #[serde(default)]
+    pub no_majority: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct HubStatus {
     pub node: NodeId,
     /// `active` or `draining`.
     pub state: String,
-    /// Whether the hub that answers can reach it; itself it can.
+    /// Whether the hub that answers can reach it, with the data directory that the cluster knows; itself it can.
     pub connected: bool,
     pub rack: Option<String>,
     /// `host:port` of the cluster listener.
@@ -115,6 +118,7 @@ impl ClusterStatus {
                 })
                 .collect(),
             groups,
+            no_majority: None,
         }
     }
 }

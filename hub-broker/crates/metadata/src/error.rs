@@ -6,6 +6,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::config::ConfigError;
+use crate::majority::NoMajority;
 use crate::response::Refusal;
 use crate::wire::DecodeError;
 
@@ -14,6 +15,11 @@ use crate::wire::DecodeError;
 pub enum Unavailable {
     #[error("the metadata did not take the command: {0}")]
     Propose(#[from] ProposeError),
+    #[error("the metadata did not take the command: {0}")]
+    NoMajority(Box<NoMajority>),
+    /// An election takes a moment.
+    #[error("the metadata did not take the command: nobody leads it now; try again in a moment")]
+    NoLeader,
     #[error("the metadata's answer cannot be read: {0}")]
     Answer(#[from] DecodeError),
     #[error("the metadata gave another answer than the command has")]
@@ -32,12 +38,23 @@ pub enum StartError {
     Refused(#[from] Refusal),
     #[error("the metadata names no cluster")]
     NoCluster,
-    #[error(
-        "this hub's node id belongs to the hub with the data directory {by} now; it needs another one, and an empty directory"
-    )]
-    Displaced { by: Uuid },
+    #[error(transparent)]
+    Ousted(#[from] Ousted),
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+}
+
+/// Why a hub is no part of its cluster any more. Its data directory is never taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Ousted {
+    #[error(
+        "the node id {node} was given to another hub, with the data directory {by}: give this hub a --node-id of its own and an empty data directory, and it joins as a new hub"
+    )]
+    Displaced { node: NodeId, by: Uuid },
+    #[error(
+        "hub {node} was removed from its cluster (hub-broker cluster remove {node}), which does not take its data directory back; everything in it is on the other hubs: delete the data directory and start the hub again, and it joins as a new hub"
+    )]
+    Removed { node: NodeId },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

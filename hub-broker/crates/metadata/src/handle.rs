@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use schemas::{PartitionIndex, ProducerId, TopicName};
-use shards::{PartitionReader, Shards};
+use shards::{PartitionReader, ProposeError, Shards};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
 use crate::background;
 use crate::command::Command;
-use crate::error::{ProducerIdError, RegisterHubError, StartError, Unavailable};
-use crate::limits::{HUB_TEXT_BYTES_MAX, PRODUCER_ID_BLOCK};
+use crate::error::{Ousted, ProducerIdError, RegisterHubError, StartError, Unavailable};
+use crate::limits::{HUB_TEXT_BYTES_MAX, METADATA_GROUP, PRODUCER_ID_BLOCK};
 use crate::machine::MetadataMachine;
+use crate::majority::{NoMajority, Sight};
 use crate::options::Config;
 use crate::producer_ids::ProducerIds;
 use crate::propose::propose;
@@ -33,7 +33,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     producer_ids: ProducerIds,
     background: DropGuard,
-    displaced: watch::Receiver<Option<Uuid>>,
+    ousted: watch::Receiver<Option<Ousted>>,
 }
 
 impl Metadata {
@@ -57,14 +57,13 @@ impl Metadata {
     ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let background = stop.clone().drop_guard();
-        let displaced = background::begin_watch(&shards, &views, &stop);
+        let ousted = background::begin_watch(&shards, &views, &stop);
         let unregistered = tokio::select! {
             entered = enter(&shards, &views, this) => entered?,
-            by = displacement(displaced.clone()) => return Err(StartError::Displaced { by }),
+            why = ousting(ousted.clone()) => return Err(StartError::Ousted(why)),
         };
         background::begin(&shards, &views, &config, unregistered, &stop);
-        let inner =
-            Inner { shards, views, config, producer_ids: ProducerIds::default(), background, displaced };
+        let inner = Inner { shards, views, config, producer_ids: ProducerIds::default(), background, ousted };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -73,10 +72,15 @@ impl Metadata {
         self.inner.background.token().cancel();
     }
 
-    /// Returns when this hub's node id belongs to another one, with that one's incarnation: this hub has nothing left to
-    /// do and must end.
-    pub async fn displaced(&self) -> Uuid {
-        displacement(self.inner.displaced.clone()).await
+    /// Returns when this hub is no part of its cluster any more: it has nothing left to do and must end.
+    pub async fn ousted(&self) -> Ousted {
+        ousting(self.inner.ousted.clone()).await
+    }
+
+    /// What a group lacks for its majority, as this hub sees it now. Group 0 is the metadata's, shard n is group n + 1.
+    #[must_use]
+    pub fn no_majority(&self, group: u32) -> Option<NoMajority> {
+        Sight::now(self.shards(), &self.view()).no_majority(group)
     }
 
     /// The metadata as this hub knows it now.
@@ -157,11 +161,21 @@ impl Metadata {
     }
 
     pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Unavailable> {
-        let response = propose(&self.inner.shards, command).await?;
+        let response = propose(&self.inner.shards, command).await.map_err(|error| self.explained(error))?;
         if let Ok(Outcome::Done { version } | Outcome::Registered { version, .. }) = response {
             self.caught_up_with(version).await?;
         }
         Ok(response)
+    }
+
+    /// Where nobody took a command, why that is.
+    fn explained(&self, error: Unavailable) -> Unavailable {
+        match error {
+            Unavailable::Propose(ProposeError::NotLeader { .. }) => self
+                .no_majority(METADATA_GROUP)
+                .map_or(Unavailable::NoLeader, |cause| Unavailable::NoMajority(Box::new(cause))),
+            other => other,
+        }
     }
 
     /// Waits until this hub knows what was agreed on: the leader that answered may be ahead of it.
@@ -175,9 +189,9 @@ impl Metadata {
     }
 }
 
-async fn displacement(mut displaced: watch::Receiver<Option<Uuid>>) -> Uuid {
-    match displaced.wait_for(Option::is_some).await.map(|by| *by) {
-        Ok(Some(by)) => by,
+async fn ousting(mut ousted: watch::Receiver<Option<Ousted>>) -> Ousted {
+    match ousted.wait_for(Option::is_some).await.map(|why| *why) {
+        Ok(Some(why)) => why,
         // Nobody watches any more: this hub stops, or is alone.
         Ok(None) | Err(_) => std::future::pending().await,
     }

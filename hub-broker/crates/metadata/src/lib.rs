@@ -41,6 +41,7 @@ mod joins;
 mod letting_go;
 pub mod limits;
 mod machine;
+mod majority;
 mod neighbours;
 mod options;
 mod planner;
@@ -65,12 +66,13 @@ pub use command::{Command, Settings};
 pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
 pub use error::{
     AcceptClockError, AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError,
-    DeleteTopicError, DrainError, EnsureTopicError, ProducerIdError, RegisterHubError, RemoveHubError,
-    StartError, Unavailable,
+    DeleteTopicError, DrainError, EnsureTopicError, Ousted, ProducerIdError, RegisterHubError,
+    RemoveHubError, StartError, Unavailable,
 };
 pub use forming::{FormError, Formed, JoinRefusal, form};
 pub use handle::Metadata;
 pub use machine::MetadataMachine;
+pub use majority::{NoMajority, Sight};
 pub use options::Config;
 pub use principal::Principal;
 pub use replica::{HubState, ReplicaRecord};

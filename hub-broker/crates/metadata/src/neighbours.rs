@@ -38,9 +38,8 @@ impl Sightings {
 
     pub(crate) fn look(&mut self, peers: &Peers, view: &View) -> Reach {
         let now = Instant::now();
-        let is_there = |node: &NodeId| *node == peers.node() || peers.is_connected(*node);
         let nodes = || view.hubs().map(|hub| hub.node);
-        let connected: BTreeSet<_> = nodes().filter(is_there).collect();
+        let connected: BTreeSet<_> = nodes().filter(|node| peers.reaches(*node)).collect();
         self.seen.extend(connected.iter().map(|node| (*node, now)));
         let last = |node: &NodeId| self.seen.get(node).copied().unwrap_or(self.begun);
         let lately = nodes().filter(|node| now.duration_since(last(node)) < LATELY).collect();

@@ -24,6 +24,7 @@ fn status(replicas: Vec<ReplicaStatus>) -> ClusterStatus {
         groups: vec![GroupStatus { group: 1, leader: Some(NodeId(1)), term: 4, replicas }],
         under_replicated: Vec::new(),
         leaderless: Vec::new(),
+        no_majority: None,
     }
 }
 
@@ -57,6 +58,7 @@ fn draining() -> HubStatus {
         to_move: 0,
         lag_bytes: 0,
         lag_entries: 0,
+        clock: None,
     }
 }
 

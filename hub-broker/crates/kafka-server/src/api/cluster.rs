@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use metadata::{DrainError, RemoveHubError};
+use metadata::{DrainError, RemoveHubError, Unavailable};
 
 use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::cluster::{API_KEY, Question, Reply, VERSION};
@@ -58,17 +58,22 @@ async fn reply(session: &Session, question: Question) -> Reply {
         },
         Question::Drain { node, draining } => match metadata.drain(node, draining).await {
             Ok(()) => Reply::Done,
-            Err(error) => refused(&error, matches!(error, DrainError::Unavailable(_))),
+            Err(error) => refused(&error, matches!(&error, DrainError::Unavailable(why) if passes(why))),
         },
         Question::Remove { node } => match metadata.remove(node).await {
             Ok(()) => Reply::Done,
-            Err(error) => refused(&error, matches!(error, RemoveHubError::Unavailable(_))),
+            Err(error) => refused(&error, matches!(&error, RemoveHubError::Unavailable(why) if passes(why))),
         },
         Question::AcceptClock { node } => match metadata.accept_clock(node).await {
             Ok(()) => Reply::Done,
             Err(error) => refused(&error, false),
         },
     }
+}
+
+/// What the hub has waited for in vain does not come by being asked for again.
+fn passes(why: &Unavailable) -> bool {
+    !matches!(why, Unavailable::NoMajority(_))
 }
 
 fn refused(error: &dyn std::error::Error, retry: bool) -> Reply {

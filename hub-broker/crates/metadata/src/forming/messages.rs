@@ -4,7 +4,7 @@
 //! join request, kind 32   version u8 (1) | hub, as in the metadata's commands of version 2
 //!   answer                version u8 (1) | cluster id uuid | replica floor u32
 //!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
-//!                           3 too many hubs, 4 malformed, 5 unknown hub,
+//!                           3 too many hubs, 4 malformed, 5 unknown hub, 6 no majority,
 //!                           7 the node id was just given to another hub
 //! empty?, kind 33         version u8 (1)
 //!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
@@ -60,17 +60,22 @@ pub enum JoinRefusal {
         "the cluster does not know its data directory: it was removed, or its node id was given to another hub"
     )]
     UnknownHub,
+    #[error(
+        "too few of its hubs are there to agree on it, and one that lost its data directory does not count: start those that still have theirs, and this one with its former one if there is any (README, Several hubs)"
+    )]
+    NoMajority,
     #[error("another hub has just been given its node id: each needs a --node-id of its own")]
     NodeTaken,
 }
 
 impl JoinRefusal {
-    const ALL: [(u8, Self); 6] = [
+    const ALL: [(u8, Self); 7] = [
         (1, Self::Unavailable),
         (2, Self::OtherIncarnation),
         (3, Self::TooManyHubs),
         (4, Self::Malformed),
         (5, Self::UnknownHub),
+        (6, Self::NoMajority),
         (7, Self::NodeTaken),
     ];
 

@@ -16,6 +16,7 @@ use super::messages::{JoinAnswer, JoinRefusal, decode_join};
 use super::{Failed, JOIN_KIND, JUDGE_KIND, RENEW_KIND, ask_to_join};
 use crate::command::Command;
 use crate::limits::{HUB_TEXT_BYTES_MAX, METADATA_GROUP};
+use crate::majority::Sight;
 use crate::propose::propose;
 use crate::response::{Outcome, Refusal};
 use crate::topic::Hub;
@@ -58,10 +59,16 @@ async fn answer(shards: Shards, views: ViewSource, asked: Asked, hub: Hub, reply
         Asked::Judge => judge(&shards, &views, hub).await,
         Asked::Renew => renew_here(&shards, &views, hub).await,
     };
-    match answered {
+    match answered.map_err(|refusal| explained(refusal, &shards, &views)) {
         Ok(answer) => reply.ok(answer.encode().into()),
         Err(refusal) => reply.refuse(refusal.encode().into()),
     }
+}
+
+/// A hub that cannot be taken in for want of a majority waits for something else than one that comes in an election.
+fn explained(refusal: JoinRefusal, shards: &Shards, views: &ViewSource) -> JoinRefusal {
+    let lacks = || Sight::now(shards, &views.load()).no_majority(METADATA_GROUP).is_some();
+    if refusal == JoinRefusal::Unavailable && lacks() { JoinRefusal::NoMajority } else { refusal }
 }
 
 async fn join(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<JoinAnswer, JoinRefusal> {

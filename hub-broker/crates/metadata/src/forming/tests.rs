@@ -103,6 +103,7 @@ fn answers_are_read_again() {
         JoinRefusal::TooManyHubs,
         JoinRefusal::Malformed,
         JoinRefusal::UnknownHub,
+        JoinRefusal::NoMajority,
         JoinRefusal::NodeTaken,
     ] {
         assert_eq!(JoinRefusal::decode(&reason.encode()), Ok(reason));

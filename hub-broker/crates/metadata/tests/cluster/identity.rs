@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metadata::{FormError, JoinRefusal};
+use metadata::{FormError, JoinRefusal, Ousted};
 use schemas::NodeId;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -28,8 +28,8 @@ async fn a_former_self_ends_also_while_the_hub_that_has_its_node_id_is_connected
     let owner = incarnation(&cluster, 3).unwrap();
 
     let double = cluster.double(3, &former).await;
-    let why = timeout(WITHIN, double.metadata.displaced()).await;
-    assert_eq!(why, Ok(owner));
+    let why = timeout(WITHIN, double.metadata.ousted()).await;
+    assert_eq!(why, Ok(Ousted::Displaced { node: NodeId(3), by: owner }));
     double.stop().await;
     assert_eq!(incarnation(&cluster, 3), Some(owner));
     let status = cluster.becomes(1, "nothing has moved", |status| is_settled(status, 3)).await;

@@ -9,7 +9,7 @@ mod identity;
 
 use common::{batch, create, eventually, name};
 use hubs::{Cluster, SHARDS, is_settled};
-use metadata::{DrainError, HubState, Metadata, Principal, RemoveHubError};
+use metadata::{DrainError, HubState, Metadata, Ousted, Principal, RemoveHubError};
 use schemas::{NodeId, Offset, PartitionIndex};
 use shards::{Append, Appended, Origin};
 
@@ -134,6 +134,11 @@ async fn a_fourth_hub_joins_and_another_is_drained_and_removed() {
     for partition in 0..6 {
         append(cluster.metadata(4), "a", partition).await;
     }
+
+    cluster.start(&[2]).await;
+    let ousted = cluster.metadata(2).ousted();
+    let why = tokio::time::timeout(std::time::Duration::from_secs(20), ousted).await;
+    assert_eq!(why, Ok(Ousted::Removed { node: NodeId(2) }), "it does not come back with what it was");
     cluster.stop_all().await;
 }
 
@@ -191,9 +196,9 @@ async fn a_hub_whose_node_id_was_given_to_another_ends_and_says_nothing_in_its_n
 
     std::fs::rename(&former, &place).unwrap();
     cluster.start(&[3]).await;
-    let displaced = cluster.metadata(3).displaced();
-    let by = tokio::time::timeout(std::time::Duration::from_secs(20), displaced).await;
-    assert_eq!(by, Ok(owner));
+    let ousted = cluster.metadata(3).ousted();
+    let why = tokio::time::timeout(std::time::Duration::from_secs(20), ousted).await;
+    assert_eq!(why, Ok(Ousted::Displaced { node: NodeId(3), by: owner }));
     cluster.stop(3).await;
     assert_eq!((incarnation(&cluster), replicas(&cluster)), (owner, before));
 

@@ -25,6 +25,7 @@ use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::entry::{Entry, Versions};
 use crate::errors;
 use crate::hubs::Endpoint;
+use crate::leadership;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
 use crate::session::Session;
 use crate::stale::Hints;
@@ -157,8 +158,8 @@ async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<Pa
 }
 
 fn answer(session: &Session, head: &Head, acks: Acks, topics: &mut [TopicAnswer]) -> Answer {
+    let leaders = name_leaders(session, topics);
     if acks != Acks::None {
-        let leaders = name_leaders(session, topics);
         return Answer::Response(head.respond(response::encode(topics, &leaders, head)));
     }
     let mut refused =
@@ -169,13 +170,19 @@ fn answer(session: &Session, head: &Head, acks: Acks, topics: &mut [TopicAnswer]
     }
 }
 
-/// Tells partitions whose leader is elsewhere who it is, and answers where those hubs are.
+/// Tells partitions whose leader is elsewhere who it is, or why there is none, and answers where those hubs are.
 fn name_leaders(session: &Session, topics: &mut [TopicAnswer]) -> Vec<Endpoint> {
     let view = session.context.metadata.view();
     let mut hints = Hints::default();
     for topic in topics {
         for answer in topic.partitions.iter_mut().filter(|answer| answer.error_code != 0) {
             answer.leader = hints.leader(session, &view, &topic.name, answer.index, answer.error_code);
+            let is_leaderless = answer.leader.is_none() && errors::is_about_leader(answer.error_code);
+            if is_leaderless
+                && let Some(cause) = leadership::obstacle(session, &view, &topic.name, answer.index)
+            {
+                answer.add_cause(&cause.to_string());
+            }
         }
     }
     hints.endpoints(session, &view)

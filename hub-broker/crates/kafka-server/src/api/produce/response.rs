@@ -63,6 +63,12 @@ impl PartitionAnswer {
         Self { index, error_code, leader: None, message, base_offset: -1, append_time_ms: -1, log_start }
     }
 
+    /// Says beside the error what it comes from.
+    pub(super) fn add_cause(&mut self, cause: &str) {
+        let said = self.message.take().map(|message| format!("{message}: ")).unwrap_or_default();
+        self.message = Some(format!("{said}{cause}"));
+    }
+
     /// For the log, where the client is told nothing.
     pub(super) fn reason(&self) -> String {
         self.message.clone().unwrap_or_else(|| format!("Kafka error {}", self.error_code))
