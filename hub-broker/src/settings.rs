@@ -19,6 +19,7 @@ use cluster::{RawCluster, SeedList};
 pub use cluster::ClusterSettings;
 
 const DEFAULT_PARTITIONS: i32 = 4;
+const WAL_KEEP_BYTES_MAX: u64 = 1 << 40;
 const NODE_ID_MAX: u32 = i32::MAX as u32;
 
 /// The settings as they stand in a file, the environment or the flags.
@@ -55,6 +56,9 @@ struct Raw {
     unsafe_no_fsync: Option<bool>,
     /// Size of a write-ahead log file in bytes. Default: 64 MiB.
     wal_file_bytes: Option<u64>,
+    /// Bytes of write-ahead log kept for hubs that are behind, 0 to 1 TiB: one that needs more copies a snapshot.
+    /// Default: 1 GiB.
+    wal_keep_bytes: Option<u64>,
     /// Where MQTT publishes that are not an agent's go. Default: everything into the log topic `mqtt`.
     routes: Vec<RouteSettings>,
 }
@@ -88,6 +92,7 @@ impl Settings for Raw {
         "default_partitions",
         "unsafe_no_fsync",
         "wal_file_bytes",
+        "wal_keep_bytes",
         "routes",
     ];
 }
@@ -108,6 +113,7 @@ pub struct NodeSettings {
     pub default_partitions: i32,
     pub no_fsync: bool,
     pub wal_file_bytes: Option<u64>,
+    pub wal_keep_bytes: Option<u64>,
     /// Tried in this order, before the default route.
     pub routes: Vec<RouteSettings>,
 }
@@ -154,6 +160,11 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
     if default_partitions < 1 {
         return Err(Failure::usage(format!("default_partitions {default_partitions} is not at least 1")));
     }
+    if let Some(bytes) = raw.wal_keep_bytes.filter(|bytes| *bytes > WAL_KEEP_BYTES_MAX) {
+        return Err(Failure::usage(format!(
+            "wal_keep_bytes {bytes} is not between 0 and {WAL_KEEP_BYTES_MAX}"
+        )));
+    }
     let given = RawCluster { listen: raw.cluster_listen, advertise: raw.cluster_advertise, seed: raw.seed };
     Ok(NodeSettings {
         cluster: cluster::validated(given, insecure)?,
@@ -168,6 +179,7 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         default_partitions,
         no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
         wal_file_bytes: raw.wal_file_bytes,
+        wal_keep_bytes: raw.wal_keep_bytes,
         routes: raw.routes,
     })
 }

@@ -116,6 +116,7 @@ pub fn shard_config(settings: &NodeSettings) -> shards::Config {
         config.wal_file_bytes = bytes;
         config.reserve_bytes = bytes + RESERVE_MARGIN_BYTES;
     }
+    config.wal_keep_bytes = settings.wal_keep_bytes.unwrap_or(config.wal_keep_bytes);
     config
 }
 

@@ -50,6 +50,8 @@ fn an_address_that_is_none_says_what_one_looks_like() {
 fn numbers_out_of_range_are_refused() {
     assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
     assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+    assert!(refused(Raw { wal_keep_bytes: Some(1 << 41), ..Raw::default() }).contains("wal_keep_bytes"));
+    assert_eq!(validated(Raw { wal_keep_bytes: Some(0), ..Raw::default() }).unwrap().wal_keep_bytes, Some(0));
 }
 
 fn of_three(listen: &str, advertise: Option<&str>, seeds: &str) -> Raw {

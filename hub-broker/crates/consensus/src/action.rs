@@ -38,6 +38,12 @@ pub enum Event {
     /// A follower has copied the snapshot that it was sent (its acknowledgement follows when it is in place), or
     /// will not: then it is offered one again.
     SnapshotSent { to: ReplicaId, ok: bool },
+    /// What [`Action::ReadEntries`] asked for: at least one entry, from `from` on without holes, and the term of the
+    /// entry before.
+    EntriesRead { from: u64, before_term: u64, entries: Vec<LogEntry> },
+    /// The entry that [`Action::ReadEntries`] asked for is not to be had, or a snapshot would be less to copy: whoever
+    /// needs it gets a snapshot.
+    EntriesGone { from: u64 },
     /// Messages to this replica were probably lost.
     Unreachable { replica: ReplicaId },
     /// The leader's process is gone: nobody need wait for its lease to run out.
@@ -83,6 +89,10 @@ pub enum Action {
     /// A follower needs a snapshot, and there is none, or none that it could go on from: make a checkpoint and
     /// report [`Event::SnapshotReady`].
     NeedSnapshot { to: ReplicaId },
+    /// A follower needs entries that are not in memory any more: read them back from `from` on, none beyond `through`,
+    /// no more than `bytes_max` if that is more than one, and report [`Event::EntriesRead`] or
+    /// [`Event::EntriesGone`]. All of them are applied. There is one such question at a time.
+    ReadEntries { from: u64, through: u64, bytes_max: u64 },
 }
 
 /// What a snapshot is of.

@@ -28,8 +28,13 @@ pub struct ReplicaConfig {
     pub tail_budget: TailBudget,
     /// Bytes of applied entries kept when nobody is known to want them.
     pub tail_bytes_idle_max: usize,
-    /// Nothing is kept for a follower that has not been heard of for so long.
+    /// Nothing is kept in memory for a follower that has not been heard of for so long.
     pub follower_patience_ticks: u64,
+    /// And nothing is to be kept elsewhere for one that has not been heard of for so long.
+    pub log_patience_ticks: u64,
+    /// Bytes of entries in one [`Action::ReadEntries`](crate::Action::ReadEntries); 0: what is not in memory is never
+    /// asked for. A follower is sent two of these before it has answered the first.
+    pub read_bytes_max: u64,
     /// How often a follower that does not come back with its snapshot is offered it again, and how often a
     /// checkpoint that does not come is asked for again.
     pub snapshot_repeat_ticks: u64,
@@ -54,6 +59,8 @@ impl ReplicaConfig {
             tail_budget: TailBudget::new(64 * MIB as usize),
             tail_bytes_idle_max: 256 * KIB,
             follower_patience_ticks: 200,
+            log_patience_ticks: 72_000,
+            read_bytes_max: MIB / 4,
             snapshot_repeat_ticks: 200,
         }
     }

@@ -16,9 +16,9 @@
 //! - election timeouts come from the replica's seed, never from a random generator of the process;
 //! - what raft-rs would end the process over is not let in (module `guard`).
 //!
-//! A follower that is further behind than its leader's in-memory tail needs a snapshot. Messages only name it, by
-//! index, term and membership: whoever runs the replicas copies what it consists of, *before* the message reaches
-//! the replica. A new replica always begins with one: the tail gives entry 1 away once it is applied, so that a
+//! A follower that is further behind than its leader's in-memory tail is sent what whoever runs the replicas can read
+//! back of the log, and where that does not reach, a snapshot. Messages only name it, by index, term and membership:
+//! whoever runs the replicas copies what it consists of, *before* the message reaches the replica. A new replica always begins with one: the tail gives entry 1 away once it is applied, so that a
 //! replica without state can never be led through the log alone.
 
 mod action;
@@ -29,6 +29,7 @@ mod id;
 mod logger;
 mod membership;
 mod message;
+mod read_back;
 mod replica;
 mod restore;
 mod tail;

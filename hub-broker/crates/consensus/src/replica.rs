@@ -3,6 +3,7 @@
 mod changes;
 mod election;
 mod followers;
+mod laggards;
 mod log;
 mod readies;
 mod reads;
@@ -14,6 +15,7 @@ use rand::rngs::StdRng;
 
 use self::election::Elections;
 use self::followers::Followers;
+use self::laggards::Laggards;
 use self::readies::Readies;
 use self::reads::Reads;
 use crate::tail::{Keep, Tail};
@@ -34,6 +36,7 @@ pub struct Replica {
     proposals: log::Proposals,
     reads: Reads,
     followers: Followers,
+    laggards: Laggards,
     keep: Keep,
 }
 
@@ -60,6 +63,7 @@ impl Replica {
             proposals: log::Proposals::default(),
             reads: Reads::default(),
             followers: Followers::new(config),
+            laggards: Laggards::new(config),
             keep: Keep {
                 wanted_from: None,
                 wanted_bytes_max: config.tail_bytes_max,
@@ -67,6 +71,9 @@ impl Replica {
             },
             node,
         };
+        if replica.laggards.can_read() {
+            replica.node.mut_store().reach_back();
+        }
         replica.draw_election_timeout();
         Ok(replica)
     }
@@ -156,6 +163,10 @@ impl Replica {
                 self.snapshot_ready(SnapshotMark { index, term, membership });
             }
             Event::SnapshotSent { to, ok } => self.snapshot_sent(to, ok),
+            Event::EntriesRead { from, before_term, entries } => {
+                self.entries_read(from, before_term, entries);
+            }
+            Event::EntriesGone { from } => self.entries_gone(from),
             Event::Unreachable { replica } => self.unreachable(replica),
             Event::LeaderGone => self.leader_gone(),
             Event::StepDown => self.step_down(),
@@ -168,6 +179,7 @@ impl Replica {
             self.report_role(&mut actions);
         }
         self.need_snapshots(&mut actions);
+        self.read_for_laggards(&mut actions);
         actions
     }
 
@@ -175,6 +187,7 @@ impl Replica {
         self.now += 1;
         self.tick_election();
         self.repeat_offers(actions);
+        self.forget_what_was_read();
         if self.node.store().bytes() > self.keep.idle_bytes_max {
             self.compact();
         }
@@ -234,6 +247,7 @@ impl Replica {
             self.draw_election_timeout();
             self.reads.refuse_all(actions);
             self.followers.forget_all(self.now);
+            self.laggards.forget_all();
         } else {
             self.keep_election_timeout();
         }

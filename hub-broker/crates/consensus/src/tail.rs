@@ -1,6 +1,7 @@
 //! The end of a group's log in memory: what raft-rs reads as its storage.
 //!
-//! Everything that is not applied is here; of what is applied, as many bytes as followers may still want.
+//! Everything that is not applied is here; of what is applied, as many bytes as followers may still want. What came
+//! before can perhaps be read back: raft-rs is told that it comes later, and whoever drives it asks for it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -8,6 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
+use crate::read_back::ReadBack;
 use crate::{ReplicaId, SnapshotMark};
 
 /// What an entry costs besides its payload.
@@ -21,6 +23,11 @@ pub(crate) struct Tail {
     before: (u64, u64),
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// From here on, what is not held can perhaps be read back.
+    reach: u64,
+    read_back: Option<ReadBack>,
+    /// Entries that raft-rs wanted for followers and that are not held.
+    missed: RefCell<BTreeSet<u64>>,
     /// The newest checkpoint, and which followers it was made for.
     checkpoint: Option<(SnapshotMark, BTreeSet<ReplicaId>)>,
     /// Followers that raft-rs wanted a snapshot for when there was none for them.
@@ -57,6 +64,9 @@ impl Tail {
             before,
             entries,
             bytes,
+            reach: u64::MAX,
+            read_back: None,
+            missed: RefCell::default(),
             checkpoint: None,
             wanted: RefCell::default(),
         }
@@ -67,6 +77,36 @@ impl Tail {
         self.before = (index, term);
         self.entries.clear();
         self.bytes = 0;
+        self.reach = self.reach.max(index + 1);
+        self.read_back = None;
+    }
+
+    /// From now on what is not held can perhaps be read back, but for entry 1: that is given away for good.
+    pub(crate) fn reach_back(&mut self) {
+        self.reach = 2;
+    }
+
+    /// This entry, and what is before it, cannot be read back.
+    pub(crate) fn end_reach(&mut self, index: u64) {
+        self.reach = self.reach.max(index + 1);
+    }
+
+    /// Takes what was read back. False if it is not how the log goes on.
+    pub(crate) fn take_back(&mut self, read: ReadBack) -> bool {
+        let fits = read.leads_to(self.before);
+        if fits {
+            self.read_back = Some(read);
+        }
+        fits
+    }
+
+    pub(crate) fn forget_read(&mut self) {
+        self.read_back = None;
+    }
+
+    /// The entries that were asked for since the last call and are not held.
+    pub(crate) fn take_missed(&mut self) -> BTreeSet<u64> {
+        std::mem::take(self.missed.get_mut())
     }
 
     /// From now on followers are sent this, made for those who are named.
@@ -83,7 +123,7 @@ impl Tail {
         std::mem::take(self.wanted.get_mut())
     }
 
-    /// The first entry that can be read.
+    /// The first entry that is held.
     pub(crate) fn first(&self) -> u64 {
         self.before.0 + 1
     }
@@ -142,6 +182,32 @@ impl Tail {
         }
         Ok((index - self.before.0 - 1) as usize)
     }
+
+    /// Entries that are not held: those that were read back, or none yet.
+    fn earlier(&self, low: u64, high: u64, max_size: u64, can_wait: bool) -> Result<Vec<Entry>> {
+        if let Some(found) = self.read_back.as_ref().and_then(|read| read.from(low)) {
+            return Ok(limited(found.iter().take_while(|entry| entry.index < high), max_size));
+        }
+        if !can_wait || low < self.reach {
+            return Err(Error::Store(StorageError::Compacted));
+        }
+        self.missed.borrow_mut().insert(low);
+        Err(Error::Store(StorageError::LogTemporarilyUnavailable))
+    }
+}
+
+/// As many as fit, and at least one.
+fn limited<'a>(entries: impl Iterator<Item = &'a Entry>, max_size: u64) -> Vec<Entry> {
+    let mut size = 0u64;
+    let mut found = Vec::new();
+    for entry in entries {
+        size = size.saturating_add(cost(entry) as u64);
+        if size > max_size && !found.is_empty() {
+            break;
+        }
+        found.push(entry.clone());
+    }
+    found
 }
 
 fn cost(entry: &Entry) -> usize {
@@ -158,35 +224,33 @@ impl Storage for Tail {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _context: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> Result<Vec<Entry>> {
+        let max_size = max_size.into().unwrap_or(u64::MAX);
+        if low <= self.before.0 {
+            return self.earlier(low, high, max_size, context.can_async());
+        }
         let (low, high) = (self.position(low)?, self.position(high)?);
         if high > self.entries.len() {
             return Err(Error::Store(StorageError::Unavailable));
         }
-        let max_size = max_size.into().unwrap_or(u64::MAX);
-        let mut size = 0u64;
-        let mut found = Vec::new();
-        for entry in self.entries.range(low..high) {
-            size = size.saturating_add(cost(entry) as u64);
-            if size > max_size && !found.is_empty() {
-                break;
-            }
-            found.push(entry.clone());
-        }
-        Ok(found)
+        Ok(limited(self.entries.range(low..high), max_size))
     }
 
     fn term(&self, index: u64) -> Result<u64> {
         if index == self.before.0 {
             return Ok(self.before.1);
         }
+        if index < self.before.0 {
+            // What raft-rs takes for any entry that is not in the log.
+            return Ok(self.read_back.as_ref().and_then(|read| read.term(index)).unwrap_or(0));
+        }
         let position = self.position(index)?;
         self.entries.get(position).map(|e| e.term).ok_or(Error::Store(StorageError::Unavailable))
     }
 
     fn first_index(&self) -> Result<u64> {
-        Ok(self.before.0 + 1)
+        Ok(self.reach.min(self.first()))
     }
 
     fn last_index(&self) -> Result<u64> {

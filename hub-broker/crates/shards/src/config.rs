@@ -23,6 +23,9 @@ pub struct Config {
     pub sync: SyncMode,
     /// Bytes of one WAL file. Default 64 MiB.
     pub wal_file_bytes: u64,
+    /// Bytes of WAL files that are kept, when nothing else needs them, for replicas of other hubs that are behind. One
+    /// that needs more gets a snapshot. A hub alone keeps none. Default 1 GiB.
+    pub wal_keep_bytes: u64,
     /// A checkpoint begins when this many bytes went into the WAL since the last one. Default 128 MiB.
     pub checkpoint_bytes: u64,
     /// A checkpoint begins when the last one is this old and anything has changed. Default one minute.
@@ -50,6 +53,7 @@ impl Config {
             executor_threads: (cores / 2).clamp(1, limits::EXECUTOR_THREADS_MAX),
             sync: SyncMode::Full,
             wal_file_bytes: limits::WAL_FILE_BYTES_DEFAULT,
+            wal_keep_bytes: limits::WAL_KEEP_BYTES_DEFAULT,
             checkpoint_bytes: limits::CHECKPOINT_BYTES_DEFAULT,
             checkpoint_interval: Duration::from_secs(60),
             reserve_bytes: limits::WAL_FILE_BYTES_DEFAULT + limits::RESERVE_MARGIN_BYTES,

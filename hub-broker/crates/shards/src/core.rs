@@ -20,7 +20,7 @@ use crate::answer::Refusal;
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::group::{Group, Request, Standing};
-use crate::limits::{COMPARE_TICKS, DRAIN_TICKS_MAX, IN_SYNC_TICKS};
+use crate::limits::{COMPARE_TICKS, DRAIN_TICKS_MAX, IN_SYNC_TICKS, KEEP_LOG_TICKS};
 use crate::message::{Message, Place};
 use crate::outbox::Outbox;
 use crate::recovery::{Ground, Recovered};
@@ -141,6 +141,9 @@ impl Core {
             Message::SnapshotSent { slot, to, ok } => {
                 self.with(slot, |group, outbox| group.step(Event::SnapshotSent { to, ok }, outbox));
             }
+            Message::LogRead { slot, from, found } => {
+                self.with(slot, |group, outbox| group.log_read(from, found, outbox));
+            }
             Message::SnapshotArrived { slot, wanted, outcome } => {
                 self.with(slot, |group, outbox| group.snapshot_arrived(&wanted, *outcome, outbox));
             }
@@ -171,6 +174,7 @@ impl Core {
         self.ticks += 1;
         let local_ms = self.faults.expire_by_local_clock.then(|| self.clock.now_ms());
         let count_in_sync = self.ticks.is_multiple_of(IN_SYNC_TICKS);
+        let keep_log = self.ticks.is_multiple_of(KEEP_LOG_TICKS);
         let compare = self.ticks.is_multiple_of(COMPARE_TICKS);
         let no_room = std::mem::take(&mut self.no_room);
         self.for_all(|group, outbox| {
@@ -179,6 +183,9 @@ impl Core {
             group.make_way(&no_room, outbox);
             if count_in_sync {
                 group.look_at_replicas();
+            }
+            if keep_log {
+                group.keep_log(outbox);
             }
             if compare {
                 group.compare(outbox);

@@ -12,6 +12,7 @@ use crate::exchange::Exchange;
 use crate::group::Standing;
 use crate::inbox::Inbox;
 use crate::limits::ELECTION_TICKS;
+use crate::log_reads::LogReads;
 use crate::order::{Install, Order};
 use crate::outbox::{Outbox, Wish};
 use crate::registrar::Record;
@@ -30,6 +31,7 @@ pub(crate) struct Executor {
     pub shared: Arc<Shared>,
     pub wal: Wal,
     pub snapshots: Snapshots,
+    pub log_reads: LogReads,
     pub exchange: Exchange,
     pub records: Sender<Record>,
     /// Called once all groups lead themselves or have others to wait for, with the last stamp of any.
@@ -106,6 +108,13 @@ impl Executor {
                 self.order(Order::Checkpoint { group: group.0, reply });
             }
             Wish::CheckpointSoon { group } => self.order(Order::Soon { group: group.0 }),
+            Wish::ReadLog(wanted) => {
+                let (inbox, slot) = self.reply_to(wanted.group);
+                let from = wanted.from;
+                let found = Box::new(move |found| inbox.push(Message::LogRead { slot, from, found }));
+                self.log_reads.read(wanted, found);
+            }
+            Wish::KeepLog { group, from } => self.wal.keep(group, from),
             Wish::Compare(question) => self.exchange.ask(*question),
             Wish::Offered { group, index, to } => self.snapshots.sent(group.0, index, to),
             Wish::Fetch(wanted) => {

@@ -3,6 +3,7 @@
 mod applying;
 mod capturing;
 mod comparing;
+mod laggards;
 mod lead;
 mod switch;
 
@@ -65,6 +66,8 @@ pub(crate) struct Group {
     incoming: Incoming,
     /// A checkpoint for followers is being made.
     making_snapshot: bool,
+    /// The log is kept from here on for replicas that are behind.
+    log_kept_from: Option<u64>,
     comparison: Option<comparing::Comparison>,
     /// Who belongs to the group is another than at the last checkpoint.
     members_changed: bool,
@@ -111,6 +114,7 @@ impl Group {
             waiting: Waiting::default(),
             incoming: Incoming::default(),
             making_snapshot: false,
+            log_kept_from: None,
             comparison: None,
             members_changed: false,
             makes_way_in: 0,
@@ -259,6 +263,9 @@ impl Group {
             Action::ReadRefused { token } => self.read_refused(token),
             Action::WantSnapshot { from, index, term, message } => {
                 self.want_snapshot(from, (index, term), message, outbox);
+            }
+            Action::ReadEntries { from, through, bytes_max } => {
+                self.read_log(from, through, bytes_max, outbox);
             }
             Action::NeedSnapshot { .. } => {
                 if !std::mem::replace(&mut self.making_snapshot, true) {

@@ -50,6 +50,17 @@ pub const FORWARD_COUNT_MAX: usize = 4096;
 pub const PARCEL_BYTES_MAX: u64 = 128 * MIB;
 /// Bytes of the log that a hub keeps in memory, over all groups, for followers that copy a snapshot.
 pub const TAILS_SHARED_BYTES_MAX: usize = 256 * MIB as usize;
+/// Bytes of applied entries that a replica keeps in memory for others of its group: so much, sixteen times as much while
+/// one of them copies a snapshot, and a sixteenth while nobody is known to want them.
+pub const TAIL_BYTES_MAX: usize = 4 * MIB as usize;
+/// Bytes of the write-ahead log that a hub keeps only for replicas that are behind.
+pub const WAL_KEEP_BYTES_DEFAULT: u64 = 1024 * MIB;
+/// Bytes of it that are read back at once for a replica that is behind.
+pub const LOG_READ_BYTES: u64 = 256 * 1024;
+/// A replica that is behind by no more than this is sent entries; by more, a snapshot where that is less.
+pub const LOG_READ_WORTH_MIN: u64 = 16 * MIB;
+/// Ticks between two looks at what replicas that are behind need of the log.
+pub const KEEP_LOG_TICKS: u64 = 10;
 /// Bytes that a group takes on from its leader while it cannot apply them.
 pub const UNAPPLIED_BYTES_MAX: usize = 64 * MIB as usize;
 /// Leaders tell everyone what they lead at least this often.

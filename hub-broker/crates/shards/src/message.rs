@@ -12,6 +12,7 @@ use crate::answer::{Permit, RetainDone};
 use crate::capture::Captured;
 use crate::compare::{Question, Verdict, VerdictDone};
 use crate::group::Request;
+use crate::log_reads::OldEntries;
 use crate::snapshot::{Arrived, FetchError, Wanted};
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{CommandError, GroupStatus, Retention};
@@ -99,6 +100,12 @@ pub(crate) enum Message {
         slot: usize,
         to: ReplicaId,
         ok: bool,
+    },
+    /// Old entries from `from` on, or none.
+    LogRead {
+        slot: usize,
+        from: u64,
+        found: Option<OldEntries>,
     },
     SnapshotArrived {
         slot: usize,

@@ -184,6 +184,7 @@ fn wal_config(config: &Config, dir: &DataDir, replicas: &Replicas, loaded: &[Opt
     wal::Config {
         file_bytes: config.wal_file_bytes,
         sync: config.sync,
+        kept_bytes_max: config.wal_keep_bytes,
         replay_after: replay_after(loaded),
         void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
         void_entries: void_entries(loaded),

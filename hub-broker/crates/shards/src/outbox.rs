@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use consensus::{HardState, LogEntry, PeerMessage, ReplicaId};
 use peers::{Parcel, ParcelBody};
 use schemas::NodeId;
-use wal::{Frame, GroupId, Lsn};
+use wal::{EntriesWanted, Frame, GroupId, Lsn};
 
 use crate::compare::Question;
 use crate::incoming::Switch;
@@ -57,6 +57,13 @@ pub(crate) enum Wish {
     /// Make a checkpoint soon: who belongs to the group has changed.
     CheckpointSoon {
         group: GroupId,
+    },
+    /// Read old entries back; then `Message::LogRead`.
+    ReadLog(EntriesWanted),
+    /// Keep what the log has of the group from there on, though it may be released; or nothing any more.
+    KeepLog {
+        group: GroupId,
+        from: Option<u64>,
     },
     /// Ask another replica; then perhaps `Message::Compared`.
     Compare(Box<Question>),

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use checkpoint::Loaded;
-use consensus::{
-    LogEntry, Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget, changes_membership,
-};
+use consensus::{Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget, changes_membership};
 use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
 use wal::{GroupId, GroupLog, HardState};
@@ -16,7 +14,8 @@ use crate::fail;
 use crate::group::{Group, Machine};
 use crate::group_state::{ALONE, GroupState, StateOrigin};
 use crate::keys::{key_partition, metadata_key};
-use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS};
+use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS, LOG_READ_BYTES};
+use crate::log_reads::to_log_entry;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
 use crate::snapshot::{self, Tell};
@@ -33,6 +32,8 @@ pub(crate) struct Ground {
     pub founder: bool,
     pub seed: u64,
     pub tails: TailBudget,
+    /// Bytes of applied entries that each replica keeps in memory.
+    pub tail_bytes_max: usize,
     /// Hears of damage that a group's files are found to have.
     pub tell: Tell,
 }
@@ -193,7 +194,11 @@ impl Ground {
         ReplicaConfig {
             election_ticks: ELECTION_TICKS as usize,
             heartbeat_ticks: HEARTBEAT_TICKS as usize,
+            tail_bytes_max: self.tail_bytes_max,
+            tail_bytes_catching_up_max: 16 * self.tail_bytes_max,
+            tail_bytes_idle_max: self.tail_bytes_max / 16,
             tail_budget: self.tails.clone(),
+            read_bytes_max: LOG_READ_BYTES,
             ..ReplicaConfig::new(own, self.seed ^ (u64::from(id.0) << 16))
         }
     }
@@ -243,12 +248,6 @@ fn restored(
     log: GroupLog,
 ) -> Restored {
     let hard_state = log.hard_state.unwrap_or_default();
-    let to_entry = |entry: wal::Entry| LogEntry {
-        index: entry.index,
-        term: entry.term,
-        kind: entry.entry_kind,
-        payload: entry.payload,
-    };
     Restored {
         hard_state: consensus::HardState {
             term: hard_state.term,
@@ -257,7 +256,7 @@ fn restored(
         },
         applied: position.applied,
         applied_term: position.term,
-        entries: log.entries.into_iter().map(to_entry).collect(),
+        entries: log.entries.into_iter().map(to_log_entry).collect(),
         membership: membership.clone(),
     }
 }

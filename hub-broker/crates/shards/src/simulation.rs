@@ -11,6 +11,7 @@ mod disk;
 mod hub;
 mod journal;
 mod look;
+mod reading;
 mod snapshots;
 
 pub use crate::answer::{CommandDone, ProposeDone};

@@ -52,6 +52,10 @@ impl Space {
             // Without an answer the writes themselves will say when there is no room.
             Err(_) => u64::MAX,
         };
+        if free < 2 * needed && self.wal.stats().kept_bytes > 0 {
+            // Replicas that are behind can have a snapshot instead.
+            self.wal.give_way();
+        }
         let full = free < needed || !self.wal.has_room();
         if self.full.swap(full, Ordering::Relaxed) != full {
             match full {

@@ -26,8 +26,10 @@ use crate::faults::Faults;
 use crate::inbox::Inbox;
 use crate::leaders::Leaders;
 use crate::limits::{
-    BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX, TAILS_SHARED_BYTES_MAX,
+    BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX, TAIL_BYTES_MAX,
+    TAILS_SHARED_BYTES_MAX,
 };
+use crate::log_reads::{LogReads, ReadingThread};
 use crate::opening::{Opened, open_all};
 use crate::order::Order;
 use crate::readers::Readers;
@@ -49,6 +51,7 @@ pub(crate) struct Running {
     pub checkpointer: Option<JoinHandle<()>>,
     pub registrar: Option<JoinHandle<()>>,
     pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
+    pub log_reading: Option<ReadingThread>,
     pub snapshots: Snapshots,
     /// What the groups ask other replicas, until somebody takes it from here.
     pub asked: Option<tokio::sync::mpsc::Receiver<Question>>,
@@ -68,6 +71,7 @@ struct Home {
 struct Parts {
     ground: Ground,
     snapshots: Snapshots,
+    log_reads: LogReads,
     exchange: Exchange,
     records: Sender<Record>,
 }
@@ -81,6 +85,9 @@ pub(crate) fn start(
     check(config)?;
     let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
     let replicas = Arc::new(dir.replicas(&cluster)?);
+    // Where there are no other hubs, nobody is behind.
+    let wal_keep_bytes = if peers.is_alone() { 0 } else { config.wal_keep_bytes };
+    let config = &Config { wal_keep_bytes, ..config.clone() };
     let opened = open_all(config, &dir, &replicas, metadata)?;
     let home = Home { dir, peers, replicas, founder: cluster.founder };
     run(config, home, opened)
@@ -118,6 +125,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         founder,
         seed: config.seed,
         tails: TailBudget::new(TAILS_SHARED_BYTES_MAX),
+        tail_bytes_max: TAIL_BYTES_MAX,
         tell,
     };
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };
@@ -134,13 +142,17 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         checkpointer: None,
         registrar: None,
         scrubber: None,
+        log_reading: None,
         snapshots: snapshots.clone(),
         asked: Some(asked),
         wal,
     };
     running.spawn_registrar(to_record)?;
     running.spawn_scrubber()?;
-    let parts = Parts { ground, snapshots: snapshots.clone(), exchange, records };
+    let (log_reads, reading) =
+        LogReads::start(&running.wal, config.snapshot_rate_bytes_max).map_err(StartError::Thread)?;
+    running.log_reading = Some(reading);
+    let parts = Parts { ground, snapshots: snapshots.clone(), log_reads, exchange, records };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
     running.go_on_with_clock(anchor, last_stamp_ms, founder);
@@ -263,7 +275,7 @@ impl Running {
     ) -> Result<(), StartError> {
         let (inbox, executors) = (self.inboxes[at].clone(), self.inboxes.len());
         let (shared, wal) = (self.shared.clone(), self.wal.clone());
-        let Parts { ground, snapshots, exchange, records } = parts;
+        let Parts { ground, snapshots, log_reads, exchange, records } = parts;
         let run = move || {
             let recovered: Result<Vec<_>, StartError> =
                 share.into_iter().map(|found| ground.recover(found)).collect();
@@ -290,6 +302,7 @@ impl Running {
                 shared,
                 wal,
                 snapshots,
+                log_reads,
                 exchange,
                 records,
                 started: Some(Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))))),
@@ -338,7 +351,9 @@ impl Drop for Running {
         let own = std::thread::current().id();
         // Its end of the channel goes, and that stops it.
         let scrubber = self.scrubber.take().map(|(_, thread)| thread);
-        let threads = self.executors.drain(..).chain(self.checkpointer.take()).chain(scrubber);
+        let log_reading = self.log_reading.take().map(|(_, thread)| thread);
+        let threads =
+            self.executors.drain(..).chain(self.checkpointer.take()).chain(scrubber).chain(log_reading);
         for thread in threads.chain(self.registrar.take()) {
             // The last handle may go in a callback on one of these threads.
             if thread.thread().id() != own {

@@ -1,5 +1,6 @@
 //! What the return of a hub costs the others' clients: a hub is away while much is written; the latencies of a
-//! steady load while it is caught up are put beside those of quiet times.
+//! steady load while it is caught up are put beside those of quiet times. It says whether the hub was sent entries of
+//! the others' write-ahead logs or copied snapshots: `HEADWATER_WAL_KEEP_BYTES` says how much of the logs they keep.
 //!
 //! `cargo run --release -p bench --bin catch_up`
 
@@ -9,7 +10,7 @@ use anyhow::Result;
 use bench::probe::{Measured, Probe};
 use bench::{load, report};
 use clap::Parser;
-use testkit::{Cluster, wait};
+use testkit::{Cluster, Hub, wait};
 
 #[derive(Debug, Parser)]
 struct Arguments {
@@ -45,9 +46,29 @@ fn main() -> Result<()> {
     cluster.wait_replicated();
     let (caught_up, took) = (probe.take(), start.elapsed());
     println!("caught up after {:.1} s", took.as_secs_f64());
+    println!("{}", means(&cluster));
     compare("acknowledged", &quiet, &caught_up, |it| &it.acknowledged);
     compare("consumed", &quiet, &caught_up, |it| &it.consumed);
     Ok(())
+}
+
+/// By what the hub was caught up.
+fn means(cluster: &Cluster) -> String {
+    let sum = |name| cluster.hubs().iter().map(|hub| counter(hub, name)).sum::<f64>();
+    let read_mib = sum("headwater_wal_read_back_bytes_total") / f64::from(1 << 20);
+    let copied_mib = sum("headwater_snapshot_received_bytes_total") / f64::from(1 << 20);
+    let snapshots =
+        cluster.hubs().last().map_or(0.0, |hub| counter(hub, "headwater_snapshots_installed_total"));
+    format!(
+        "by entries: {read_mib:.0} MiB read back from write-ahead logs; by snapshots: {snapshots:.0} since its start, {copied_mib:.0} MiB copied"
+    )
+}
+
+/// What the hub's counter of this name shows; it has no labels.
+fn counter(hub: &Hub, name: &str) -> f64 {
+    let metrics = hub.get("/metrics").map_or_else(String::new, |(_, text)| text);
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or(0.0)
 }
 
 fn compare(what: &str, quiet: &Measured, busy: &Measured, of: fn(&Measured) -> &Vec<f64>) {

@@ -75,7 +75,17 @@ impl Followers {
     }
 
     fn is_waited_for(&self, id: ReplicaId, now: u64) -> bool {
-        now - self.heard.get(&id).unwrap_or(&self.since) <= self.patience_ticks
+        self.silent_ticks(id, now) <= self.patience_ticks
+    }
+
+    /// For how long it was not heard of.
+    pub(super) fn silent_ticks(&self, id: ReplicaId, now: u64) -> u64 {
+        now - self.heard.get(&id).unwrap_or(&self.since)
+    }
+
+    /// The entry that the checkpoint holds which was asked for on its account.
+    pub(super) fn asked_after(&self, id: ReplicaId) -> Option<u64> {
+        self.asked.get(&id).map(|asked| asked.applied)
     }
 }
 

@@ -6,6 +6,11 @@ use crate::world::World;
 
 /// A group in which one was away while the others wrote more than their tails hold, and checkpointed it.
 fn with_one_behind(seed: u64) -> (World, ReplicaId, ReplicaId) {
+    with_one_behind_and(seed, 0)
+}
+
+/// The same where this many entries before the checkpoint are still to be had.
+pub fn with_one_behind_and(seed: u64, kept: u64) -> (World, ReplicaId, ReplicaId) {
     let mut world = World::new(3, seed);
     world.tail_bytes_max = 2_000;
     world.ids().into_iter().for_each(|id| {
@@ -21,12 +26,12 @@ fn with_one_behind(seed: u64) -> (World, ReplicaId, ReplicaId) {
         world.flow();
     }
     (0..250).for_each(|_| world.round());
-    world.checkpoint(leader, 0);
+    world.checkpoint(leader, kept);
     world.restart(behind);
     (world, leader, behind)
 }
 
-fn index_of(world: &World, id: ReplicaId) -> u64 {
+pub fn index_of(world: &World, id: ReplicaId) -> u64 {
     world.hubs[&id].state.applied
 }
 
@@ -77,6 +82,7 @@ fn a_snapshot_that_comes_too_late_is_not_installed() {
         while world.deliver() {
             world.ids().into_iter().for_each(|id| world.sync(id, usize::MAX));
         }
+        world.read_back(leader);
         if let Some(offered) = world.hubs[&behind].offered.clone() {
             break offered;
         }

@@ -215,6 +215,7 @@ impl Core {
         }
         place.state = State::Leaving(leaving);
         self.outbox.wishes.push(Wish::CancelFetch { group: group.id });
+        self.outbox.wishes.push(Wish::KeepLog { group: group.id, from: None });
         self.outbox.wishes.push(Wish::Barrier { group: group.id, hard_state });
         self.touch(slot);
     }

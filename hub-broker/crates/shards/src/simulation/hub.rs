@@ -18,6 +18,7 @@ use wal::{Frame, GroupId};
 use super::comparing::ReplicaQuestion;
 use super::disk::Durable;
 use super::journal::{Journal, Then, Unsynced, Write};
+use super::reading::TAIL_BYTES_MAX;
 use super::snapshots::SnapshotWanted;
 use crate::answer::{Answer, CommandDone, Permit, ProposeDone};
 use crate::clock::{Clock, Reading};
@@ -80,7 +81,8 @@ pub struct Hub {
     node: NodeId,
     replicas: Arc<Replicas>,
     leaders: Leaders,
-    journal: Journal,
+    pub(super) journal: Journal,
+    pub(super) read_back: usize,
     unsynced: Unsynced,
     /// Ticks since when something has been unsynced.
     stalled_ticks: u32,
@@ -96,7 +98,7 @@ impl Hub {
     /// Recovers what the directory and `journal` hold. `wiped` is what the hub was before it lost everything.
     pub fn start(
         config: &HubConfig,
-        journal: Journal,
+        mut journal: Journal,
         machine: Box<dyn StateMachine>,
         wiped: &Wipe,
     ) -> Result<Self, StartError> {
@@ -115,6 +117,7 @@ impl Hub {
             void_entries: void_entries(&loaded),
             ..wal::Config::new("")
         };
+        journal.begin(&recovery);
         let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
         remove_unnamed_partitions(&dir.log(), &loaded)?;
         let ground = ground(config, &dir, cluster.founder);
@@ -154,6 +157,7 @@ impl Hub {
             replicas,
             leaders: Leaders::new(config.node, u32::from(config.shard_count) + 1),
             journal,
+            read_back: 0,
             unsynced: Unsynced::default(),
             stalled_ticks: 0,
             parcels: Vec::new(),
@@ -397,6 +401,8 @@ impl Hub {
                 self.core.handle(Message::Checkpointed { slot: group.0 as usize, made });
             }
             Wish::CheckpointSoon { group } => drop(self.write_checkpoint(group.0, false)),
+            Wish::ReadLog(wanted) => self.read_log(&wanted),
+            Wish::KeepLog { group, from } => self.journal.keep(group, from),
             Wish::Compare(question) => {
                 // What nobody has delivered is asked again.
                 self.questions.retain(|it| (it.0.group, it.0.to) != (question.group, question.to));
@@ -424,6 +430,7 @@ impl Hub {
                 if let Err(error) = self.stores[group as usize].install(&install) {
                     crate::fail::stop("a snapshot could not be installed", &error);
                 }
+                self.journal.void_entries(GroupId(group), install.void_entries_through);
                 let arrived = Box::new(install.arrived);
                 self.core.handle(Message::SnapshotInstalled { slot: group as usize, arrived });
             }
@@ -477,6 +484,7 @@ fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
         founder,
         seed: config.seed,
         tails: TailBudget::new(TAILS_SHARED_BYTES_MAX),
+        tail_bytes_max: TAIL_BYTES_MAX,
         tell: Arc::new(|_| {}),
     }
 }

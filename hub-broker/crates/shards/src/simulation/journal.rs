@@ -3,13 +3,24 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use wal::{Entry, Frame, GroupId, GroupLog, Lsn};
+use wal::{EntriesWanted, Entry, Frame, GroupId, GroupLog, Lsn};
+
+use crate::log_reads::{OldEntries, to_log_entry};
+
+/// Bytes of released entries that are kept for replicas that are behind.
+const KEPT_BYTES_MAX: usize = 128 * 1024;
 
 /// What a hub's disk holds of its write-ahead log. It outlives the hub.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     frames: Vec<(Lsn, Frame)>,
     last: u64,
+    /// Per group, the entry up to which checkpoints hold everything.
+    released: BTreeMap<GroupId, u64>,
+    /// Per group, the first entry that is kept all the same. A hub that starts has said nothing of that yet.
+    wanted: BTreeMap<GroupId, u64>,
+    /// Per group, the barrier up to which its entries are not to be read.
+    void: BTreeMap<GroupId, Lsn>,
 }
 
 /// What is written and not synced yet, in order.
@@ -39,15 +50,94 @@ impl Journal {
         Lsn(self.last)
     }
 
-    /// Drops what checkpoints hold, and what barriers void.
+    /// A hub begins with it.
+    pub(super) fn begin(&mut self, config: &wal::Config) {
+        self.wanted.clear();
+        self.void.clear();
+        for (group, through) in config.void.iter().chain(&config.void_entries) {
+            self.void_entries(*group, *through);
+        }
+    }
+
+    /// Drops what checkpoints hold, but for what is wanted.
     pub(super) fn release(&mut self, group: GroupId, through: u64) {
-        self.frames.retain(|(_, frame)| {
-            !matches!(frame, Frame::Entry { group: of, index, .. } if *of == group && *index <= through)
-        });
+        let released = self.released.entry(group).or_default();
+        *released = through.max(*released);
+        self.let_go();
+    }
+
+    pub(super) fn keep(&mut self, group: GroupId, from: Option<u64>) {
+        match from {
+            Some(from) => drop(self.wanted.insert(group, from)),
+            None => drop(self.wanted.remove(&group)),
+        }
+        self.let_go();
+    }
+
+    /// Of what is kept, the newest stays.
+    fn let_go(&mut self) {
+        let mut left = KEPT_BYTES_MAX;
+        let mut is_needed = |frame: &Frame| {
+            let Frame::Entry { group, index, payload, .. } = frame else { return true };
+            if self.released.get(group).is_none_or(|released| index > released) {
+                return true;
+            }
+            if self.wanted.get(group).is_none_or(|from| index < from) {
+                return false;
+            }
+            let fits = payload.len() <= left;
+            left = if fits { left - payload.len() } else { 0 };
+            fits
+        };
+        let mut kept: Vec<_> = std::mem::take(&mut self.frames);
+        kept.reverse();
+        kept.retain(|(_, frame)| is_needed(frame));
+        kept.reverse();
+        self.frames = kept;
+    }
+
+    pub(super) fn kept_entries(&self, group: GroupId) -> usize {
+        let released = self.released.get(&group).copied().unwrap_or_default();
+        let is_kept = |(_, frame): &&(Lsn, Frame)| matches!(frame, Frame::Entry { group: of, index, .. } if *of == group && *index <= released);
+        self.frames.iter().filter(is_kept).count()
+    }
+
+    pub(super) fn void_entries(&mut self, group: GroupId, through: Lsn) {
+        let void = self.void.entry(group).or_default();
+        *void = through.max(*void);
     }
 
     pub(super) fn forget(&mut self, group: GroupId, void: Lsn) {
         self.frames.retain(|(lsn, frame)| frame.group() != group || *lsn > void);
+        self.released.remove(&group);
+        self.void_entries(group, void);
+    }
+
+    /// What the log's reader would find: of each entry what was written last.
+    pub(super) fn read(&self, wanted: &EntriesWanted) -> Option<OldEntries> {
+        let void = self.void.get(&wanted.group).copied().unwrap_or_default();
+        let mut newest: BTreeMap<u64, Entry> = BTreeMap::new();
+        for (lsn, frame) in &self.frames {
+            if let Frame::Entry { group, index, term, entry_kind, payload } = frame
+                && *group == wanted.group
+                && *lsn > void
+            {
+                let (term, entry_kind, payload) = (*term, *entry_kind, payload.clone());
+                newest.insert(*index, Entry { index: *index, term, entry_kind, payload });
+            }
+        }
+        let before_term = newest.get(&(wanted.from - 1))?.term;
+        let (mut next, mut left) = (wanted.from, wanted.bytes_max);
+        let mut entries = Vec::new();
+        for (index, entry) in newest.split_off(&wanted.from) {
+            let bytes = entry.payload.len() as u64;
+            if index != next || index > wanted.through || (bytes > left && !entries.is_empty()) {
+                break;
+            }
+            (next, left) = (index + 1, left.saturating_sub(bytes));
+            entries.push(to_log_entry(entry));
+        }
+        (!entries.is_empty()).then_some(OldEntries { before_term, entries })
     }
 
     /// What recovery makes of it.

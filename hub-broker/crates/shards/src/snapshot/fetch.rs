@@ -13,12 +13,11 @@ use tokio::sync::watch;
 
 use super::copy::{Ask, Target, copy};
 use super::format::{CLOSE, Refusal};
-use super::pace::Pace;
-use super::serve::commits;
 use super::{Arrived, FetchError, Fetched, Ground, Wanted, watched};
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 use crate::observe::snapshots as observe;
+use crate::pace::{Pace, commits};
 
 #[derive(Clone)]
 pub(crate) struct Fetches {

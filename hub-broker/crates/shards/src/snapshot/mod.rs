@@ -17,7 +17,6 @@
 mod copy;
 mod fetch;
 pub(crate) mod format;
-mod pace;
 mod serve;
 mod shelf;
 #[cfg(test)]

@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 use peers::Reply;
 
 use super::format::{CLOSE, Close, OPEN, Open, READ, Read, Refusal, closed};
-use super::pace::{Commits, Latency};
 use super::{Ground, Notice, Offer, Shelf};
 use crate::fail::StopOnPanic;
 use crate::order::Order;
+use crate::pace::{Latency, commits};
 
 /// How often it is looked for what nobody reads any more.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -142,10 +142,4 @@ fn renew(ground: &Ground, open: Open) {
     };
     // Gone only when the hub stops.
     drop(ground.orders.send(Order::Checkpoint { group, reply: Box::new(reply) }));
-}
-
-/// How the log does: for whoever copies to judge.
-pub(super) fn commits(wal: &wal::Wal) -> Commits {
-    let stats = wal.stats();
-    Commits { count: stats.commits, time: stats.commit_time }
 }

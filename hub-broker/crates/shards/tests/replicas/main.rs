@@ -1,5 +1,6 @@
 //! Several replicas of a group, in one thread: what is promised when hubs come, go, stall and lose things.
 
+mod behind;
 mod clocks;
 #[path = "../common/mod.rs"]
 mod common;
@@ -79,36 +80,6 @@ fn without_a_majority_nothing_is_acknowledged_and_whoever_waits_is_told() {
     // The batch that was in doubt is not there: the next has its place, and is not taken for its double.
     world.append(0, batch(Some((6, 0)), 1, 70));
     world.wait_for_all(0, 1);
-}
-
-#[test]
-fn a_follower_that_was_away_for_long_catches_up_by_snapshot() {
-    let mut world = World::of_three();
-    let leader = world.leader(GROUP).expect("a leader");
-    let away = (1..=3).find(|node| *node != leader).expect("a follower");
-    let mut producer = Producer::new(5);
-    world.append(0, producer.batch(1, 1000));
-    world.wait_for_all(0, 1);
-    world.crash(away);
-    world.rounds(2 * ELECTION_ROUNDS);
-    for _ in 0..90 {
-        world.append(0, producer.batch(1, 60_000));
-    }
-    let copies = world.copies;
-    world.start(away);
-    world.wait_for_all(0, 91);
-    assert!(world.copies > copies);
-    for _ in 0..3 {
-        world.append(0, producer.batch(1, 100));
-    }
-    world.wait_for_all(0, 94);
-    // And it goes on from there after another crash.
-    world.crash(away);
-    world.start(away);
-    world.wait_for_all(0, 94);
-    assert!(world.hub(away).given_up().is_empty());
-    let duplicate = world.append(0, batch(Some((5, 93)), 1, 100));
-    assert!(duplicate.duplicate);
 }
 
 #[test]

@@ -33,7 +33,8 @@ impl World {
             850..890 => {
                 self.propose(id);
             }
-            890..930 => self.copy_snapshot(id),
+            890..915 => self.copy_snapshot(id),
+            915..930 => self.read_back(id),
             930..940 => self.random_checkpoint(id),
             940..945 => {
                 self.read(id);
@@ -53,7 +54,7 @@ impl World {
     }
 
     fn random_checkpoint(&mut self, id: ReplicaId) {
-        let keep_entries = self.rng.gen_range(0..20);
+        let keep_entries = self.rng.gen_range(0..200);
         self.checkpoint(id, keep_entries);
     }
 

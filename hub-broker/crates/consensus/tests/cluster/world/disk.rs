@@ -41,6 +41,22 @@ impl Disk {
         self.checkpoints.iter().find(available).cloned()
     }
 
+    /// Entries from `from` on, and the term of the one before.
+    pub fn read(&self, from: u64, through: u64, bytes_max: u64) -> Option<(u64, Vec<LogEntry>)> {
+        let before = self.log.get(&(from - 1))?;
+        let (mut bytes, mut next) = (0, from);
+        let mut entries = Vec::new();
+        for (index, entry) in self.log.range(from..=through) {
+            bytes += entry.payload.len() as u64;
+            if *index != next || (bytes > bytes_max && !entries.is_empty()) {
+                break;
+            }
+            entries.push(entry.clone());
+            next += 1;
+        }
+        (!entries.is_empty()).then_some((before.term, entries))
+    }
+
     pub fn add(&mut self, checkpoint: Checkpoint, keep_entries: u64) {
         let first = (checkpoint.applied + 1).saturating_sub(keep_entries);
         self.log = self.log.split_off(&first);

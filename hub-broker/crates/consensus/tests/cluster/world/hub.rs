@@ -21,6 +21,8 @@ pub struct Hub {
     pub checkpoint_wanted: bool,
     /// A snapshot that can be had, from whom and of what.
     pub offered: Option<(ReplicaId, u64, PeerMessage)>,
+    /// Entries that are to be read back: from, through, and how many bytes.
+    pub read_wanted: Option<(u64, u64, u64)>,
     /// The snapshot that was copied last.
     pub copied: Option<Checkpoint>,
     pub snapshots_installed: usize,
@@ -38,6 +40,7 @@ impl Hub {
             truth: None,
             checkpoint_wanted: false,
             offered: None,
+            read_wanted: None,
             copied: None,
             snapshots_installed: 0,
             unsynced: VecDeque::new(),
@@ -58,6 +61,7 @@ impl Hub {
         self.stalled = false;
         self.checkpoint_wanted = false;
         self.offered = None;
+        self.read_wanted = None;
         self.copied = None;
     }
 
@@ -73,6 +77,11 @@ impl Hub {
             Action::Apply(entries) => self.committed.extend(entries),
             Action::WantSnapshot { from, index, message, .. } => self.offered = Some((from, index, message)),
             Action::NeedSnapshot { .. } => self.checkpoint_wanted = true,
+            Action::ReadEntries { from, through, bytes_max } => {
+                assert!(self.read_wanted.is_none(), "one such question at a time");
+                assert!(through <= self.state.applied, "what is read back is applied");
+                self.read_wanted = Some((from, through, bytes_max));
+            }
             Action::RoleChanged { .. } => {}
             action => unreachable!("{action:?} is done at once"),
         }

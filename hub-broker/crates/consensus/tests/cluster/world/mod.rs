@@ -39,6 +39,8 @@ pub struct World {
     pub leaders: BTreeMap<u64, ReplicaId>,
     pub reads_answered: usize,
     pub snapshots_installed: usize,
+    /// Entries that were read back for followers.
+    pub entries_read: usize,
     /// What was acknowledged when a read was asked for.
     reads: BTreeMap<u64, u64>,
     destroyed: BTreeSet<ReplicaId>,
@@ -46,6 +48,7 @@ pub struct World {
     pub next_token: u64,
     next_number: u32,
     pub tail_bytes_max: usize,
+    pub log_patience_ticks: u64,
 }
 
 /// The id of one of the founders.
@@ -66,12 +69,14 @@ impl World {
             leaders: BTreeMap::new(),
             reads_answered: 0,
             snapshots_installed: 0,
+            entries_read: 0,
             reads: BTreeMap::new(),
             destroyed: BTreeSet::new(),
             first_members: Membership { voters: voters.clone(), ..Membership::default() },
             next_token: 0,
             next_number: size + 1,
             tail_bytes_max: 4 * 1024 * 1024,
+            log_patience_ticks: 2_000,
         };
         for id in voters {
             world.hubs.insert(id, Hub::new(Checkpoint::first(world.first_members.clone())));
@@ -112,6 +117,8 @@ impl World {
             tail_bytes_catching_up_max: 5 * self.tail_bytes_max,
             tail_bytes_idle_max: self.tail_bytes_max / 4,
             snapshot_repeat_ticks: 30,
+            log_patience_ticks: self.log_patience_ticks,
+            read_bytes_max: 40,
             ..ReplicaConfig::new(id, seed)
         };
         let hub = self.hubs.get_mut(&id).expect("it exists");
@@ -254,6 +261,20 @@ impl World {
         }
     }
 
+    /// Answers the question for entries that are not in memory.
+    pub fn read_back(&mut self, id: ReplicaId) {
+        let Some(hub) = self.hubs.get_mut(&id).filter(|hub| hub.replica.is_some()) else { return };
+        let Some((from, through, bytes_max)) = hub.read_wanted.take() else { return };
+        let event = match hub.disk.read(from, through, bytes_max) {
+            Some((before_term, entries)) => {
+                self.entries_read += entries.len();
+                Event::EntriesRead { from, before_term, entries }
+            }
+            None => Event::EntriesGone { from },
+        };
+        self.step(id, event);
+    }
+
     pub fn deliver(&mut self) -> bool {
         let Some(message) = self.network.take(&mut self.rng) else { return false };
         let to = message.to();
@@ -333,6 +354,7 @@ impl World {
                     self.checkpoint(id, 0);
                 }
                 self.copy_snapshot(id);
+                self.read_back(id);
                 self.sync(id, usize::MAX);
                 self.apply(id, usize::MAX);
             }

@@ -1,10 +1,12 @@
-//! How fast snapshots are copied: as fast as allowed while the write-ahead log answers as quickly as it did without
-//! them, and half as fast whenever it does not.
+//! How fast other replicas' needs are served, be it with snapshots or with old entries: as fast as allowed while the
+//! write-ahead log answers as quickly as it did without them, and half as fast whenever it does not.
 //!
-//! The log's own speed without copies is not known beforehand and changes with its load. It is taken to be the
+//! The log's own speed without them is not known beforehand and changes with its load. It is taken to be the
 //! quickest of the windows seen, forgotten slowly: a little with every window.
 
 use std::time::{Duration, Instant};
+
+use wal::Wal;
 
 use crate::limits::SNAPSHOT_RATE_BYTES_MIN;
 
@@ -18,6 +20,12 @@ const SLACK: Duration = Duration::from_micros(200);
 pub(crate) struct Commits {
     pub count: u64,
     pub time: Duration,
+}
+
+/// How the log does.
+pub(crate) fn commits(wal: &Wal) -> Commits {
+    let stats = wal.stats();
+    Commits { count: stats.commits, time: stats.commit_time }
 }
 
 #[derive(Debug)]

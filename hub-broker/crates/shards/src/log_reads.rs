@@ -1,0 +1,90 @@
+//! Entries for replicas of other hubs that are behind: read back from the write-ahead log on a thread of its own, no
+//! faster than the log's writes bear.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use consensus::LogEntry;
+use wal::{EntriesRead, EntriesWanted, LogReader, ReadError, Wal};
+
+use crate::fail::StopOnPanic;
+use crate::pace::{Pace, commits};
+
+/// Entries without holes, and the term of the one before them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OldEntries {
+    pub before_term: u64,
+    pub entries: Vec<LogEntry>,
+}
+
+/// Called with what was found, or nothing; must not block.
+pub(crate) type Found = Box<dyn FnOnce(Option<OldEntries>) + Send>;
+
+/// The way to the thread. What waits is bounded by the groups: each asks one question at a time. The thread ends with
+/// the last of these.
+#[derive(Clone)]
+pub(crate) struct LogReads {
+    questions: Sender<(EntriesWanted, Found)>,
+}
+
+/// The thread; it leaves off what it does once the first half is dropped.
+pub(crate) type ReadingThread = (SyncSender<()>, JoinHandle<()>);
+
+impl LogReads {
+    pub(crate) fn start(wal: &Wal, rate_bytes_max: u64) -> io::Result<(Self, ReadingThread)> {
+        let (questions, asked) = channel();
+        let (stop, stopped) = sync_channel(0);
+        let reads = Reads { reader: wal.reader(), wal: wal.clone(), pace: Pace::new(rate_bytes_max) };
+        let run = move || {
+            let _guard = StopOnPanic;
+            reads.run(&asked, &stopped);
+        };
+        let thread = std::thread::Builder::new().name("wal-reads".to_owned()).spawn(run)?;
+        Ok((Self { questions }, (stop, thread)))
+    }
+
+    pub(crate) fn read(&self, wanted: EntriesWanted, found: Found) {
+        // The thread is gone only when the hub stops.
+        let _ = self.questions.send((wanted, found));
+    }
+}
+
+struct Reads {
+    reader: LogReader,
+    wal: Wal,
+    pace: Pace,
+}
+
+impl Reads {
+    fn run(mut self, asked: &Receiver<(EntriesWanted, Found)>, stopped: &Receiver<()>) {
+        while let Ok((wanted, found)) = asked.recv() {
+            let pause = self.pace.take(wanted.bytes_max, Instant::now(), commits(&self.wal));
+            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            found(self.read(&wanted));
+        }
+    }
+
+    fn read(&mut self, wanted: &EntriesWanted) -> Option<OldEntries> {
+        match self.reader.read(wanted) {
+            Ok(EntriesRead { before_term, entries }) => {
+                Some(OldEntries { before_term, entries: entries.into_iter().map(to_log_entry).collect() })
+            }
+            Err(error @ (ReadError::Gone { .. } | ReadError::NotWorth { .. })) => {
+                tracing::debug!(%error, "a replica that is behind gets a snapshot");
+                None
+            }
+            Err(error @ ReadError::Io { .. }) => {
+                tracing::warn!(%error, "a replica that is behind gets a snapshot");
+                None
+            }
+        }
+    }
+}
+
+pub(crate) fn to_log_entry(entry: wal::Entry) -> LogEntry {
+    LogEntry { index: entry.index, term: entry.term, kind: entry.entry_kind, payload: entry.payload }
+}
