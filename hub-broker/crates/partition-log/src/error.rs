@@ -35,6 +35,8 @@ impl Damage {
 pub enum DamageKind {
     /// The file is gone.
     FileMissing,
+    /// The disk does not give back what was written, or the file system knows that it is something else.
+    Unreadable,
     /// The file ends before what it is known to hold.
     Truncated { expected_bytes: u64, actual_bytes: u64 },
     /// A batch does not match its own CRC-32C.
@@ -53,6 +55,7 @@ impl fmt::Display for DamageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FileMissing => write!(f, "the file is missing"),
+            Self::Unreadable => write!(f, "the disk cannot read it"),
             Self::Truncated { expected_bytes, actual_bytes } => {
                 write!(f, "the file ends after {actual_bytes} bytes, {expected_bytes} were written")
             }
@@ -95,6 +98,12 @@ impl LogError {
             _ => Self::Io { file: file.to_owned(), source },
         }
     }
+}
+
+/// What was written cannot be read back and will not be: a bad sector, or a checksum of the file system. Whatever else
+/// keeps a file from being read now is no damage.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN))
 }
 
 /// The process, or the whole system, has as many files open as it may.

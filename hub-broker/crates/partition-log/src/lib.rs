@@ -40,7 +40,9 @@ mod view;
 
 pub use compaction::{CompactOptions, Compacted, Compaction};
 pub use epochs::EpochHistory;
-pub use error::{CompactError, Damage, DamageKind, DecodeStateError, LogError, ReadError, RecoverError};
+pub use error::{
+    CompactError, Damage, DamageKind, DecodeStateError, LogError, ReadError, RecoverError, is_unreadable,
+};
 pub use files::{DirtyFile, FileCache, ObsoleteFiles, OnDamage};
 pub use import::{Import, ImportError, Prefix, Receiving};
 pub use limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX};

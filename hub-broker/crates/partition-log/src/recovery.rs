@@ -13,7 +13,7 @@ use std::sync::Arc;
 use schemas::PartitionId;
 
 use crate::epochs::EpochHistory;
-use crate::error::{Damage, DamageKind, LogError, ReadError, RecoverError};
+use crate::error::{Damage, DamageKind, LogError, ReadError, RecoverError, is_unreadable};
 use crate::files::{FileCache, ObsoleteFiles};
 use crate::index;
 use crate::log::{PartitionLog, Parts};
@@ -161,6 +161,9 @@ fn cut(segment: &SegmentView, kind: FileKind, expected_bytes: u64) -> Result<Opt
         Err(source) if source.kind() == io::ErrorKind::NotFound => {
             return Ok(Some(segment.files.damage(kind, 0, DamageKind::FileMissing)));
         }
+        Err(source) if is_unreadable(&source) => {
+            return Ok(Some(segment.files.damage(kind, 0, DamageKind::Unreadable)));
+        }
         Err(source) => return Err(io(source)),
     };
     let actual_bytes = file.metadata().map_err(io)?.len();
@@ -177,11 +180,13 @@ fn cut(segment: &SegmentView, kind: FileKind, expected_bytes: u64) -> Result<Opt
 fn bad_header(segment: &SegmentView) -> Result<Option<Damage>, RecoverError> {
     let path = segment.files.path(FileKind::Index);
     let mut header = [0; index::HEADER_BYTES];
-    File::open(&path)
-        .and_then(|file| file.read_exact_at(&mut header, 0))
-        .map_err(|source| RecoverError::Io { file: path, source })?;
-    let good = header == index::header(segment.files.id);
-    Ok((!good).then(|| segment.files.damage(FileKind::Index, 0, DamageKind::IndexHeader)))
+    let what = match File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0)) {
+        Ok(()) if header == index::header(segment.files.id) => return Ok(None),
+        Ok(()) => DamageKind::IndexHeader,
+        Err(source) if is_unreadable(&source) => DamageKind::Unreadable,
+        Err(source) => return Err(RecoverError::Io { file: path, source }),
+    };
+    Ok(Some(segment.files.damage(FileKind::Index, 0, what)))
 }
 
 /// Whether the active segment may be appended to: it is all there, and its last batch is good.

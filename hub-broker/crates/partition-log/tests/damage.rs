@@ -85,6 +85,26 @@ fn a_flipped_bit_in_the_first_21_bytes_is_reported() {
     }
 }
 
+/// Reading from its beginning fails as it does from a bad sector.
+const BAD_SECTOR: &str = "/proc/self/mem";
+
+#[test]
+fn what_the_disk_cannot_read_is_damage_and_the_rest_is_served() {
+    let mut partition = partition();
+    let state = partition.checkpoint();
+    let log = partition.logs().remove(1);
+    fs::remove_file(&log).expect("removed");
+    std::os::unix::fs::symlink(BAD_SECTOR, &log).expect("linked");
+    let expected = Damage { file: log, position: 0, what: DamageKind::Unreadable };
+    assert_eq!(damage_of(partition.reader().read(Offset(10), EVERYTHING)), expected);
+    assert_eq!(records(&partition.reader(), Offset(20)).len(), 13);
+    // Its index is to be made again, and there is nothing to make it from.
+    fs::remove_file(&partition.indexes()[1]).expect("removed");
+    assert!(partition.recover(&state).iter().any(|damage| damage.file == expected.file));
+    damage_of(partition.reader().read(Offset(10), EVERYTHING));
+    assert_eq!(records(&partition.reader(), Offset(20)).len(), 13);
+}
+
 #[test]
 fn a_truncated_closed_segment_is_reported_at_start_and_at_read() {
     let mut partition = partition();

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::ImportError;
+use crate::error::is_unreadable;
 use crate::limits::{COPY_STEP_BYTES, COPY_SYNC_BYTES};
 use crate::names::FileKind;
 use crate::segment::SegmentFiles;
@@ -129,7 +130,8 @@ pub(super) fn settle(files: &SegmentFiles, whole: &Path) -> Result<(), ImportErr
         .map_err(|source| ImportError::from_io(whole, source))
 }
 
-/// Length of a file, and CRC-32C of its first `bytes` at most. `None` where there is no such file.
+/// Length of a file, and CRC-32C of its first `bytes` at most. `None` where there is no such file; nothing is in one that
+/// the disk cannot read.
 pub(super) fn checksum_of(path: &Path, bytes: u32) -> io::Result<Option<(u64, u32)>> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -141,7 +143,10 @@ pub(super) fn checksum_of(path: &Path, bytes: u32) -> io::Result<Option<(u64, u3
     let mut buffer = vec![0; COPY_STEP_BYTES];
     let mut checksum = 0;
     loop {
-        let count = input.read(&mut buffer)?;
+        let count = match input.read(&mut buffer) {
+            Err(error) if is_unreadable(&error) => return Ok(Some((0, 0))),
+            read => read?,
+        };
         if count == 0 {
             return Ok(Some((length, checksum)));
         }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 use schemas::Offset;
 
-use crate::error::{Damage, DamageKind, ReadError};
+use crate::error::{Damage, DamageKind, ReadError, is_unreadable};
 use crate::files::{FileCache, FileKey, ObsoleteFiles};
 use crate::index::{self, ENTRY_BYTES, IndexEntry, IndexTail};
 use crate::names::{FileKind, INDEX_EXTENSION, LOG_EXTENSION, file_name};
@@ -82,10 +82,18 @@ impl SegmentFiles {
         Damage { file: self.path(kind), position, what }
     }
 
+    /// What a failed read comes to.
+    pub fn failed(&self, kind: FileKind, position: u64, source: io::Error) -> ReadError {
+        match is_unreadable(&source) {
+            true => self.damage(kind, position, DamageKind::Unreadable).into(),
+            false => ReadError::Io { file: self.path(kind), source },
+        }
+    }
+
     fn open(&self, kind: FileKind) -> Result<Arc<File>, ReadError> {
         self.cache.get(self.key(kind), || self.path(kind)).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => self.damage(kind, 0, DamageKind::FileMissing).into(),
-            _ => ReadError::Io { file: self.path(kind), source },
+            _ => self.failed(kind, 0, source),
         })
     }
 
@@ -93,7 +101,7 @@ impl SegmentFiles {
         let file = self.open(kind)?;
         file.read_exact_at(out, position).map_err(|source| {
             if source.kind() != io::ErrorKind::UnexpectedEof {
-                return ReadError::Io { file: self.path(kind), source };
+                return self.failed(kind, position, source);
             }
             let actual_bytes = file.metadata().map_or(0, |metadata| metadata.len());
             let expected_bytes = position + out.len() as u64;

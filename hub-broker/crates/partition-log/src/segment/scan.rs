@@ -36,7 +36,7 @@ pub(crate) fn scan(
             let damage = Some(files.damage(FileKind::Log, 0, DamageKind::FileMissing));
             return Ok(Scan { entries: Vec::new(), damage });
         }
-        Err(source) => return Err(ReadError::Io { file: path, source }),
+        Err(source) => return Ok(Scan { entries: Vec::new(), damage: Some(lost(files, 0, source)?) }),
     };
     let mut walk = Walk {
         input: BufReader::with_capacity(READ_BUFFER_BYTES, file),
@@ -55,10 +55,20 @@ pub(crate) fn scan(
                 let damage = Some(files.damage(FileKind::Log, u64::from(walk.position), what));
                 return Ok(Scan { entries, damage });
             }
-            Err(WalkError::Io(source)) => return Err(ReadError::Io { file: path, source }),
+            Err(WalkError::Io(source)) => {
+                return Ok(Scan { entries, damage: Some(lost(files, walk.position, source)?) });
+            }
         }
     }
     Ok(Scan { entries, damage: None })
+}
+
+/// The damage that a failed read shows, if it shows any.
+fn lost(files: &SegmentFiles, position: u32, source: io::Error) -> Result<Damage, ReadError> {
+    match files.failed(FileKind::Log, u64::from(position), source) {
+        ReadError::Damaged(damage) => Ok(damage),
+        error => Err(error),
+    }
 }
 
 struct Walk<'a> {
