@@ -1,10 +1,7 @@
-//! Deliberate bugs, each with the mischief that brings it out.
+//! Deliberate bugs.
 
 use clap::ValueEnum;
 use shards::simulation::Faults;
-
-use crate::mischief::{FORGETFUL, MIXED, RESTLESS};
-use crate::options::Options;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Bug {
@@ -23,7 +20,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    fn faults(self) -> Faults {
+    pub fn faults(self) -> Faults {
         let none = Faults::default();
         match self {
             Self::AckBeforeFsync => Faults { ack_before_fsync: true, ..none },
@@ -32,19 +29,6 @@ impl Bug {
             Self::WipedReplicaKeepsId => Faults { wiped_replica_keeps_id: true, ..none },
             Self::ServeBeforeOwnTerm => Faults { serve_before_own_term: true, ..none },
             Self::ExpireByLocalClock => Faults { expire_by_local_clock: true, ..none },
-        }
-    }
-
-    /// A simulation that may well find it.
-    pub fn options(self, seed: u64) -> Options {
-        let options = Options { faults: self.faults(), ..Options::new(seed) };
-        match self {
-            // What gave way is soon forgotten where much is written after it.
-            Self::SkipTruncateFrame => Options { weights: RESTLESS, pause_ms: 500, slowness: 10, ..options },
-            Self::WipedReplicaKeepsId => {
-                Options { weights: FORGETFUL, pause_ms: 600, slowness: 1, ..options }
-            }
-            _ => Options { weights: MIXED, pause_ms: 1000, slowness: 1, ..options },
         }
     }
 }

@@ -13,12 +13,15 @@ use schemas::{
 };
 use shards::{Append, AppendError, Appended, Origin};
 
+use crate::keyed::{self, Keyed};
 use crate::plan;
 
 /// Batches on their way at once.
 const WINDOW: usize = 3;
 /// Producers that come once have ids from here on.
 const VISITORS: i64 = 1000;
+/// Those who write under keys have ids from here on.
+const KEYED: i64 = 300;
 /// Coordinators have ids from here on.
 const COORDINATORS: i64 = 500;
 /// Streams of agents have ids from here on.
@@ -57,6 +60,7 @@ pub struct Client {
 #[derive(Clone)]
 enum Kind {
     Kafka,
+    Keyed,
     Agent(DeviceId),
 }
 
@@ -78,7 +82,7 @@ impl Client {
         let agent = n % 2 == 1;
         let device = DeviceId::try_from(format!("device-{n}").as_str());
         Self {
-            partition: n % plan::PARTITIONS,
+            partition: n % plan::COMPACTED_PARTITION,
             producer: ProducerId(if agent { STREAMS + i64::from(n) } else { 100 + i64::from(n) }),
             kind: match device {
                 Ok(device) if agent => Kind::Agent(device),
@@ -90,6 +94,16 @@ impl Client {
             term: None,
             attempt: None,
             acknowledged: 0,
+        }
+    }
+
+    /// Writes records whose keys come again and again, and deletes some.
+    pub fn keyed(n: i32, leader: NodeId) -> Self {
+        Self {
+            partition: plan::COMPACTED_PARTITION,
+            producer: ProducerId(KEYED + i64::from(n)),
+            kind: Kind::Keyed,
+            ..Self::new(0, leader)
         }
     }
 
@@ -182,11 +196,19 @@ impl Client {
 
     fn append(&self, waiting: &Waiting) -> Append {
         let origin = match &self.kind {
-            Kind::Kafka => Origin::Kafka,
+            Kind::Kafka | Kind::Keyed => Origin::Kafka,
             Kind::Agent(device) => Origin::Agent { device: device.clone(), sent_crc: waiting.crc },
         };
         let batch = waiting.batch.clone();
         Append { partition: plan::partition(self.partition), origin, batch, expected_term: self.term }
+    }
+
+    fn record(&self, sequence: i32, bytes: usize) -> (String, Option<String>) {
+        if let Kind::Keyed = self.kind {
+            let Keyed { key, value } = keyed::record(self.producer.0, sequence);
+            return (key, value);
+        }
+        ("key".to_owned(), Some(format!("{:?} {sequence} {}", self.producer, "v".repeat(bytes))))
     }
 
     fn build(&mut self, records: i32, bytes: usize) {
@@ -196,10 +218,10 @@ impl Client {
             ..Default::default()
         });
         for record in 0..records {
-            let value = format!("{:?} {} {}", self.producer, self.next_sequence + record, "v".repeat(bytes));
-            builder
-                .push(plan::WALL_MS + i64::from(record), Some(b"key"), Some(value.as_bytes()), &[])
-                .expect("a small record fits");
+            let (key, value) = self.record(self.next_sequence + record, bytes);
+            let value = value.as_ref().map(String::as_bytes);
+            let pushed = builder.push(plan::WALL_MS + i64::from(record), Some(key.as_bytes()), value, &[]);
+            pushed.expect("a small record fits");
         }
         let batch = builder.finish().expect("a batch with records");
         let crc = RawBatch::parse(batch.clone()).expect("a batch of our own").header().crc;

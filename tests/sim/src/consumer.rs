@@ -21,7 +21,7 @@ pub struct Consumer {
 impl Consumer {
     pub fn new(partition: i32, node: NodeId) -> Self {
         Self {
-            partition: partition % plan::PARTITIONS,
+            partition: partition % plan::COMPACTED_PARTITION,
             node,
             position: Offset(0),
             question: Question::default(),
@@ -37,14 +37,18 @@ impl Consumer {
     }
 
     /// Reads on; `None` if the replica ends before its position, which a follower may, and a leader until it has asked
-    /// a majority.
-    pub fn poll(&mut self, reader: &PartitionReader) -> Result<Option<Vec<Stored>>, Violation> {
+    /// a majority. Where the replica is known to be damaged, what is whole is read.
+    pub fn poll(
+        &mut self,
+        reader: &PartitionReader,
+        is_damaged: bool,
+    ) -> Result<Option<Vec<Stored>>, Violation> {
         if reader.high_watermark() < self.position {
             return Ok(None);
         }
         // What was let go is passed over, and a batch may be let go in part.
         self.position = self.position.max(reader.log_start());
-        let batches = read(reader, self.position)?;
+        let (batches, _) = read(reader, self.position, is_damaged)?;
         for batch in &batches {
             let is_next = batch.base_offset <= self.position.0 && self.position.0 <= batch.last_offset;
             if !is_next || (batch.base_offset < self.position.0 && self.position != reader.log_start()) {

@@ -32,6 +32,8 @@ pub struct Host {
     pub frozen_at: Option<u64>,
     /// Its disk does not answer before this time.
     pub stalled_until: u64,
+    /// Its disk is full before this time, and has not been full for long after that.
+    pub full_until: u64,
     /// A sync of its disk is under way.
     pub syncing: bool,
     wiped: Wipe,
@@ -57,6 +59,7 @@ impl Host {
             skew_ms: 0,
             frozen_at: None,
             stalled_until: 0,
+            full_until: 0,
             syncing: false,
             wiped: Wipe::default(),
         }
@@ -66,6 +69,18 @@ impl Host {
         match &mut self.state {
             State::Up(hub) => Some(hub),
             State::Down(_) => None,
+        }
+    }
+
+    pub fn is_full(&self, now_ms: u64) -> bool {
+        now_ms < self.full_until
+    }
+
+    /// What its disk holds of the write-ahead log, while no hub is up that goes on writing.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        match &mut self.state {
+            State::Up(_) => None,
+            State::Down(journal) => Some(journal),
         }
     }
 
@@ -101,8 +116,9 @@ impl Host {
             wall_ms,
             boot_ms,
         };
-        let hub = Hub::start(&config, journal, Box::new(Tally::default()), &self.wiped)?;
+        let mut hub = Hub::start(&config, journal, Box::new(Tally::default()), &self.wiped)?;
         self.wiped = Wipe::default();
+        hub.starve(self.is_full(now_ms));
         self.state = State::Up(Box::new(hub));
         Ok(())
     }

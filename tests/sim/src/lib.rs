@@ -1,6 +1,6 @@
 //! A whole cluster in one thread, from a seed: consensus, write-ahead logs, partition logs, checkpoints and snapshots
-//! of three to five hubs, on a network that loses, delays and repeats, with disks that stall and lose what was not
-//! synced, clocks that jump, and members that come and go.
+//! of three to five hubs, on a network that loses, delays and repeats, with disks that stall, are full, rot, lie and lose
+//! what was not synced, clocks that jump, and members that come and go.
 //!
 //! ```text
 //!   clients, coordinators, consumers ──> hosts (hub or journal, disk, clock) <──> network
@@ -19,6 +19,7 @@ pub mod coordinator;
 pub mod host;
 pub mod invariants;
 pub mod journal;
+pub mod keyed;
 pub mod machine;
 pub mod mischief;
 pub mod network;

@@ -7,6 +7,8 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use schemas::NodeId;
 
+use crate::plan;
+
 /// One thing that happens to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mischief {
@@ -15,8 +17,14 @@ pub enum Mischief {
     CrashAll,
     /// The disk is lost with everything on it.
     Wipe(NodeId),
-    /// Found on the disk of a replica.
+    /// Found on the disk of a replica, nobody knows where.
     Damage(NodeId, u32),
+    /// A byte of one of the hub's segments changes: of this partition.
+    Rot(NodeId, i32),
+    /// What a replica has is changed so that no checksum tells.
+    Alter(NodeId, u32),
+    /// The disk is full for so long.
+    Full(NodeId, u64),
     /// The disk does not answer for so long.
     Stall(NodeId, u64),
     /// The wall clock is wrong by so much from now on.
@@ -42,6 +50,9 @@ pub enum Kind {
     CrashAll,
     Wipe,
     Damage,
+    Rot,
+    Alter,
+    Full,
     Stall,
     Skew,
     Freeze,
@@ -62,7 +73,10 @@ pub const MIXED: Weights = &[
     (Kind::Crash, 25),
     (Kind::CrashAll, 3),
     (Kind::Wipe, 4),
-    (Kind::Damage, 4),
+    (Kind::Damage, 3),
+    (Kind::Rot, 10),
+    (Kind::Alter, 3),
+    (Kind::Full, 6),
     (Kind::Stall, 9),
     (Kind::Skew, 5),
     (Kind::Freeze, 3),
@@ -89,6 +103,17 @@ pub const RESTLESS: Weights = &[
 pub const FORGETFUL: Weights =
     &[(Kind::Isolate, 20), (Kind::Wipe, 20), (Kind::Crash, 20), (Kind::Move, 5), (Kind::Heal, 15)];
 
+/// Disks forget, lie and are full.
+pub const DECAYING: Weights = &[
+    (Kind::Rot, 30),
+    (Kind::Alter, 8),
+    (Kind::Full, 15),
+    (Kind::Crash, 15),
+    (Kind::Isolate, 5),
+    (Kind::Move, 5),
+    (Kind::Heal, 20),
+];
+
 impl fmt::Display for Mischief {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
@@ -107,6 +132,9 @@ impl Mischief {
             Kind::CrashAll => Self::CrashAll,
             Kind::Wipe => Self::Wipe(one),
             Kind::Damage => Self::Damage(one, random.gen_range(0..groups)),
+            Kind::Rot => Self::Rot(one, random.gen_range(0..plan::PARTITIONS)),
+            Kind::Alter => Self::Alter(one, random.gen_range(1..groups)),
+            Kind::Full => Self::Full(one, random.gen_range(100..6000)),
             Kind::Stall => Self::Stall(one, random.gen_range(50..4000)),
             Kind::Skew => Self::Skew(one, random.gen_range(-7_200_000..7_200_000)),
             Kind::Freeze => Self::Freeze(one, random.gen_range(100..5000)),

@@ -6,8 +6,9 @@ use uuid::Uuid;
 /// Data shards of a simulated cluster. Group 0 is the metadata's, group n + 1 is shard n.
 pub const SHARDS: u16 = 2;
 pub const GROUPS: u32 = SHARDS as u32 + 1;
-/// Partitions, spread over the shards.
-pub const PARTITIONS: i32 = 4;
+/// Partitions, spread over the shards: the last is compacted.
+pub const PARTITIONS: i32 = 5;
+pub const COMPACTED_PARTITION: i32 = PARTITIONS - 1;
 pub const SEGMENT_BYTES: u32 = 8 * 1024;
 
 pub const TICK_MS: u64 = 50;
@@ -22,7 +23,21 @@ pub const CALM_MS: u64 = 3000;
 pub const CLIENTS: i32 = 5;
 pub const CLIENT_MS: u64 = 100;
 pub const ANSWER_MS: u64 = 1000;
-/// How often a coordinator looks at its answers; each partition has one.
+/// Those who write to the compacted partition, and how many keys they write under.
+pub const KEYED_CLIENTS: i32 = 2;
+pub const KEYS: u64 = 10;
+/// How often a hub compacts, and how long a tombstone stays.
+pub const COMPACT_MS: u64 = 1200;
+pub const TOMBSTONE_MS: i64 = 1500;
+/// How often a hub reads one of its partitions through.
+pub const SCRUB_MS: u64 = 400;
+/// A hub goes on so long after its disk has room again.
+pub const GOES_ON_MS: u64 = 3 * TICK_MS;
+/// A replica that is to be changed so is waited for so long, until its group is whole.
+pub const ALTER_MS: u64 = 8_000;
+/// A change that no checksum tells is found in this time where nothing else goes wrong.
+pub const FOUND_MS: u64 = 25_000;
+/// How often a coordinator looks at its answers; each partition of those before the visited one has one.
 pub const COORDINATOR_MS: u64 = 150;
 pub const CONSUMERS: i32 = 4;
 pub const CONSUMER_MS: u64 = 120;

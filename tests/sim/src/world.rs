@@ -1,6 +1,7 @@
 //! The cluster, its clients and what happens to them: one queue of events in virtual time.
 
 mod care;
+mod decay;
 mod hubs;
 mod traffic;
 mod trouble;
@@ -14,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use schemas::NodeId;
-use shards::simulation::{Parcel, ParcelBody, Part};
+use shards::simulation::{Parcel, ParcelBody, Part, ReplicaQuestion, SegmentDamaged};
 
 use crate::client::Client;
 use crate::consumer::Consumer;
@@ -26,6 +27,8 @@ use crate::network::Network;
 use crate::options::{Options, Report};
 use crate::plan;
 use crate::steward::Steward;
+
+use decay::Rotten;
 
 enum Event {
     Tick(NodeId),
@@ -41,6 +44,22 @@ enum Event {
     },
     Checkpoint(NodeId),
     Copy(NodeId),
+    Scrub(NodeId),
+    Compact(NodeId),
+    /// One hub's replica asks another's whether it has the same.
+    Ask {
+        from: NodeId,
+        epoch: u64,
+        question: Box<ReplicaQuestion>,
+    },
+    /// A damaged segment is to be made again.
+    Mend {
+        node: NodeId,
+        epoch: u64,
+        damaged: Box<SegmentDamaged>,
+    },
+    /// The disk has room again, unless it is full anew.
+    Room(NodeId),
     Restart(NodeId),
     Thaw(NodeId, u64),
     /// The metadata hears that a hub is a new incarnation.
@@ -87,6 +106,10 @@ pub struct World {
     mischief: usize,
     /// A replica was lost and may not have its successor yet.
     is_mourning: bool,
+    /// Where bytes have changed on a disk, until that is mended.
+    rotten: Vec<Rotten>,
+    /// A replica that is to be altered as soon as its group is whole, and until when that is waited for.
+    to_alter: Option<(NodeId, u32, u64)>,
     phase: Phase,
     /// What each sender had acknowledged when the cluster was healed.
     progress: Vec<u64>,
@@ -102,6 +125,7 @@ pub fn run(options: Options) -> Report {
     let outcome = outcome.unwrap_or_else(|panic| Err(Violation::Refused(message_of(panic.as_ref()))));
     Report {
         seed: options.seed,
+        again: options.again(),
         history: world.history.fingerprint(),
         acknowledged: world.invariants.acknowledged_count(),
         consumed: world.consumers.iter().map(|consumer| consumer.position.0).sum(),
@@ -120,6 +144,11 @@ fn memory_folder() -> tempfile::TempDir {
 fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+fn clients(leader: NodeId) -> Vec<Client> {
+    let plain = (0..plan::CLIENTS).map(|n| Client::new(n, leader));
+    plain.chain((0..plan::KEYED_CLIENTS).map(|n| Client::keyed(n, leader))).collect()
 }
 
 impl World {
@@ -145,7 +174,7 @@ impl World {
             next_event: 0,
             hosts,
             network: Network::default(),
-            clients: (0..plan::CLIENTS).map(|n| Client::new(n, founder)).collect(),
+            clients: clients(founder),
             // Producers are forgotten in the last partition.
             coordinators: (0..plan::VISITED_PARTITION).map(coordinator).collect(),
             consumers: (0..plan::CONSUMERS).map(|n| Consumer::new(n, founder)).collect(),
@@ -156,6 +185,8 @@ impl World {
             history: History::new(options.is_told),
             mischief: 0,
             is_mourning: false,
+            rotten: Vec::new(),
+            to_alter: None,
             phase: Phase::Mischief,
             progress: Vec::new(),
             new_leaders: Vec::new(),
@@ -168,6 +199,8 @@ impl World {
             self.start(*node)?;
             self.at(offset * 7, Event::Tick(*node));
             self.at(plan::CHECKPOINT_MS + offset * 100, Event::Checkpoint(*node));
+            self.at(plan::SCRUB_MS + offset * 30, Event::Scrub(*node));
+            self.at(plan::COMPACT_MS + offset * 50, Event::Compact(*node));
         }
         self.open_partitions();
         for group in 0..plan::GROUPS {
@@ -232,6 +265,11 @@ impl World {
                 self.at(plan::CHECKPOINT_MS / 2, Event::Checkpoint(node));
             }
             Event::Copy(node) => self.copy(node),
+            Event::Scrub(node) => self.scrub(node),
+            Event::Compact(node) => self.compact(node)?,
+            Event::Ask { from, epoch, question } => self.deliver_question(from, epoch, *question),
+            Event::Mend { node, epoch, damaged } => self.mend(node, epoch, *damaged),
+            Event::Room(node) => self.room_again(node),
             Event::Restart(node) => self.start(node)?,
             Event::Thaw(node, since) => self.thaw(node, since),
             Event::Registered(node) => self.steward.replace_all(node),

@@ -1,6 +1,8 @@
 //! Some minutes of fresh seeds; one seed twice; and the proof that the simulation finds bugs: each of six deliberate
 //! ones is found.
 
+use std::io::Write;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use shards::simulation::Faults;
@@ -13,8 +15,7 @@ const FRESH_FOR: Duration = Duration::from_secs(90);
 const SEEDS_TO_FIND: u64 = 60;
 
 fn show(report: &Report) -> String {
-    let (violation, tail) = report.violation.as_ref().expect("a report of a violation");
-    format!("{tail}\nseed {}: {violation}\nagain: cargo run --release -p sim -- --seed {0}", report.seed)
+    report.failure().unwrap_or_default()
 }
 
 #[test]
@@ -24,6 +25,8 @@ fn fresh_seeds_break_no_invariant() {
     let mut next = given;
     loop {
         let seed = next.take().unwrap_or_else(rand::random);
+        // At once and past the harness: a process that ends here has said with which seed.
+        writeln!(std::io::stderr(), "simulates seed {seed}").expect("said");
         let report = run(Options::new(seed));
         println!("seed {seed}: {} acknowledged, {} things went wrong", report.acknowledged, report.mischief);
         assert!(report.violation.is_none(), "{}", show(&report));
@@ -89,7 +92,21 @@ fn an_expiry_by_a_local_clock_is_found() {
 #[test]
 fn the_same_mischief_without_a_bug_breaks_nothing() {
     for bug in [Bug::SkipTruncateFrame, Bug::WipedReplicaKeepsId] {
-        let report = run(Options { faults: Faults::default(), ..bug.options(1) });
+        let report = run(Options { bug: None, faults: Faults::default(), ..bug.options(1) });
         assert!(report.violation.is_none(), "{bug:?}: {}", show(&report));
     }
+}
+
+#[test]
+fn what_a_failure_says_is_enough_to_see_it_again() {
+    let found = (1..=SEEDS_TO_FIND).map(|seed| run(Bug::AckBeforeFsync.options(seed)));
+    let report = found.into_iter().find(|report| report.violation.is_some()).expect("it is found");
+    let (violation, _) = report.violation.clone().expect("found above");
+    let said = show(&report);
+    let line = said.lines().find_map(|line| line.strip_prefix("again: cargo run --release -p sim -- "));
+    let arguments = line.expect("a command line").split(' ');
+    let again = Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("it runs");
+    assert!(!again.status.success());
+    let printed = String::from_utf8(again.stdout).expect("text");
+    assert!(printed.contains(&format!("seed {}: {violation}", report.seed)), "{printed}");
 }

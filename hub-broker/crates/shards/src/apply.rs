@@ -1,5 +1,8 @@
 //! Applying one committed entry: a pure function of the machine's state, the entry and its place in the log.
 
+use std::io;
+use std::path::PathBuf;
+
 use consensus::{Committed, Membership};
 use partition_log::LogError;
 
@@ -74,14 +77,18 @@ impl Applying {
 }
 
 impl Machine {
-    /// Applies the rest of an entry.
-    pub(crate) fn apply(&mut self, applying: &mut Applying) -> Result<(), ApplyError> {
+    /// Applies the rest of an entry. Where a full disk is played, that is no more than its first command.
+    pub(crate) fn apply(&mut self, applying: &mut Applying, no_room: bool) -> Result<(), ApplyError> {
         let commands = match &mut applying.content {
+            Content::Term | Content::Membership(_) if no_room => return Err(played_no_space()),
             Content::Term => return self.begin_term(applying.at.term),
             Content::Membership(_) => return Ok(()),
             Content::Commands(commands) => commands,
         };
         loop {
+            if no_room && !applying.outcomes.is_empty() {
+                return Err(played_no_space());
+            }
             if applying.current.is_none() {
                 applying.current = commands.next().map_err(ApplyError::Unknown)?;
             }
@@ -125,6 +132,12 @@ fn apply_metadata(
         Ok(answer) => Ok(Outcome::Answered(answer)),
         Err(UnknownCommand(version)) => Err(ApplyError::Unknown(UnknownEntry::Version(version))),
     }
+}
+
+/// What a full disk says, where that is played.
+fn played_no_space() -> ApplyError {
+    let source = io::ErrorKind::StorageFull.into();
+    ApplyError::NoSpace(LogError::NoSpace { file: PathBuf::new(), source })
 }
 
 /// Anything but want of room ends the process: nobody knows any more what the segments hold.

@@ -9,8 +9,8 @@
 //!
 //! The mark makes it exact: all hashes are of the state at one entry. They are no part of that state, and nothing that
 //! is applied depends on them; who has begun anew since the mark has nothing to compare, and is compared with the next.
-//! A leader never gives itself up. One that differs from most of its voters only says so: the next one to lead finds
-//! it out.
+//! A leader never gives itself up. One that most of its voters differ from leaves the lead to one of them, and that
+//! finds out who is wrong.
 
 pub(crate) mod wire;
 

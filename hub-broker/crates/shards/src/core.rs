@@ -4,6 +4,7 @@
 //! It is driven by an [`Executor`](crate::executor::Executor), or by a simulation. What it does follows from what it is
 //! told, in its order, and from its seed; nothing else.
 
+mod damage;
 mod lives;
 mod work;
 
@@ -130,7 +131,8 @@ impl Core {
                 self.draining = Some(Drain { reply, ticks_left: DRAIN_TICKS_MAX });
             }
             Message::Destroy { slot, number, reply } => self.destroy(slot, number, reply),
-            Message::Damaged { slot } => self.damaged(slot),
+            Message::Damaged { slot, file } => self.damaged(slot, file.as_deref()),
+            Message::Mended { slot, file, outcome } => self.mended(slot, &file, outcome),
             Message::Begun { slot, number, done } => self.begun(slot, number, done),
             Message::GivenUp { slot, number, done } => self.given_up(slot, number, done),
             Message::Barrier { slot, lsn } => self.barrier(slot, lsn),

@@ -13,6 +13,7 @@ use crate::group::Standing;
 use crate::inbox::Inbox;
 use crate::limits::ELECTION_TICKS;
 use crate::log_reads::LogReads;
+use crate::mend::Damaged;
 use crate::order::{Install, Order};
 use crate::outbox::{Outbox, Wish};
 use crate::registrar::Record;
@@ -34,6 +35,7 @@ pub(crate) struct Executor {
     pub log_reads: LogReads,
     pub exchange: Exchange,
     pub records: Sender<Record>,
+    pub damaged: Sender<Damaged>,
     /// Called once all groups lead themselves or have others to wait for, with the last stamp of any.
     pub started: Option<Box<dyn FnOnce(i64) + Send>>,
     pub paused: usize,
@@ -116,6 +118,10 @@ impl Executor {
             }
             Wish::KeepLog { group, from } => self.wal.keep(group, from),
             Wish::Compare(question) => self.exchange.ask(*question),
+            Wish::Mend(damaged) => {
+                // So is the mender.
+                let _ = self.damaged.send(*damaged);
+            }
             Wish::Offered { group, index, to } => self.snapshots.sent(group.0, index, to),
             Wish::Fetch(wanted) => {
                 let (inbox, slot) = self.reply_to(GroupId(wanted.group));

@@ -15,6 +15,6 @@ pub struct Faults {
     pub serve_before_own_term: bool,
     /// Producers expire by this hub's clock and not by the entry's stamp.
     pub expire_by_local_clock: bool,
-    /// No bug, but a full disk: nothing can be applied.
+    /// No bug, but a full disk: no entry can be applied as a whole.
     pub no_room: bool,
 }

@@ -5,9 +5,11 @@ mod capturing;
 mod comparing;
 mod laggards;
 mod lead;
+mod mending;
 mod switch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use consensus::{
     Action, Committed, Event, HardState, LogEntry, Membership, PeerMessage, RefusedReason, Replica,
@@ -71,8 +73,13 @@ pub(crate) struct Group {
     comparison: Option<comparing::Comparison>,
     /// Who belongs to the group is another than at the last checkpoint.
     members_changed: bool,
-    /// Ticks until the lead may be left to another hub again for want of room.
+    /// Files that were found damaged when the replica was recovered, until something is done about them.
+    pub(crate) found_damaged: Vec<PathBuf>,
+    mending: mending::Mending,
+    /// Ticks until the lead may be left to another hub again, for want of room or because of damage.
     makes_way_in: u32,
+    /// How often it was left to another because of damage.
+    ways_made: u32,
     /// The disk does not answer: the replica takes part in nothing.
     suspended: bool,
     /// The replica stands for nothing any more.
@@ -117,7 +124,10 @@ impl Group {
             log_kept_from: None,
             comparison: None,
             members_changed: false,
+            found_damaged: Vec::new(),
+            mending: mending::Mending::default(),
             makes_way_in: 0,
+            ways_made: 0,
             suspended: false,
             resigned: false,
             in_sync: Vec::new(),
@@ -231,12 +241,13 @@ impl Group {
         self.waiting.answer_reads(self.applied.0, self.replica.term());
     }
 
-    /// Where nothing takes effect, entries are not taken on without bound, and a replica that is stopped is not to lead.
+    /// Where nothing takes effect, entries are not taken on without bound, and a replica that is stopped, or damaged, is
+    /// not to lead.
     fn declines(&self, event: &Event) -> bool {
         let Event::Message(message) = event else { return false };
         let is_too_much = || message.is_append() && self.unapplied_bytes > UNAPPLIED_BYTES_MAX;
         match self.standing {
-            Standing::Running => false,
+            Standing::Running => message.hands_lead_over() && self.has_damage(),
             Standing::Paused => is_too_much(),
             Standing::Stopped => message.hands_lead_over() || is_too_much(),
         }

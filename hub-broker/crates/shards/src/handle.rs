@@ -81,6 +81,7 @@ impl Shards {
             crate::forward::serve(&doors);
             crate::gossip::connect(&doors);
             crate::room::connect(&doors);
+            crate::mender::connect(&doors);
             if let Some(asked) = running.asked.take() {
                 crate::exchange::connect(&doors, asked);
             }

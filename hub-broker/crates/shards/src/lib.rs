@@ -40,6 +40,8 @@ mod leaders;
 pub mod limits;
 mod log_reads;
 mod machine;
+mod mend;
+mod mender;
 mod message;
 mod observe;
 mod opening;

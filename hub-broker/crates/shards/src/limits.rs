@@ -105,12 +105,30 @@ pub const COMPARED_BYTES: usize = 16 + 4 + 8 + 4;
 pub const QUESTIONS_MAX: usize = 4096;
 /// Another replica's verdict is waited for this long.
 pub const COMPARE_ANSWER_MAX: Duration = Duration::from_secs(2);
-/// Ticks before a leader that waits for room tries again to leave the lead to another hub.
+/// Ticks before a leader that waits for room, or is damaged, tries again to leave the lead to another hub.
 pub const MAKE_WAY_TICKS: u32 = 100;
+/// One that is damaged waits twice as long after each attempt, up to so many times: the others may be damaged too.
+pub const MAKE_WAY_DOUBLINGS_MAX: u32 = 9;
 /// Bytes that are verified at once while everything is read through.
 pub const SCRUB_STEP_BYTES: usize = 1024 * 1024;
-/// Bytes per second that are verified so.
-pub const SCRUB_RATE_BYTES: u64 = 4 * MIB;
+/// Bytes per second that are verified so, unless told.
+pub const SCRUB_RATE_BYTES_DEFAULT: u64 = 4 * MIB;
+/// Slower than this, the bytes of one step are all there is for too long.
+pub const SCRUB_RATE_BYTES_MIN: u64 = 64 * 1024;
+/// No disk is read faster.
+pub const SCRUB_RATE_BYTES_MAX: u64 = 1024 * MIB;
+/// Bytes of batches in one answer to a hub that makes a segment again; one larger batch may exceed it.
+pub const RANGE_BYTES_MAX: u32 = 1024 * 1024;
+/// Another replica's batches are waited for this long.
+pub const RANGE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Bytes per second of segments that are made again.
+pub const MEND_RATE_BYTES: u64 = 32 * MIB;
+/// Attempts to make a segment again before a replica is given up that its group can spare.
+pub const MEND_TRIES_MAX: u32 = 6;
+/// Ticks before the second attempt; twice as many before each further one.
+pub const MEND_PAUSE_TICKS: u32 = 20;
+/// Attempts after which that grows no more.
+pub const MEND_PAUSE_DOUBLINGS_MAX: u32 = 6;
 /// Everything is read through at most this often.
 pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
@@ -129,6 +147,11 @@ const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);
+const _: () =
+    assert!(RANGE_BYTES_MAX as usize <= BATCH_BYTES_MAX && BATCH_BYTES_MAX < peers::REQUEST_BYTES_MAX);
+const _: () = assert!(
+    SCRUB_RATE_BYTES_MIN < SCRUB_RATE_BYTES_DEFAULT && SCRUB_RATE_BYTES_DEFAULT < SCRUB_RATE_BYTES_MAX
+);
 const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 
 // A follower that is there is heard of within every election timeout, so three looks span at least one whole one.

@@ -1,5 +1,6 @@
 //! What an executor is told, and where a group lives.
 
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 use consensus::{MembershipChange, PeerMessage, ReplicaId, SnapshotMark};
@@ -13,6 +14,7 @@ use crate::capture::Captured;
 use crate::compare::{Question, Verdict, VerdictDone};
 use crate::group::Request;
 use crate::log_reads::OldEntries;
+use crate::mend::Mended;
 use crate::snapshot::{Arrived, FetchError, Wanted};
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{CommandError, GroupStatus, Retention};
@@ -69,9 +71,16 @@ pub(crate) enum Message {
         number: u32,
         reply: oneshot::Sender<()>,
     },
-    /// Damage was found in what the replica has stored.
+    /// Damage was found in what the replica has stored: in this file, or nobody knows where.
     Damaged {
         slot: usize,
+        file: Option<PathBuf>,
+    },
+    /// A damaged file was to be made again.
+    Mended {
+        slot: usize,
+        file: PathBuf,
+        outcome: Mended,
     },
     /// It is written down that this hub has the replica.
     Begun {

@@ -8,6 +8,7 @@ const DROPPED: &str = "headwater_messages_dropped_total";
 const FORWARDED: &str = "headwater_appends_forwarded_total";
 const GIVEN_UP: &str = "headwater_replicas_given_up_total";
 const KEPT_DAMAGED: &str = "headwater_replicas_kept_damaged_total";
+const MENDED: &str = "headwater_segments_mended_total";
 
 /// The recorder MUST be there before.
 pub fn describe() {
@@ -30,7 +31,8 @@ pub fn describe() {
         KEPT_DAMAGED,
         "Damaged replicas that this hub keeps, for their groups cannot spare them."
     );
-    for name in [DROPPED, FORWARDED, GIVEN_UP, KEPT_DAMAGED] {
+    describe_counter!(MENDED, "Damaged segments that were made again from other replicas' batches.");
+    for name in [DROPPED, FORWARDED, GIVEN_UP, KEPT_DAMAGED, MENDED] {
         counter!(name).increment(0);
     }
     snapshots::describe();
@@ -44,6 +46,10 @@ pub(crate) fn message_dropped() {
 
 pub(crate) fn kept_damaged() {
     counter!(KEPT_DAMAGED).increment(1);
+}
+
+pub(crate) fn segment_mended() {
+    counter!(MENDED).increment(1);
 }
 
 pub(crate) fn forwarded(batches: usize) {

@@ -12,6 +12,7 @@ use wal::{EntriesWanted, Frame, GroupId, Lsn};
 use crate::compare::Question;
 use crate::incoming::Switch;
 use crate::leaders::OwnView;
+use crate::mend::Damaged;
 use crate::snapshot::Wanted;
 
 /// What a frame costs in the WAL besides its payload, roughly.
@@ -67,6 +68,8 @@ pub(crate) enum Wish {
     },
     /// Ask another replica; then perhaps `Message::Compared`.
     Compare(Box<Question>),
+    /// Make a damaged segment again; then `Message::Mended`.
+    Mend(Box<Damaged>),
     /// The offer of the snapshot at `index` has left.
     Offered {
         group: GroupId,

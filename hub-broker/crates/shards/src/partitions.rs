@@ -105,6 +105,17 @@ impl PartitionSet {
         self.partitions.values_mut()
     }
 
+    /// The partition with this file, if the file can be made again.
+    pub(crate) fn repairable(&self, file: &Path) -> Option<PartitionId> {
+        let of = |partition: &&Partition| partition.log.reader().can_repair(file);
+        self.iter().find(of).map(|partition| partition.log.id())
+    }
+
+    /// Whether a partition's log counts on the file.
+    pub(crate) fn needs(&self, file: &Path) -> bool {
+        self.iter().any(|partition| partition.log.reader().needs(file))
+    }
+
     /// The directories of partitions closed since the last call.
     pub(crate) fn take_closed(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.closed)

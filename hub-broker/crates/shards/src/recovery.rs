@@ -173,16 +173,16 @@ impl Ground {
         if let Some(machine) = machine {
             restore_metadata(machine.as_mut(), &states)?;
         }
-        let machine = match machine.take() {
-            Some(machine) => Machine::Metadata(machine),
-            None => Machine::Partitions(self.recover_partitions(
-                id.0,
-                state.origin.generation,
-                is_spared,
-                &states,
-            )?),
+        let (machine, damaged) = match machine.take() {
+            Some(machine) => (Machine::Metadata(machine), Vec::new()),
+            None => {
+                let (partitions, damaged) =
+                    self.recover_partitions(id.0, state.origin.generation, is_spared, &states)?;
+                (Machine::Partitions(partitions), damaged)
+            }
         };
         let mut group = Group::new(id, own, replica, machine);
+        group.found_damaged = damaged;
         group.membership = state.membership;
         group.applied = (position.applied, position.term);
         group.last_stamp_ms = state.last_stamp_ms;
@@ -203,16 +203,16 @@ impl Ground {
         }
     }
 
-    /// Damage is put up with only where the group cannot do without this replica.
+    /// With the files that are damaged: that is put up with only where the group cannot do without this replica.
     fn recover_partitions(
         &self,
         group: u32,
         generation: u32,
         is_spared: bool,
         states: &StoredStates,
-    ) -> Result<PartitionSet, StartError> {
+    ) -> Result<(PartitionSet, Vec<PathBuf>), StartError> {
         let files = self.files_of(GroupId(group));
-        let mut logs = Vec::with_capacity(states.len());
+        let (mut logs, mut damaged) = (Vec::with_capacity(states.len()), Vec::new());
         for (key, bytes) in states {
             let unknown = || StartError::State { group, what: format!("unknown key {key}") };
             let id: PartitionId = key_partition(key).ok_or_else(unknown)?;
@@ -230,12 +230,13 @@ impl Ground {
             }
             for damage in damage {
                 tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");
+                damaged.extend(damage.is_loss().then_some(damage.file));
             }
             logs.push(log);
         }
         let mut partitions = PartitionSet::new(&self.log, generation, &files, &self.readers);
         logs.into_iter().for_each(|log| partitions.insert(log));
-        Ok(partitions)
+        Ok((partitions, damaged))
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use schemas::{Offset, PartitionId};
 
-use crate::limits::{SCRUB_PASS_MIN, SCRUB_RATE_BYTES, SCRUB_STEP_BYTES};
+use crate::limits::{SCRUB_PASS_MIN, SCRUB_STEP_BYTES};
 use crate::readers::Readers;
 
 /// What a step has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Read so many bytes, about.
+    /// Read so many bytes.
     Read(usize),
     /// The partition is done.
     Partition,
@@ -23,13 +23,15 @@ pub(crate) enum Step {
 
 pub(crate) struct Scrubber {
     readers: Readers,
+    /// Bytes per second that are read.
+    rate_bytes: u64,
     at: Option<PartitionId>,
     next: Offset,
 }
 
 impl Scrubber {
-    pub(crate) fn new(readers: Readers) -> Self {
-        Self { readers, at: None, next: Offset(0) }
+    pub(crate) fn new(readers: Readers, rate_bytes: u64) -> Self {
+        Self { readers, rate_bytes, at: None, next: Offset(0) }
     }
 
     /// Until the other end of `stop` is dropped.
@@ -37,7 +39,7 @@ impl Scrubber {
         let mut begun = Instant::now();
         loop {
             let pause = match self.step() {
-                Step::Read(bytes) => pause_after(bytes),
+                Step::Read(bytes) => self.pause_after(bytes),
                 Step::Partition => Duration::ZERO,
                 Step::Pass => {
                     let took = begun.elapsed();
@@ -59,7 +61,7 @@ impl Scrubber {
             Ok(step) => match step.next {
                 Some(next) if next > self.next => {
                     self.next = next;
-                    Step::Read(SCRUB_STEP_BYTES)
+                    Step::Read(step.bytes)
                 }
                 _ => self.turn(),
             },
@@ -76,11 +78,11 @@ impl Scrubber {
         self.next = Offset(0);
         if self.at.is_some() { Step::Partition } else { Step::Pass }
     }
-}
 
-fn pause_after(bytes: usize) -> Duration {
-    let micros = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000) / SCRUB_RATE_BYTES;
-    Duration::from_micros(micros)
+    fn pause_after(&self, bytes: usize) -> Duration {
+        let micros = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000) / self.rate_bytes;
+        Duration::from_micros(micros)
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +95,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    const RATE_BYTES: u64 = 1 << 20;
 
     fn log(dir: &std::path::Path, n: i32, files: &FileCache, batches: i64) -> PartitionLog {
         let id = PartitionId { topic: TopicId(Uuid::from_u128(7)), index: PartitionIndex(n) };
@@ -132,7 +136,7 @@ mod tests {
         let readers = Readers::default();
         let logs: Vec<_> = (0..3).map(|n| log(dir.path(), n, &files, 6)).collect();
         logs.iter().for_each(|log| readers.insert(log.reader()));
-        let mut scrubber = Scrubber::new(readers);
+        let mut scrubber = Scrubber::new(readers, RATE_BYTES);
         assert!(pass(&mut scrubber) >= 9);
         assert_eq!(told.load(Ordering::Relaxed), 0);
         let entries = std::fs::read_dir(dir.path().join("1")).expect("readable");
@@ -148,6 +152,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_takes_as_long_as_its_rate_says() {
+        let scrubber = |rate_bytes| Scrubber::new(Readers::default(), rate_bytes);
+        assert_eq!(scrubber(1 << 20).pause_after(1 << 20), Duration::from_secs(1));
+        assert_eq!(scrubber(4 << 20).pause_after(1 << 20), Duration::from_millis(250));
+        assert_eq!(scrubber(1 << 20).pause_after(0), Duration::ZERO);
+    }
+
+    #[test]
     fn a_partition_that_is_closed_meanwhile_is_left_out() {
         let dir = tempfile::tempdir().expect("a directory");
         let files = FileCache::new(4);
@@ -155,7 +167,7 @@ mod tests {
         let first = log(dir.path(), 0, &files, 6);
         let second = log(dir.path(), 1, &files, 2);
         [&first, &second].into_iter().for_each(|log| readers.insert(log.reader()));
-        let mut scrubber = Scrubber::new(readers.clone());
+        let mut scrubber = Scrubber::new(readers.clone(), RATE_BYTES);
         assert_eq!(scrubber.step(), Step::Partition);
         assert!(matches!(scrubber.step(), Step::Read(_)));
         readers.remove(first.id());

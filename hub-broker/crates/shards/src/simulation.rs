@@ -6,11 +6,14 @@
 //! is durable with [`Hub::sync`], and a snapshot that it wants is copied with [`Hub::copy_snapshot`]. Nothing in it reads
 //! a clock or draws a random number, so the same calls give the same history.
 
+mod altering;
+mod compacting;
 mod comparing;
 mod disk;
 mod hub;
 mod journal;
 mod look;
+mod mending;
 mod reading;
 mod snapshots;
 
@@ -20,5 +23,7 @@ pub use comparing::ReplicaQuestion;
 pub use consensus::{Membership, MembershipChange, Progress, ProgressState, ReplicaId, Role};
 pub use hub::{Hub, HubConfig, Part, Wipe};
 pub use journal::Journal;
+pub use mending::SegmentDamaged;
+pub use partition_log::ReadError;
 pub use peers::{Parcel, ParcelBody};
 pub use snapshots::SnapshotWanted;

@@ -11,6 +11,7 @@ use consensus::TailBudget;
 use partition_log::FileCache;
 use peers::Peers;
 use rustix::process::{Resource, getrlimit};
+use tokio::sync::watch;
 use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
@@ -26,10 +27,12 @@ use crate::faults::Faults;
 use crate::inbox::Inbox;
 use crate::leaders::Leaders;
 use crate::limits::{
-    BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SHARD_COUNT_MAX, TAIL_BYTES_MAX,
-    TAILS_SHARED_BYTES_MAX,
+    BATCH_BYTES_MAX, READ_FILES_MAX, READ_FILES_SHARE, SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN,
+    SHARD_COUNT_MAX, TAIL_BYTES_MAX, TAILS_SHARED_BYTES_MAX,
 };
 use crate::log_reads::{LogReads, ReadingThread};
+use crate::mend::Damaged;
+use crate::mender::Mender;
 use crate::opening::{Opened, open_all};
 use crate::order::Order;
 use crate::readers::Readers;
@@ -51,6 +54,7 @@ pub(crate) struct Running {
     pub checkpointer: Option<JoinHandle<()>>,
     pub registrar: Option<JoinHandle<()>>,
     pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
+    pub mender: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     pub log_reading: Option<ReadingThread>,
     pub snapshots: Snapshots,
     /// What the groups ask other replicas, until somebody takes it from here.
@@ -74,6 +78,7 @@ struct Parts {
     log_reads: LogReads,
     exchange: Exchange,
     records: Sender<Record>,
+    damaged: Sender<Damaged>,
 }
 
 pub(crate) fn start(
@@ -100,6 +105,10 @@ fn check(config: &Config) -> Result<(), StartError> {
     if config.executor_threads == 0 {
         return Err(StartError::Config("executor_threads must be at least 1"));
     }
+    let scrub_rates = SCRUB_RATE_BYTES_MIN..=SCRUB_RATE_BYTES_MAX;
+    if config.scrub_rate_bytes != 0 && !scrub_rates.contains(&config.scrub_rate_bytes) {
+        return Err(StartError::Config("scrub_rate_bytes must be 0 or from 64 KiB to 1 GiB"));
+    }
     Ok(())
 }
 
@@ -115,6 +124,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     let count = config.executor_threads.min(found.len());
     let (orders, received) = channel();
     let (records, to_record) = channel();
+    let (damaged, to_mend) = channel();
     let inboxes: Vec<Inbox<Message>> = (0..count).map(|_| Inbox::new()).collect();
     let tell = tell(inboxes.clone());
     let ground = Ground {
@@ -142,17 +152,21 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         checkpointer: None,
         registrar: None,
         scrubber: None,
+        mender: None,
         log_reading: None,
         snapshots: snapshots.clone(),
         asked: Some(asked),
         wal,
     };
     running.spawn_registrar(to_record)?;
-    running.spawn_scrubber()?;
+    running.spawn_mender(to_mend)?;
+    if config.scrub_rate_bytes > 0 {
+        running.spawn_scrubber(config.scrub_rate_bytes)?;
+    }
     let (log_reads, reading) =
         LogReads::start(&running.wal, config.snapshot_rate_bytes_max).map_err(StartError::Thread)?;
     running.log_reading = Some(reading);
-    let parts = Parts { ground, snapshots: snapshots.clone(), log_reads, exchange, records };
+    let parts = Parts { ground, snapshots: snapshots.clone(), log_reads, exchange, records, damaged };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
     running.go_on_with_clock(anchor, last_stamp_ms, founder);
@@ -176,13 +190,15 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
 fn tell(inboxes: Vec<Inbox<Message>>) -> Tell {
     Arc::new(move |notice: Notice| {
         let group = match &notice {
-            Notice::Ready { group, .. } | Notice::Sent { group, .. } | Notice::Damaged { group } => *group,
+            Notice::Ready { group, .. } | Notice::Sent { group, .. } | Notice::Damaged { group, .. } => {
+                *group
+            }
         };
         let Place { executor, slot } = Place::of(group, inboxes.len());
         inboxes[executor].push(match notice {
             Notice::Ready { mark, .. } => Message::Checkpointed { slot, made: Some(mark) },
             Notice::Sent { to, ok, .. } => Message::SnapshotSent { slot, to, ok },
-            Notice::Damaged { .. } => Message::Damaged { slot },
+            Notice::Damaged { file, .. } => Message::Damaged { slot, file: Some(file) },
         });
     })
 }
@@ -275,7 +291,7 @@ impl Running {
     ) -> Result<(), StartError> {
         let (inbox, executors) = (self.inboxes[at].clone(), self.inboxes.len());
         let (shared, wal) = (self.shared.clone(), self.wal.clone());
-        let Parts { ground, snapshots, log_reads, exchange, records } = parts;
+        let Parts { ground, snapshots, log_reads, exchange, records, damaged } = parts;
         let run = move || {
             let recovered: Result<Vec<_>, StartError> =
                 share.into_iter().map(|found| ground.recover(found)).collect();
@@ -305,6 +321,7 @@ impl Running {
                 log_reads,
                 exchange,
                 records,
+                damaged,
                 started: Some(Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))))),
                 paused: 0,
             };
@@ -326,9 +343,22 @@ impl Running {
         Ok(())
     }
 
-    fn spawn_scrubber(&mut self) -> Result<(), StartError> {
+    fn spawn_mender(&mut self, damaged: Receiver<Damaged>) -> Result<(), StartError> {
+        let (stop, stopped) = watch::channel(false);
+        let mender = Mender {
+            damaged,
+            readers: self.shared.readers.clone(),
+            peers: self.shared.peers.clone(),
+            executors: self.inboxes.clone(),
+            stop: stopped,
+        };
+        self.mender = Some((stop, spawn("shards-mend".to_owned(), move || mender.run())?));
+        Ok(())
+    }
+
+    fn spawn_scrubber(&mut self, rate_bytes: u64) -> Result<(), StartError> {
         let (stop, stopped) = sync_channel(0);
-        let scrubber = Scrubber::new(self.shared.readers.clone());
+        let scrubber = Scrubber::new(self.shared.readers.clone(), rate_bytes);
         self.scrubber = Some((stop, spawn("shards-scrub".to_owned(), move || scrubber.run(&stopped))?));
         Ok(())
     }
@@ -351,9 +381,14 @@ impl Drop for Running {
         let own = std::thread::current().id();
         // Its end of the channel goes, and that stops it.
         let scrubber = self.scrubber.take().map(|(_, thread)| thread);
+        // Once the executors are gone it has nothing more to do; what it is about ends now.
+        let mender = self.mender.take().map(|(stop, thread)| {
+            stop.send_replace(true);
+            thread
+        });
         let log_reading = self.log_reading.take().map(|(_, thread)| thread);
-        let threads =
-            self.executors.drain(..).chain(self.checkpointer.take()).chain(scrubber).chain(log_reading);
+        let threads = self.executors.drain(..).chain(self.checkpointer.take());
+        let threads = threads.chain(scrubber).chain(mender).chain(log_reading);
         for thread in threads.chain(self.registrar.take()) {
             // The last handle may go in a callback on one of these threads.
             if thread.thread().id() != own {

@@ -49,6 +49,8 @@ pub(crate) struct StoredGroup {
     /// Named by none, and perhaps still read by replicas that copy a snapshot.
     gone: Retired,
     pins: Arc<()>,
+    /// Of a simulation: nothing can be written.
+    is_starved: bool,
 }
 
 /// While it lives, no file of the group's state is removed.
@@ -97,6 +99,7 @@ impl StoredGroup {
             leaving: Retired::default(),
             gone: Retired::default(),
             pins: Arc::new(()),
+            is_starved: false,
         }
     }
 
@@ -185,7 +188,17 @@ impl StoredGroup {
         Ok(())
     }
 
+    /// For simulations: the disk is full, or is so no more.
+    pub(crate) fn starve(&mut self, starve: bool) {
+        self.is_starved = starve;
+    }
+
+    /// To be written to.
     fn opened(&mut self) -> Result<&mut Store, StoreError> {
+        if self.is_starved {
+            let error = io::ErrorKind::StorageFull.into();
+            return Err(WriteError::NoSpace { dir: self.dir.clone(), error }.into());
+        }
         if self.store.is_none() {
             let (store, _, _) = Store::open(&self.dir)?;
             self.store = Some(store);

@@ -65,7 +65,7 @@ fn simulate(arguments: &Arguments, seed: u64) -> bool {
         "seed {seed}: {} acknowledged, {} consumed, {} things went wrong, history {:08x}",
         report.acknowledged, report.consumed, report.mischief, report.history.0
     );
-    let Some((violation, tail)) = report.violation else { return true };
-    println!("{tail}\nseed {seed}: {violation}");
+    let Some(failure) = report.failure() else { return true };
+    println!("{failure}");
     false
 }

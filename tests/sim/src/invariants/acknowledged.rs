@@ -48,18 +48,23 @@ impl Acknowledgements {
         &mut self,
         partition: i32,
         reader: &PartitionReader,
-        node: NodeId,
-        term: Term,
+        (node, term): (NodeId, Term),
+        is_damaged: bool,
     ) -> Result<(), Violation> {
         let from = self.checked.get(&(partition, node, term)).copied();
         let end = reader.high_watermark();
         if from == Some(end) {
             return Ok(());
         }
-        if from.is_none() {
-            self.look_for_all(partition, reader, node)?;
+        let (batches, read_to) = read(reader, from.unwrap_or(Offset(0)), is_damaged)?;
+        if read_to < end {
+            // Looked at again when the damage is mended, or another leads.
+            return Ok(());
         }
-        for stored in read(reader, from.unwrap_or(Offset(0)))? {
+        if from.is_none() {
+            self.look_for_all(partition, &batches, reader, node)?;
+        }
+        for stored in batches {
             let place = *self.places.entry(stored.sender).or_insert(stored.base_offset);
             if place != stored.base_offset {
                 return Err(Violation::Acknowledged(format!(
@@ -72,9 +77,14 @@ impl Acknowledgements {
         Ok(())
     }
 
-    fn look_for_all(&self, partition: i32, reader: &PartitionReader, node: NodeId) -> Result<(), Violation> {
-        let log: BTreeMap<i64, Stored> =
-            read(reader, Offset(0))?.into_iter().map(|stored| (stored.base_offset, stored)).collect();
+    fn look_for_all(
+        &self,
+        partition: i32,
+        batches: &[Stored],
+        reader: &PartitionReader,
+        node: NodeId,
+    ) -> Result<(), Violation> {
+        let log: BTreeMap<i64, &Stored> = batches.iter().map(|stored| (stored.base_offset, stored)).collect();
         let own = self.batches.range((partition, 0)..(partition + 1, 0));
         for (_, acknowledged) in own {
             let found = log.get(&acknowledged.base_offset);

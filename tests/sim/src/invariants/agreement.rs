@@ -6,6 +6,7 @@ use schemas::NodeId;
 use shards::simulation::Hub;
 
 use super::Violation;
+use crate::plan;
 
 /// Applied entries whose states are remembered, per group.
 const REMEMBERED: usize = 4000;
@@ -24,7 +25,7 @@ impl Agreement {
         if self.last.insert((node, group), applied) == Some(applied) {
             return Ok(());
         }
-        let Some(sum) = hub.fingerprint(group) else { return Ok(()) };
+        let Some(sum) = fingerprint(group, hub) else { return Ok(()) };
         let (first, by) = *self.states.entry((group, applied)).or_insert((sum, node));
         if first != sum {
             return Err(Violation::Disagreement(format!(
@@ -36,4 +37,14 @@ impl Agreement {
         }
         Ok(())
     }
+
+    /// Whether the replica has what others had after the same entry; `None` where that is not known.
+    pub fn agrees(&self, group: u32, hub: &Hub) -> Option<bool> {
+        let (sum, _) = self.states.get(&(group, hub.applied(group)?))?;
+        Some(fingerprint(group, hub)? == *sum)
+    }
+}
+
+fn fingerprint(group: u32, hub: &Hub) -> Option<u32> {
+    hub.fingerprint(group, |partition| partition == plan::partition(plan::COMPACTED_PARTITION))
 }

@@ -21,11 +21,14 @@ impl Seen {
         partition: i32,
         reader: &PartitionReader,
         replica: ReplicaId,
+        is_damaged: bool,
     ) -> Result<(), Violation> {
         let end = reader.high_watermark();
-        let from = self.read.insert((partition, replica), end).unwrap_or(Offset(0));
+        let from = self.read.get(&(partition, replica)).copied().unwrap_or(Offset(0));
         // A replica that was restarted stands further back for a while: it is read again from there.
-        for stored in read(reader, from.min(end))? {
+        let (batches, read_to) = read(reader, from.min(end), is_damaged)?;
+        self.read.insert((partition, replica), read_to);
+        for stored in batches {
             self.see(partition, stored, &format!("replica {replica}"))?;
         }
         Ok(())

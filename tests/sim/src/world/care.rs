@@ -40,6 +40,7 @@ impl World {
                 Step::Transfer(to) => drop(hub.transfer(status.group, to)),
             });
         }
+        self.tell_of_room();
         for node in self.nodes() {
             self.replace_what_was_given_up(node)?;
             self.destroy_what_was_let_go(node, &leaders);
@@ -50,6 +51,7 @@ impl World {
     fn replace_what_was_given_up(&mut self, node: NodeId) -> Result<(), Violation> {
         let Some(hub) = self.hosts.get_mut(&node).and_then(Host::hub) else { return Ok(()) };
         for (group, id) in hub.given_up() {
+            self.is_mourning |= !self.steward.is_gone(group, id);
             if !self.steward.is_going(group, id) {
                 self.invariants.given_up(group, id)?;
             }

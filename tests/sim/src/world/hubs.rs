@@ -31,6 +31,7 @@ impl World {
         let parcels = hub.take_parcels();
         let wants_sync = hub.unsynced_frames() > 0;
         let wants_copy = !hub.snapshots_wanted().is_empty();
+        let (questions, damaged) = (hub.take_questions(), hub.take_damaged());
         let serving: Vec<Option<Term>> = (0..plan::GROUPS).map(|group| hub.serving(group)).collect();
         let begins = wants_sync && !host.syncing;
         host.syncing |= begins;
@@ -41,9 +42,17 @@ impl World {
         for (to, parcel) in parcels {
             self.send(node, to, &parcel);
         }
+        let epoch = self.epoch(node);
+        for question in questions {
+            let takes = self.random.gen_range(1..=self.network.delay_ms);
+            self.at(takes, Event::Ask { from: node, epoch, question: Box::new(question) });
+        }
+        for damaged in damaged {
+            let takes = self.random.gen_range(1..plan::COPY_MS);
+            self.at(takes, Event::Mend { node, epoch, damaged: Box::new(damaged) });
+        }
         if begins {
             let takes = self.random.gen_range(1..8).max(stalled_until.saturating_sub(self.now_ms));
-            let epoch = self.epoch(node);
             self.at(takes, Event::Synced { node, epoch });
         }
         if wants_copy {
@@ -75,7 +84,11 @@ impl World {
 
     /// Unless it was frozen anew.
     pub(super) fn thaw(&mut self, node: NodeId, since: u64) {
-        self.on_host(node, |host| host.frozen_at = host.frozen_at.filter(|at| *at != since));
+        let now_ms = self.now_ms;
+        self.on_host(node, |host| {
+            host.frozen_at = host.frozen_at.filter(|at| *at != since);
+            host.full_until = host.full_until.max(now_ms);
+        });
     }
 
     pub(super) fn synced(&mut self, node: NodeId, epoch: u64) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rand::seq::SliceRandom;
 use schemas::{NodeId, Offset};
-use shards::{Append, AppendDone, LogOptions, PartitionCommand};
+use shards::{Append, AppendDone, AppendError, LogOptions, PartitionCommand};
 
 use super::{Event, Phase, World};
 use crate::client::{Acknowledged, Client};
@@ -47,7 +47,11 @@ impl World {
         }
     }
 
+    /// A hub whose disk is full takes nothing more.
     fn append(&mut self, leader: NodeId, partition: i32, appends: Vec<(Append, AppendDone)>) {
+        if self.hosts.get(&leader).is_some_and(|host| host.is_full(self.now_ms)) {
+            return appends.into_iter().for_each(|(_, done)| done(Err(AppendError::NoSpace)));
+        }
         self.with_hub(leader, |hub| {
             for (append, done) in appends {
                 hub.append(plan::shard(partition), append, done);
@@ -127,9 +131,16 @@ impl World {
         self.check(partition, answer)?;
         let Some(hub) = self.hosts.get_mut(&node).and_then(Host::hub) else { return Ok(()) };
         let Some(reader) = hub.partition(plan::partition(partition)) else { return Ok(()) };
-        let leads = hub.serving(plan::group(partition)).is_some();
+        let group = plan::group(partition);
+        let leads = hub.serving(group).is_some();
+        let own = hub.status().into_iter().find(|status| status.group == group).and_then(|status| status.own);
+        let Some(own) = own else { return Ok(()) };
+        if self.invariants.alteration().is_some_and(|it| (it.group, it.replica) == (group, own)) {
+            return Ok(());
+        }
+        let is_damaged = self.invariants.is_damaged(group, own);
         let consumer = &mut self.consumers[index];
-        if let Some(batches) = consumer.poll(&reader)? {
+        if let Some(batches) = consumer.poll(&reader, is_damaged)? {
             return self.invariants.consumed(partition, &batches, &format!("a consumer on hub {node}"));
         }
         let end = consumer.position;

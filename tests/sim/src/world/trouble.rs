@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use schemas::NodeId;
-use shards::simulation::Hub;
 
 use super::{Event, Phase, World};
-use crate::host::Host;
 use crate::invariants::Violation;
 use crate::mischief::Mischief;
 use crate::plan;
 
 impl World {
     pub(super) fn next_mischief(&mut self) -> Result<(), Violation> {
+        let pause = self.random.gen_range(50..self.options.pause_ms);
+        // What was altered is to be found where nothing else goes wrong.
+        if self.invariants.alteration().is_some() || self.is_about_to_alter() {
+            self.at(pause, Event::Mischief);
+            return Ok(());
+        }
         if self.now_ms >= self.options.time_ms {
             return self.heal_everything();
         }
@@ -25,25 +29,42 @@ impl World {
             self.mischief += 1;
             self.make(&mischief);
         }
-        let pause = self.random.gen_range(50..self.options.pause_ms);
         self.at(pause, Event::Mischief);
         Ok(())
     }
 
-    /// Nothing survives that a second replica is lost, or another one leaves, before the first has its successor.
+    /// Nothing survives that a second replica is lost or damaged, or another one leaves, before the first has its
+    /// successor or is mended.
     fn is_survivable(&mut self, mischief: &Mischief) -> bool {
         match mischief {
             Mischief::Wipe(_) | Mischief::Damage(..) => {
-                let survives = self.steward.replicas_min() > 2 && self.is_whole();
+                let survives = self.can_lose_one();
                 self.is_mourning |= survives;
                 survives
             }
-            Mischief::Move(..) => {
-                self.is_mourning &= !self.is_whole();
-                !self.is_mourning
-            }
+            Mischief::Rot(_, partition) => self.can_do_without_one(plan::group(*partition)),
+            Mischief::Move(..) => !self.mourns() && self.is_sound(),
             _ => true,
         }
+    }
+
+    /// A replica was lost and has no successor yet.
+    fn mourns(&mut self) -> bool {
+        self.is_mourning &= !self.is_whole();
+        self.is_mourning
+    }
+
+    /// Of this group all that was acknowledged is on others, too, and whole there.
+    fn can_do_without_one(&mut self, group: u32) -> bool {
+        let has_others = self.leaders().get(&group).is_some_and(|leader| {
+            let members = &leader.membership;
+            members.voters.len() > 2 && members.learners.is_empty() && !members.is_joint()
+        });
+        has_others && self.steward.replicas_min() > 2 && !self.mourns() && self.is_sound()
+    }
+
+    pub(super) fn can_lose_one(&mut self) -> bool {
+        self.steward.replicas_min() > 2 && self.is_whole() && self.is_sound()
     }
 
     fn make(&mut self, mischief: &Mischief) {
@@ -61,6 +82,12 @@ impl World {
             }
             Mischief::Wipe(node) => self.wipe(node),
             Mischief::Damage(node, group) => self.damage(node, group),
+            Mischief::Rot(node, partition) => self.rot(node, partition),
+            Mischief::Alter(node, group) => {
+                self.heal();
+                self.to_alter = Some((node, group, now_ms + plan::ALTER_MS));
+            }
+            Mischief::Full(node, ms) => self.fill(node, ms),
             Mischief::Stall(node, ms) => self.on_host(node, |host| host.stalled_until = now_ms + ms),
             Mischief::Skew(node, ms) => self.on_host(node, |host| host.skew_ms = ms),
             Mischief::Freeze(node, ms) => {
@@ -88,9 +115,7 @@ impl World {
     }
 
     fn damage(&mut self, node: NodeId, group: u32) {
-        let statuses = self.hosts.get_mut(&node).and_then(Host::hub).map(Hub::status).unwrap_or_default();
-        let own = statuses.into_iter().find(|status| status.group == group).and_then(|status| status.own);
-        if let Some(own) = own {
+        if let Some(own) = self.replica_at(node, group) {
             self.invariants.damaged(group, own);
             self.with_hub(node, |hub| hub.damage(group));
         }
@@ -104,12 +129,14 @@ impl World {
         }
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.network.heal();
         for host in self.hosts.values_mut() {
             host.frozen_at = None;
             host.stalled_until = host.stalled_until.min(self.now_ms);
+            host.full_until = self.now_ms;
         }
+        self.nodes().into_iter().for_each(|node| self.room_again(node));
     }
 
     fn heal_everything(&mut self) -> Result<(), Violation> {

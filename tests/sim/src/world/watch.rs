@@ -9,7 +9,7 @@ use crate::invariants::Violation;
 use crate::plan;
 
 impl World {
-    fn look(&mut self, node: NodeId) -> Result<(), Violation> {
+    pub(super) fn look(&mut self, node: NodeId) -> Result<(), Violation> {
         let Some(hub) = self.hosts.get_mut(&node).and_then(crate::host::Host::hub) else { return Ok(()) };
         let statuses = hub.status();
         self.invariants.look(node, hub, &statuses)
@@ -17,7 +17,11 @@ impl World {
 
     pub(super) fn observe(&mut self) -> Result<(), Violation> {
         self.at(plan::OBSERVE_MS, Event::Observe);
-        self.nodes().into_iter().try_for_each(|node| self.look(node))
+        self.nodes().into_iter().try_for_each(|node| {
+            self.look(node)?;
+            self.look_for_room(node)
+        })?;
+        self.look_for_alteration()
     }
 
     /// What a leader gets wrong, it gets wrong first of all when it is new.
@@ -41,7 +45,7 @@ impl World {
         if self.phase == Phase::Healed && goes_on && self.is_whole() {
             self.note(&"the cluster is whole: nobody asks for anything any more");
             self.phase = Phase::Quiet;
-        } else if self.phase == Phase::Quiet && self.is_even() {
+        } else if self.phase == Phase::Quiet && self.is_even() && self.is_sound() {
             self.observe()?;
             self.phase = Phase::Over;
         } else if self.now_ms > until {
@@ -75,6 +79,9 @@ impl World {
 
     fn describe(&mut self) -> String {
         let mut known = format!("{:?} of {:?}", self.acknowledged(), self.progress);
+        for rotten in &self.rotten {
+            known.push_str(&format!("\nnot mended: {rotten:?}"));
+        }
         for (node, status) in self.statuses() {
             known.push_str(&format!("\nhub {node}: {status:?}"));
         }

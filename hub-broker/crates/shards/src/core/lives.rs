@@ -14,7 +14,6 @@ use crate::StateMachine;
 use crate::answer::Refusal;
 use crate::group::{Group, Machine, ViewKey};
 use crate::leaders::OwnView;
-use crate::observe;
 use crate::outbox::Wish;
 use crate::recovery::{Recovered, RecoveredState};
 use wal::GroupId;
@@ -27,8 +26,6 @@ pub(crate) struct Slot {
     machine: Option<Box<dyn StateMachine>>,
     /// What was last reported of the group; `None`: that there is no replica here.
     reported: Option<ViewKey>,
-    /// The replica is damaged and is kept all the same; that was said.
-    is_kept_damaged: bool,
 }
 
 enum State {
@@ -85,11 +82,13 @@ impl Slot {
 impl Core {
     pub(super) fn take_in(&mut self, recovered: Recovered) {
         let Recovered { id, state, machine } = recovered;
-        let mut slot = Slot { id, state: State::Absent, machine, reported: None, is_kept_damaged: false };
+        let mut slot = Slot { id, state: State::Absent, machine, reported: None };
+        let mut damaged = Vec::new();
         match state {
             RecoveredState::Absent => {}
             RecoveredState::Present(mut group) => {
                 group.faults = self.faults;
+                damaged = std::mem::take(&mut group.found_damaged);
                 slot.state = State::Present(group);
             }
             RecoveredState::Damaged { number, directories, hard_state } => {
@@ -99,6 +98,8 @@ impl Core {
             }
         }
         self.slots.push(slot);
+        let at = self.slots.len() - 1;
+        damaged.iter().for_each(|file| self.found_damaged(at, file));
     }
 
     pub(super) fn peer(&mut self, slot: usize, message: PeerMessage) {
@@ -166,37 +167,9 @@ impl Core {
         }
     }
 
-    /// The replica has lost something that it may have promised. It is given up where the others surely have it.
-    pub(super) fn damaged(&mut self, slot: usize) {
-        let Some(group) = self.slots[slot].group() else { return };
-        if !group.membership.can_spare(group.own) {
-            return self.keep_damaged(slot);
-        }
-        tracing::error!(group = %group.id, own = %group.own, "the replica is damaged: it is given up and fetched again");
-        metrics::counter!("headwater_replicas_given_up_total").increment(1);
-        self.end(slot, None);
-    }
-
-    /// What is whole may be all that is left of what was acknowledged. Whoever else can serve all of it leads.
-    fn keep_damaged(&mut self, slot: usize) {
-        let place = &mut self.slots[slot];
-        if !std::mem::replace(&mut place.is_kept_damaged, true) {
-            tracing::error!(
-                group = %place.id,
-                "the replica is damaged and its group cannot do without it: it is kept, and what is damaged is not served"
-            );
-            observe::kept_damaged();
-        }
-        self.with(slot, |group, outbox| {
-            // Nobody to hand it to: the replica leads on with what it has.
-            let _ = group.hand_over(outbox);
-        });
-    }
-
     /// The replica leads nothing, votes for nobody and answers nobody from here on.
-    fn end(&mut self, slot: usize, reply: Option<oneshot::Sender<()>>) {
+    pub(super) fn end(&mut self, slot: usize, reply: Option<oneshot::Sender<()>>) {
         let place = &mut self.slots[slot];
-        place.is_kept_damaged = false;
         let State::Present(mut group) = std::mem::replace(&mut place.state, State::Absent) else { return };
         tracing::debug!(group = %group.id, own = %group.own, "the replica is given up");
         group.refuse_all(Refusal::NotLeader { leader: group.leader_node() });

@@ -80,7 +80,7 @@ impl Core {
         let verdict = group.map_or(Verdict::Unknown, |group| group.verdict(question));
         done(verdict);
         if verdict == Verdict::Differs && question.decided && !group.is_some_and(Group::leads) {
-            self.damaged(slot);
+            self.damaged(slot, None);
         }
     }
 

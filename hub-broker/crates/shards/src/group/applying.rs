@@ -1,8 +1,5 @@
 //! What is committed takes effect, entry by entry.
 
-use std::io;
-use std::path::PathBuf;
-
 use consensus::{Committed, Event, LogEntry};
 use partition_log::LogError;
 
@@ -63,8 +60,7 @@ impl Group {
         while self.standing == Standing::Running && !self.incoming.is_switching() {
             let mut applying = self.applying.take().map_or_else(|| self.begin_next(), |it| Some(Ok(it)))?;
             let applied = match &mut applying {
-                Ok(_) if self.faults.no_room => Err(ApplyError::NoSpace(no_room())),
-                Ok(applying) => self.machine.apply(applying),
+                Ok(applying) => self.machine.apply(applying, self.faults.no_room),
                 Err(error) => Err(ApplyError::Unknown(*error)),
             };
             match (applied, applying) {
@@ -137,9 +133,4 @@ impl Group {
             self.standing = Standing::Running;
         }
     }
-}
-
-/// What a full disk says, where that is played.
-fn no_room() -> LogError {
-    LogError::NoSpace { file: PathBuf::new(), source: io::ErrorKind::StorageFull.into() }
 }

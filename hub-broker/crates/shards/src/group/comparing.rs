@@ -68,6 +68,15 @@ impl Group {
         !self.membership.is_joint() && same > voters.len() / 2
     }
 
+    /// Most voters differ from this leader: it, or they, are not what they should be, and only one of them as a leader
+    /// can find out who.
+    pub(super) fn is_outvoted(&self) -> bool {
+        let voters = &self.membership.voters;
+        self.comparison.as_ref().is_some_and(|comparison| {
+            voters.iter().filter(|voter| comparison.differ.contains(voter)).count() > voters.len() / 2
+        })
+    }
+
     /// Another replica has compared itself with this one.
     pub(crate) fn compared(&mut self, from: ReplicaId, index: u64, verdict: Verdict) {
         let Some(comparison) = self.comparison.as_mut().filter(|it| it.mark.index == index) else { return };

@@ -7,7 +7,7 @@ use schemas::{NodeId, Term};
 
 use super::{Group, Standing};
 use crate::leaders::OwnView;
-use crate::limits::{MAKE_WAY_TICKS, QUIET_LOOKS_MAX};
+use crate::limits::{MAKE_WAY_DOUBLINGS_MAX, MAKE_WAY_TICKS, QUIET_LOOKS_MAX};
 use crate::outbox::{Outbox, Wish};
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{ChangeError, GroupStatus, ReadIndexError};
@@ -62,11 +62,16 @@ impl Group {
         self.leads()
     }
 
-    /// A leader that waits for room leaves the lead to a voter that has everything and does not wait, if there is one:
-    /// not without end, for that one may find that it waits as well.
+    /// A leader that waits for room, is damaged, or has not what most of its group have leaves the lead to a voter that
+    /// has everything and does not wait, if there is one: not without end, for that one may be no better.
     pub(crate) fn make_way(&mut self, no_room: &BTreeSet<NodeId>, outbox: &mut Outbox) {
         self.makes_way_in = self.makes_way_in.saturating_sub(1);
-        if self.standing != Standing::Paused || !self.leads() || self.makes_way_in > 0 {
+        if !self.leads() || self.makes_way_in > 0 {
+            return;
+        }
+        let waits = self.standing == Standing::Paused;
+        let is_damaged = self.is_damaged();
+        if !waits && !is_damaged {
             return;
         }
         let may_lead = |it: &&Progress| {
@@ -78,8 +83,9 @@ impl Group {
         };
         let progress = self.progress();
         if let Some(to) = progress.iter().filter(may_lead).max_by_key(|it| it.matched).map(|it| it.id) {
-            tracing::warn!(group = %self.id, %to, "the lead is left to another hub, for want of room here");
-            self.makes_way_in = MAKE_WAY_TICKS;
+            tracing::warn!(group = %self.id, %to, waits, is_damaged, "the lead is left to another hub");
+            self.makes_way_in = MAKE_WAY_TICKS << self.ways_made.min(MAKE_WAY_DOUBLINGS_MAX);
+            self.ways_made = if is_damaged { self.ways_made + 1 } else { 0 };
             self.step(Event::TransferLeadership { to }, outbox);
         }
     }
@@ -138,6 +144,7 @@ impl Group {
     pub(crate) fn tick(&mut self, outbox: &mut Outbox) {
         if !self.incoming.is_switching() {
             self.resume(outbox);
+            self.mend_on(outbox);
             self.step(Event::Tick, outbox);
             self.abdicate(outbox);
         }

@@ -61,8 +61,10 @@ impl Hub {
         self.core.handle(Message::NoRoom { node, waits });
     }
 
-    /// No entry can be applied here for want of room, or it can again.
+    /// The disk is full, or is so no more: nothing is applied, stored or copied there.
     pub fn starve(&mut self, starve: bool) {
+        self.is_full = starve;
+        self.stores.iter_mut().for_each(|store| store.starve(starve));
         self.core.starve(starve);
     }
 }

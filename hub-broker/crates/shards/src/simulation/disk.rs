@@ -41,7 +41,8 @@ impl Durable {
         files(log).iter().filter(|path| of_generation(path)).for_each(|path| self.note(path));
     }
 
-    fn note(&mut self, path: &Path) {
+    /// All of this file is on the disk.
+    pub(super) fn note(&mut self, path: &Path) {
         if let Ok(metadata) = fs::metadata(path) {
             self.lengths.insert(identity(&metadata), metadata.len());
         }
@@ -63,7 +64,7 @@ impl Durable {
 }
 
 /// The files of all partitions, always in the same order.
-fn files(log: &Path) -> Vec<PathBuf> {
+pub(super) fn files(log: &Path) -> Vec<PathBuf> {
     let entries = |directory: &Path| {
         let found = fs::read_dir(directory).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = found.map(|entry| entry.path()).collect();

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use consensus::{MembershipChange, ReplicaId, TailBudget};
-use partition_log::{FileCache, PartitionReader};
+use parking_lot::Mutex;
+use partition_log::FileCache;
 use peers::Parcel;
 use schemas::{NodeId, Offset, PartitionId, ShardId, Term};
 use tokio::sync::oneshot;
@@ -18,6 +19,7 @@ use wal::{Frame, GroupId};
 use super::comparing::ReplicaQuestion;
 use super::disk::Durable;
 use super::journal::{Journal, Then, Unsynced, Write};
+use super::mending::SegmentDamaged;
 use super::reading::TAIL_BYTES_MAX;
 use super::snapshots::SnapshotWanted;
 use crate::answer::{Answer, CommandDone, Permit, ProposeDone};
@@ -39,8 +41,8 @@ use crate::replicas::Replicas;
 use crate::snapshot::{Notice, Shelf};
 use crate::stored_group::StoredGroup;
 use crate::{
-    Append, AppendDone, ChangeError, CommandError, Config, GroupStatus, Leader, PartitionCommand,
-    ReadIndexError, Retention, StartError, StateMachine,
+    Append, AppendDone, ChangeError, CommandError, Config, PartitionCommand, ReadIndexError, Retention,
+    StartError, StateMachine,
 };
 
 /// How a hub begins.
@@ -78,9 +80,9 @@ pub struct Hub {
     pub(super) ground: Ground,
     /// The instant that counts as the simulation's first, and the boot clock then.
     began: (Instant, i64),
-    node: NodeId,
-    replicas: Arc<Replicas>,
-    leaders: Leaders,
+    pub(super) node: NodeId,
+    pub(super) replicas: Arc<Replicas>,
+    pub(super) leaders: Leaders,
     pub(super) journal: Journal,
     pub(super) read_back: usize,
     unsynced: Unsynced,
@@ -90,6 +92,13 @@ pub struct Hub {
     pub(super) durable: Durable,
     pub(super) wanted: Vec<SnapshotWanted>,
     pub(super) questions: Vec<ReplicaQuestion>,
+    pub(super) damaged: Vec<SegmentDamaged>,
+    /// What those who read the files have found, and nobody has heard of yet.
+    notices: Notices,
+    /// Snapshots that wait for room.
+    pub(super) installs: Vec<Install>,
+    /// The disk is full.
+    pub(super) is_full: bool,
     permits: Arc<AtomicU64>,
     _dir: DataDir,
 }
@@ -102,6 +111,7 @@ impl Hub {
         machine: Box<dyn StateMachine>,
         wiped: &Wipe,
     ) -> Result<Self, StartError> {
+        crate::fail::panic_from_now_on();
         let dir = open(config)?;
         let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
         let replicas = Arc::new(dir.replicas(&cluster)?);
@@ -120,7 +130,8 @@ impl Hub {
         journal.begin(&recovery);
         let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
         remove_unnamed_partitions(&dir.log(), &loaded)?;
-        let ground = ground(config, &dir, cluster.founder);
+        let notices = Notices::default();
+        let ground = ground(config, &dir, cluster.founder, &notices);
         let mut machine = Some(machine);
         let mut recovered = Vec::new();
         let mut last_stamp_ms = None;
@@ -164,6 +175,10 @@ impl Hub {
             durable: Durable::all(&dir.log()),
             wanted: Vec::new(),
             questions: Vec::new(),
+            damaged: Vec::new(),
+            notices,
+            installs: Vec::new(),
+            is_full: false,
             permits: Arc::default(),
             _dir: dir,
         };
@@ -189,6 +204,7 @@ impl Hub {
         self.stalled_ticks = if self.unsynced.writes.is_empty() { 0 } else { self.stalled_ticks + 1 };
         self.core.suspend(self.stalled_ticks > ELECTION_TICKS);
         self.core.tick();
+        self.install();
         let notices = self.shelf.expire(self.now());
         notices.into_iter().for_each(|notice| self.hear(notice));
     }
@@ -198,7 +214,7 @@ impl Hub {
         self.core.handle(match notice {
             Notice::Ready { group, mark } => Message::Checkpointed { slot: group as usize, made: Some(mark) },
             Notice::Sent { group, to, ok } => Message::SnapshotSent { slot: group as usize, to, ok },
-            Notice::Damaged { group } => Message::Damaged { slot: group as usize },
+            Notice::Damaged { group, file } => Message::Damaged { slot: group as usize, file: Some(file) },
         });
     }
 
@@ -285,33 +301,9 @@ impl Hub {
         told
     }
 
-    /// Damage was found in what the group's replica has stored.
+    /// Damage was found in what the group's replica has stored, nobody knows where.
     pub fn damage(&mut self, group: u32) {
-        self.core.handle(Message::Damaged { slot: group as usize });
-    }
-
-    pub fn status(&mut self) -> Vec<GroupStatus> {
-        let (reply, mut told) = oneshot::channel();
-        self.core.handle(Message::Status { reply });
-        told.try_recv().unwrap_or_default()
-    }
-
-    /// The term in which this hub serves the group.
-    pub fn serving(&self, group: u32) -> Option<Term> {
-        self.leaders.serving(group)
-    }
-
-    pub fn leader(&self, group: u32) -> Option<Leader> {
-        self.leaders.leader(group)
-    }
-
-    pub fn partition(&self, id: PartitionId) -> Option<PartitionReader> {
-        self.ground.readers.get(id)
-    }
-
-    /// Replicas that this hub has given up and that were not replaced.
-    pub fn given_up(&self) -> Vec<(u32, ReplicaId)> {
-        self.replicas.lost().borrow().clone()
+        self.core.handle(Message::Damaged { slot: group as usize, file: None });
     }
 
     /// A checkpoint of the group; false if there is nothing to write.
@@ -355,6 +347,8 @@ impl Hub {
     /// Carries out what came of everything that the hub was told.
     pub fn turn(&mut self) {
         loop {
+            let notices = std::mem::take(&mut *self.notices.lock());
+            notices.into_iter().for_each(|notice| self.hear(notice));
             let outbox = self.core.finish_turn();
             if outbox.is_empty() {
                 return;
@@ -389,6 +383,7 @@ impl Hub {
                 self.core.handle(Message::Begun { slot: group.0 as usize, number, done });
             }
             Wish::GiveUp { group, number, void, directories } => {
+                self.installs.retain(|install| install.group != group.0);
                 let written = self.replicas.give_up(group.0, number, void).is_ok();
                 let done = written && self.stores[group.0 as usize].destroy(directories).is_ok();
                 if done {
@@ -417,22 +412,17 @@ impl Hub {
                 self.wanted.push(SnapshotWanted(wanted));
             }
             Wish::CancelFetch { group } => self.wanted.retain(|it| it.0.group != group.0),
+            Wish::Mend(damaged) => self.damaged.push(SegmentDamaged(*damaged)),
             Wish::Install(switch) => {
-                let group = switch.group;
-                let install = Install {
-                    group,
+                self.installs.push(Install {
+                    group: switch.group,
                     replica_number: switch.replica_number,
                     membership: switch.mark.membership,
                     void_entries_through: switch.void_entries_through,
                     arrived: switch.arrived,
                     reply: Box::new(drop),
-                };
-                if let Err(error) = self.stores[group as usize].install(&install) {
-                    crate::fail::stop("a snapshot could not be installed", &error);
-                }
-                self.journal.void_entries(GroupId(group), install.void_entries_through);
-                let arrived = Box::new(install.arrived);
-                self.core.handle(Message::SnapshotInstalled { slot: group as usize, arrived });
+                });
+                self.install();
             }
         }
     }
@@ -475,7 +465,10 @@ fn open(config: &HubConfig) -> Result<DataDir, StartError> {
     Ok(dir)
 }
 
-fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
+type Notices = Arc<Mutex<Vec<Notice>>>;
+
+fn ground(config: &HubConfig, dir: &DataDir, founder: bool, notices: &Notices) -> Ground {
+    let heard = notices.clone();
     Ground {
         log: dir.log(),
         files: FileCache::new(READ_FILES),
@@ -485,7 +478,7 @@ fn ground(config: &HubConfig, dir: &DataDir, founder: bool) -> Ground {
         seed: config.seed,
         tails: TailBudget::new(TAILS_SHARED_BYTES_MAX),
         tail_bytes_max: TAIL_BYTES_MAX,
-        tell: Arc::new(|_| {}),
+        tell: Arc::new(move |notice| heard.lock().push(notice)),
     }
 }
 

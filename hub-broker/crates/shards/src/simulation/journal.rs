@@ -13,7 +13,7 @@ const KEPT_BYTES_MAX: usize = 128 * 1024;
 /// What a hub's disk holds of its write-ahead log. It outlives the hub.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
-    frames: Vec<(Lsn, Frame)>,
+    pub(super) frames: Vec<(Lsn, Frame)>,
     last: u64,
     /// Per group, the entry up to which checkpoints hold everything.
     released: BTreeMap<GroupId, u64>,

@@ -1,9 +1,40 @@
 //! What a simulated hub's groups have come to, for comparison with other hubs'.
 
+use consensus::ReplicaId;
+use partition_log::PartitionReader;
+use schemas::{PartitionId, Term};
+use tokio::sync::oneshot;
+
 use super::hub::Hub;
 use crate::group::{Group, Machine};
+use crate::message::Message;
+use crate::{GroupStatus, Leader};
 
 impl Hub {
+    pub fn status(&mut self) -> Vec<GroupStatus> {
+        let (reply, mut told) = oneshot::channel();
+        self.core.handle(Message::Status { reply });
+        told.try_recv().unwrap_or_default()
+    }
+
+    /// The term in which this hub serves the group.
+    pub fn serving(&self, group: u32) -> Option<Term> {
+        self.leaders.serving(group)
+    }
+
+    pub fn leader(&self, group: u32) -> Option<Leader> {
+        self.leaders.leader(group)
+    }
+
+    pub fn partition(&self, id: PartitionId) -> Option<PartitionReader> {
+        self.ground.readers.get(id)
+    }
+
+    /// Replicas that this hub has given up and that were not replaced.
+    pub fn given_up(&self) -> Vec<(u32, ReplicaId)> {
+        self.replicas.lost().borrow().clone()
+    }
+
     /// The last entry that the group's replica here has applied.
     pub fn applied(&self, group: u32) -> Option<u64> {
         self.group(group).map(|group| group.applied.0)
@@ -19,20 +50,35 @@ impl Hub {
         self.clock.is_held()
     }
 
-    /// CRC-32C over the group's whole state; `None` while an entry is half applied.
-    pub fn fingerprint(&self, group: u32) -> Option<u32> {
+    /// CRC-32C over the group's whole state; `None` while an entry is half applied. Which segments a partition that is
+    /// compacted has is each replica's own affair.
+    pub fn fingerprint(&self, group: u32, is_compacted: impl Fn(PartitionId) -> bool) -> Option<u32> {
         let group = self.group(group).filter(|group| group.is_between_entries())?;
         match &group.machine {
             Machine::Metadata(machine) => Some(crc32c::crc32c(&machine.snapshot())),
             Machine::Partitions(partitions) => {
                 let mut states: Vec<_> = partitions.iter().map(|partition| partition.log.state()).collect();
                 states.sort_by_key(|state| state.id);
+                for state in states.iter_mut().filter(|state| is_compacted(state.id)) {
+                    state.next_segment_id = 0;
+                    state.segments.clear();
+                }
                 Some(states.iter().fold(0, |sum, state| crc32c::crc32c_append(sum, &state.encode())))
             }
         }
     }
 
-    fn group(&self, group: u32) -> Option<&Group> {
+    /// Counts the snapshots that took the place of the replica's state.
+    pub fn generation(&self, group: u32) -> Option<u32> {
+        self.group(group).map(|group| group.origin.generation)
+    }
+
+    /// The hub's own time.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    pub(super) fn group(&self, group: u32) -> Option<&Group> {
         self.core.groups().find(|known| known.id.0 == group)
     }
 }

@@ -6,7 +6,7 @@ use consensus::{ReplicaId, SnapshotMark};
 use super::hub::Hub;
 use crate::message::Message;
 use crate::snapshot::format::{Close, OPEN, Open, READ, Read, Refusal, closed};
-use crate::snapshot::{Ask, FetchError, Offer, Target, Wanted, copy};
+use crate::snapshot::{Ask, FetchError, Offer, Target, Wanted, copy, watched};
 
 /// A snapshot that a hub wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,9 @@ impl Hub {
     pub fn copy_snapshot(&mut self, wanted: SnapshotWanted, from: Option<&mut Self>) {
         self.wanted.retain(|it| *it != wanted);
         let SnapshotWanted(wanted) = wanted;
-        let target = Target { log: &self.ground.log, files: &self.ground.files, reserve_bytes: 0 };
+        let reserve_bytes = if self.is_full { u64::MAX / 2 } else { 0 };
+        let files = watched(&self.ground.files, wanted.group, &self.ground.tell);
+        let target = Target { log: &self.ground.log, files: &files, reserve_bytes };
         let outcome = match from {
             Some(other) => copy(&wanted, &target, &mut Other(other)),
             None => Err(FetchError::Cancelled),
@@ -42,6 +44,21 @@ impl Hub {
         self.durable.copied(&self.ground.log, wanted.generation);
         let (slot, outcome) = (wanted.group as usize, Box::new(outcome));
         self.core.handle(Message::SnapshotArrived { slot, wanted, outcome });
+    }
+
+    /// Switches in what has arrived. Where there is no room, the old state stands and it is tried again.
+    pub(super) fn install(&mut self) {
+        for install in std::mem::take(&mut self.installs) {
+            match self.stores[install.group as usize].install(&install) {
+                Ok(()) => {
+                    self.journal.void_entries(wal::GroupId(install.group), install.void_entries_through);
+                    let (slot, arrived) = (install.group as usize, Box::new(install.arrived));
+                    self.core.handle(Message::SnapshotInstalled { slot, arrived });
+                }
+                Err(error) if error.is_no_space() => self.installs.push(install),
+                Err(error) => crate::fail::stop("a snapshot could not be installed", &error),
+            }
+        }
     }
 
     /// A checkpoint that replicas of other hubs may copy.

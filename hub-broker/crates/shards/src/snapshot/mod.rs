@@ -50,8 +50,8 @@ pub(crate) enum Notice {
     Ready { group: u32, mark: SnapshotMark },
     /// `Event::SnapshotSent`: the replica has copied the snapshot, or has not asked for it any more.
     Sent { group: u32, to: ReplicaId, ok: bool },
-    /// The replica here has found damage. With other voters it is to be destroyed.
-    Damaged { group: u32 },
+    /// The replica here has found damage in this file.
+    Damaged { group: u32, file: PathBuf },
 }
 
 /// Called on any thread; must not block.
@@ -60,9 +60,9 @@ pub(crate) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 /// The open files, for logs of `group` whose damage is told.
 pub(crate) fn watched(files: &FileCache, group: u32, tell: &Tell) -> FileCache {
     let tell = tell.clone();
-    files.watched(Arc::new(move |_| {
+    files.watched(Arc::new(move |damage| {
         observe::damage();
-        tell(Notice::Damaged { group });
+        tell(Notice::Damaged { group, file: damage.file.clone() });
     }))
 }
 

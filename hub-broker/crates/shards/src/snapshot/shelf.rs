@@ -157,13 +157,10 @@ impl Shelf {
             Outcome::Copied => observe::served(),
             Outcome::GivenUp => {}
             Outcome::Mismatch(file) => {
-                let kept = self.kept.get(&session.of);
-                if kept
-                    .and_then(|kept| kept.file(file))
-                    .is_some_and(|(path, segment)| is_damaged(&path, &segment))
-                {
+                let file = self.kept.get(&session.of).and_then(|kept| kept.file(file));
+                if let Some((file, _)) = file.filter(|(path, segment)| is_damaged(path, segment)) {
                     observe::damage();
-                    notices.push(Notice::Damaged { group });
+                    notices.push(Notice::Damaged { group, file });
                 }
             }
         }

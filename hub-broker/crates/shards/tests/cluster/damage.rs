@@ -8,7 +8,7 @@ use crate::common::*;
 use crate::hubs::*;
 use consensus::{MembershipChange, ReplicaId};
 use schemas::NodeId;
-use shards::{Config, Salvage, StartError};
+use shards::{Config, PartitionCommand, Salvage, StartError};
 
 const GROUP: u32 = 1;
 
@@ -214,7 +214,38 @@ async fn a_segment_that_is_cut_short_does_not_cost_one_of_two_voters_its_replica
     let log = segments().find(|path| path.extension().is_some_and(|it| it == "log"));
     fs::File::options().write(true).open(log.expect("a segment")).expect("opened").set_len(700).expect("cut");
     cluster.start(1).await;
-    assert!(cluster.shards(1).lost_replicas().borrow().is_empty());
+    is_made_whole(&cluster, 1).await;
+    cluster.stop_all().await;
+}
+
+/// What the hub lacks of partition 0 is fetched from another, and no replica is lost by that.
+async fn is_made_whole(cluster: &Cluster, node: u32) {
+    let reader = cluster.shards(node).partition(partition(0)).expect("an open partition");
+    eventually("the segment is whole again", || async { reader.read(reader.log_start(), 1).is_ok() }).await;
+    assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_segment_that_is_damaged_is_fetched_from_another_hub_and_costs_no_replica() {
+    let mut cluster = Cluster::of_three().await;
+    open(cluster.shards(1), 0).await;
+    for first in [0, 2] {
+        append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
+    }
+    let roll = PartitionCommand::Roll { partition: partition(0) };
+    eventually("the segment is closed", || async {
+        cluster.shards(cluster.leader_of(0).await).command(shard(0), roll.clone()).await.is_ok()
+    })
+    .await;
+    append_surely(cluster.shards(1), 0, batch(Some((7, 4)), 1, 50)).await;
+    cluster.agreed(0, 3).await;
+    let node = cluster.other_than_leader(0).await;
+    checkpoint_names_three(&cluster, node).await;
+    cluster.stop(node).await;
+    flip(&cluster.dir(node).join("log"), ".log", b'a');
+    cluster.start(node).await;
+    is_made_whole(&cluster, node).await;
+    cluster.agreed(0, 3).await;
     cluster.stop_all().await;
 }
 

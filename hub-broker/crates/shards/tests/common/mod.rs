@@ -117,7 +117,11 @@ pub fn agent_append(n: i32, device: &str, batch: Bytes) -> Append {
 
 /// Everything in a partition, batch by batch: base offset and CRC.
 pub fn contents(shards: &Shards, n: i32) -> Vec<(i64, u32)> {
-    let reader = shards.partition(partition(n)).expect("an open partition");
+    batches(&shards.partition(partition(n)).expect("an open partition"))
+}
+
+/// Everything that a reader finds, batch by batch: base offset and CRC.
+pub fn batches(reader: &PartitionReader) -> Vec<(i64, u32)> {
     let mut found = Vec::new();
     let mut from = reader.log_start();
     while from < reader.high_watermark() {

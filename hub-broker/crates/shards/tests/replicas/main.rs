@@ -6,6 +6,7 @@ mod clocks;
 mod common;
 mod comparing;
 mod leaving;
+mod mending;
 mod room;
 mod world;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use bytes::Bytes;
-use schemas::{NodeId, Offset, RawBatch};
+use schemas::NodeId;
 use shards::simulation::*;
 use shards::*;
 use tempfile::TempDir;
@@ -31,6 +31,8 @@ pub struct World {
     pub copies: usize,
     /// Questions of replicas to others that were answered so far.
     pub questions: usize,
+    /// Nobody gives what a damaged segment lacks.
+    pub withholds: bool,
     pub now_ms: i64,
     /// What a hub's wall clock shows beyond the time that it is.
     pub ahead_ms: BTreeMap<u32, i64>,
@@ -48,6 +50,7 @@ impl World {
             faults,
             copies: 0,
             questions: 0,
+            withholds: false,
             now_ms: 1_700_000_000_000,
             ahead_ms: BTreeMap::new(),
         };
@@ -129,7 +132,7 @@ impl World {
     fn step(&mut self) -> bool {
         let mut parcels = Vec::new();
         let mut wanted = Vec::new();
-        let mut questions = Vec::new();
+        let (mut questions, mut damaged) = (Vec::new(), Vec::new());
         let mut busy = false;
         for (node, hub) in &mut self.hubs {
             hub.turn();
@@ -140,6 +143,7 @@ impl World {
             }
             parcels.extend(hub.take_parcels().into_iter().map(|(to, parcel)| (*node, to, parcel)));
             questions.extend(hub.take_questions().into_iter().map(|question| (*node, question)));
+            damaged.extend(hub.take_damaged().into_iter().map(|damaged| (*node, damaged)));
             wanted.extend(hub.snapshots_wanted().iter().cloned().map(|wanted| (*node, wanted)));
         }
         for (from, to, parcel) in parcels {
@@ -154,6 +158,10 @@ impl World {
             busy = true;
             self.deliver(node, question);
         }
+        for (node, damaged) in damaged {
+            busy = true;
+            self.mend(node, damaged);
+        }
         for (node, wanted) in wanted {
             busy = true;
             self.copies += 1;
@@ -164,6 +172,13 @@ impl World {
             }
         }
         busy
+    }
+
+    fn mend(&mut self, node: u32, damaged: SegmentDamaged) {
+        let mut hub = self.hubs.remove(&node).expect("the hub runs");
+        let others: Vec<&Hub> = self.hubs.values().filter(|_| !self.withholds).collect();
+        hub.mend(damaged, &others);
+        self.hubs.insert(node, hub);
     }
 
     fn deliver(&mut self, from: u32, question: ReplicaQuestion) {
@@ -260,18 +275,8 @@ impl World {
 
     /// Everything in a partition as this hub has it: base offset and CRC.
     pub fn contents(&self, node: u32, n: i32) -> Vec<(i64, u32)> {
-        let Some(reader) = self.hubs[&node].partition(partition(n)) else { return Vec::new() };
-        let mut found = Vec::new();
-        let mut from = reader.log_start();
-        while from < reader.high_watermark() {
-            let mut bytes = reader.read(from, 1 << 20).expect("the log is whole");
-            while let Some(batch) = RawBatch::split_first(&mut bytes).expect("whole batches") {
-                batch.verify_crc().expect("the batch is whole");
-                found.push((batch.header().base_offset, batch.header().crc));
-                from = Offset(batch.header().last_offset() + 1);
-            }
-        }
-        found
+        let reader = self.hubs[&node].partition(partition(n));
+        reader.as_ref().map(batches).unwrap_or_default()
     }
 
     /// All hubs have the same, and it is this many batches.

@@ -1,0 +1,126 @@
+//! What of the group's replica here is damaged, and what is done about it; see `mend`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Group, Machine};
+use crate::limits::{MEND_PAUSE_DOUBLINGS_MAX, MEND_PAUSE_TICKS, MEND_TRIES_MAX};
+use crate::mend::{Damaged, Mended};
+use crate::observe;
+use crate::outbox::{Outbox, Wish};
+
+/// Damage that the replica has and keeps.
+#[derive(Default)]
+pub(super) struct Mending {
+    files: BTreeMap<PathBuf, Care>,
+    /// The replica may not be what its group has, and the group cannot do without it.
+    is_doubted: bool,
+}
+
+/// What is done about a damaged file.
+enum Care {
+    /// Its batches are asked for, so many times by now.
+    Asked { tries: u32 },
+    /// They will be asked for again.
+    Pausing { tries: u32, ticks: u32 },
+    /// It cannot be made again.
+    Kept,
+}
+
+impl Group {
+    /// Has a damaged file made again; false where that cannot be.
+    pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) -> bool {
+        if let Some(Care::Asked { .. } | Care::Pausing { .. }) = self.mending.files.get(file) {
+            return true;
+        }
+        let asked = self.ask_to_mend(file, 0, outbox);
+        if asked {
+            tracing::error!(
+                group = %self.id, own = %self.own, file = %file.display(),
+                "a segment is damaged: its batches are fetched again from other replicas"
+            );
+            self.mending.files.insert(file.to_owned(), Care::Asked { tries: 1 });
+        }
+        asked
+    }
+
+    /// Another replica is asked first each time.
+    fn ask_to_mend(&self, file: &Path, tries: u32, outbox: &mut Outbox) -> bool {
+        let Machine::Partitions(partitions) = &self.machine else { return false };
+        let Some(partition) = partitions.repairable(file) else { return false };
+        let mut others = self.membership.replicas();
+        others.retain(|replica| *replica != self.own);
+        if others.is_empty() {
+            return false;
+        }
+        let first = tries as usize % others.len();
+        others.rotate_left(first);
+        let damaged = Damaged { group: self.id.0, partition, file: file.to_owned(), others };
+        outbox.wishes.push(Wish::Mend(Box::new(damaged)));
+        true
+    }
+
+    /// The file was to be made again. Returns whether to hope no more: the others are a majority and have had their
+    /// chances.
+    pub(crate) fn mended(&mut self, file: &Path, outcome: Mended) -> bool {
+        let Some(care) = self.mending.files.get_mut(file) else { return false };
+        let Care::Asked { tries } = *care else { return false };
+        if outcome == Mended::Whole {
+            tracing::info!(group = %self.id, own = %self.own, file = %file.display(), "a damaged segment is whole again");
+            observe::segment_mended();
+            self.mending.files.remove(file);
+            return false;
+        }
+        let ticks = MEND_PAUSE_TICKS << tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
+        *care = Care::Pausing { tries, ticks };
+        let had_their_chances = outcome == Mended::Never || tries >= MEND_TRIES_MAX;
+        // Without a leader nobody knows who belongs to the group by now.
+        had_their_chances && self.replica.leader().is_some() && self.membership.can_spare(self.own)
+    }
+
+    /// The damage stays, in this file or, without one, who knows where. Returns whether that is new.
+    pub(crate) fn keep_damage(&mut self, file: Option<&Path>) -> bool {
+        match file {
+            Some(file) => self.mending.files.insert(file.to_owned(), Care::Kept).is_none(),
+            None => !std::mem::replace(&mut self.mending.is_doubted, true),
+        }
+    }
+
+    /// Time passes: asks again for what nobody has given yet.
+    pub(super) fn mend_on(&mut self, outbox: &mut Outbox) {
+        let mut due = Vec::new();
+        for (file, care) in &mut self.mending.files {
+            if let Care::Pausing { tries, ticks } = care {
+                *ticks = ticks.saturating_sub(1);
+                if *ticks == 0 {
+                    due.push((file.clone(), *tries));
+                }
+            }
+        }
+        for (file, tries) in due {
+            let asked = self.ask_to_mend(&file, tries, outbox);
+            let care = if asked { Care::Asked { tries: tries + 1 } } else { Care::Kept };
+            self.mending.files.insert(file, care);
+        }
+    }
+
+    /// Something of the replica is not as it should be.
+    pub(super) fn is_damaged(&mut self) -> bool {
+        if self.has_damage() {
+            self.forget_gone_files();
+        }
+        self.has_damage() || self.is_outvoted()
+    }
+
+    /// As far as is known without looking.
+    pub(super) fn has_damage(&self) -> bool {
+        self.mending.is_doubted || !self.mending.files.is_empty()
+    }
+
+    /// Files that the logs need no more are no damage.
+    fn forget_gone_files(&mut self) {
+        if let Machine::Partitions(partitions) = &self.machine {
+            self.mending.files.retain(|file, _| partitions.needs(file));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A closed segment that is damaged is made again from another replica's batches, asked for by their offsets.
+//!
+//! ```text
+//!   a reader, the scrub or a copy meets damage ─> Message::Damaged ─> the group ─> Wish::Mend ─> the mender's thread
+//!   the mender                                    range(offset) ──> another replica's hub: batches that it has verified
+//!   the segment has the checksum of its state     takes the damaged file's place ─> Message::Mended
+//! ```
+//!
+//! The replica keeps its id meanwhile, serves everything but what is damaged, and leaves the lead to others. Where
+//! nobody gives what is missing it is given up as a whole if the others are a majority, and goes on asking if not. What
+//! cannot be made again, active segments and compacted ones, costs the replica at once, or is kept as it is.
+
+pub(crate) mod wire;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use consensus::ReplicaId;
+use partition_log::{ImportError, PartitionReader};
+use schemas::PartitionId;
+
+use crate::limits::RANGE_BYTES_MAX;
+use crate::readers::Readers;
+use wire::Range;
+
+/// A segment's file that is to be made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damaged {
+    pub group: u32,
+    pub partition: PartitionId,
+    pub file: PathBuf,
+    /// Those who may have its batches, to be asked in this order.
+    pub others: Vec<ReplicaId>,
+}
+
+/// What has become of a damaged segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mended {
+    Whole,
+    /// Not all of the others have given what it lacks.
+    NotYet,
+    /// They have, and none has what was written here.
+    Never,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MendError {
+    #[error("replica {0} does not give what is missing")]
+    Refused(ReplicaId),
+    #[error("what replica {from} has does not take its place: {source}")]
+    Import { from: ReplicaId, source: ImportError },
+}
+
+/// Asks a replica for a range; `None` where it does not give it.
+pub(crate) type AskRange<'a> = dyn FnMut(ReplicaId, Range) -> Option<Bytes> + 'a;
+
+/// Makes the segment again. One that the log needs no more, or that cannot be made again, counts as whole: there is
+/// nothing to do.
+pub(crate) fn mend(damaged: &Damaged, reader: &PartitionReader, ask: &mut AskRange<'_>) -> Mended {
+    let mut outcome = Mended::Never;
+    for from in &damaged.others {
+        let Err(error) = mend_from(damaged, reader, *from, ask) else { return Mended::Whole };
+        tracing::warn!(file = %damaged.file.display(), %error, "a damaged segment was not made again");
+        if !matches!(error, MendError::Import { source: ImportError::Checksum(_), .. }) {
+            outcome = Mended::NotYet;
+        }
+    }
+    outcome
+}
+
+fn mend_from(
+    damaged: &Damaged,
+    reader: &PartitionReader,
+    from: ReplicaId,
+    ask: &mut AskRange<'_>,
+) -> Result<(), MendError> {
+    let failed = |source| MendError::Import { from, source };
+    let Some(mut repair) = reader.repair(&damaged.file).map_err(failed)? else { return Ok(()) };
+    while repair.left() > 0 {
+        let bytes = repair.left().min(RANGE_BYTES_MAX);
+        let range = Range { partition: damaged.partition, from: repair.next(), bytes };
+        let batches = ask(from, range).ok_or(MendError::Refused(from))?;
+        if batches.is_empty() {
+            // Compaction has left nothing there.
+            return Err(failed(ImportError::Checksum(damaged.file.clone())));
+        }
+        repair.push(&batches).map_err(failed)?;
+    }
+    repair.finish().map_err(failed)
+}
+
+/// Every batch is verified on its way; `None` where what is asked for is not here yet, or any more, or not whole.
+pub(crate) fn answer(readers: &Readers, body: Bytes) -> Option<Bytes> {
+    let Range { partition, from, bytes } = Range::decode(body)?;
+    let reader = readers.get(partition).filter(|reader| from < reader.high_watermark())?;
+    reader.read(from, bytes.min(RANGE_BYTES_MAX) as usize).ok()
+}

@@ -1,0 +1,191 @@
+//! Closed segments that are damaged are made again from other replicas' batches.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::common::*;
+use crate::world::*;
+use crate::{GROUP, ReplicaId};
+use schemas::Offset;
+use shards::simulation::MembershipChange;
+
+/// Rounds in which every attempt is made that a replica has before it is given up, and then some.
+const TRIES_ROUNDS: usize = 800;
+const BATCHES: usize = 20;
+
+/// Hubs with some closed segments of 64 KiB, all alike, in their checkpoints; the group's leader and the others.
+fn with_segments(mut world: World) -> (World, u32, Vec<u32>) {
+    let mut producer = Producer::new(5);
+    for _ in 0..BATCHES {
+        world.append(0, producer.batch(1, 10_000));
+    }
+    world.wait_for_all(0, BATCHES);
+    let nodes: Vec<u32> = world.hubs.keys().copied().collect();
+    for node in &nodes {
+        world.hub(*node).checkpoint(GROUP);
+    }
+    world.settle();
+    let leader = world.leader(GROUP).expect("a leader");
+    (world, leader, nodes.into_iter().filter(|node| *node != leader).collect())
+}
+
+fn of_two() -> World {
+    let mut world = World::found(Default::default());
+    world.open(0);
+    world.start(2);
+    world.add(GROUP, ReplicaId::new(2, 2));
+    world
+}
+
+/// A byte changes in the segment of this number.
+fn rot(world: &mut World, node: u32, segment: u64) {
+    let mut picks = [segment, 12_345].into_iter();
+    let changed = world
+        .hub(node)
+        .rot((shard(0), partition(0)), &mut |below| picks.next().expect("two are picked").min(below - 1));
+    assert!(changed);
+    assert!(!world.hub(node).is_sound(partition(0)));
+}
+
+fn given_up(world: &mut World) -> Vec<(u32, ReplicaId)> {
+    let nodes: Vec<u32> = world.hubs.keys().copied().collect();
+    nodes.into_iter().flat_map(|node| world.hub(node).given_up()).collect()
+}
+
+#[test]
+fn a_segment_that_rots_is_made_again_and_costs_no_replica() {
+    let (mut world, leader, others) = with_segments(World::of_three());
+    for node in [leader, others[0]] {
+        rot(&mut world, node, 1);
+        world.hub(node).scrub(partition(0));
+        world.settle();
+        assert!(world.hub(node).is_sound(partition(0)));
+    }
+    assert_eq!(given_up(&mut world), []);
+    world.append(0, batch(Some((6, 0)), 1, 50));
+    world.wait_for_all(0, BATCHES + 1);
+    for node in [leader, others[0]] {
+        world.crash(node);
+        world.start(node);
+    }
+    world.wait_for_all(0, BATCHES + 1);
+    assert_eq!(given_up(&mut world), []);
+}
+
+#[test]
+fn what_is_damaged_leads_only_until_somebody_else_can() {
+    let (mut world, leader, others) = with_segments(World::of_three());
+    world.withholds = true;
+    rot(&mut world, leader, 0);
+    world.hub(leader).scrub(partition(0));
+    world.rounds(3);
+    let next = world.leader(GROUP).expect("a leader");
+    assert!(others.contains(&next), "{next}");
+    let own = world.status(leader, GROUP).own.expect("a replica");
+    drop(world.hub(next).transfer(GROUP, own));
+    world.rounds(ELECTION_ROUNDS);
+    assert_ne!(world.leader(GROUP), Some(leader), "nobody hands it back the lead");
+    world.withholds = false;
+    world.until("it is whole again", TRIES_ROUNDS, |world| world.hub(leader).is_sound(partition(0)));
+    assert_eq!(given_up(&mut world), []);
+}
+
+#[test]
+fn an_active_segment_that_rots_costs_the_replica() {
+    let (mut world, _, others) = with_segments(World::of_three());
+    let own = world.status(others[0], GROUP).own.expect("a replica");
+    rot(&mut world, others[0], u64::MAX);
+    world.hub(others[0]).scrub(partition(0));
+    world.settle();
+    assert_eq!(given_up(&mut world), [(GROUP, own)]);
+}
+
+#[test]
+fn a_replica_that_nobody_helps_is_given_up_where_the_others_are_a_majority() {
+    let (mut world, _, others) = with_segments(World::of_three());
+    let own = world.status(others[0], GROUP).own.expect("a replica");
+    world.withholds = true;
+    rot(&mut world, others[0], 1);
+    world.hub(others[0]).scrub(partition(0));
+    world.rounds(100);
+    assert_eq!(given_up(&mut world), [], "it is asked for again first");
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), [(GROUP, own)]);
+    world.change(GROUP, MembershipChange { remove: vec![own], ..Default::default() });
+    world.add(GROUP, ReplicaId::new(others[0], 9));
+    world.wait_for_all(0, BATCHES);
+}
+
+#[test]
+fn one_of_two_voters_asks_until_the_other_gives() {
+    let (mut world, leader, others) = with_segments(of_two());
+    world.withholds = true;
+    rot(&mut world, leader, 1);
+    world.hub(leader).scrub(partition(0));
+    world.rounds(2 * TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), []);
+    assert_eq!(world.leader(GROUP), Some(others[0]), "the one that has everything leads");
+    world.withholds = false;
+    world.until("it is whole again", 2 * TRIES_ROUNDS, |world| world.hub(leader).is_sound(partition(0)));
+    world.append(0, batch(Some((6, 0)), 1, 50));
+    world.wait_for_all(0, BATCHES + 1);
+}
+
+/// The hub's segments of partition 0, in order.
+fn segments(world: &World, node: u32) -> Vec<PathBuf> {
+    let log = world.dir(node).join("log");
+    let directories = fs::read_dir(log).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let files = directories.flat_map(|directory| fs::read_dir(directory).expect("a partition's directory"));
+    let mut logs: Vec<PathBuf> = files.map(|entry| entry.expect("an entry").path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    logs
+}
+
+#[test]
+fn a_segment_found_cut_short_at_the_start_is_not_served_and_the_other_voter_leads() {
+    let (mut world, damaged, others) = with_segments(of_two());
+    let other = others[0];
+    world.withholds = true;
+    world.crash(damaged);
+    let whole = segments(&world, other);
+    let cut = segments(&world, damaged).remove(1);
+    let kept_bytes = 10_500;
+    fs::File::options().write(true).open(&cut).expect("opened").set_len(kept_bytes).expect("cut");
+    world.start(damaged);
+    // Whoever is elected first.
+    world.rounds(ELECTION_ROUNDS);
+    let leads = |world: &mut World| world.leader(GROUP) == Some(other);
+    world.until("the other leads", ELECTION_ROUNDS, leads);
+    world.append(0, batch(Some((6, 0)), 1, 50));
+    world.until("both have it", ELECTION_ROUNDS, |world| {
+        let ends = |node: u32| world.hubs[&node].partition(partition(0)).map(|it| it.high_watermark());
+        ends(damaged) == ends(other)
+    });
+    assert_eq!(given_up(&mut world), []);
+    // Exactly the batches that the cut has taken cannot be read.
+    let batch_bytes = fs::metadata(&whole[0]).expect("a segment").len() / 6;
+    assert!((10_000..10_500).contains(&batch_bytes), "{batch_bytes}: six batches in each segment");
+    let reader = world.hubs[&damaged].partition(partition(0)).expect("an open partition");
+    let unread: Vec<i64> = (0..=20).filter(|at| reader.read(Offset(*at), 1).is_err()).collect();
+    assert_eq!(unread, [7, 8, 9, 10, 11]);
+    world.withholds = false;
+    world.until("it is whole again", 2 * TRIES_ROUNDS, |world| world.hub(damaged).is_sound(partition(0)));
+    world.wait_for_all(0, BATCHES + 1);
+}
+
+#[test]
+fn a_hub_alone_keeps_what_is_damaged_and_serves_the_rest() {
+    let mut world = World::found(Default::default());
+    world.open(0);
+    let (mut world, alone, _) = with_segments(world);
+    rot(&mut world, alone, 1);
+    world.hub(alone).scrub(partition(0));
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(world.leader(GROUP), Some(alone));
+    assert_eq!(given_up(&mut world), []);
+    let reader = world.hubs[&alone].partition(partition(0)).expect("an open partition");
+    let unread: Vec<i64> = (0..20).filter(|at| reader.read(Offset(*at), 1).is_err()).collect();
+    assert_eq!(unread.len(), 1);
+    world.append(0, batch(Some((6, 0)), 1, 50));
+}
