@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use program::outcome::Failure;
 use program::settings::{Settings, load};
 use serde::Deserialize;
+use shards::limits::{SCRUB_RATE_BYTES_DEFAULT, SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN};
 
 use crate::args::ServeArguments;
 use address::{host_and_port, refuse_open_door, socket_address};
@@ -56,6 +57,9 @@ struct Raw {
     unsafe_no_fsync: Option<bool>,
     /// Size of a write-ahead log file in bytes. Default: 64 MiB.
     wal_file_bytes: Option<u64>,
+    /// Bytes of the log that are read and verified per second, to find damage before anyone needs them: 65536 to
+    /// 1073741824, or 0 for none. Default: 4 MiB.
+    scrub_rate_bytes: Option<u64>,
     /// Bytes of write-ahead log kept for hubs that are behind, 0 to 1 TiB: one that needs more copies a snapshot.
     /// Default: 1 GiB.
     wal_keep_bytes: Option<u64>,
@@ -92,6 +96,7 @@ impl Settings for Raw {
         "default_partitions",
         "unsafe_no_fsync",
         "wal_file_bytes",
+        "scrub_rate_bytes",
         "wal_keep_bytes",
         "routes",
     ];
@@ -113,6 +118,7 @@ pub struct NodeSettings {
     pub default_partitions: i32,
     pub no_fsync: bool,
     pub wal_file_bytes: Option<u64>,
+    pub scrub_rate_bytes: u64,
     pub wal_keep_bytes: Option<u64>,
     /// Tried in this order, before the default route.
     pub routes: Vec<RouteSettings>,
@@ -179,7 +185,19 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         default_partitions,
         no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
         wal_file_bytes: raw.wal_file_bytes,
+        scrub_rate_bytes: scrub_rate(raw.scrub_rate_bytes)?,
         wal_keep_bytes: raw.wal_keep_bytes,
         routes: raw.routes,
     })
+}
+
+/// Bytes per second; 0 for none.
+fn scrub_rate(given: Option<u64>) -> Result<u64, Failure> {
+    let rate = given.unwrap_or(SCRUB_RATE_BYTES_DEFAULT);
+    match rate {
+        0 | SCRUB_RATE_BYTES_MIN..=SCRUB_RATE_BYTES_MAX => Ok(rate),
+        _ => Err(Failure::usage(format!(
+            "scrub_rate_bytes {rate} is neither 0 nor between {SCRUB_RATE_BYTES_MIN} and {SCRUB_RATE_BYTES_MAX}"
+        ))),
+    }
 }

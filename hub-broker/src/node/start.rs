@@ -109,6 +109,7 @@ fn for_whom(shards: &Shards, views: &ViewSource) -> String {
 pub fn shard_config(settings: &NodeSettings) -> shards::Config {
     let mut config = shards::Config::new(&settings.data_dir);
     config.node = NodeId(settings.node_id);
+    config.scrub_rate_bytes = settings.scrub_rate_bytes;
     if settings.no_fsync {
         config.sync = SyncMode::Off;
     }

@@ -50,8 +50,18 @@ fn an_address_that_is_none_says_what_one_looks_like() {
 fn numbers_out_of_range_are_refused() {
     assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
     assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+    for rate in [1, 65_535, (1 << 30) + 1] {
+        assert!(refused(Raw { scrub_rate_bytes: Some(rate), ..Raw::default() }).contains("scrub_rate_bytes"));
+    }
     assert!(refused(Raw { wal_keep_bytes: Some(1 << 41), ..Raw::default() }).contains("wal_keep_bytes"));
     assert_eq!(validated(Raw { wal_keep_bytes: Some(0), ..Raw::default() }).unwrap().wal_keep_bytes, Some(0));
+}
+
+#[test]
+fn the_rate_at_which_the_log_is_read_through_can_be_chosen() {
+    let rate = |given| validated(Raw { scrub_rate_bytes: given, ..Raw::default() }).unwrap().scrub_rate_bytes;
+    assert_eq!(rate(None), 4 << 20);
+    assert_eq!([0, 65_536, 1 << 30].map(|given| rate(Some(given))), [0, 65_536, 1 << 30]);
 }
 
 fn of_three(listen: &str, advertise: Option<&str>, seeds: &str) -> Raw {
