@@ -14,7 +14,8 @@ pub(super) const FOUNDERS_REPLICA: u32 = 1;
 
 impl Catalog {
     /// A hub that is new, or comes with another incarnation than before, has none of the replicas that were ever
-    /// handed out: those of its former self are struck off, and the planner gives it others.
+    /// handed out: those of its former self are struck off, and the planner gives it others. Where nobody else has what
+    /// the former self had, its place is kept for it.
     pub(super) fn register_hub(&mut self, hub: Hub) -> Response {
         let node = hub.node;
         let known = self.hubs.get(&node);
@@ -23,6 +24,9 @@ impl Catalog {
         }
         let state = known.map_or_else(HubState::default, |known| known.state);
         let same = known.filter(|known| known.hub.incarnation == hub.incarnation);
+        if same.is_none() && self.has_an_only_replica(node) {
+            return Err(Refusal::LastReplica);
+        }
         let replica_floor = same.map_or(self.next_replica.saturating_sub(1), |known| known.replica_floor);
         let is_new = same.is_none();
         let member = Member { hub, state, replica_floor };
@@ -45,6 +49,14 @@ impl Catalog {
             None if held_by.is_some() => Err(Refusal::UnknownHub),
             _ => self.register_hub(hub),
         }
+    }
+
+    /// Whether there is a group that nobody but this hub has.
+    fn has_an_only_replica(&self, node: NodeId) -> bool {
+        self.groups.iter().any(|records| {
+            let is_elsewhere = records.iter().any(|record| record.node != node && record.joined);
+            !is_elsewhere && records.iter().any(|record| record.node == node)
+        })
     }
 
     fn retire_all(&mut self, node: NodeId) {

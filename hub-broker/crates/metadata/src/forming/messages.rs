@@ -5,7 +5,8 @@
 //!   answer                version u8 (1) | cluster id uuid | replica floor u32
 //!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
 //!                           3 too many hubs, 4 malformed, 5 unknown hub, 6 no majority,
-//!                           7 the node id was just given to another hub
+//!                           7 the node id was just given to another hub,
+//!                           8 what the hub had that has the node id, nobody else has
 //! empty?, kind 33         version u8 (1)
 //!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
 //! report, kind 34         see `crate::report`
@@ -66,10 +67,14 @@ pub enum JoinRefusal {
     NoMajority,
     #[error("another hub has just been given its node id: each needs a --node-id of its own")]
     NodeTaken,
+    #[error(
+        "what the hub with this node id had of some shards, no other hub has, so that its place is kept: start it with its former data directory; if that is lost, so are these shards, and a new hub needs a --node-id of its own"
+    )]
+    OnlyReplica,
 }
 
 impl JoinRefusal {
-    const ALL: [(u8, Self); 7] = [
+    const ALL: [(u8, Self); 8] = [
         (1, Self::Unavailable),
         (2, Self::OtherIncarnation),
         (3, Self::TooManyHubs),
@@ -77,6 +82,7 @@ impl JoinRefusal {
         (5, Self::UnknownHub),
         (6, Self::NoMajority),
         (7, Self::NodeTaken),
+        (8, Self::OnlyReplica),
     ];
 
     /// Whether asking again cannot help. A former self may still seem to be connected for a while.

@@ -125,6 +125,7 @@ async fn claim(shards: &Shards, hub: Hub, held_by: Option<Uuid>) -> Result<JoinA
         Ok(Ok(Outcome::Registered { replica_floor, .. })) => Ok(JoinAnswer { cluster, replica_floor }),
         Ok(Err(Refusal::TooManyHubs)) => Err(JoinRefusal::TooManyHubs),
         Ok(Err(Refusal::NodeTaken)) => Err(JoinRefusal::NodeTaken),
+        Ok(Err(Refusal::LastReplica)) => Err(JoinRefusal::OnlyReplica),
         // A hub that joins in the place of one that was removed meanwhile asks again, and finds the node id free.
         Ok(Err(Refusal::UnknownHub)) if is_renewed => Err(JoinRefusal::UnknownHub),
         _ => Err(JoinRefusal::Unavailable),

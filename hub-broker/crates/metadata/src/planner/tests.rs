@@ -9,6 +9,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::limits::{METADATA_VOTERS_MAX, MOVES_MAX};
 use crate::replica::{HubState, ReplicaRecord};
+use crate::response::Refusal;
 use crate::topic::Hub;
 
 const SHARDS: u16 = 24;
@@ -227,6 +228,14 @@ impl World {
             assert!(spread_of(&self.load()) <= 1, "{:?}", self.load());
             assert!(spread_of(&self.led()) <= 1, "{:?}", self.led());
         }
+    }
+
+    fn has_an_only_replica(&self, node: NodeId) -> bool {
+        let view = self.view();
+        view.group_numbers().any(|group| {
+            let mut joined = view.replicas(group).iter().filter(|it| it.joined);
+            joined.all(|it| it.node == node)
+        })
     }
 
     /// Whether no group loses its majority without the replicas that `is_lost` says.
@@ -479,9 +488,13 @@ impl World {
                 }
             }
             Turn::Wipe(hub) => {
-                if self.view().hub(node(hub)).is_some() && self.survives(|_, it| it.node == node(hub)) {
-                    let rack = self.view().hub(node(hub)).and_then(|hub| hub.rack.clone());
+                let Some(rack) = self.view().hub(node(hub)).map(|hub| hub.rack.clone()) else { return };
+                if self.survives(|_, it| it.node == node(hub)) {
                     self.join(node(hub), rack);
+                } else if self.has_an_only_replica(node(hub)) {
+                    let wiped = Hub::new(node(hub), Uuid::from_u128(u128::MAX));
+                    let refused = self.catalog.apply(Command::RegisterHub(wiped));
+                    assert_eq!(refused, Err(Refusal::LastReplica));
                 }
             }
             Turn::Lose(group, hub) => {
