@@ -1,6 +1,7 @@
 //! Batches: rows become records, records a batch of up to 64 KiB that is compressed once.
 
 use bytes::Bytes;
+use schemas::headers::TAG_PREFIX;
 use schemas::limits::{AGENT_BATCH_BYTES_MAX, AGENT_BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
 use schemas::{
     BatchBuilder, BuilderOptions, Compression, DeviceId, EncodePackError, FinishError, PushError, encode_pack,
@@ -53,13 +54,16 @@ impl Batcher {
         let stamp = row.time_ms.map_or(now, Stamp::Wall);
         let pack = encode_pack(&row.measurements)?;
         let key = Some(self.device.as_str().as_bytes());
+        let names: Vec<String> = row.tags.iter().map(|(name, _)| format!("{TAG_PREFIX}{name}")).collect();
+        let values = row.tags.iter().map(|(_, value)| value.as_bytes());
+        let headers: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(values).collect();
         if stamp.is_wall() == self.is_wall && !self.is_full() {
-            self.builder.push(stamp.ms(), key, Some(&pack), &[])?;
+            self.builder.push(stamp.ms(), key, Some(&pack), &headers)?;
             return if self.is_full() { self.flush() } else { Ok(None) };
         }
         // Before the batch ends: a row that is refused leaves it as it was.
         let mut next = builder();
-        next.push(stamp.ms(), key, Some(&pack), &[])?;
+        next.push(stamp.ms(), key, Some(&pack), &headers)?;
         let finished = self.flush()?;
         (self.builder, self.is_wall) = (next, stamp.is_wall());
         if finished.is_none() && self.is_full() { self.flush() } else { Ok(finished) }
@@ -97,20 +101,13 @@ mod tests {
     use super::*;
 
     fn row(time_ms: Option<i64>, value: f64) -> Row {
-        Row {
-            line: 0,
-            time_ms,
-            measurements: vec![Measurement { name: "t".into(), unit: None, value: Value::Float(value) }],
-        }
+        let value = Value::Float(value);
+        Row::read(0, time_ms, vec![Measurement { name: "t".into(), unit: None, value }])
     }
 
     fn text_row(bytes: usize) -> Row {
         let text = Value::Text("x".repeat(bytes));
-        Row {
-            line: 0,
-            time_ms: None,
-            measurements: vec![Measurement { name: "t".into(), unit: None, value: text }],
-        }
+        Row::now(vec![Measurement { name: "t".into(), unit: None, value: text }])
     }
 
     fn batcher() -> Batcher {
@@ -129,6 +126,18 @@ mod tests {
         assert_eq!(record.key.as_deref(), Some(b"d".as_slice()));
         assert_eq!(decode_pack(&record.value.unwrap()).unwrap()[0].value, Value::Float(1.5));
         assert!(batcher.flush().unwrap().is_none());
+    }
+
+    #[test]
+    fn tags_are_headers() {
+        let mut batcher = batcher();
+        let tags = vec![("site".to_owned(), "north".to_owned()), ("line".to_owned(), "2".to_owned())];
+        batcher.push(&Row { tags, ..row(Some(1), 1.0) }, Stamp::Boot(0)).unwrap();
+        let batch = RawBatch::parse(batcher.flush().unwrap().unwrap().batch).unwrap();
+        let record = batch.records().unwrap().next().unwrap().unwrap();
+        let headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
+        assert_eq!(headers, [(&b"tag.site"[..], Some(&b"north"[..])), (b"tag.line", Some(b"2"))]);
     }
 
     #[test]

@@ -85,7 +85,19 @@ pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
 pub const STORED_WITHIN: Duration = Duration::from_secs(30);
 /// Rows that wait between an input and the batcher.
 pub const ROW_INBOX: usize = 256;
-/// A line of JSON or CSV.
+/// Sections `[[inputs]]`.
+pub const INPUTS_MAX: usize = 64;
+/// Threads for what blocks: files, standard input. They end when they have nothing to do.
+pub const BLOCKING_THREADS_MAX: usize = INPUTS_MAX + 4;
+/// Sensors whose last value an input's filters remember; what comes beyond is not thinned out.
+pub const FILTERED_SENSORS_MAX: usize = 4096;
+/// Batches of one destination that wait to be durable; its inputs wait beyond that.
+pub const APPENDS_WAITING_MAX: usize = 16;
+/// Finished files of one input that are looked at; others come when these are put away.
+pub const FILES_WATCHED_MAX: usize = 1024;
+/// What of a growing file is read at once.
+pub const READ_BYTES: usize = 64 << 10;
+/// A line of JSON, CSV or line protocol.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bad rows that `ingest` prints one by one.
 pub const BAD_ROWS_SHOWN: u64 = 20;

@@ -22,6 +22,8 @@ pub(super) struct NewBatch {
     /// The boot whose clock its times are of; `None` where they are wall time.
     pub boot: Option<Uuid>,
     pub batch: Bytes,
+    /// How far inputs read with it, by their names; known of again exactly where the batch is.
+    pub marks: Vec<(String, String)>,
 }
 
 /// What became of a batch.
@@ -90,9 +92,11 @@ impl Work<'_> {
                 return Ok(Taken::Waits);
             }
             self.append_lost(&new.lost()?, marker)?;
+            self.state.note_marks(&new.marks);
             return Ok(Taken::Refused { dropped: room.dropped });
         }
         self.store(new, records, marker)?;
+        self.state.note_marks(&new.marks);
         Ok(Taken::Stored { dropped: room.dropped })
     }
 

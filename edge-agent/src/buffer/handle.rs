@@ -1,5 +1,6 @@
 //! The buffer as the rest of the agent sees it: cheap handles to the writer's inbox and to what it published.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,6 +88,8 @@ pub struct Snapshot {
     pub lanes: Vec<LaneView>,
     pub counters: Counters,
     pub boots: Vec<(Uuid, i64)>,
+    /// How far inputs had read, by their names.
+    pub marks: BTreeMap<String, String>,
     /// Bytes of pages that entries take up.
     pub bytes: u64,
     pub cap_bytes: u64,
@@ -132,6 +135,7 @@ impl Snapshot {
             lanes: lanes.collect(),
             counters: state.counters,
             boots: state.boots.iter().map(|known| (known.boot, known.offset_ms)).collect(),
+            marks: state.marks.clone(),
             bytes: state.cost(),
             cap_bytes,
         }
@@ -206,20 +210,31 @@ impl Buffer {
         Ok(Self { commands, snapshots, reader, in_flight, wear, waiting })
     }
 
-    /// Hands over a batch whose producer is still empty; the answer comes when it is durable, or lost, or, with the
-    /// policy *block*, when there is room for it. `boot` is given where its times are of that boot's clock. Waits while
-    /// much of the same priority is not answered.
+    /// Hands over a batch as `append_marked` does, without marks.
     pub async fn append(
         &self,
         destination: &Destination,
         boot: Option<Uuid>,
         batch: Bytes,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
+        self.append_marked(destination, boot, batch, Vec::new()).await
+    }
+
+    /// Hands over a batch whose producer is still empty; the answer comes when it is durable, or lost, or, with the
+    /// policy *block*, when there is room for it. `boot` is given where its times are of that boot's clock. `marks`
+    /// become durable together with it, or not at all. Waits while much of the same priority is not answered.
+    pub async fn append_marked(
+        &self,
+        destination: &Destination,
+        boot: Option<Uuid>,
+        batch: Bytes,
+        marks: Vec<(String, String)>,
+    ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
         let (done, answer) = oneshot::channel();
         let room = self.waiting[destination.priority as usize].clone();
         let units = u32::try_from(batch.len().min(APPENDS_BYTES_MAX).div_ceil(WAITING_UNIT)).unwrap_or(1);
         let _room = room.acquire_many_owned(units).await.map_err(|_| WriteError::Closed)?;
-        let new = NewBatch { destination: destination.clone(), boot, batch };
+        let new = NewBatch { destination: destination.clone(), boot, batch, marks };
         let command = Command::Append(Append { new, done, _room });
         self.commands.send(command).await.map_err(|_| WriteError::Closed)?;
         Ok(answer)

@@ -5,17 +5,22 @@
 //! Format: a version byte, then JSON. Version 2 added `priority` and `is_backlog` of a lane, `last_lane`, and
 //! `flash_bytes`; version 1 is read as if all lanes were telemetry.
 
+use std::collections::BTreeMap;
+
 use schemas::{PartitionIndex, ProducerId, Sequence, TopicName};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::destination::{Destination, Priority};
+use crate::limits::INPUTS_MAX;
 
 const VERSION: u8 = 2;
 const VERSION_WITHOUT_PRIORITIES: u8 = 1;
 /// Boots whose offset is kept; an untimed batch of an older one can never be stamped.
 const BOOTS_MAX: usize = 64;
+/// Marks that are kept: those of every input that there can be, and as many of former ones.
+const MARKS_MAX: usize = 2 * INPUTS_MAX;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -28,6 +33,9 @@ pub struct State {
     /// The id that was given to a lane last: one that is free again is used again as late as can be.
     #[serde(default)]
     pub last_lane: u8,
+    /// How far the inputs read their sources with what was taken, by the inputs' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub marks: BTreeMap<String, String>,
 }
 
 /// `appended = buffered + acknowledged + dropped`, always.
@@ -173,6 +181,16 @@ impl State {
         self.boots.iter().find(|known| known.boot == boot).map(|known| known.offset_ms)
     }
 
+    /// Those of inputs that are long gone make room.
+    pub fn note_marks(&mut self, marks: &[(String, String)]) {
+        for (input, mark) in marks {
+            if self.marks.len() >= MARKS_MAX && !self.marks.contains_key(input) {
+                self.marks.pop_first();
+            }
+            self.marks.insert(input.clone(), mark.clone());
+        }
+    }
+
     /// The first offset that is told for a boot stays.
     pub fn set_offset(&mut self, boot: Uuid, offset_ms: i64) {
         if self.offset_of(boot).is_none() {
@@ -283,6 +301,17 @@ mod tests {
         assert_eq!((lane.next, lane.records, lane.cost), (1_048_592, 3, 374));
         assert_eq!(lane.shipping.as_ref().unwrap().wires.len(), 1);
         assert_eq!((state.counters.appended, state.cap_bytes_max), (5, Some(1 << 30)));
+    }
+
+    #[test]
+    fn the_newest_mark_of_an_input_is_kept_and_their_number_is_bounded() {
+        let mut state = State::default();
+        let mark = |input: usize, mark: &str| (format!("{input:04}"), mark.to_owned());
+        state.note_marks(&[mark(0, "a"), mark(1, "a"), mark(1, "b")]);
+        assert_eq!(State::decode(&state.encode().unwrap()).unwrap(), state);
+        assert_eq!(state.marks.values().collect::<Vec<_>>(), ["a", "b"]);
+        state.note_marks(&(2..=MARKS_MAX).map(|input| mark(input, "c")).collect::<Vec<_>>());
+        assert_eq!((state.marks.len(), state.marks.get("0000")), (MARKS_MAX, None));
     }
 
     #[test]

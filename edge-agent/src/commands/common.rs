@@ -10,6 +10,7 @@ use crate::buffer::{Buffer, BufferOptions, Durability};
 use crate::config::Config;
 use crate::control::Client;
 use crate::data_dir::{DataDir, DataDirLock};
+use crate::limits::BLOCKING_THREADS_MAX;
 
 /// How long a command waits for another one that has the buffer open.
 const BUSY_MAX: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ pub fn open_buffer(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(4)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(Failure::run)
 }

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod check;
 mod check_buffer;
 mod common;
 mod ingest;
@@ -21,6 +22,8 @@ Examples:
   edge-agent ingest --data-dir /var/lib/headwater-agent measurements.csv
   tail -f sensor.jsonl | edge-agent ingest --data-dir /var/lib/headwater-agent -
   edge-agent status --data-dir /var/lib/headwater-agent --json
+  edge-agent check --config agent.toml
+      tries each input once
 
 Every setting can stand in a TOML file (--config) or in the environment: --data-dir is data_dir in the file and
 HEADWATER_DATA_DIR in the environment. Flags win. HEADWATER_LOG=debug shows more of what happens.";
@@ -32,6 +35,13 @@ either sign, it is Unix seconds, else milliseconds. Without a time column a row 
 Exit code 0: every row that could be taken is stored; the bad ones are told and counted.
           1: no row could be taken, the source broke off, or not everything is known to be stored.
           2: the command, the configuration or the header cannot be used.";
+
+const CHECK_HELP: &str = "\
+Nothing is stored, and files are left where they are. An input that waits for others to send is as it should be when it
+can be opened; stop an agent that has it open first.
+
+Exit code 0: every input could be opened. 1: one could not, or gave nothing but bad rows.
+          2: the command or the configuration cannot be used.";
 
 /// Reads sensors, keeps what it read in a buffer on disk, and ships it to a hub
 #[derive(Debug, Parser)]
@@ -48,6 +58,9 @@ enum Command {
     /// Put the rows of a file, or of standard input (-), into the buffer
     #[command(after_help = INGEST_HELP)]
     Ingest(IngestArgs),
+    /// Check the settings and try each input once: a line each with a row of it, or what is wrong
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Tell what is buffered and how the hub is reached
     Status(StatusArgs),
     /// Walk the buffer and tell what is at fault (run does this after an unclean stop)
@@ -108,7 +121,7 @@ struct IngestArgs {
     /// How the rows are written [default: told from the file's name or its first character]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// A CSV or JSON-lines file; - is standard input
+    /// A file of CSV, JSON lines or InfluxDB line protocol; - is standard input
     file: PathBuf,
 }
 
@@ -116,6 +129,16 @@ struct IngestArgs {
 enum Format {
     Csv,
     JsonLines,
+    LineProtocol,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    /// How long each input may take for its first row, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    wait: u64,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +160,7 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(args) => run::execute(&args),
         Command::Ingest(args) => ingest::execute(&args),
+        Command::Check(args) => check::execute(&args),
         Command::Status(args) => status::execute(&args),
         Command::CheckBuffer(args) => check_buffer::execute(&args),
     }

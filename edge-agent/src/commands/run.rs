@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use program::Failure;
 use schemas::DeviceId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::common::{Access, access, open_buffer, runtime};
@@ -15,13 +15,12 @@ use crate::config::Config;
 use crate::control::Server;
 use crate::data_dir::DataDir;
 use crate::device_id;
-use crate::limits::ROW_INBOX;
-use crate::pipeline::{batch_rows, start_input};
+use crate::pipeline::{Batching, Supervisor};
 use crate::time::Clock;
 use crate::uplink::{Uplink, UplinkConfig, UplinkStatus};
 
-/// How long inputs and batcher may take to end.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long inputs and batchers may take to end.
+const STOP_MAX: Duration = Duration::from_secs(8);
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
     let flags = vec![
@@ -57,7 +56,7 @@ async fn run(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<(), Fa
         clock.learn(offset);
     }
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
-    let agent = Agent::start(dir, device, config, &buffer, &clock)?;
+    let agent = Agent::start(dir, device, config, &buffer, &clock).await?;
     let ended = agent.until(terminated).await;
     let closed = buffer.close().await;
     ended?;
@@ -68,15 +67,14 @@ async fn run(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<(), Fa
 
 /// The tasks of a running agent.
 struct Agent {
-    inputs: CancellationToken,
-    batcher: tokio::task::JoinHandle<()>,
+    supervisor: Supervisor,
     uplink_stop: CancellationToken,
     uplink: tokio::task::JoinHandle<Result<(), crate::uplink::UplinkError>>,
     server_stop: CancellationToken,
 }
 
 impl Agent {
-    fn start(
+    async fn start(
         dir: &DataDir,
         device: &DeviceId,
         config: &Config,
@@ -88,14 +86,14 @@ impl Agent {
         let server_stop = CancellationToken::new();
         tokio::spawn(server.run(server_stop.clone()));
 
-        let (rows, inbox) = mpsc::channel(ROW_INBOX);
-        let inputs = CancellationToken::new();
-        for input in &config.inputs {
-            start_input(input, clock, rows.clone(), &inputs);
-        }
-        drop(rows);
-        let batcher =
-            tokio::spawn(batch_rows(inbox, device.clone(), clock.boot(), config.linger, buffer.clone()));
+        let batching = Batching {
+            device: device.clone(),
+            boot: clock.boot(),
+            linger: config.linger,
+            buffer: buffer.clone(),
+        };
+        let mut supervisor = Supervisor::new(batching, clock.clone());
+        supervisor.apply(config.inputs.clone(), &config.sensors).await;
 
         let uplink_config = UplinkConfig {
             hubs: config.hubs.clone(),
@@ -106,7 +104,7 @@ impl Agent {
         let uplink_stop = CancellationToken::new();
         let uplink = Uplink::new(uplink_config, device.clone(), buffer.clone(), clock.clone(), status);
         let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
-        Ok(Self { inputs, batcher, uplink_stop, uplink, server_stop })
+        Ok(Self { supervisor, uplink_stop, uplink, server_stop })
     }
 
     /// Runs until the signal, or until the buffer fails; then stops what reads before what ships.
@@ -118,8 +116,7 @@ impl Agent {
             }
             ended = &mut self.uplink => Some(ended),
         };
-        self.inputs.cancel();
-        if tokio::time::timeout(STOP_MAX, &mut self.batcher).await.is_err() {
+        if tokio::time::timeout(STOP_MAX, self.supervisor.stop()).await.is_err() {
             tracing::warn!("an input did not end in time");
         }
         self.uplink_stop.cancel();

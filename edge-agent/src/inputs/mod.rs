@@ -1,12 +1,60 @@
-//! Inputs make rows: what a device measured at one instant. They know no batch and no buffer.
+//! Inputs make rows: what a device measured at one instant. They know no batch and no buffer; what comes after
+//! them is a [`RowSink`].
 
-pub mod csv;
+mod async_lines;
+mod csv;
+pub mod exec;
+mod feed;
+pub mod files;
+mod filter;
+pub mod format;
+mod health;
 pub mod host;
 mod json;
-pub mod json_lines;
+mod json_lines;
+pub mod line_protocol;
+mod lines;
+pub mod mark;
+pub mod receipt;
 mod row;
+pub mod sink;
 pub mod source;
+pub mod stdin;
+pub mod tail;
 mod time_column;
 mod value;
 
+use std::fmt::Display;
+use std::pin::Pin;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+pub use filter::Filter;
+pub use format::{DocumentError, LineParser, open_rows, read_rows};
+pub use health::{Health, HealthView};
+pub use mark::Mark;
+pub use receipt::{NotStored, Receipt, Stored};
 pub use row::{Bad, BadCell, BadRow, Row, Rows};
+pub use sink::{Closed, Measured, RowSink, Source};
+
+/// One input while it runs. `Ok` is its end for good (it was stopped, or its source has ended); an error is
+/// logged, and the input is built anew after a moment.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), InputError>> + Send>>;
+
+/// A source of rows. It must end soon after `stop`, or when the sink is closed; what it sees that is no row it
+/// says to [`RowSink::bad`] and goes on. It must not block its thread.
+pub trait Input: Send {
+    fn run(self: Box<Self>, rows: RowSink, stop: CancellationToken) -> Running;
+}
+
+/// Why an input cannot go on: one line for people.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct InputError(String);
+
+impl InputError {
+    pub fn new(what: impl Display) -> Self {
+        Self(what.to_string())
+    }
+}

@@ -10,8 +10,22 @@ pub struct Row {
     pub line: u64,
     /// ms since 1970, where the source says when; `None` is now.
     pub time_ms: Option<i64>,
+    /// Names and values; they become the record's headers `tag.*`.
+    pub tags: Vec<(String, String)>,
     /// Never empty.
     pub measurements: Vec<Measurement>,
+}
+
+impl Row {
+    /// Measured now, by a source without lines.
+    pub fn now(measurements: Vec<Measurement>) -> Self {
+        Self { line: 0, time_ms: None, tags: Vec::new(), measurements }
+    }
+
+    /// Read from a line that may say when it was measured.
+    pub fn read(line: u64, time_ms: Option<i64>, measurements: Vec<Measurement>) -> Self {
+        Self { line, time_ms, tags: Vec::new(), measurements }
+    }
 }
 
 /// A row that cannot be taken. The rows after it can.
@@ -45,6 +59,10 @@ pub enum Bad {
 }
 
 /// Rows of a source, each taken or refused on its own. `Err` outside is the source itself failing.
-pub trait Rows: Iterator<Item = std::io::Result<Result<Row, Bad>>> + Send {}
+pub trait Rows: Iterator<Item = std::io::Result<Result<Row, Bad>>> + Send {
+    /// Bytes up to the end of what was said last.
+    fn bytes_read(&self) -> u64;
 
-impl<T: Iterator<Item = std::io::Result<Result<Row, Bad>>> + Send> Rows for T {}
+    /// What was made of the source's beginning that its writer may not have meant, for people.
+    fn notices(&self) -> &[String];
+}

@@ -7,10 +7,8 @@ use std::path::Path;
 use program::Failure;
 
 use crate::commands::{Format, IngestArgs};
-use crate::config::RowFormat;
-use crate::inputs::csv::CsvRows;
-use crate::inputs::json_lines::JsonLines;
-use crate::inputs::{Rows, source};
+use crate::config::{FormatConfig, RowFormat};
+use crate::inputs::{DocumentError, Rows, read_rows, source};
 
 pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
     let name = args.file.display();
@@ -28,20 +26,18 @@ pub(super) fn open_rows(args: &IngestArgs) -> Result<Box<dyn Rows>, Failure> {
     let format = match args.format {
         Some(Format::Csv) => RowFormat::Csv,
         Some(Format::JsonLines) => RowFormat::JsonLines,
+        Some(Format::LineProtocol) => RowFormat::LineProtocol,
         None => told_format(&args.file, &mut source).map_err(|error| at(&error))?,
     };
-    let time_column = args.time_column.as_deref();
-    Ok(match format {
-        RowFormat::Csv => {
-            let rows = CsvRows::new(source, time_column).map_err(|error| at(&error))?;
-            rows.notices().iter().for_each(|notice| eprintln!("{name}: {notice}"));
-            Box::new(rows)
-        }
+    let mut config = FormatConfig::plain(format);
+    config.time.column = args.time_column.clone();
+    let rows = read_rows(source, &config).map_err(|error| match error {
+        DocumentError::Csv(error) => at(&error),
         // The command is right, the file is not.
-        RowFormat::JsonLines => Box::new(
-            JsonLines::new(source, time_column).map_err(|error| Failure::run(format!("{name}: {error}")))?,
-        ),
-    })
+        error => Failure::run(format!("{name}: {error}")),
+    })?;
+    rows.notices().iter().for_each(|notice| eprintln!("{name}: {notice}"));
+    Ok(rows)
 }
 
 /// By the file's name, else by what it begins with: JSON's brackets, or anything else as a CSV header.
@@ -50,6 +46,7 @@ fn told_format(file: &Path, source: &mut impl BufRead) -> io::Result<RowFormat> 
     Ok(match extension.to_ascii_lowercase().as_str() {
         "csv" => RowFormat::Csv,
         "json" | "jsonl" | "ndjson" => RowFormat::JsonLines,
+        "lp" | "influx" => RowFormat::LineProtocol,
         _ if source::opening(source)? == source::Opening::Other => RowFormat::Csv,
         _ => RowFormat::JsonLines,
     })

@@ -1,10 +1,12 @@
-//! The machine that the agent runs on: load, memory, network, disks, temperatures and what hwmon knows.
+//! The machine that the agent runs on: load, memory, network, disks, temperatures, what hwmon knows, and iio
+//! devices.
 //!
 //! Each part reads what is there and leaves out what is not; nothing here can fail. Counters are given as the
 //! kernel counts them, from the boot on.
 
 mod disk;
 mod hwmon;
+mod iio;
 mod load;
 mod memory;
 mod network;
@@ -12,10 +14,48 @@ mod thermal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemas::{Measurement, Value};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::row::Row;
+use super::sink::RowSink;
+use super::{Input, Running};
+use crate::config::HostConfig;
+
+/// Reads this machine at an interval.
+pub struct HostInput {
+    host: Host,
+    interval: Duration,
+}
+
+impl HostInput {
+    pub fn new(config: &HostConfig) -> Self {
+        Self { host: Host::default(), interval: config.interval }
+    }
+}
+
+impl Input for HostInput {
+    fn run(mut self: Box<Self>, rows: RowSink, stop: CancellationToken) -> Running {
+        Box::pin(async move {
+            let mut ticks = tokio::time::interval(self.interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    _ = ticks.tick() => {}
+                }
+                if let Some(row) = self.host.read()
+                    && rows.send(row).await.is_err()
+                {
+                    return Ok(());
+                }
+            }
+        })
+    }
+}
 
 /// Reads one machine, below a root that is `/` outside tests.
 pub struct Host {
@@ -44,8 +84,9 @@ impl Host {
         disk::read(&mut found);
         thermal::read(&mut found);
         hwmon::read(&mut found);
+        iio::read(&mut found);
         let measurements = found.measurements;
-        (!measurements.is_empty()).then_some(Row { line: 0, time_ms: None, measurements })
+        (!measurements.is_empty()).then(|| Row::now(measurements))
     }
 }
 
@@ -160,6 +201,46 @@ mod tests {
         assert_eq!(named(&found, "hwmon.nct6775.0.fan1"), Some(1200.0));
         assert_eq!(named(&found, "hwmon.nct6775.0.in0"), Some(1.024));
         assert_eq!(named(&found, "hwmon.nct6775.0.Core-0"), Some(41.0));
+    }
+
+    #[test]
+    fn iio_devices_are_read_in_senml_units() {
+        let device = |number: u32, file: &str| format!("sys/bus/iio/devices/iio:device{number}/{file}");
+        let files = [
+            (device(0, "name"), "ads1015\n"),
+            (device(0, "in_voltage0_raw"), "1000\n"),
+            (device(0, "in_voltage0_scale"), "3\n"),
+            (device(0, "in_voltage1_raw"), "500\n"),
+            (device(0, "in_voltage_scale"), "2\n"),
+            (device(0, "in_voltage2-voltage3_raw"), "-100\n"),
+            (device(1, "name"), "bme280\n"),
+            (device(1, "in_temp_input"), "21510\n"),
+            (device(1, "in_temp_raw"), "7\n"),
+            (device(1, "in_pressure_input"), "101.325\n"),
+            (device(1, "in_humidityrelative_input"), "45500\n"),
+            (device(2, "in_accel_x_raw"), "100\n"),
+            (device(2, "in_accel_x_offset"), "20\n"),
+            (device(2, "in_accel_scale"), "0.5\n"),
+            (device(2, "in_accel_y_raw"), "broken\n"),
+        ];
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+        let root = machine(&files);
+        let row = Host::below(root.path()).read().unwrap();
+        let found: Vec<_> =
+            row.measurements.iter().map(|m| (m.name.as_str(), m.unit.as_deref(), m.value.clone())).collect();
+        let is = |name, unit, value: f64| (name, Some(unit), Value::Float(value));
+        assert_eq!(
+            found,
+            [
+                is("iio.ads1015.0.voltage0", "V", 3.0),
+                is("iio.ads1015.0.voltage1", "V", 1.0),
+                is("iio.ads1015.0.voltage2-voltage3", "V", -0.2),
+                is("iio.bme280.1.humidityrelative", "%RH", 45.5),
+                is("iio.bme280.1.pressure", "Pa", 101_325.0),
+                is("iio.bme280.1.temp", "Cel", 21.51),
+                is("iio.device.2.accel_x", "m/s2", 60.0),
+            ]
+        );
     }
 
     #[test]

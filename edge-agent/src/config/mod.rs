@@ -1,8 +1,11 @@
 //! What can be configured, and what it means once it was checked.
 
-use std::fmt;
-use std::net::IpAddr;
 mod buffer;
+mod file_inputs;
+mod format;
+mod hubs;
+mod inputs;
+mod sensors;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +15,17 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use buffer::{BufferConfig, BufferSettings, BufferSettingsError};
+pub use file_inputs::{Done, FilesConfig, TailConfig, TailFrom};
+pub use format::{
+    ColumnKey, ColumnSettings, ColumnType, CsvConfig, FormatConfig, Precision, RowFormat, TimeConfig,
+    TimeFormat, UnixUnit,
+};
+pub use hubs::HubAddress;
+pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
+pub use sensors::{Deadband, SensorError, SensorRule, SensorSettings};
 
-use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN};
+use self::hubs::parse_hub;
+use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX};
 
 /// The settings as they stand in file, environment and flags.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +53,8 @@ pub struct Settings {
     /// Whether a hub's clock is taken although it is neither authenticated nor on this machine.
     pub trust_hub_time: bool,
     pub inputs: Vec<InputSettings>,
+    /// What is done to sensors' measurements; the first that fits a sensor is its.
+    pub sensors: Vec<SensorSettings>,
     /// For tests alone: commits are not fsynced, and a power cut loses what was acknowledged.
     pub unsafe_no_fsync: bool,
 }
@@ -53,22 +67,6 @@ pub enum Profile {
     Auto,
     Lan,
     Wan,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum InputSettings {
-    /// The machine that the agent runs on.
-    Host { interval_ms: Option<u64>, topic: Option<String> },
-    /// Standard input, to its end.
-    Stdin { format: RowFormat, time_column: Option<String>, topic: Option<String> },
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum RowFormat {
-    Csv,
-    JsonLines,
 }
 
 impl Default for Settings {
@@ -86,6 +84,7 @@ impl Default for Settings {
             profile: Profile::Auto,
             trust_hub_time: false,
             inputs: Vec::new(),
+            sensors: Vec::new(),
             unsafe_no_fsync: false,
         }
     }
@@ -105,37 +104,9 @@ impl program::Settings for Settings {
         "profile",
         "trust_hub_time",
         "inputs",
+        "sensors",
         "unsafe_no_fsync",
     ];
-}
-
-/// Where a hub listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HubAddress {
-    /// A name or an address; an IPv6 address stands in its brackets.
-    pub host: String,
-    pub port: u16,
-}
-
-impl HubAddress {
-    /// Whether the hub is on this machine, so that its clock is this machine's business.
-    pub fn is_loopback(&self) -> bool {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    }
-}
-
-impl fmt::Display for HubAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mqtt://{}:{}", self.host, self.port)
-    }
-}
-
-/// An input as it will run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
-    Host { interval: Duration, topic: TopicName },
-    Stdin { format: RowFormat, time_column: Option<String>, topic: TopicName },
 }
 
 /// The settings, checked.
@@ -149,7 +120,8 @@ pub struct Config {
     pub buffer_bytes: u64,
     pub buffer: BufferConfig,
     pub linger: Duration,
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<InputConfig>,
+    pub sensors: Vec<SensorRule>,
     /// Reconnects wait 5 s at most.
     pub is_lan: bool,
     pub trust_hub_time: bool,
@@ -179,6 +151,15 @@ pub enum ConfigError {
     Interval(&'static str),
     #[error("inputs: standard input can be read only once")]
     StdinTwice,
+    #[error("inputs: two are named {0:?}")]
+    SameName(String),
+    #[error("inputs: {0} are too many, {INPUTS_MAX} are allowed")]
+    TooManyInputs(usize),
+    #[error("inputs: {0}: {1}")]
+    Input(String, #[source] InputConfigError),
+    /// Which of them, from 1.
+    #[error("sensors: section {0}: {1}")]
+    Sensor(usize, #[source] SensorError),
 }
 
 impl Settings {
@@ -197,6 +178,11 @@ impl Settings {
             Profile::Wan => false,
         };
         let inputs = self.inputs(&topic)?;
+        let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+        let sensors = self.sensors.into_iter().enumerate().map(|(index, sensor)| {
+            sensor.validate(&names).map_err(|error| ConfigError::Sensor(index + 1, error))
+        });
+        let sensors = sensors.collect::<Result<Vec<_>, _>>()?;
         Ok(Config {
             hubs,
             device_id: self.device_id.as_deref().map(DeviceId::try_from).transpose()?,
@@ -206,44 +192,12 @@ impl Settings {
             buffer: self.buffer.validate()?,
             linger: Duration::from_millis(self.linger_ms),
             inputs,
+            sensors,
             is_lan,
             trust_hub_time: self.trust_hub_time,
             fsync: !self.unsafe_no_fsync,
         })
     }
-
-    fn inputs(&self, default_topic: &TopicName) -> Result<Vec<Input>, ConfigError> {
-        let host_interval = interval(self.host_interval_ms, "host_interval_ms")?;
-        let topic = |own: &Option<String>| match own {
-            Some(name) => checked_topic(name),
-            None => Ok(default_topic.clone()),
-        };
-        if self.inputs.is_empty() {
-            let host = Input::Host { interval: host_interval, topic: default_topic.clone() };
-            return Ok(if self.host_input { vec![host] } else { vec![] });
-        }
-        let stdin_inputs = self.inputs.iter().filter(|input| matches!(input, InputSettings::Stdin { .. }));
-        if stdin_inputs.count() > 1 {
-            return Err(ConfigError::StdinTwice);
-        }
-        let checked = self.inputs.iter().map(|input| match input {
-            InputSettings::Host { interval_ms, topic: own } => Ok(Input::Host {
-                interval: match interval_ms {
-                    Some(ms) => interval(*ms, "inputs.interval_ms")?,
-                    None => host_interval,
-                },
-                topic: topic(own)?,
-            }),
-            InputSettings::Stdin { format, time_column, topic: own } => {
-                Ok(Input::Stdin { format: *format, time_column: time_column.clone(), topic: topic(own)? })
-            }
-        });
-        checked.collect()
-    }
-}
-
-fn interval(ms: u64, key: &'static str) -> Result<Duration, ConfigError> {
-    if ms < 10 { Err(ConfigError::Interval(key)) } else { Ok(Duration::from_millis(ms)) }
 }
 
 fn checked_topic(name: &str) -> Result<TopicName, ConfigError> {
@@ -251,73 +205,14 @@ fn checked_topic(name: &str) -> Result<TopicName, ConfigError> {
     if topic.is_internal() { Err(ConfigError::InternalTopic(topic)) } else { Ok(topic) }
 }
 
-fn parse_hub(text: &str) -> Result<HubAddress, ConfigError> {
-    let text = text.trim();
-    let wrong = || ConfigError::Hub(text.to_owned());
-    if text.starts_with("mqtts://") {
-        return Err(ConfigError::Tls(text.to_owned()));
-    }
-    let rest = text.strip_prefix("mqtt://").ok_or_else(wrong)?.trim_end_matches('/');
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
-        _ => (rest, 1883),
-    };
-    let bare = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
-    let is_address = match bare {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.contains([':', '/', '@', '?', ' ']),
-    };
-    if host.is_empty() || port == 0 || !is_address {
-        return Err(wrong());
-    }
-    Ok(HubAddress { host: host.to_owned(), port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hub(text: &str) -> Option<(String, u16)> {
-        parse_hub(text).ok().map(|hub| (hub.host, hub.port))
-    }
-
-    #[test]
-    fn a_hub_is_a_host_and_perhaps_a_port() {
-        assert_eq!(hub("mqtt://hub.example:1884"), Some(("hub.example".into(), 1884)));
-        assert_eq!(hub("mqtt://10.0.0.1"), Some(("10.0.0.1".into(), 1883)));
-        assert_eq!(hub(" mqtt://[::1]:1 "), Some(("[::1]".into(), 1)));
-        assert_eq!(hub("mqtt://[fe80::1]"), Some(("[fe80::1]".into(), 1883)));
-        for bad in [
-            "hub:1883",
-            "mqtt://",
-            "mqtt://:1",
-            "mqtt://a:x",
-            "mqtt://a:0",
-            "mqtt://a/b",
-            "mqtt://u@h",
-            "mqtts://h",
-        ] {
-            assert_eq!(hub(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for (text, loopback) in [
-            ("mqtt://localhost", true),
-            ("mqtt://127.0.0.9", true),
-            ("mqtt://[::1]", true),
-            ("mqtt://10.0.0.1", false),
-            ("mqtt://localhost.example", false),
-        ] {
-            assert_eq!(parse_hub(text).unwrap().is_loopback(), loopback, "{text}");
-        }
-    }
-
     #[test]
     fn run_reads_the_host_unless_told_otherwise() {
         let config = Settings::default().validate().unwrap();
-        assert!(matches!(config.inputs.as_slice(), [Input::Host { .. }]));
+        assert!(matches!(config.inputs.as_slice(), [InputConfig { kind: InputKind::Host(_), .. }]));
         let none = Settings { host_input: false, ..Settings::default() };
         assert!(none.validate().unwrap().inputs.is_empty());
     }

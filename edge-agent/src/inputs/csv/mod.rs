@@ -1,30 +1,29 @@
 //! CSV: a header row, one column with the time, every other column a sensor of that name. The columns are
 //! separated by commas, or by what the header has instead of them.
 
+mod line;
+mod table;
+
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use csv::{ReaderBuilder, StringRecord};
-use schemas::Measurement;
 use thiserror::Error;
 
-use super::row::{Bad, BadCell, BadRow, Row};
-use super::time_column::{is_time_name, parse_time};
-use super::value::cell_value;
+pub use line::CsvLine;
+pub use table::HeaderError;
+
+use self::table::Table;
+use super::row::{Bad, BadCell, BadRow, Row, Rows};
+use crate::config::FormatConfig;
 use crate::limits::LINE_BYTES_MAX;
 
 #[derive(Debug, Error)]
 pub enum CsvError {
     #[error("{0}")]
     Unreadable(#[from] csv::Error),
-    #[error("there is no header row")]
-    NoHeader,
-    #[error("there is no column {0:?}; the header has {1}")]
-    NoTimeColumn(String, String),
-    #[error("two columns are named {0:?}")]
-    SameName(String),
-    #[error("column {0} has no name: give it one in the header")]
-    NoName(usize),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     #[error("the header is longer than {LINE_BYTES_MAX} bytes")]
     LongHeader,
 }
@@ -35,10 +34,6 @@ impl From<io::Error> for CsvError {
     }
 }
 
-const NO_TIME: &str = "no column is named time, timestamp, date, datetime or ts: every row gets the present \
-     time; --time-column (time_column of an input) names the one that is the time";
-const INDEX: &str =
-    "the first column has no name and is left out; where it is the time, say so with --time-column ''";
 const SEMICOLONS: &str = "the columns are taken to be separated by ';'; numbers have a decimal point";
 const TABS: &str = "the columns are taken to be separated by tabs";
 
@@ -46,9 +41,7 @@ const TABS: &str = "the columns are taken to be separated by tabs";
 pub struct CsvRows<R> {
     reader: csv::Reader<Chain<Cursor<Vec<u8>>, R>>,
     record: StringRecord,
-    /// The sensor of each column; `None` for those that are none.
-    sensors: Vec<Option<String>>,
-    time_column: Option<usize>,
+    table: Table,
     notices: Vec<String>,
     /// Cells of the row that was read, to be told before it.
     bad_cells: VecDeque<BadCell>,
@@ -56,85 +49,81 @@ pub struct CsvRows<R> {
 }
 
 impl<R: BufRead> CsvRows<R> {
-    /// Reads the header. `time_column` names the column that is the time; without it the first that is named
-    /// like one, if any.
-    pub fn new(mut source: R, time_column: Option<&str>) -> Result<Self, CsvError> {
+    /// Reads the header, where there is to be one.
+    pub fn new(mut source: R, config: &FormatConfig) -> Result<Self, CsvError> {
         let first_line = first_line(&mut source)?;
         let mut notices = Vec::new();
-        let delimiter = delimiter(&first_line, &mut notices);
-        let mut builder = ReaderBuilder::new();
-        builder.has_headers(false).flexible(true).delimiter(delimiter);
-        let mut reader = builder.from_reader(Cursor::new(first_line).chain(source));
-        let mut header = StringRecord::new();
-        if !reader.read_record(&mut header)? {
-            return Err(CsvError::NoHeader);
-        }
-        let names: Vec<&str> = header.iter().map(str::trim).collect();
-        let time_column = match time_column {
-            Some(wanted) => Some(
-                names
-                    .iter()
-                    .position(|name| *name == wanted)
-                    .ok_or_else(|| CsvError::NoTimeColumn(wanted.to_owned(), names.join(", ")))?,
-            ),
-            None => names.iter().position(|name| is_time_name(name)),
+        let delimiter = config.csv.delimiter.unwrap_or_else(|| delimiter(&first_line, &mut notices));
+        let mut reader = builder(delimiter).from_reader(Cursor::new(first_line).chain(source));
+        let table = if config.csv.header {
+            let mut header = StringRecord::new();
+            if !reader.read_record(&mut header)? {
+                return Err(HeaderError::NoHeader.into());
+            }
+            Table::of_header(&header, &config.csv, &config.time, &mut notices)?
+        } else {
+            Table::of_numbers(&config.csv, &config.time)
         };
-        let sensors = sensors(&names, time_column, &mut notices)?;
-        if time_column.is_none() {
-            notices.push(NO_TIME.to_owned());
-        }
-        Ok(Self {
-            reader,
-            record: StringRecord::new(),
-            sensors,
-            time_column,
-            notices,
-            bad_cells: VecDeque::new(),
-            read: None,
-        })
+        let (record, bad_cells) = (StringRecord::new(), VecDeque::new());
+        Ok(Self { reader, record, table, notices, bad_cells, read: None })
     }
 
-    /// What was made of the header that its writer may not have meant, for people.
-    pub fn notices(&self) -> &[String] {
+    fn read_row(&mut self) -> Option<io::Result<Result<Row, BadRow>>> {
+        match self.reader.read_record(&mut self.record) {
+            Ok(false) => None,
+            Ok(true) => {
+                let line = self.record.position().map_or(0, csv::Position::line);
+                let mut aside = Vec::new();
+                let row = self.table.row(&self.record, line, &mut aside);
+                self.bad_cells.extend(aside);
+                Some(Ok(row))
+            }
+            Err(error) => {
+                let line = error.position().map_or(0, csv::Position::line);
+                match error.into_kind() {
+                    csv::ErrorKind::Io(error) => Some(Err(error)),
+                    csv::ErrorKind::Utf8 { err, .. } => Some(Ok(Err(BadRow { line, what: err.to_string() }))),
+                    kind => Some(Ok(Err(BadRow { line, what: format!("{kind:?}") }))),
+                }
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for CsvRows<R> {
+    type Item = io::Result<Result<Row, Bad>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.bad_cells.is_empty() && self.read.is_none() {
+            self.read = self.read_row();
+        }
+        match self.bad_cells.pop_front() {
+            Some(bad) => Some(Ok(Err(bad.into()))),
+            None => self.read.take().map(|read| Ok(read?.map_err(Bad::from))),
+        }
+    }
+}
+
+impl<R: BufRead + Send> Rows for CsvRows<R> {
+    fn bytes_read(&self) -> u64 {
+        self.reader.position().byte()
+    }
+
+    fn notices(&self) -> &[String] {
         &self.notices
     }
+}
 
-    /// The row that was read; cells that are no measurement are put aside.
-    fn row(&mut self, line: u64) -> Result<Row, BadRow> {
-        let bad = |what: String| BadRow { line, what };
-        if self.record.len() != self.sensors.len() {
-            return Err(bad(format!("{} cells, the header has {}", self.record.len(), self.sensors.len())));
-        }
-        let time_ms = match self.time_column {
-            None => None,
-            Some(column) => {
-                let cell = self.record.get(column).unwrap_or_default().trim();
-                Some(parse_time(cell).ok_or_else(|| bad(format!("{cell:?} is no time")))?)
-            }
-        };
-        let mut measurements = Vec::with_capacity(self.sensors.len());
-        for (sensor, cell) in self.sensors.iter().zip(self.record.iter()) {
-            let Some(name) = sensor else { continue };
-            match cell_value(cell) {
-                Ok(None) => {}
-                Ok(Some(value)) => {
-                    measurements.push(Measurement { name: name.clone(), unit: None, value });
-                }
-                Err(what) => self.bad_cells.push_back(BadCell { line, name: name.clone(), what }),
-            }
-        }
-        if measurements.is_empty() {
-            return Err(bad("no measurement in it".to_owned()));
-        }
-        Ok(Row { line, time_ms, measurements })
-    }
+fn builder(delimiter: u8) -> ReaderBuilder {
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(delimiter);
+    builder
 }
 
 /// Everything up to the end of the first line with something in it.
 fn first_line(source: &mut impl BufRead) -> Result<Vec<u8>, CsvError> {
     let mut text = Vec::new();
-    let bound = u64::try_from(LINE_BYTES_MAX).expect("a line's bound fits 64 bits");
-    let mut source = source.take(bound);
+    let mut source = source.take(LINE_BYTES_MAX as u64);
     while text.iter().all(u8::is_ascii_whitespace) && source.read_until(b'\n', &mut text)? > 0 {}
     if text.len() == LINE_BYTES_MAX && !text.ends_with(b"\n") { Err(CsvError::LongHeader) } else { Ok(text) }
 }
@@ -159,75 +148,22 @@ fn delimiter(header: &[u8], notices: &mut Vec<String>) -> u8 {
     delimiter
 }
 
-fn sensors(
-    names: &[&str],
-    time_column: Option<usize>,
-    notices: &mut Vec<String>,
-) -> Result<Vec<Option<String>>, CsvError> {
-    let mut sensors: Vec<Option<String>> = Vec::with_capacity(names.len());
-    for (column, name) in names.iter().enumerate() {
-        if Some(column) == time_column {
-            sensors.push(None);
-            continue;
-        }
-        if name.is_empty() && column == 0 && names.len() > 1 {
-            notices.push(INDEX.to_owned());
-            sensors.push(None);
-            continue;
-        }
-        if name.is_empty() {
-            return Err(CsvError::NoName(column + 1));
-        }
-        if sensors.iter().flatten().any(|other| other == name) {
-            return Err(CsvError::SameName((*name).to_owned()));
-        }
-        sensors.push(Some((*name).to_owned()));
-    }
-    Ok(sensors)
-}
-
-impl<R: BufRead> Iterator for CsvRows<R> {
-    type Item = std::io::Result<Result<Row, Bad>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.bad_cells.is_empty() && self.read.is_none() {
-            self.read = self.read_row();
-        }
-        match self.bad_cells.pop_front() {
-            Some(bad) => Some(Ok(Err(bad.into()))),
-            None => self.read.take().map(|read| Ok(read?.map_err(Bad::from))),
-        }
-    }
-}
-
-impl<R: BufRead> CsvRows<R> {
-    fn read_row(&mut self) -> Option<std::io::Result<Result<Row, BadRow>>> {
-        match self.reader.read_record(&mut self.record) {
-            Ok(false) => None,
-            Ok(true) => {
-                let line = self.record.position().map_or(0, csv::Position::line);
-                Some(Ok(self.row(line)))
-            }
-            Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                match error.into_kind() {
-                    csv::ErrorKind::Io(error) => Some(Err(error)),
-                    csv::ErrorKind::Utf8 { err, .. } => Some(Ok(Err(BadRow { line, what: err.to_string() }))),
-                    kind => Some(Ok(Err(BadRow { line, what: format!("{kind:?}") }))),
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use schemas::Value;
 
+    use super::table::{INDEX, NO_TIME};
     use super::*;
+    use crate::config::RowFormat;
+
+    fn open<'a>(text: &'a str, time_column: Option<&str>) -> Result<CsvRows<&'a [u8]>, CsvError> {
+        let mut config = FormatConfig::plain(RowFormat::Csv);
+        config.time.column = time_column.map(str::to_owned);
+        CsvRows::new(text.as_bytes(), &config)
+    }
 
     fn rows(text: &str) -> Vec<Result<Row, Bad>> {
-        CsvRows::new(text.as_bytes(), None).unwrap().map(Result::unwrap).collect()
+        open(text, None).unwrap().map(Result::unwrap).collect()
     }
 
     fn names(row: &Row) -> Vec<&str> {
@@ -247,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_published_file_is_understood_as_it_is() {
-        let text = include_str!("../../tests/data/appliances-excerpt.csv");
+        let text = include_str!("../../../tests/data/appliances-excerpt.csv");
         let rows: Vec<Row> = rows(text).into_iter().map(Result::unwrap).collect();
         assert_eq!(rows.len(), 4);
         assert!(rows.iter().all(|row| row.measurements.len() == 31));
@@ -302,49 +238,49 @@ mod tests {
     #[test]
     fn the_time_column_can_be_named() {
         let text = "date,when,a\nx,2016-01-11 17:30,1\n";
-        let mut rows = CsvRows::new(text.as_bytes(), Some("when")).unwrap();
+        let mut rows = open(text, Some("when")).unwrap();
         let row = rows.next().unwrap().unwrap().unwrap();
         assert_eq!((row.time_ms, names(&row)), (Some(1_452_533_400_000), vec!["date", "a"]));
-        let missing = CsvRows::new(text.as_bytes(), Some("at")).err().unwrap().to_string();
+        let missing = open(text, Some("at")).err().unwrap().to_string();
         assert!(missing.contains("no column \"at\"; the header has date, when, a"), "{missing}");
     }
 
     #[test]
     fn without_a_time_column_a_row_is_measured_now_and_that_is_told() {
-        assert_eq!(CsvRows::new("a,b\n1,2\n".as_bytes(), None).unwrap().notices(), [NO_TIME]);
+        assert_eq!(open("a,b\n1,2\n", None).unwrap().notices(), [NO_TIME]);
         assert_eq!(rows("a,b\n1,2\n")[0].as_ref().unwrap().time_ms, None);
     }
 
     #[test]
     fn what_the_header_has_instead_of_commas_separates_the_columns() {
         for (text, told) in [("ts;\"a,b\";c\n1;2;3\n", SEMICOLONS), ("\n ts\tc\n1\t2\n", TABS)] {
-            let mut rows = CsvRows::new(text.as_bytes(), None).unwrap();
+            let mut rows = open(text, None).unwrap();
             assert_eq!(rows.notices(), [told]);
             let row = rows.next().unwrap().unwrap().unwrap();
             assert_eq!((row.time_ms, names(&row).last()), (Some(1000), Some(&"c")), "{text}");
         }
-        let commas = CsvRows::new("ts,a;b\n1,2\n".as_bytes(), None).unwrap();
+        let commas = open("ts,a;b\n1,2\n", None).unwrap();
         assert!(commas.notices().is_empty());
     }
 
     #[test]
     fn a_nameless_first_column_is_left_out_and_told() {
         let text = ",ts,a\n0,1,2\n";
-        let mut rows = CsvRows::new(text.as_bytes(), None).unwrap();
+        let mut rows = open(text, None).unwrap();
         assert_eq!(rows.notices(), [INDEX]);
         assert_eq!(names(&rows.next().unwrap().unwrap().unwrap()), ["a"]);
         let text = ",a\n2016-01-11,2\n";
-        let mut rows = CsvRows::new(text.as_bytes(), Some("")).unwrap();
+        let mut rows = open(text, Some("")).unwrap();
         assert!(rows.notices().is_empty());
         assert_eq!(rows.next().unwrap().unwrap().unwrap().time_ms, Some(1_452_470_400_000));
-        let other = CsvRows::new("ts,,a\n".as_bytes(), None).err().unwrap().to_string();
+        let other = open("ts,,a\n", None).err().unwrap().to_string();
         assert_eq!(other, "column 2 has no name: give it one in the header");
     }
 
     #[test]
     fn a_header_that_cannot_be_understood_is_refused() {
         for text in ["", "ts,a,a\n", "ts,,a\n"] {
-            assert!(CsvRows::new(text.as_bytes(), None).is_err(), "{text:?}");
+            assert!(open(text, None).is_err(), "{text:?}");
         }
     }
 }

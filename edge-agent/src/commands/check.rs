@@ -1,0 +1,97 @@
+//! `check`: whether the settings can be used, and what comes of each input.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use program::Failure;
+use program::outcome::one_line;
+use schemas::Value;
+use tokio::task::JoinSet;
+
+use super::common::runtime;
+use super::{CheckArgs, load};
+use crate::config::Config;
+use crate::inputs::Row;
+use crate::pipeline::{Trial, try_input};
+use crate::time::Clock;
+
+/// Of a row, so many measurements are shown.
+const SHOWN_MAX: usize = 4;
+/// Of a text, so many characters.
+const TEXT_CHARS_MAX: usize = 40;
+
+pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
+    program::logging::start_quiet();
+    let config = load(&args.common, vec![])?;
+    let runtime = runtime()?;
+    let failed = runtime.block_on(try_all(&config, Duration::from_secs(args.wait)));
+    // A thread that reads standard input cannot be woken; the process does not wait for it.
+    runtime.shutdown_background();
+    match (failed, config.inputs.len()) {
+        (0, 0) => println!("no inputs are configured"),
+        (0, _) => {}
+        (failed, all) => return Err(Failure::run(format!("{failed} of {all} inputs do not work"))),
+    }
+    Ok(())
+}
+
+/// Tries all of them at once, tells them in their order, and answers how many do not work.
+async fn try_all(config: &Config, time_max: Duration) -> usize {
+    let clock = Arc::new(Clock::of_this_machine());
+    let rules = Arc::new(config.sensors.clone());
+    let mut trials = JoinSet::new();
+    for (index, input) in config.inputs.iter().cloned().enumerate() {
+        let (clock, rules) = (clock.clone(), rules.clone());
+        trials.spawn(async move { (index, try_input(&input, &rules, &clock, time_max).await) });
+    }
+    let mut told: Vec<(usize, Trial)> = trials.join_all().await;
+    told.sort_by_key(|(index, _)| *index);
+    let width = config.inputs.iter().map(|input| input.name.len()).max().unwrap_or(0);
+    let mut failed = 0;
+    for ((_, trial), input) in told.into_iter().zip(&config.inputs) {
+        let (is_well, what) = verdict(trial, time_max);
+        let word = if is_well { "ok" } else { "FAILED" };
+        println!("{:width$}  {word:6}  {}", input.name, one_line(&what));
+        failed += usize::from(!is_well);
+    }
+    failed
+}
+
+fn verdict(trial: Trial, time_max: Duration) -> (bool, String) {
+    match trial {
+        Trial::Row(row) => (true, sample(&row)),
+        Trial::Failed(error) => (false, error.to_string()),
+        Trial::Nothing { bad: 0, .. } => (true, format!("no row within {} s", time_max.as_secs())),
+        Trial::Ended { bad: 0, .. } => (true, "it has no rows".to_owned()),
+        Trial::Nothing { last, .. } | Trial::Ended { last, .. } => {
+            (false, format!("no row can be taken: {}", last.unwrap_or_default()))
+        }
+    }
+}
+
+fn sample(row: &Row) -> String {
+    let mut words: Vec<String> = Vec::new();
+    if let Some(at) = row.time_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        words.push(at.to_string());
+    }
+    words.extend(row.tags.iter().map(|(name, value)| format!("{name}={value}")));
+    for measured in row.measurements.iter().take(SHOWN_MAX) {
+        let unit = measured.unit.as_ref().map_or(String::new(), |unit| format!(" {unit}"));
+        words.push(format!("{}: {}{unit}", measured.name, shown(&measured.value)));
+    }
+    let more = row.measurements.len().saturating_sub(SHOWN_MAX);
+    if more > 0 {
+        words.push(format!("{more} more"));
+    }
+    words.join(", ")
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Float(number) => number.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Text(text) => format!("{:?}", text.chars().take(TEXT_CHARS_MAX).collect::<String>()),
+        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
+    }
+}

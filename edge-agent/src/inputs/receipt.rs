@@ -1,0 +1,121 @@
+//! What becomes of rows, told to the input that sent them: a hub's PUBACK to a sensor, an HTTP 204.
+
+use std::sync::{Arc, OnceLock};
+
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+/// Why rows are not durable. Where there were several, others of them may be.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NotStored {
+    /// It cannot become a record, now or later.
+    #[error("{0}")]
+    Refused(String),
+    /// The buffer is full and its policy drops the newest; later ones may be taken.
+    #[error("the buffer is full")]
+    Full,
+    /// The agent stops, or its buffer has failed.
+    #[error("the agent takes no more rows")]
+    Closed,
+}
+
+/// Held by a row until it is durable. One that is dropped before says that its row is not.
+#[derive(Debug)]
+pub struct Receipt {
+    shared: Arc<Shared>,
+    is_answered: bool,
+}
+
+/// Comes when the last clone of a receipt is answered.
+#[derive(Debug)]
+pub struct Stored(oneshot::Receiver<Result<(), NotStored>>);
+
+#[derive(Debug)]
+struct Shared {
+    /// The first reason of any clone.
+    why_not: OnceLock<NotStored>,
+    done: Option<oneshot::Sender<Result<(), NotStored>>>,
+}
+
+impl Receipt {
+    pub fn pair() -> (Self, Stored) {
+        let (done, answer) = oneshot::channel();
+        let shared = Arc::new(Shared { why_not: OnceLock::new(), done: Some(done) });
+        (Self { shared, is_answered: false }, Stored(answer))
+    }
+
+    /// The row is durable.
+    pub fn stored(mut self) {
+        self.is_answered = true;
+    }
+
+    /// The row is not durable and will not be.
+    pub fn not_stored(mut self, why: NotStored) {
+        let _ = self.shared.why_not.set(why);
+        self.is_answered = true;
+    }
+}
+
+impl Clone for Receipt {
+    /// For one row more.
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), is_answered: false }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let _ = self.shared.why_not.set(NotStored::Closed);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            let _ = done.send(self.why_not.take().map_or(Ok(()), Err));
+        }
+    }
+}
+
+impl Stored {
+    /// Waits until every row is durable, or one is known not to be and the others are decided.
+    pub async fn wait(self) -> Result<(), NotStored> {
+        self.0.await.unwrap_or(Err(NotStored::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now(mut stored: Stored) -> Option<Result<(), NotStored>> {
+        stored.0.try_recv().ok()
+    }
+
+    #[test]
+    fn rows_are_stored_when_the_last_of_them_is() {
+        let (one, stored) = Receipt::pair();
+        let other = one.clone();
+        one.stored();
+        let mut stored = stored;
+        assert!(stored.0.try_recv().is_err(), "one is still on its way");
+        other.stored();
+        assert_eq!(now(stored), Some(Ok(())));
+    }
+
+    #[test]
+    fn one_that_is_lost_or_refused_is_told() {
+        let (one, stored) = Receipt::pair();
+        one.clone().stored();
+        drop(one);
+        assert_eq!(now(stored), Some(Err(NotStored::Closed)));
+
+        let (one, stored) = Receipt::pair();
+        let other = one.clone();
+        one.not_stored(NotStored::Full);
+        drop(other);
+        assert_eq!(now(stored), Some(Err(NotStored::Full)), "the first reason stays");
+    }
+}

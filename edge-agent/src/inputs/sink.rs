@@ -1,0 +1,176 @@
+//! Where an input's rows go: the only thing that it knows of what comes after it.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::filter::Filter;
+use super::health::Health;
+use super::mark::Mark;
+use super::receipt::{NotStored, Receipt, Stored};
+use super::row::{Bad, Row};
+use crate::destination::Destination;
+use crate::time::{Clock, Stamp};
+
+/// Whose rows they are, and where they are to go.
+#[derive(Debug)]
+pub struct Source {
+    /// The input's name.
+    pub name: String,
+    pub destination: Destination,
+    /// Every row gets these; a row's own tag of the same name stays.
+    pub tags: Vec<(String, String)>,
+    pub health: Health,
+    /// Its rows are looked at and forgotten: nothing is to be changed where they come from.
+    pub is_trial: bool,
+}
+
+/// A row on its way to the batcher.
+#[derive(Debug)]
+pub struct Measured {
+    pub source: Arc<Source>,
+    pub row: Row,
+    /// When it was read.
+    pub at: Stamp,
+    /// Whoever waits for it to be durable.
+    pub receipt: Option<Receipt>,
+    /// How far its source was read with it; made durable together with it.
+    pub mark: Option<Mark>,
+}
+
+/// The agent stops.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the agent takes no more rows")]
+pub struct Closed;
+
+/// The way of one input's rows: filters, tags, then the batcher. Waits where there is no room, which is how
+/// pressure travels back to the source.
+#[derive(Clone)]
+pub struct RowSink {
+    source: Arc<Source>,
+    clock: Arc<Clock>,
+    filter: Arc<Mutex<Filter>>,
+    /// How far the source was read with what was handed on.
+    mark: Arc<Mutex<Option<Mark>>>,
+    rows: mpsc::Sender<Measured>,
+}
+
+impl RowSink {
+    /// `mark` is how far the source was read by an earlier run.
+    pub fn new(
+        source: Source,
+        filter: Filter,
+        clock: Arc<Clock>,
+        rows: mpsc::Sender<Measured>,
+        mark: Option<Mark>,
+    ) -> Self {
+        let (filter, mark) = (Arc::new(Mutex::new(filter)), Arc::new(Mutex::new(mark)));
+        Self { source: Arc::new(source), clock, filter, mark, rows }
+    }
+
+    /// Where an input that is started goes on.
+    pub fn mark(&self) -> Option<Mark> {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
+    /// Now, as well as it is known.
+    pub fn stamp(&self) -> Stamp {
+        self.clock.stamp()
+    }
+
+    /// Hands a row on; waits for room.
+    pub async fn send(&self, row: Row) -> Result<(), Closed> {
+        self.send_with(row, None, None).await
+    }
+
+    /// The same for a row that somebody waits for, or with how far the source was read: where the row is
+    /// durable, so is that.
+    pub async fn send_with(
+        &self,
+        row: Row,
+        receipt: Option<&Receipt>,
+        mark: Option<Mark>,
+    ) -> Result<(), Closed> {
+        if let Some(measured) = self.prepared(row, receipt, mark) {
+            self.rows.send(measured).await.map_err(|_| Closed)?;
+        }
+        self.note(mark);
+        Ok(())
+    }
+
+    /// The same for threads.
+    pub fn blocking_send(&self, row: Row) -> Result<(), Closed> {
+        self.blocking_send_with(row, None, None)
+    }
+
+    pub fn blocking_send_with(
+        &self,
+        row: Row,
+        receipt: Option<&Receipt>,
+        mark: Option<Mark>,
+    ) -> Result<(), Closed> {
+        if let Some(measured) = self.prepared(row, receipt, mark) {
+            self.rows.blocking_send(measured).map_err(|_| Closed)?;
+        }
+        self.note(mark);
+        Ok(())
+    }
+
+    /// What is read again in this run begins after it.
+    fn note(&self, mark: Option<Mark>) {
+        if mark.is_some() {
+            *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+        }
+    }
+
+    /// Hands rows on and waits until all are durable, which takes as long as batches linger. Rows that the
+    /// filters leave out count as stored.
+    pub async fn store(&self, rows: Vec<Row>) -> Result<(), NotStored> {
+        self.hand_over(rows).await.map_err(|Closed| NotStored::Closed)?.wait().await
+    }
+
+    /// The same in two steps, for inputs that go on meanwhile.
+    pub async fn hand_over(&self, rows: Vec<Row>) -> Result<Stored, Closed> {
+        let (receipt, stored) = Receipt::pair();
+        for row in rows {
+            self.send_with(row, Some(&receipt), None).await?;
+        }
+        // This one stands for no row.
+        receipt.stored();
+        Ok(stored)
+    }
+
+    /// Counts something that is no row or no value, and logs it at a limited rate.
+    pub fn bad(&self, what: &dyn Display) {
+        self.source.health.bad(&self.source.name, what);
+    }
+
+    /// The row of what a parser said; what is bad is counted.
+    pub fn good(&self, said: Result<Row, Bad>) -> Option<Row> {
+        said.inspect_err(|bad| self.bad(bad)).ok()
+    }
+
+    /// The row as it goes on; `None` where the filters leave nothing of it.
+    fn prepared(&self, mut row: Row, receipt: Option<&Receipt>, mark: Option<Mark>) -> Option<Measured> {
+        let at = self.stamp();
+        let when = row.time_ms.map_or(at, Stamp::Wall);
+        self.filter.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut row, when);
+        if row.measurements.is_empty() {
+            self.source.health.count_filtered();
+            return None;
+        }
+        for (name, value) in &self.source.tags {
+            if !row.tags.iter().any(|(own, _)| own == name) {
+                row.tags.push((name.clone(), value.clone()));
+            }
+        }
+        self.source.health.count_row();
+        Some(Measured { source: self.source.clone(), row, at, receipt: receipt.cloned(), mark })
+    }
+}

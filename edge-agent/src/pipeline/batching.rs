@@ -1,0 +1,181 @@
+//! One destination's rows into batches, and batches into the buffer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemas::DeviceId;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::batcher::{Batcher, Built};
+use crate::buffer::{Buffer, WriteError, durable};
+use crate::destination::Destination;
+use crate::inputs::{Mark, Measured, NotStored, Receipt};
+use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX};
+
+/// What batchers are made with.
+#[derive(Clone)]
+pub struct Batching {
+    pub device: DeviceId,
+    /// This boot, for rows that only its clock can time.
+    pub boot: Uuid,
+    /// How long a batch is filled.
+    pub linger: Duration,
+    pub buffer: Buffer,
+}
+
+impl Batching {
+    /// Makes batches of the rows for one destination until it is stopped, and ends when all that had come by then
+    /// is durable. Where the buffer takes no more, rows wait in the channel, and inputs before it.
+    pub async fn run(
+        self,
+        destination: Destination,
+        mut rows: mpsc::Receiver<Measured>,
+        stop: CancellationToken,
+    ) {
+        let Self { device, boot, linger, buffer } = self;
+        let mut filling =
+            Filling { batcher: Batcher::new(device, boot), riders: Riders::default(), due: None };
+        let mut sink = BufferSink { buffer, destination, waiting: JoinSet::new() };
+        let mut arrived = Vec::with_capacity(ROW_INBOX);
+        loop {
+            tokio::select! {
+                count = rows.recv_many(&mut arrived, ROW_INBOX) => if count == 0 { break },
+                () = sleep_until(filling.due) => {}
+                // An input that cannot be woken may still hold the other end.
+                () = stop.cancelled(), if !rows.is_closed() => rows.close(),
+            }
+            for measured in arrived.drain(..) {
+                filling.push(measured, linger, &mut sink).await;
+            }
+            if filling.due.is_some_and(|due| due <= Instant::now()) {
+                filling.flush(&mut sink).await;
+            }
+        }
+        filling.flush(&mut sink).await;
+        while sink.waiting.join_next().await.is_some() {}
+    }
+}
+
+/// What goes with a batch: who waits for it, and how far its sources were read with it.
+#[derive(Debug, Default)]
+struct Riders {
+    receipts: Vec<Receipt>,
+    marks: BTreeMap<String, Mark>,
+}
+
+/// The batch that is being filled.
+struct Filling {
+    batcher: Batcher,
+    riders: Riders,
+    /// When it has lingered long enough; none while it is empty.
+    due: Option<Instant>,
+}
+
+impl Filling {
+    async fn push(&mut self, measured: Measured, linger: Duration, sink: &mut BufferSink) {
+        let Measured { source, row, at, receipt, mark } = measured;
+        let pushed = self.batcher.push(&row, at);
+        // A batch that ended with nothing after it has the row in it; else the row began the next one.
+        let begins_next = matches!(pushed, Ok(Some(_))) && !self.batcher.is_empty();
+        let before = begins_next.then(|| std::mem::take(&mut self.riders));
+        if let Some(mark) = mark {
+            self.riders.marks.insert(source.name.clone(), mark);
+        }
+        match pushed {
+            Ok(built) => {
+                self.riders.receipts.extend(receipt);
+                if let Some(built) = built {
+                    self.due = None;
+                    let riders = before.unwrap_or_else(|| std::mem::take(&mut self.riders));
+                    sink.append(built, riders).await;
+                }
+            }
+            Err(error) => {
+                source.health.bad(&source.name, &error);
+                if let Some(receipt) = receipt {
+                    receipt.not_stored(NotStored::Refused(error.to_string()));
+                }
+            }
+        }
+        if self.batcher.is_empty() {
+            self.due = None;
+        } else {
+            self.due.get_or_insert_with(|| Instant::now() + linger);
+        }
+    }
+
+    async fn flush(&mut self, sink: &mut BufferSink) {
+        self.due = None;
+        let riders = std::mem::take(&mut self.riders);
+        match self.batcher.flush() {
+            Ok(Some(built)) => sink.append(built, riders).await,
+            // Marks of rows that were refused go with the next batch.
+            Ok(None) => self.riders.marks = riders.marks,
+            Err(error) => {
+                tracing::error!(%error, "a batch could not be built");
+                riders.answer(&Err(NotStored::Refused(error.to_string())));
+            }
+        }
+    }
+}
+
+impl Riders {
+    fn answer(self, outcome: &Result<(), NotStored>) {
+        for receipt in self.receipts {
+            match outcome {
+                Ok(()) => receipt.stored(),
+                Err(why) => receipt.not_stored(why.clone()),
+            }
+        }
+    }
+}
+
+struct BufferSink {
+    buffer: Buffer,
+    destination: Destination,
+    /// Batches that are not durable yet.
+    waiting: JoinSet<()>,
+}
+
+impl BufferSink {
+    /// Waits for the oldest where many are not durable yet. That the buffer failed shows at the uplink, which ends
+    /// the agent.
+    async fn append(&mut self, built: Built, riders: Riders) {
+        while self.waiting.try_join_next().is_some() {}
+        while self.waiting.len() >= APPENDS_WAITING_MAX {
+            self.waiting.join_next().await;
+        }
+        let marks = riders.marks.iter().map(|(input, mark)| (input.clone(), mark.to_string())).collect();
+        let appended = self.buffer.append_marked(&self.destination, built.boot, built.batch, marks).await;
+        let Ok(answer) = appended else { return riders.answer(&Err(NotStored::Closed)) };
+        let records = built.records;
+        self.waiting.spawn(async move {
+            let outcome = match durable(answer).await {
+                Ok(appended) => {
+                    if appended.dropped > 0 {
+                        let dropped = appended.dropped;
+                        tracing::warn!(dropped, "the buffer is full; its oldest records were dropped");
+                    }
+                    Ok(())
+                }
+                Err(WriteError::Closed | WriteError::Failed(_)) => Err(NotStored::Closed),
+                Err(error) => {
+                    tracing::error!(%error, records, "records were not buffered");
+                    Err(NotStored::Full)
+                }
+            };
+            riders.answer(&outcome);
+        });
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,239 @@
+//! Keeps inputs running: one that fails is started again after a moment, and none of the others notices.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::batching::Batching;
+use super::build::build;
+use crate::config::{InputConfig, SensorRule};
+use crate::destination::Destination;
+use crate::inputs::{Filter, Health, HealthView, InputError, Mark, Measured, RowSink, Source};
+use crate::limits::ROW_INBOX;
+use crate::time::Clock;
+
+/// How long an input may take to end when it is asked to.
+const END_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// The inputs of an agent by their names, and what they feed.
+pub struct Supervisor {
+    clock: Arc<Clock>,
+    batching: Batching,
+    inputs: BTreeMap<String, Supervised>,
+    batchers: HashMap<Destination, RunningBatcher>,
+}
+
+/// The batcher of one destination.
+struct RunningBatcher {
+    rows: mpsc::Sender<Measured>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+struct Supervised {
+    config: InputConfig,
+    rules: Vec<SensorRule>,
+    sink: RowSink,
+    stop: CancellationToken,
+    again: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Supervisor {
+    pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
+        Self { clock, batching, inputs: BTreeMap::new(), batchers: HashMap::new() }
+    }
+
+    /// Makes these the inputs that run: those that are as they were go on undisturbed, the others are ended
+    /// or started.
+    pub async fn apply(&mut self, inputs: Vec<InputConfig>, rules: &[SensorRule]) {
+        let mut former = std::mem::take(&mut self.inputs);
+        let mut marks = BTreeMap::new();
+        let mut starting = Vec::new();
+        for config in inputs {
+            let rules: Vec<SensorRule> =
+                rules.iter().filter(|rule| rule.concerns(&config.name)).cloned().collect();
+            match former.remove(&config.name) {
+                Some(same) if same.config == config && same.rules == rules => {
+                    self.inputs.insert(config.name.clone(), same);
+                }
+                Some(changed) => {
+                    marks.extend(changed.sink.mark().map(|mark| (config.name.clone(), mark)));
+                    changed.end().await;
+                    starting.push((config, rules));
+                }
+                None => starting.push((config, rules)),
+            }
+        }
+        for (_, gone) in former {
+            gone.end().await;
+        }
+        for (config, rules) in starting {
+            let mark = marks.remove(&config.name).or_else(|| self.durable_mark(&config.name));
+            self.start(config, rules, mark);
+        }
+        self.end_idle_batchers().await;
+    }
+
+    fn start(&mut self, config: InputConfig, rules: Vec<SensorRule>, mark: Option<Mark>) {
+        let source = Source {
+            name: config.name.clone(),
+            destination: config.destination.clone(),
+            tags: config.tags.clone(),
+            health: Health::default(),
+            is_trial: false,
+        };
+        let rows = self.rows(&config.destination);
+        let sink = RowSink::new(source, Filter::new(rules.clone()), self.clock.clone(), rows, mark);
+        let (stop, again) = (CancellationToken::new(), Arc::new(Notify::new()));
+        let watched = Watched { config: config.clone(), sink: sink.clone() };
+        let task = tokio::spawn(watched.keep_running(stop.clone(), again.clone()));
+        let name = config.name.clone();
+        self.inputs.insert(name, Supervised { config, rules, sink, stop, again, task });
+    }
+
+    /// How far an earlier run of the agent read with what it stored.
+    fn durable_mark(&self, input: &str) -> Option<Mark> {
+        self.batching.buffer.snapshot().marks.get(input)?.parse().ok()
+    }
+
+    /// Where rows for a destination go.
+    fn rows(&mut self, destination: &Destination) -> mpsc::Sender<Measured> {
+        if let Some(batcher) = self.batchers.get(destination) {
+            return batcher.rows.clone();
+        }
+        let (rows, inbox) = mpsc::channel(ROW_INBOX);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(self.batching.clone().run(destination.clone(), inbox, stop.clone()));
+        self.batchers.insert(destination.clone(), RunningBatcher { rows: rows.clone(), stop, task });
+        rows
+    }
+
+    /// Those of destinations that no input has any more make their last batch durable.
+    async fn end_idle_batchers(&mut self) {
+        let is_used = |destination: &Destination| {
+            self.inputs.values().any(|input| input.config.destination == *destination)
+        };
+        let idle: Vec<_> =
+            self.batchers.keys().filter(|destination| !is_used(destination)).cloned().collect();
+        for destination in idle {
+            if let Some(batcher) = self.batchers.remove(&destination) {
+                batcher.stop.cancel();
+                let _ = batcher.task.await;
+            }
+        }
+    }
+
+    /// Ends an input and starts it anew at once, which also makes one with an interval measure now; false where
+    /// there is none of this name.
+    pub fn restart(&self, name: &str) -> bool {
+        self.inputs.get(name).inspect(|input| input.again.notify_one()).is_some()
+    }
+
+    /// How each input fares.
+    pub fn health(&self) -> BTreeMap<String, HealthView> {
+        let views = self.inputs.iter().map(|(name, input)| (name.clone(), input.sink.source().health.view()));
+        views.collect()
+    }
+
+    /// Ends the inputs, and returns when all that they read is durable.
+    pub async fn stop(mut self) {
+        self.inputs.values().for_each(|input| input.stop.cancel());
+        for (_, input) in std::mem::take(&mut self.inputs) {
+            input.end().await;
+        }
+        self.end_idle_batchers().await;
+    }
+}
+
+impl Supervised {
+    async fn end(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// An input as its keeper sees it.
+struct Watched {
+    config: InputConfig,
+    sink: RowSink,
+}
+
+impl Watched {
+    async fn keep_running(self, stop: CancellationToken, again: Arc<Notify>) {
+        let input = self.config.name.as_str();
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let started = Instant::now();
+            let ended = self.run_once(&stop, &again).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            if started.elapsed() >= BACKOFF_MAX {
+                backoff = BACKOFF_MIN;
+            }
+            match ended {
+                Ended::Asked => tracing::info!(input, "the input is started again, as asked"),
+                Ended::ForGood => {
+                    tracing::info!(input, "the input has ended");
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = again.notified() => {}
+                    }
+                }
+                Ended::Failed(error) => {
+                    let seconds = backoff.as_secs();
+                    tracing::warn!(input, %error, "the input failed; it is started again in {seconds} s");
+                    self.sink.source().health.note_restart(error.to_string());
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = again.notified() => {}
+                        () = sleep(backoff) => {}
+                    }
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// Runs the input as a task of its own, so that not even a panic in it is anyone else's.
+    async fn run_once(&self, stop: &CancellationToken, again: &Notify) -> Ended {
+        let own = stop.child_token();
+        let mut task = tokio::spawn(build(&self.config).run(self.sink.clone(), own.clone()));
+        let ended = tokio::select! {
+            ended = &mut task => ended,
+            asked = async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = again.notified() => {}
+                }
+            } => {
+                let () = asked;
+                own.cancel();
+                if timeout(END_MAX, &mut task).await.is_err() {
+                    tracing::warn!(input = self.config.name, "the input does not end; it is left behind");
+                    task.abort();
+                }
+                return Ended::Asked;
+            }
+        };
+        match ended {
+            Ok(Ok(())) => Ended::ForGood,
+            Ok(Err(error)) => Ended::Failed(error),
+            Err(error) => Ended::Failed(InputError::new(error)),
+        }
+    }
+}
+
+enum Ended {
+    Asked,
+    ForGood,
+    Failed(InputError),
+}
