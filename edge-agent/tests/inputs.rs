@@ -289,3 +289,25 @@ fn check_tries_every_input_once_and_changes_nothing() {
     assert_eq!(files_in(&device.path("in")), ["a.csv"]);
     assert!(files_in(&device.path("data")).is_empty());
 }
+
+/// The settings that are written down for people: understood, whatever comes of the inputs on this machine.
+#[test]
+fn the_examples_are_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let section = readme.split("## What the agent reads").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks: Vec<&str> =
+        section.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let host = "[[inputs]]\nkind = \"host\"\n";
+    let device = Device::new();
+    let example = fs::read_to_string(root.join("deploy/agent.toml")).unwrap();
+    fs::write(device.path("example.toml"), example).unwrap();
+    fs::write(device.path("readme.toml"), format!("{host}{}", blocks.concat())).unwrap();
+    assert!(blocks.len() >= 2);
+    for (name, inputs) in [("example.toml", 4), ("readme.toml", 4)] {
+        let output = edge_agent(&["check", "--wait", "1", "--config", &device.text(name)]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(said.lines().count(), inputs, "{said}");
+    }
+}
