@@ -13,6 +13,7 @@ Examples:
   hub-broker group describe headwater-bridge
   hub-broker tail telemetry                               decoded records, as they arrive
   hub-broker cluster status                               hubs, shards, leaders, replicas, lag
+  hub-broker cluster status --hub hub-1:9092,hub-2:9092   of the hub that answers first
 
 Settings may also stand in a TOML file (--config) or in HEADWATER_… environment variables,
 for instance HEADWATER_DATA_DIR. HEADWATER_LOG=debug shows more.";
@@ -35,6 +36,25 @@ Examples:
 
   A hub by itself becomes the first of three: restart it with --cluster-listen and --seed, in its old data
   directory, and start the others with empty ones.";
+
+const DRAIN_EXAMPLES: &str = "\
+A drained hub goes on serving clients until it is stopped. Where fewer hubs than 3 remain, every shard
+keeps as many replicas as there are hubs left; that is said before it begins.
+
+Examples:
+  hub-broker cluster drain 3                      and when it is done: stop hub 3, cluster remove 3
+  hub-broker cluster drain 3 --cancel             hub 3 gets its share again
+  hub-broker cluster drain 3 --hub hub-1:9092,hub-2:9092";
+
+const CLOCK_EXAMPLES: &str = "\
+A hub whose clock jumps by more than an hour, or shows another time than those of most hubs, does not believe it and
+lets nothing expire by time; cluster status shows that. It believes it again when the clock is set right or when most
+hubs' clocks agree with it. Otherwise look at the clock, and accept it only if it is right: records older than their
+topic's retention go at once then.
+
+Examples:
+  hub-broker cluster clock accept 3               hub 3's clock is right
+  hub-broker cluster clock accept                 so are all that are held";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -90,16 +110,16 @@ pub struct ServeArguments {
     /// Address that Kafka clients are told to connect to [default: the one listened on]
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka_advertise: Option<String>,
-    /// This hub's number in its cluster [default: 1]
+    /// This hub's number in its cluster, 1 to 2147483647, each hub's its own [default: 1]
     #[arg(long, value_name = "N")]
     pub node_id: Option<String>,
-    /// Address for the other hubs of the cluster [default: none, the hub is alone]
+    /// Address for the other hubs of the cluster, for instance 127.0.0.1:9191 [default: none, the hub is alone]
     #[arg(long, value_name = "HOST:PORT")]
     pub cluster_listen: Option<String>,
     /// Address that the other hubs are told to connect to [default: the one listened on]
     #[arg(long, value_name = "HOST:PORT")]
     pub cluster_advertise: Option<String>,
-    /// The cluster addresses of all hubs, this one's included
+    /// The cluster addresses of all hubs, this one's included: hub-1:9191,hub-2:9191,hub-3:9191
     #[arg(long, value_name = "HOST:PORT,…")]
     pub seed: Option<String>,
     /// Where this hub stands; replicas are spread over racks, and consumers read from their own
@@ -127,13 +147,17 @@ pub enum ClusterCommand {
         /// One JSON object with everything
         #[arg(long)]
         json: bool,
+        /// Every shard in a row of its own, also those that are as they should be
+        #[arg(long, conflicts_with = "json")]
+        all: bool,
         #[command(flatten)]
         hub: HubArguments,
     },
     /// Move everything off a hub while it works
+    #[command(after_help = DRAIN_EXAMPLES)]
     Drain {
-        /// The hub's node id
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        /// The hub's node id, 1 to 2147483647; cluster status shows those of all hubs
+        #[arg(value_name = "N", value_parser = node_id)]
         node: u32,
         /// Order it and do not wait until it is done
         #[arg(long)]
@@ -146,29 +170,54 @@ pub enum ClusterCommand {
     },
     /// Forget a hub that was drained and stopped
     Remove {
-        /// The hub's node id
-        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        /// The hub's node id, 1 to 2147483647; cluster status shows those of all hubs
+        #[arg(value_name = "N", value_parser = node_id)]
         node: u32,
         #[command(flatten)]
         hub: HubArguments,
     },
+    /// Vouch for hubs' clocks
+    #[command(subcommand)]
+    Clock(ClockCommand),
     /// Mark an empty data directory as the first of a new cluster, without waiting for the other seeds
     Init {
         /// Where that hub is going to keep its data
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
-        /// That hub's number in its cluster
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        /// That hub's number in its cluster, 1 to 2147483647
+        #[arg(long, value_name = "N", value_parser = node_id)]
         node_id: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Have hubs believe their clocks as they are
+    #[command(after_help = CLOCK_EXAMPLES)]
+    Accept {
+        /// The hub's node id [default: all hubs whose clocks are held, if those agree]
+        #[arg(value_name = "N", value_parser = node_id)]
+        node: Option<u32>,
+        #[command(flatten)]
+        hub: HubArguments,
     },
 }
 
 /// Where the tools find a hub.
 #[derive(Debug, Args)]
 pub struct HubArguments {
-    /// The hub's Kafka listener
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    /// The hub's Kafka listener; of several, separated by commas, the first that answers is asked
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "127.0.0.1:9092")]
     pub hub: String,
+}
+
+/// The largest node id: Kafka's are signed.
+pub const NODE_ID_MAX: u32 = i32::MAX as u32;
+
+/// A node id as it is typed.
+pub fn node_id(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=NODE_ID_MAX).contains(number));
+    number.ok_or_else(|| format!("a node id is a whole number from 1 to {NODE_ID_MAX}, each hub's its own"))
 }
 
 #[derive(Debug, Subcommand)]

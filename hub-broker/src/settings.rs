@@ -10,10 +10,11 @@ use std::path::PathBuf;
 
 use program::outcome::Failure;
 use program::settings::{Settings, load};
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use shards::limits::{SCRUB_RATE_BYTES_DEFAULT, SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN};
 
-use crate::args::ServeArguments;
+use crate::args::{NODE_ID_MAX, ServeArguments};
 use address::{host_and_port, refuse_open_door, socket_address};
 use cluster::{RawCluster, SeedList};
 
@@ -21,7 +22,8 @@ pub use cluster::ClusterSettings;
 
 const DEFAULT_PARTITIONS: i32 = 4;
 const WAL_KEEP_BYTES_MAX: u64 = 1 << 40;
-const NODE_ID_MAX: u32 = i32::MAX as u32;
+const NODE_IDS: &str =
+    "it is a whole number from 1 to 2147483647, each hub's its own: --node-id 1, --node-id 2, --node-id 3";
 
 /// The settings as they stand in a file, the environment or the flags.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +40,7 @@ struct Raw {
     /// `HOST:PORT` that Kafka clients are sent to. Default: the address listened on.
     kafka_advertise: Option<String>,
     /// 1 to 2^31 − 1. Default: 1.
+    #[serde(deserialize_with = "node_id")]
     node_id: Option<u32>,
     /// `HOST:PORT` for the other hubs. Default: none, the hub is alone.
     cluster_listen: Option<String>,
@@ -77,6 +80,11 @@ pub struct RouteSettings {
     pub topic: String,
     /// The named level that becomes the record's key. Default: the whole MQTT topic.
     pub key: Option<String>,
+}
+
+/// What is no number is refused with what one is.
+fn node_id<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    Option::deserialize(value).map_err(|error| D::Error::custom(format!("node_id: {error}; {NODE_IDS}")))
 }
 
 impl Settings for Raw {
@@ -160,7 +168,7 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
     }
     let node_id = raw.node_id.unwrap_or(1);
     if node_id == 0 || node_id > NODE_ID_MAX {
-        return Err(Failure::usage(format!("node_id {node_id} is not between 1 and {NODE_ID_MAX}")));
+        return Err(Failure::usage(format!("node_id {node_id}: {NODE_IDS}")));
     }
     let default_partitions = raw.default_partitions.unwrap_or(DEFAULT_PARTITIONS);
     if default_partitions < 1 {

@@ -4,17 +4,34 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use program::outcome::Failure;
 
+/// The port that a setting's address usually has.
+fn usual_port(key: &str) -> u16 {
+    match key {
+        "mqtt_listen" => 1883,
+        "mqtts_listen" => 8883,
+        "http_listen" => 8080,
+        "cluster_listen" | "cluster_advertise" | "seed" => 9191,
+        _ => 9092,
+    }
+}
+
 /// An address to listen on.
 pub fn socket_address(key: &str, value: &str) -> Result<SocketAddr, Failure> {
-    let wrong =
-        |why: String| Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:9092"));
+    let port = usual_port(key);
+    let wrong = |why: String| {
+        Failure::usage(format!("{key} {value:?}: {why}; it is HOST:PORT, like 127.0.0.1:{port}"))
+    };
     let mut found = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
     found.next().ok_or_else(|| wrong("the host has no address".to_owned()))
 }
 
 /// An address that others connect to. Its name need not be known here.
 pub fn host_and_port(key: &str, value: &str) -> Result<(String, u16), Failure> {
-    let wrong = || Failure::usage(format!("{key} {value:?} is not HOST:PORT, like hub-1.example.org:9092"));
+    let example = match (key, usual_port(key)) {
+        ("seed", port) => format!("hub-1:{port}; all hubs are named: hub-1:{port},hub-2:{port},hub-3:{port}"),
+        (_, port) => format!("hub-1.example.org:{port}"),
+    };
+    let wrong = || Failure::usage(format!("{key} {value:?} is not HOST:PORT, like {example}"));
     let (host, port) = value.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;

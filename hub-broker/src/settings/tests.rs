@@ -47,8 +47,34 @@ fn an_address_that_is_none_says_what_one_looks_like() {
 }
 
 #[test]
+fn what_is_no_node_id_is_refused_with_what_one_is() {
+    let flags = [("node_id", Some("x".to_owned()))];
+    let said = load::<Raw>(None, std::iter::empty(), &flags).unwrap_err().to_string();
+    assert!(said.starts_with("node_id: ") && said.contains("from 1 to 2147483647"), "{said}");
+    assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("from 1 to 2147483647"));
+    let flags = [("node_id", Some("7".to_owned()))];
+    assert_eq!(load::<Raw>(None, std::iter::empty(), &flags).unwrap().node_id, Some(7));
+}
+
+#[test]
+fn an_example_of_an_address_has_the_port_that_is_usual_there() {
+    let listen = |key: &str| Raw {
+        mqtt_listen: (key == "mqtt").then(|| "x".to_owned()),
+        http_listen: (key == "http").then(|| "x".to_owned()),
+        cluster_listen: (key == "cluster").then(|| "x".to_owned()),
+        kafka_listen: (key == "kafka").then(|| "x".to_owned()),
+        ..Raw::default()
+    };
+    for (key, port) in [("mqtt", "1883"), ("http", "8080"), ("cluster", "9191"), ("kafka", "9092")] {
+        let said = refused(listen(key));
+        assert!(said.contains(&format!("127.0.0.1:{port}")), "{said}");
+    }
+    let said = refused(of_three("127.0.0.1:9191", None, "hub-2"));
+    assert!(said.contains("hub-1:9191,hub-2:9191,hub-3:9191"), "{said}");
+}
+
+#[test]
 fn numbers_out_of_range_are_refused() {
-    assert!(refused(Raw { node_id: Some(0), ..Raw::default() }).contains("node_id"));
     assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
     for rate in [1, 65_535, (1 << 30) + 1] {
         assert!(refused(Raw { scrub_rate_bytes: Some(rate), ..Raw::default() }).contains("scrub_rate_bytes"));

@@ -1,20 +1,24 @@
 //! A Kafka client of one connection and one request at a time: enough for tools.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{
     Decodable, HeaderVersion, Request, StrBytes, encode_request_header_into_buffer,
 };
 use kafka_server::cluster::{self, Question, Reply};
 use thiserror::Error;
 
-/// A hub that says nothing for so long is taken for dead.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A hub that does not say its first word within this is stopped, or as good as that: another one is asked.
+const FIRST_WORD_TIMEOUT: Duration = Duration::from_secs(3);
+/// What only has to be looked up is answered within this.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for what the cluster has to agree on.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const CLIENT_ID: &str = "hub-broker-tools";
 /// The largest answer that is read; a fetch asks for far less.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -27,8 +31,8 @@ pub enum ClientError {
     Address { hub: String },
     #[error("{hub} ended the connection; is it a hub's Kafka listener, and is the hub running?")]
     Closed { hub: String },
-    #[error("{hub} does not answer")]
-    Silent { hub: String },
+    #[error("{hub} took the connection and did not answer within {} s; it may be stopped, or busy", within.as_secs())]
+    Silent { hub: String, within: Duration },
     #[error("the connection to {hub} broke: {source}")]
     Broken { hub: String, source: std::io::Error },
     #[error("{hub} does not speak Kafka's protocol as expected: {what}")]
@@ -37,7 +41,7 @@ pub enum ClientError {
 
 /// What the hub answered with an error code.
 #[derive(Debug, Error)]
-#[error("{what}: {}{}", in_words(*error), detail.as_deref().map(|d| format!(" ({d})")).unwrap_or_default())]
+#[error("{what}: {}", in_words(*error, detail.as_deref()))]
 pub struct Refused {
     pub what: String,
     pub error: ResponseError,
@@ -45,13 +49,22 @@ pub struct Refused {
 }
 
 /// The errors that people meet with these tools; the others go by Kafka's name.
-fn in_words(error: ResponseError) -> String {
-    match error {
+fn in_words(error: ResponseError, detail: Option<&str>) -> String {
+    let error = match error {
         ResponseError::UnknownTopicOrPartition => {
             "there is no such topic; `hub-broker topic list` shows those there are".to_owned()
         }
         ResponseError::TopicAlreadyExists => "the topic is there already".to_owned(),
+        // Any hub takes commands: which one carries them out is none of the user's business.
+        ResponseError::NotController => match detail {
+            Some(detail) => return detail.to_owned(),
+            None => "nobody leads the cluster's metadata now; try again in a moment".to_owned(),
+        },
         other => other.to_string(),
+    };
+    match detail {
+        Some(detail) => format!("{error} ({detail})"),
+        None => error,
     }
 }
 
@@ -71,6 +84,8 @@ pub struct Client {
     hub: String,
     stream: TcpStream,
     correlation_id: i32,
+    /// How long the next answer may take.
+    patience: Duration,
     /// A question was not answered: whatever comes now could be the answer to another.
     is_broken: bool,
 }
@@ -82,14 +97,18 @@ impl Client {
         if !is_address {
             return Err(ClientError::Address { hub: hub.to_owned() });
         }
-        let stream = TcpStream::connect(hub)
-            .and_then(|stream| {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                Ok(stream)
-            })
-            .map_err(|source| ClientError::Unreachable { hub: hub.to_owned(), source })?;
-        Ok(Self { hub: hub.to_owned(), stream, correlation_id: 0, is_broken: false })
+        let stream = dial(hub).map_err(|source| ClientError::Unreachable { hub: hub.to_owned(), source })?;
+        let patience = FIRST_WORD_TIMEOUT;
+        let mut client = Self { hub: hub.to_owned(), stream, correlation_id: 0, patience, is_broken: false };
+        client.call(&ApiVersionsRequest::default(), 0)?;
+        client.patience = ANSWER_TIMEOUT;
+        Ok(client)
+    }
+
+    /// Allows the time that an agreement takes, from now on.
+    pub fn be_patient(&mut self) -> &mut Self {
+        self.patience = CHANGE_TIMEOUT;
+        self
     }
 
     /// Sends a request and waits for its answer.
@@ -136,6 +155,7 @@ impl Client {
 
     fn exchange(&mut self, frame: &[u8]) -> Result<Bytes, ClientError> {
         self.is_broken = true;
+        self.stream.set_read_timeout(Some(self.patience)).map_err(|source| self.broken(source))?;
         self.stream.write_all(frame).map_err(|source| self.broken(source))?;
         let answer = self.read_frame()?;
         self.is_broken = false;
@@ -176,10 +196,25 @@ impl Client {
         let hub = self.hub.clone();
         match source.kind() {
             UnexpectedEof | ConnectionReset | BrokenPipe => ClientError::Closed { hub },
-            WouldBlock | TimedOut => ClientError::Silent { hub },
+            WouldBlock | TimedOut => ClientError::Silent { hub, within: self.patience },
             _ => ClientError::Broken { hub, source },
         }
     }
+}
+
+/// Tries each address of the name.
+fn dial(hub: &str) -> io::Result<TcpStream> {
+    let mut outcome = Err(io::Error::other("the name has no address"));
+    for address in hub.to_socket_addrs()? {
+        outcome = TcpStream::connect_timeout(&address, FIRST_WORD_TIMEOUT);
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    let stream = outcome?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(FIRST_WORD_TIMEOUT))?;
+    Ok(stream)
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
@@ -187,4 +222,35 @@ fn framed(body: &[u8]) -> Vec<u8> {
     let mut frame = length.to_be_bytes().to_vec();
     frame.extend_from_slice(body);
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_hub_that_takes_connections_and_says_nothing_is_given_up_after_seconds() {
+        // Nobody accepts: the system takes the connection, as it does for a process that is stopped.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let began = Instant::now();
+        let error = Client::connect(&listener.local_addr().unwrap().to_string()).map(drop).unwrap_err();
+        assert!(matches!(error, ClientError::Silent { .. }), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_the_metadata_does_not_take_is_told_in_its_own_words() {
+        let refused = |detail: Option<&str>| {
+            let detail = detail.map(|text| StrBytes::from_string(text.to_owned()));
+            check("orders", ResponseError::NotController.code(), detail.as_ref()).unwrap_err().to_string()
+        };
+        assert_eq!(refused(Some("2 of 3 hubs are not reachable")), "orders: 2 of 3 hubs are not reachable");
+        assert!(refused(None).contains("try again"));
+        let detail = StrBytes::from_static_str("why");
+        let other = check("orders", ResponseError::InvalidPartitions.code(), Some(&detail)).unwrap_err();
+        assert!(other.to_string().ends_with("(why)"), "{other}");
+    }
 }

@@ -1,7 +1,9 @@
 //! `hub-broker cluster …`
 
+mod clock;
 mod drain;
 mod init;
+mod shards;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -14,9 +16,9 @@ use program::outcome::Failure;
 use schemas::NodeId;
 
 use super::client::Client;
-use super::hubs::Hubs;
+use super::hubs::{Hubs, OTHER_ANSWER};
 use super::output::line;
-use crate::args::ClusterCommand;
+use crate::args::{ClockCommand, ClusterCommand};
 
 /// How often a drain that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,59 +27,67 @@ const ORDER_WITHIN: Duration = Duration::from_secs(15);
 
 pub fn run(command: ClusterCommand) -> Result<(), Failure> {
     match command {
-        ClusterCommand::Status { json, hub } => status::run(Hubs::connect(&hub.hub)?.any(), json),
+        ClusterCommand::Status { json, all, hub } => status::run(&mut Hubs::connect(&hub.hub)?, json, all),
         ClusterCommand::Drain { node, no_wait, cancel, hub } => {
             let node = NodeId(node);
             let mut hubs = beside(&hub.hub, node)?;
-            let client = hubs.any();
-            order(client, &Question::Drain { node, draining: !cancel })?;
+            let status = hubs.status()?;
+            check_known(&status, node)?;
+            if !cancel && let Some(consequence) = drain::consequence(&status, node) {
+                line(consequence);
+            }
+            order(hubs.any(), &Question::Drain { node, draining: !cancel })?;
             match (cancel, no_wait) {
                 (true, _) => line(format!("hub {node} is not drained any more and gets its share again")),
                 (false, true) => {
                     line(format!("hub {node} is being drained; cluster status shows how far it is"));
                 }
-                (false, false) => watch_drain(client, node)?,
+                (false, false) => watch_drain(&mut hubs, node)?,
             }
             Ok(())
         }
         ClusterCommand::Remove { node, hub } => {
             let node = NodeId(node);
-            order(beside(&hub.hub, node)?.any(), &Question::Remove { node })?;
-            line(format!("hub {node} is no part of the cluster any more"));
+            let mut hubs = beside(&hub.hub, node)?;
+            check_known(&hubs.status()?, node)?;
+            order(hubs.any(), &Question::Remove { node })?;
+            line(format!("hub {node} is no part of the cluster any more; its data directory can be deleted"));
             Ok(())
+        }
+        ClusterCommand::Clock(ClockCommand::Accept { node, hub }) => {
+            clock::accept(&mut Hubs::connect(&hub.hub)?, node.map(NodeId))
         }
         ClusterCommand::Init { data_dir, node_id } => init::run(&data_dir, NodeId(node_id)),
     }
 }
 
-fn status_of(client: &mut Client) -> Result<ClusterStatus, Failure> {
-    match client.ask(&Question::Status).map_err(Failure::run)? {
-        Reply::Status(status) => Ok(*status),
-        Reply::Refused { message, .. } => Err(Failure::run(message)),
-        Reply::Done => Err(Failure::run("the hub gave another answer than the question has")),
+/// Whoever types a number that no hub has wants to know which there are.
+fn check_known(status: &ClusterStatus, node: NodeId) -> Result<(), Failure> {
+    if status.hubs.iter().any(|hub| hub.node == node) {
+        return Ok(());
     }
+    let known: Vec<_> = status.hubs.iter().map(|hub| hub.node.to_string()).collect();
+    Err(Failure::run(format!("the cluster has no hub {node}; it has {}", known.join(", "))))
 }
 
 /// Repeats what may be taken in a moment.
 fn order(client: &mut Client, question: &Question) -> Result<(), Failure> {
     let until = Instant::now() + ORDER_WITHIN;
     loop {
-        match client.ask(question).map_err(Failure::run)? {
+        match client.be_patient().ask(question).map_err(Failure::run)? {
             Reply::Done => return Ok(()),
             Reply::Refused { retry: true, .. } if Instant::now() < until => pause(),
             Reply::Refused { message, .. } => return Err(Failure::run(message)),
-            Reply::Status(_) => {
-                return Err(Failure::run("the hub gave another answer than the question has"));
-            }
+            Reply::Status(_) => return Err(Failure::run(OTHER_ANSWER)),
         }
     }
 }
 
 /// Says how far it is whenever that has changed, and what holds it up where it does not change.
-fn watch_drain(client: &mut Client, node: NodeId) -> Result<(), Failure> {
+fn watch_drain(hubs: &mut Hubs, node: NodeId) -> Result<(), Failure> {
     let (began, mut progress) = (Instant::now(), drain::Progress::default());
     loop {
-        let status = status_of(client)?;
+        let status = hubs.status()?;
         let Some(hub) = status.hubs.iter().find(|hub| hub.node == node) else {
             return Err(Failure::run(format!("hub {node} was removed meanwhile")));
         };

@@ -19,24 +19,53 @@ pub fn run(command: GroupCommand) -> Result<(), Failure> {
     }
 }
 
-/// Each hub knows the groups that it coordinates.
+/// Each hub knows the groups that it coordinates. What the others know is listed also where some do not answer.
 fn list(hubs: &mut Hubs) -> Result<(), Failure> {
-    let mut rows = hubs.patiently(|hubs| {
-        let mut rows = Vec::new();
-        for node in hubs.nodes()? {
-            let answer = hubs.node(node)?.call(&ListGroupsRequest::default(), 4)?;
-            check("list of groups", answer.error_code, None)?;
-            rows.extend(answer.groups.iter().map(|group| {
-                let texts =
-                    [group.group_id.as_str(), group.group_state.as_str(), group.protocol_type.as_str()];
-                texts.map(str::to_owned).to_vec()
-            }));
+    let reachable = hubs.patiently(Hubs::nodes)?;
+    let away = hubs.status()?.hubs.into_iter().filter(|hub| !hub.connected);
+    let mut silent: Vec<String> = away.map(|hub| named(hub.node.0, hub.address.as_deref())).collect();
+    let mut rows = Vec::new();
+    for node in reachable {
+        match hubs.patiently(|hubs| listed(hubs, node))? {
+            Ok(groups) => rows.extend(groups),
+            Err(why) => silent.push(format!("hub {node}: {why}")),
         }
-        Ok(rows)
-    })?;
+    }
     rows.sort();
+    rows.dedup();
     table::print(&["GROUP", "STATE", "TYPE"], &rows);
-    Ok(())
+    match silent.len() {
+        0 => Ok(()),
+        count => Err(Failure::run(format!(
+            "{count} of the cluster's hubs did not answer, and groups that nobody else has taken over from them are not listed: {}",
+            silent.join("; ")
+        ))),
+    }
+}
+
+fn named(node: u32, address: Option<&str>) -> String {
+    match address {
+        Some(address) => format!("hub {node} ({address}) is not connected"),
+        None => format!("hub {node} is not connected"),
+    }
+}
+
+/// What one hub lists, or why it does not answer: it is not waited for, as whoever takes its groups over lists them.
+fn listed(hubs: &mut Hubs, node: i32) -> Result<Result<Vec<Vec<String>>, String>, Trouble> {
+    let client = match hubs.node(node) {
+        Ok(client) => client,
+        Err(Trouble::Passing(why) | Trouble::Lasting(why)) => return Ok(Err(why.message().to_owned())),
+    };
+    let answer = match client.call(&ListGroupsRequest::default(), 4) {
+        Ok(answer) => answer,
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    check("list of groups", answer.error_code, None)?;
+    let rows = answer.groups.iter().map(|group| {
+        let texts = [group.group_id.as_str(), group.group_state.as_str(), group.protocol_type.as_str()];
+        texts.map(str::to_owned).to_vec()
+    });
+    Ok(Ok(rows.collect()))
 }
 
 fn describe(hubs: &mut Hubs, group: &str) -> Result<(), Failure> {

@@ -7,13 +7,17 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{FindCoordinatorRequest, MetadataResponse};
 use kafka_protocol::protocol::StrBytes;
+use kafka_server::cluster::{Question, Reply};
+use metadata::ClusterStatus;
 use program::outcome::Failure;
 
 use super::client::{Client, ClientError, Refused, check, topic_name};
+use super::output::note;
 
 /// A shard has a new leader long before this.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(500);
+pub const OTHER_ANSWER: &str = "the hub gave another answer than the question has";
 
 /// Why something was not answered.
 #[derive(Debug)]
@@ -47,16 +51,32 @@ impl From<ClientError> for Trouble {
 }
 
 pub struct Hubs {
-    /// The hub that was named on the command line.
+    /// The hubs that were named on the command line.
+    seeds: Vec<String>,
+    /// The first of them that answered, or a hub that has taken its place.
     named: Client,
     addresses: BTreeMap<i32, String>,
     clients: BTreeMap<i32, Client>,
 }
 
 impl Hubs {
-    pub fn connect(hub: &str) -> Result<Self, Failure> {
-        let named = Client::connect(hub).map_err(Failure::run)?;
-        Ok(Self { named, addresses: BTreeMap::new(), clients: BTreeMap::new() })
+    /// `named`: one or several hubs, separated by commas; the first that answers is taken.
+    pub fn connect(named: &str) -> Result<Self, Failure> {
+        let seeds: Vec<String> = named.split(',').map(|hub| hub.trim().to_owned()).collect();
+        let mut silent = Vec::new();
+        for seed in &seeds {
+            match Client::connect(seed) {
+                Ok(named) => {
+                    silent.iter().for_each(|why| note(format!("{why}; asking {seed}")));
+                    return Ok(Self { seeds, named, addresses: BTreeMap::new(), clients: BTreeMap::new() });
+                }
+                Err(why) => silent.push(why.to_string()),
+            }
+        }
+        Err(Failure::run(match &silent[..] {
+            [only] => format!("{only}; further hubs of a cluster can be named: --hub A,B,C"),
+            all => format!("none of these hubs answers: {}", all.join("; ")),
+        }))
     }
 
     /// For what any hub answers.
@@ -75,7 +95,7 @@ impl Hubs {
         Ok(())
     }
 
-    /// The node ids of all hubs.
+    /// The node ids of all hubs that can be reached.
     pub fn nodes(&mut self) -> Result<Vec<i32>, Trouble> {
         self.metadata(Vec::new())?;
         Ok(self.addresses.keys().copied().collect())
@@ -137,6 +157,33 @@ impl Hubs {
         Ok(answer)
     }
 
+    /// The cluster as any hub sees it.
+    pub fn status(&mut self) -> Result<ClusterStatus, Failure> {
+        self.patiently(Self::ask_status)
+    }
+
+    fn ask_status(&mut self) -> Result<ClusterStatus, Trouble> {
+        match self.named.ask(&Question::Status)? {
+            Reply::Status(status) => Ok(*status),
+            Reply::Refused { message, retry: true } => Err(Trouble::Passing(Failure::run(message))),
+            Reply::Refused { message, .. } => Err(Trouble::Lasting(Failure::run(message))),
+            Reply::Done => Err(Trouble::Lasting(Failure::run(OTHER_ANSWER))),
+        }
+    }
+
+    /// Says beside a failure why nothing can be agreed on, where that is so.
+    fn explained(&mut self, failure: Failure) -> Failure {
+        if !self.named.is_usable() {
+            return failure;
+        }
+        match self.ask_status().ok().and_then(|status| status.no_majority) {
+            Some(cause) if !failure.message().contains(&cause) => {
+                Failure::run(format!("{}; {cause}", failure.message()))
+            }
+            _ => failure,
+        }
+    }
+
     /// Asks again for some seconds what a change of leaders may have kept from being answered.
     pub fn patiently<T>(
         &mut self,
@@ -148,7 +195,7 @@ impl Hubs {
                 Ok(answer) => return Ok(answer),
                 Err(Trouble::Lasting(failure)) => return Err(failure),
                 Err(Trouble::Passing(failure)) if !self.is_cluster() || Instant::now() >= until => {
-                    return Err(failure);
+                    return Err(self.explained(failure));
                 }
                 Err(Trouble::Passing(_)) => self.begin_anew(),
             }
@@ -156,7 +203,7 @@ impl Hubs {
     }
 
     fn is_cluster(&self) -> bool {
-        self.addresses.len() > 1
+        self.addresses.len() > 1 || self.seeds.len() > 1
     }
 
     /// Waits a moment and forgets connections, which may have broken; where the named hub is gone, another takes its
@@ -171,8 +218,31 @@ impl Hubs {
         if self.named.is_usable() {
             return;
         }
-        if let Some(client) = self.addresses.values().find_map(|address| Client::connect(address).ok()) {
+        let mut hubs = self.addresses.values().chain(&self.seeds);
+        if let Some(client) = hubs.find_map(|address| Client::connect(address).ok()) {
             self.named = client;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// An address at which nobody listens.
+    fn refusing() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    #[test]
+    fn of_several_hubs_none_of_which_answers_each_is_told() {
+        let (one, two) = (refusing(), refusing());
+        let failed = |named: &str| Hubs::connect(named).map(drop).unwrap_err().message().to_owned();
+        let said = failed(&format!("{one}, {two}"));
+        assert!(said.starts_with("none of these hubs answers") && said.contains(&one) && said.contains(&two));
+        assert!(failed(&one).contains("--hub A,B,C"), "what else can be done");
     }
 }

@@ -10,3 +10,8 @@ pub fn line(line: impl Display) {
         std::process::exit(if has_seen_enough { 0 } else { 1 });
     }
 }
+
+/// Tells a person something beside the output.
+pub fn note(text: impl Display) {
+    eprintln!("hub-broker: {text}");
+}

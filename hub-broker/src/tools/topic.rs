@@ -52,7 +52,7 @@ fn create(client: &mut Client, topic: &str, partitions: i32, settings: &[String]
         .with_replication_factor(-1)
         .with_configs(configs);
     let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(TIMEOUT_MS);
-    let answer = client.call(&request, 5).map_err(Failure::run)?;
+    let answer = client.be_patient().call(&request, 5).map_err(Failure::run)?;
     for result in &answer.topics {
         check(topic, result.error_code, result.error_message.as_ref()).map_err(Failure::run)?;
     }
@@ -94,7 +94,7 @@ fn describe(hubs: &mut Hubs, topic: &str) -> Result<(), Failure> {
 fn delete(client: &mut Client, topic: &str) -> Result<(), Failure> {
     let request =
         DeleteTopicsRequest::default().with_topic_names(vec![topic_name(topic)]).with_timeout_ms(TIMEOUT_MS);
-    let answer = client.call(&request, 5).map_err(Failure::run)?;
+    let answer = client.be_patient().call(&request, 5).map_err(Failure::run)?;
     for result in &answer.responses {
         check(topic, result.error_code, result.error_message.as_ref()).map_err(Failure::run)?;
     }

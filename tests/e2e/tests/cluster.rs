@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::group::read_as_group;
 use e2e::numbered::{assert_once_in_order, json_lines, of_device};
 use e2e::producer::{NumberedProducer, numbers};
+use rustix::process::Signal;
 use testkit::{Agent, Cluster, Hub, kafka, ports, tools, wait};
 
 const READ_WITHIN: Duration = Duration::from_secs(60);
@@ -178,13 +179,29 @@ fn status_drain_and_remove_say_what_they_do() {
     cluster.hub(2).start();
     cluster.wait_replicated();
     let unknown = run(&mut cluster, &["cluster", "drain", "9"]);
-    assert!(!unknown.status.success() && printed(&unknown).contains('9'), "{}", printed(&unknown));
+    assert!(!unknown.status.success(), "{}", printed(&unknown));
+    assert!(printed(&unknown).contains("no hub 9; it has 1, 2, 3"), "{}", printed(&unknown));
     let drained = run(&mut cluster, &["cluster", "drain", "3"]);
     assert!(drained.status.success(), "{}", printed(&drained));
+    assert!(printed(&drained).contains("2 replicas instead of 3"), "what it costs: {}", printed(&drained));
     cluster.hub(3).stop();
+    assert!(!cluster.hub(3).printed().contains("fetched again"), "what moved away was not lost");
     let removed = run(&mut cluster, &["cluster", "remove", "3"]);
     assert!(removed.status.success(), "{}", printed(&removed));
     assert_eq!(cluster.status().unwrap()["hubs"].as_array().unwrap().len(), 2);
+
+    cluster.hub(3).spawn();
+    let ended = cluster.hub(3).wait_end().unwrap();
+    assert_eq!(ended.code(), Some(2), "a removed hub ends by itself");
+    let said = cluster.hub(3).printed();
+    assert!(
+        said.contains("was removed from its cluster") && said.contains("delete the data directory"),
+        "{said}"
+    );
+    std::fs::remove_dir_all(cluster.hub(3).data_dir()).unwrap();
+    cluster.hub(3).start();
+    cluster.wait_replicated();
+    assert_eq!(cluster.status().unwrap()["hubs"].as_array().unwrap().len(), 3, "it joined as a new hub");
 }
 
 #[test]
@@ -204,6 +221,128 @@ fn a_cluster_at_rest_keeps_its_replicas_in_sync_and_without_a_majority_says_that
     cluster.hub(3).kill();
     wait::until("the last hub to say that nobody leads", SETTLED_WITHIN, || {
         let (status, why) = cluster.hub(1).get("/readyz")?;
-        (status == 503 && why.contains("not connected: 2, 3")).then_some(())
+        (status == 503 && why.contains("2 of 3 hubs are not reachable: 2 (")).then_some(())
     });
+}
+
+#[test]
+fn without_a_majority_everything_says_which_hubs_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    cluster.create_topic("quiet", 20);
+    cluster.hub(2).kill();
+    cluster.hub(3).kill();
+    let [two, three] = [2, 3].map(|node| cluster.cluster_address(node));
+    let cause = format!("2 of 3 hubs are not reachable: 2 ({two}), 3 ({three}); a majority is needed");
+    wait::until("the last hub to say so", SETTLED_WITHIN, || {
+        let (status, why) = cluster.hub(1).get("/readyz")?;
+        (status == 503 && why.contains(&cause)).then_some(())
+    });
+    let (_, topics) = cluster.hub(1).get("/api/v1/topics").unwrap();
+    let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
+    let partitions = topics.as_array().unwrap().iter().flat_map(|it| it["partitions"].as_array().unwrap());
+    let gone = partitions.filter(|it| it["leader"] == 2 || it["leader"] == 3).count();
+    assert_eq!(gone, 0, "no hub that is gone is named as a leader");
+
+    let start = |arguments: &[&str], cluster: &mut Cluster| {
+        let mut tool = cluster.hub(1).tool(arguments);
+        tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let refused = [
+        start(&["topic", "create", "orders"], &mut cluster),
+        start(&["cluster", "drain", "2"], &mut cluster),
+        start(&["cluster", "remove", "2"], &mut cluster),
+    ];
+    for tool in refused {
+        let output = tool.wait_with_output().unwrap();
+        assert!(!output.status.success() && printed(&output).contains(&cause), "{}", printed(&output));
+    }
+    let status = cluster.hub(1).tool(&["cluster", "status"]).output().unwrap();
+    let status = printed(&status);
+    assert!(status.contains(&cause), "{status}");
+    assert!(status.contains("64 of 64 shards and the metadata") && status.lines().count() < 20, "{status}");
+    let line = format!("nothing is written, by Kafka or MQTT clients or tools: {cause}");
+    wait::until("the log to say it", SETTLED_WITHIN, || {
+        cluster.hub(1).printed().contains(&line).then_some(())
+    });
+    assert!(!cluster.hub(1).printed().contains("stepped down"), "a line for the hub, not one for each shard");
+}
+
+#[test]
+fn groups_are_listed_without_the_hub_that_is_gone_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    cluster.create_topic("jobs", 2);
+    let producer = NumberedProducer::new(&cluster.brokers(), "jobs");
+    (0..10).for_each(|number| producer.send((number % 2) as i32, number));
+    producer.flush(SETTLED_WITHIN);
+    read_as_group(&cluster.brokers(), "jobs", "workers", 10, SETTLED_WITHIN);
+    let list = |cluster: &mut Cluster| cluster.hub(1).tool(&["group", "list"]).output().unwrap();
+    let whole = list(&mut cluster);
+    assert!(whole.status.success() && printed(&whole).contains("workers"), "{}", printed(&whole));
+    cluster.hub(3).kill();
+    wait::until("the group to be listed by those that are left", SETTLED_WITHIN, || {
+        let output = list(&mut cluster);
+        let groups = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{groups}{complaint}");
+        assert!(complaint.contains("hub 3") && !complaint.contains("hub 2"), "{complaint}");
+        groups.contains("workers").then_some(())
+    });
+}
+
+#[test]
+fn tools_turn_to_the_next_hub_where_one_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    let several = cluster.brokers();
+    cluster.hub(1).process().unwrap().signal(Signal::STOP);
+    let began = Instant::now();
+    let alone = cluster.hub(1).tool(&["topic", "list"]).output().unwrap();
+    assert!(!alone.status.success() && printed(&alone).contains("did not answer"), "{}", printed(&alone));
+    assert!(began.elapsed() < Duration::from_secs(10), "it waited {:?}", began.elapsed());
+    let began = Instant::now();
+    let status = Command::new(testkit::binaries::path("hub-broker"))
+        .args(["cluster", "status", "--hub", &several])
+        .output()
+        .unwrap();
+    assert!(
+        status.status.success() && printed(&status).contains("answered by hub 2"),
+        "{}",
+        printed(&status)
+    );
+    assert!(began.elapsed() < Duration::from_secs(15), "it waited {:?}", began.elapsed());
+    cluster.hub(1).process().unwrap().signal(Signal::CONT);
+    cluster.wait_replicated();
+}
+
+#[test]
+fn a_hub_whose_others_lost_their_disks_says_what_can_be_done_and_that_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::started(folder.path(), 3);
+    cluster.create_topic("orders", 3);
+    [2, 3].map(|node| cluster.hub(node).kill());
+    for node in [2, 3] {
+        let data = cluster.hub(node).data_dir().to_owned();
+        std::fs::rename(&data, data.with_extension("former")).unwrap();
+        cluster.hub(node).spawn();
+    }
+    wait::until("the hub that is left to say what it needs", SETTLED_WITHIN, || {
+        let said = "one of these hubs has to be started with its former data directory";
+        (cluster.hub(1).get("/readyz")?.1.contains(said) && cluster.hub(1).printed().contains(said))
+            .then_some(())
+    });
+    for node in [2, 3] {
+        wait::until("an empty hub to say why it is not taken in", SETTLED_WITHIN, || {
+            cluster.hub(node).printed().contains("lost its data directory does not count").then_some(())
+        });
+    }
+    cluster.hub(2).kill();
+    let data = cluster.hub(2).data_dir().to_owned();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(data.with_extension("former"), &data).unwrap();
+    cluster.hub(2).start();
+    cluster.hub(3).wait_ready();
+    cluster.wait_replicated();
+    cluster.create_topic("more", 1);
 }

@@ -2,10 +2,36 @@
 
 use std::time::Duration;
 
+use metadata::limits::REPLICATION_FACTOR;
 use metadata::{ClusterStatus, HubStatus};
+use schemas::NodeId;
 
 /// A drain that has not moved for so long is told to be stuck, and once more after each further such time.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// What a drain costs where fewer hubs remain than a shard has replicas.
+pub fn consequence(status: &ClusterStatus, node: NodeId) -> Option<String> {
+    let remaining: Vec<_> =
+        status.hubs.iter().filter(|hub| hub.state == "active" && hub.node != node).collect();
+    if remaining.is_empty() || remaining.len() >= REPLICATION_FACTOR {
+        return None;
+    }
+    let names: Vec<_> = remaining.iter().map(|hub| hub.node.to_string()).collect();
+    let what = match &names[..] {
+        [only] => format!(
+            "without hub {node} only hub {only} remains, and every shard keeps 1 replica instead of {REPLICATION_FACTOR}: while that hub is away nothing works, and what it stores is lost with its disk"
+        ),
+        _ => format!(
+            "without hub {node} there are {} hubs left, {}, and every shard keeps {} replicas instead of {REPLICATION_FACTOR}: while one of these hubs is away nothing can be written",
+            names.len(),
+            names.join(" and "),
+            names.len()
+        ),
+    };
+    Some(format!(
+        "{what}. A further hub that joins gets the missing replicas; cluster drain {node} --cancel takes the drain back"
+    ))
+}
 
 /// What was last said of a drain.
 #[derive(Default)]

@@ -1,23 +1,22 @@
 //! `hub-broker cluster status`
 
-use metadata::{ClusterStatus, GroupStatus, HubStatus, ReplicaStatus};
+use metadata::limits::METADATA_GROUP;
+use metadata::{ClusterStatus, HubStatus};
 use program::outcome::Failure;
 use serde::Serialize;
 
-use super::status_of;
-use crate::tools::client::Client;
+use super::{clock, shards};
+use crate::tools::hubs::Hubs;
 use crate::tools::output::line;
 use crate::tools::table;
 
-const METADATA_GROUP: u32 = 0;
-
-pub fn run(client: &mut Client, json: bool) -> Result<(), Failure> {
-    let status = status_of(client)?;
+pub fn run(hubs: &mut Hubs, json: bool, all: bool) -> Result<(), Failure> {
+    let status = hubs.status()?;
     if json {
         let everything = Everything { settled: is_settled(&status), status: &status };
         line(serde_json::to_string_pretty(&everything).map_err(Failure::run)?);
     } else {
-        print(&status);
+        print(&status, all);
     }
     Ok(())
 }
@@ -34,88 +33,75 @@ struct Everything<'a> {
 pub fn is_settled(status: &ClusterStatus) -> bool {
     status.leaderless.is_empty()
         && status.under_replicated.is_empty()
-        && status.groups.iter().all(|group| group.leader.is_some() && group.replicas.iter().all(is_in_place))
+        && status.groups.iter().all(|it| it.leader.is_some() && it.replicas.iter().all(shards::is_in_place))
 }
 
-fn is_in_place(replica: &ReplicaStatus) -> bool {
-    replica.in_sync && replica.state == "joined"
-}
-
-fn print(status: &ClusterStatus) {
+fn print(status: &ClusterStatus, all: bool) {
     line(format!(
         "cluster {}, {} shards; answered by hub {}",
         status.cluster_id, status.data_shards, status.answered_by
     ));
+    if let Some(cause) = &status.no_majority {
+        line(format!("nothing can be written or changed: {cause}"));
+    }
     line("");
     let headings = [
         "HUB",
         "STATE",
         "RACK",
         "CLUSTER ADDRESS",
+        "SHARDS",
         "LEADS",
-        "REPLICAS",
+        "METADATA",
         "TO MOVE",
         "LAG ENTRIES",
         "LAG BYTES",
     ];
-    table::print(&headings, &status.hubs.iter().map(hub_row).collect::<Vec<_>>());
+    let rows: Vec<_> = status.hubs.iter().map(|hub| hub_row(status, hub)).collect();
+    table::print(&headings, &rows);
     line("");
-    let unsettled: Vec<_> = status.groups.iter().filter(|group| needs_attention(status, group)).collect();
-    if unsettled.is_empty() {
-        line("Every shard has a leader, and all its replicas have everything.");
+    for warning in clock::warnings(status) {
+        line(warning);
+        line("");
+    }
+    if all {
+        table::print(&["SHARD", "LEADER", "TERM", "REPLICAS ON", "WHAT"], &shards::all(status));
         return;
     }
-    line(format!("{} of {} shards are not as they should be:", unsettled.len(), status.groups.len()));
-    line("");
-    let rows: Vec<_> = unsettled.into_iter().map(|group| group_row(status, group)).collect();
-    table::print(&["SHARD", "LEADER", "TERM", "REPLICAS ON", "WHAT"], &rows);
+    match shards::summary(status) {
+        None => line("Every shard has a leader, and all its replicas have everything."),
+        Some(summary) => {
+            line(summary);
+            line("");
+            table::print(&["SHARDS", "WHAT"], &shards::unsettled(status));
+            line("");
+            line("--all shows each shard by itself.");
+        }
+    }
 }
 
-fn hub_row(hub: &HubStatus) -> Vec<String> {
+/// Data shards and the metadata are counted apart: people know how many shards they have.
+pub fn hub_row(status: &ClusterStatus, hub: &HubStatus) -> Vec<String> {
     let state = if hub.connected { hub.state.clone() } else { format!("{}, not connected", hub.state) };
+    let data = || status.groups.iter().filter(|group| group.group != METADATA_GROUP);
+    let leads = data().filter(|group| group.leader == Some(hub.node)).count();
+    let holds = data().filter(|group| group.replicas.iter().any(|it| it.node == hub.node)).count();
+    let metadata = status.groups.iter().find(|group| group.group == METADATA_GROUP);
+    let metadata = match metadata {
+        Some(group) if group.leader == Some(hub.node) => "leads",
+        Some(group) if group.replicas.iter().any(|it| it.node == hub.node) => "replica",
+        _ => "-",
+    };
     vec![
         hub.node.to_string(),
         state,
         hub.rack.clone().unwrap_or_else(|| "-".to_owned()),
         hub.address.clone().unwrap_or_else(|| "-".to_owned()),
-        hub.leaders.to_string(),
-        hub.replicas.to_string(),
+        holds.to_string(),
+        leads.to_string(),
+        metadata.to_owned(),
         hub.to_move.to_string(),
         hub.lag_entries.to_string(),
         hub.lag_bytes.to_string(),
     ]
-}
-
-fn needs_attention(status: &ClusterStatus, group: &GroupStatus) -> bool {
-    status.under_replicated.contains(&group.group)
-        || status.leaderless.contains(&group.group)
-        || !group.replicas.iter().all(is_in_place)
-}
-
-pub fn group_row(status: &ClusterStatus, group: &GroupStatus) -> Vec<String> {
-    let shard = match group.group {
-        METADATA_GROUP => "metadata".to_owned(),
-        group => (group - 1).to_string(),
-    };
-    let leader = group.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
-    let on: Vec<_> = group.replicas.iter().map(|replica| replica.node.to_string()).collect();
-    vec![shard, leader, group.term.to_string(), on.join(" "), what(status, group)]
-}
-
-/// In words, the gravest first.
-fn what(status: &ClusterStatus, group: &GroupStatus) -> String {
-    let mut said = Vec::new();
-    if status.leaderless.contains(&group.group) {
-        said.push("no leader".to_owned());
-    }
-    if status.under_replicated.contains(&group.group) {
-        said.push("too few replicas".to_owned());
-    }
-    for replica in group.replicas.iter().filter(|replica| !is_in_place(replica)) {
-        let lag = replica.lag_entries.filter(|lag| *lag > 0);
-        let lag = lag.map(|lag| format!(", {lag} entries behind")).unwrap_or_default();
-        let state = if replica.state == "joined" { "not in sync" } else { replica.state.as_str() };
-        said.push(format!("hub {} {state}{lag}", replica.node));
-    }
-    said.join("; ")
 }

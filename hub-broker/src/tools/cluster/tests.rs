@@ -15,7 +15,7 @@ fn replica(node: u32, in_sync: bool) -> ReplicaStatus {
     }
 }
 
-fn status(replicas: Vec<ReplicaStatus>) -> ClusterStatus {
+pub fn status(replicas: Vec<ReplicaStatus>) -> ClusterStatus {
     ClusterStatus {
         cluster_id: "c".to_owned(),
         answered_by: NodeId(1),
@@ -39,14 +39,45 @@ fn a_cluster_is_settled_when_all_replicas_have_everything() {
 }
 
 #[test]
-fn a_shard_that_is_not_well_says_what_it_lacks() {
-    let status =
-        ClusterStatus { under_replicated: vec![1], ..status(vec![replica(1, true), replica(2, false)]) };
-    let row = status::group_row(&status, &status.groups[0]);
-    assert_eq!(row, ["0", "1", "4", "1 2", "too few replicas; hub 2 not in sync, 12 entries behind"]);
+fn data_shards_and_the_metadata_are_counted_apart() {
+    let mut status = status(vec![replica(1, true), replica(2, true)]);
+    let metadata = GroupStatus { group: 0, leader: Some(NodeId(2)), ..status.groups[0].clone() };
+    status.groups.insert(0, metadata);
+    let row = |node| {
+        let hub = HubStatus { node: NodeId(node), state: "active".to_owned(), leaders: 1, ..draining() };
+        status::hub_row(&status, &hub)[4..7].to_vec()
+    };
+    assert_eq!(row(1), ["1", "1", "replica"], "what it holds, leads, and has of the metadata");
+    assert_eq!(row(2), ["1", "0", "leads"]);
+    assert_eq!(row(3), ["0", "0", "-"]);
 }
 
-fn draining() -> HubStatus {
+#[test]
+fn a_drain_says_what_becomes_of_the_replicas_where_few_hubs_remain() {
+    let hub = |node, state: &str| HubStatus { node: NodeId(node), state: state.to_owned(), ..draining() };
+    let of = |hubs: &[HubStatus], node| {
+        let status = ClusterStatus { hubs: hubs.to_vec(), ..status(Vec::new()) };
+        drain::consequence(&status, NodeId(node))
+    };
+    let four = [1, 2, 3, 4].map(|node| hub(node, "active"));
+    assert_eq!(of(&four, 4), None);
+    let said = of(&four[..3], 3).unwrap();
+    assert!(said.contains("2 hubs left, 1 and 2") && said.contains("2 replicas instead of 3"), "{said}");
+    let said = of(&[hub(1, "active"), hub(2, "draining"), hub(3, "active")], 3).unwrap();
+    assert!(said.contains("only hub 1 remains") && said.contains("1 replica instead of 3"), "{said}");
+    assert_eq!(of(&four[..1], 1), None, "the order is refused: nobody could take over");
+}
+
+#[test]
+fn whoever_names_a_hub_that_there_is_not_is_told_which_there_are() {
+    let hub = |node| HubStatus { node: NodeId(node), ..draining() };
+    let status = ClusterStatus { hubs: vec![hub(1), hub(5)], ..status(Vec::new()) };
+    assert!(check_known(&status, NodeId(5)).is_ok());
+    let said = check_known(&status, NodeId(9)).unwrap_err().message().to_owned();
+    assert_eq!(said, "the cluster has no hub 9; it has 1, 5");
+}
+
+pub fn draining() -> HubStatus {
     HubStatus {
         node: NodeId(2),
         state: "draining".to_owned(),
