@@ -104,7 +104,8 @@ impl Filling {
         if self.batcher.is_empty() {
             self.due = None;
         } else {
-            self.due.get_or_insert_with(|| Instant::now() + linger);
+            // Longer than configured where the flash is to be spared.
+            self.due.get_or_insert_with(|| Instant::now() + sink.buffer.wear().linger(linger));
         }
     }
 

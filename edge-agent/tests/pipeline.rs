@@ -1,0 +1,195 @@
+//! From a sink to the buffer: what is told to whoever waits, and who is held up by whom.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::program::until;
+use common::world::block_on;
+use common::{device, options, topic};
+use edge_agent::buffer::{Buffer, BufferOptions, Caps, Policy, Retention};
+use edge_agent::config::{
+    ExecConfig, ExecRun, FormatConfig, InputConfig, InputKind, RowFormat, SensorRule, Settings,
+};
+use edge_agent::destination::{Destination, Priority};
+use edge_agent::inputs::{Filter, Health, NotStored, Row, RowSink, Source};
+use edge_agent::pipeline::{Batching, Supervisor};
+use edge_agent::time::Clock;
+use schemas::{Measurement, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const CAP: u64 = 1 << 20;
+
+fn buffer(folder: &Path, policy: Policy, bulk: Option<u64>) -> Buffer {
+    let caps = Caps { bulk, ..Caps::default() };
+    let retention = Retention { policy, caps, ..Retention::up_to(CAP) };
+    Buffer::open(&BufferOptions { retention, ..options(folder, CAP, None) }).unwrap()
+}
+
+fn batching(buffer: &Buffer, linger_ms: u64) -> Batching {
+    let boot = Clock::of_this_machine().boot();
+    Batching { device: device(), boot, linger: Duration::from_millis(linger_ms), buffer: buffer.clone() }
+}
+
+/// A sink whose rows are batched for this priority.
+fn sink(batching: &Batching, priority: Priority) -> RowSink {
+    let destination = Destination { topic: topic(), priority };
+    let (rows, inbox) = mpsc::channel(4);
+    tokio::spawn(batching.clone().run(destination.clone(), inbox, CancellationToken::new()));
+    let source = Source {
+        name: "test".into(),
+        destination,
+        tags: Vec::new(),
+        health: Health::default(),
+        is_trial: false,
+    };
+    RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, None)
+}
+
+fn row(name: &str, value: impl Into<Value>) -> Row {
+    Row::now(vec![Measurement { name: name.into(), unit: None, value: value.into() }])
+}
+
+/// A record of so many bytes that nothing compresses.
+fn noise(bytes: usize, seed: u64) -> Row {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    row("noise", Value::Bytes((0..bytes).map(|_| next()).collect()))
+}
+
+#[test]
+fn rows_are_stored_when_they_are_in_the_buffer() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(folder.path(), Policy::DropOldest, None);
+        let sink = sink(&batching(&buffer, 1), Priority::Telemetry);
+        sink.store((0..500).map(|n| row("n", n)).collect()).await.unwrap();
+        assert_eq!(buffer.snapshot().records(), 500);
+        assert_eq!(sink.store(Vec::new()).await, Ok(()), "nothing is stored already");
+    });
+}
+
+#[test]
+fn whoever_waits_for_a_row_that_is_not_stored_is_told_why() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(folder.path(), Policy::DropNewest, None);
+        let sink = sink(&batching(&buffer, 1), Priority::Telemetry);
+        let refused = sink.store(vec![row("good", 1), row(&"x".repeat(2000), 1)]).await.unwrap_err();
+        assert!(matches!(&refused, NotStored::Refused(why) if why.contains("longer than")), "{refused}");
+        assert_eq!((buffer.snapshot().records(), sink.source().health.view().bad), (1, 1), "the good one is");
+        let mut last = Ok(());
+        for seed in 0..40 {
+            last = sink.store(vec![noise(60 << 10, seed)]).await;
+        }
+        assert_eq!(last, Err(NotStored::Full));
+        buffer.close().await.unwrap();
+        assert_eq!(sink.store(vec![row("late", 1)]).await, Err(NotStored::Closed));
+    });
+}
+
+#[test]
+fn a_destination_that_is_full_and_blocks_holds_up_no_other() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(folder.path(), Policy::Block, Some(CAP / 4));
+        let batching = batching(&buffer, 1);
+        let (bulk, alarms) = (sink(&batching, Priority::Bulk), sink(&batching, Priority::Alarm));
+        let pressing = tokio::spawn(async move {
+            for seed in 0.. {
+                bulk.send(noise(60 << 10, seed)).await.unwrap();
+            }
+        });
+        while buffer.snapshot().records() < 3 {
+            tokio::task::yield_now().await;
+        }
+        for n in 0..20 {
+            alarms.store(vec![row("smoke", n)]).await.unwrap();
+        }
+        assert!(!pressing.is_finished());
+        assert_eq!(buffer.snapshot().counters.dropped, 0);
+        pressing.abort();
+    });
+}
+
+/// A command that writes its process id into a file, then one line, and stays.
+fn staying(folder: &Path, name: &str, tag: &str) -> InputConfig {
+    let script = format!("echo $$ >> {}/{name}; echo 'm v=1'; exec sleep 1000", folder.display());
+    InputConfig {
+        name: name.into(),
+        destination: Destination { topic: topic(), priority: Priority::Telemetry },
+        tags: vec![("t".into(), tag.into())],
+        kind: InputKind::Exec(ExecConfig {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script],
+            run: ExecRun::ForEver,
+            format: FormatConfig::plain(RowFormat::LineProtocol),
+        }),
+    }
+}
+
+async fn starts(folder: &Path, name: &str, count: usize) -> Vec<String> {
+    loop {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let pids: Vec<String> = text.lines().map(str::to_owned).collect();
+        if text.ends_with('\n') && pids.len() >= count {
+            return pids;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn runs(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|command| command.contains("sleep"))
+}
+
+#[test]
+fn other_settings_start_and_end_only_the_inputs_that_they_concern() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let buffer = buffer(&dir.join("data"), Policy::DropOldest, None);
+        let mut supervisor = Supervisor::new(batching(&buffer, 1), Arc::new(Clock::of_this_machine()));
+        let input = |name: &str, tag: &str| staying(dir, name, tag);
+        supervisor.apply(vec![input("same", "1"), input("changed", "1"), input("gone", "1")], &[]).await;
+        let mut first = BTreeMap::new();
+        for name in ["same", "changed", "gone"] {
+            first.insert(name, starts(dir, name, 1).await.remove(0));
+        }
+        supervisor.apply(vec![input("same", "1"), input("changed", "2"), input("new", "1")], &[]).await;
+        let again = starts(dir, "changed", 2).await.remove(1);
+        starts(dir, "new", 1).await;
+        assert!(runs(&first["same"]) && runs(&again));
+        assert!(!runs(&first["changed"]) && !runs(&first["gone"]));
+        assert_eq!(starts(dir, "same", 1).await.len(), 1);
+        assert!(supervisor.restart("same") && !supervisor.restart("gone"));
+        let restarted = starts(dir, "same", 2).await.remove(1);
+        assert_eq!(supervisor.health().keys().collect::<Vec<_>>(), ["changed", "new", "same"]);
+        supervisor.stop().await;
+        until("all are ended", || (!runs(&restarted) && !runs(&again)).then_some(()));
+        assert_eq!(buffer.snapshot().records(), 6, "what each start printed");
+    });
+}
+
+#[test]
+fn a_rule_of_one_input_does_not_restart_the_others() {
+    let settings: Settings = toml::from_str(
+        "[[inputs]]\nkind = \"host\"\nname = \"a\"\n[[inputs]]\nkind = \"host\"\nname = \"b\"\n\
+         [[sensors]]\nmatch = \"*\"\ninput = \"a\"\ndrop = true\n[[sensors]]\nmatch = \"load.*\"\ndrop = true\n",
+    )
+    .unwrap();
+    let config = settings.validate().unwrap();
+    let concerned = |name| config.sensors.iter().filter(|rule: &&SensorRule| rule.concerns(name)).count();
+    assert_eq!((concerned("a"), concerned("b")), (2, 1));
+}
