@@ -57,7 +57,7 @@ pub const TAIL_BYTES_MAX: usize = 4 * MIB as usize;
 pub const WAL_KEEP_BYTES_DEFAULT: u64 = 1024 * MIB;
 /// Bytes of it that are read back at once for a replica that is behind.
 pub const LOG_READ_BYTES: u64 = 256 * 1024;
-/// A replica that is behind by no more than this is sent entries; by more, a snapshot where that is less.
+/// A replica that is behind by no more than this is sent entries; by more, a snapshot where that is less than half of it.
 pub const LOG_READ_WORTH_MIN: u64 = 16 * MIB;
 /// Ticks between two looks at what replicas that are behind need of the log.
 pub const KEEP_LOG_TICKS: u64 = 10;

@@ -172,7 +172,12 @@ impl Replica {
             // A new leader does not know yet where this one's log ends.
             return Some(self.followers.asked_after(id).unwrap_or(1));
         }
-        let is_behind = has + 1 < self.node.store().first() || progress.state == ProgressState::Snapshot;
+        let is_behind = match progress.state {
+            ProgressState::Snapshot => true,
+            // Its connection may just have broken.
+            ProgressState::Probe => has < self.last_index(),
+            ProgressState::Replicate => has + 1 < self.node.store().first(),
+        };
         let is_away = silent_ticks > 2 * self.node.raft.election_timeout() as u64;
         (is_behind || is_away).then_some(has)
     }

@@ -109,6 +109,18 @@ fn the_log_is_wanted_while_a_follower_is_behind_and_no_longer() {
 }
 
 #[test]
+fn the_log_is_wanted_at_once_where_the_connection_broke() {
+    let (mut world, leader, behind) = with_one_behind_and(9, 1_000);
+    world.settle();
+    (0..30).for_each(|_| world.round());
+    world.crash(behind);
+    world.step(leader, Event::Unreachable { replica: behind });
+    assert_eq!(log_wanted_from(&world, leader), None, "it has everything");
+    world.propose(leader);
+    assert!(log_wanted_from(&world, leader).is_some());
+}
+
+#[test]
 fn the_log_is_not_wanted_for_a_replica_that_was_removed() {
     let (mut world, leader, behind) = with_one_behind_and(7, 1_000);
     world.crash(behind);

@@ -18,7 +18,8 @@ impl Group {
     }
 
     pub(super) fn read_log(&self, from: u64, through: u64, bytes_max: u64, outbox: &mut Outbox) {
-        let worth_bytes = self.snapshot_bytes().max(LOG_READ_WORTH_MIN);
+        // Entries are ready to be read; a snapshot has to be made, and what is written meanwhile is to be sent besides.
+        let worth_bytes = self.snapshot_bytes().saturating_mul(2).max(LOG_READ_WORTH_MIN);
         let wanted = EntriesWanted { group: self.id, from, through, bytes_max, worth_bytes };
         outbox.wishes.push(Wish::ReadLog(wanted));
     }

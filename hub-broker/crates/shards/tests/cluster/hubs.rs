@@ -47,6 +47,8 @@ pub struct Cluster {
     dirs: BTreeMap<u32, TempDir>,
     hubs: BTreeMap<u32, Hub>,
     next_number: u32,
+    /// How the hubs are configured besides.
+    tune: fn(Config) -> Config,
     /// Every group's replicas as they should be.
     replicas: BTreeMap<u32, Vec<ReplicaId>>,
 }
@@ -54,9 +56,14 @@ pub struct Cluster {
 impl Cluster {
     /// Hub 1, alone with itself but open to others.
     pub async fn found() -> Self {
+        Self::found_with(|config| config).await
+    }
+
+    async fn found_with(tune: fn(Config) -> Config) -> Self {
         let founder = |group| (group, vec![ReplicaId::new(1, 1)]);
         let replicas = (0..GROUPS).map(founder).collect();
-        let mut cluster = Self { dirs: BTreeMap::new(), hubs: BTreeMap::new(), next_number: 2, replicas };
+        let mut cluster =
+            Self { dirs: BTreeMap::new(), hubs: BTreeMap::new(), next_number: 2, tune, replicas };
         cluster.start(1).await;
         cluster.hub(1).shards.set_cluster(CLUSTER).expect("written");
         cluster
@@ -64,7 +71,11 @@ impl Cluster {
 
     /// Three hubs with a voter of every group each.
     pub async fn of_three() -> Self {
-        let mut cluster = Self::found().await;
+        Self::of_three_with(|config| config).await
+    }
+
+    pub async fn of_three_with(tune: fn(Config) -> Config) -> Self {
+        let mut cluster = Self::found_with(tune).await;
         cluster.join(2).await;
         cluster.join(3).await;
         cluster
@@ -95,7 +106,7 @@ impl Cluster {
             seed: u64::from(node),
             ..config(dir.path())
         };
-        let hub = start_hub(config).await;
+        let hub = start_hub((self.tune)(config)).await;
         let address = |hub: &Hub| hub.peers.address().expect("it listens");
         for other in self.hubs.values() {
             other.peers.know(NodeId(node), &address(&hub));

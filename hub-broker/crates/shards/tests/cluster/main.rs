@@ -1,5 +1,6 @@
 //! Several hubs: what is acknowledged by one is on all, whoever leads, goes and comes back.
 
+mod behind;
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;
