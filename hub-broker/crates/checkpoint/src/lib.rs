@@ -15,4 +15,5 @@ mod tests;
 
 pub use checkpoint::{Checkpoint, Key, Loaded, Position, State, Written};
 pub use error::{Damage, DamageKind, OpenError, WriteError};
+pub use load::newest;
 pub use store::Store;

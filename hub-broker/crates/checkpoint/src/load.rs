@@ -13,6 +13,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     fs::File,
     io::{self, Read},
+    path::Path,
 };
 
 fn failed(directory: &Directory, operation: &'static str, named: Named, error: io::Error) -> Unusable {
@@ -54,6 +55,19 @@ pub fn checkpoint(directory: &Directory, manifest: &Manifest) -> Result<Loaded, 
     }
     let (position, membership) = (manifest.position, manifest.membership.clone());
     Ok(Loaded { sequence: manifest.sequence, position, membership, states })
+}
+
+/// The newest checkpoint in `dir` that is whole, for somebody who only looks while another may write there: what is
+/// replaced meanwhile counts as not there. `None` also where there is no such directory.
+pub fn newest(dir: &Path) -> Option<Loaded> {
+    // It would be made.
+    let directory = dir.is_dir().then(|| Directory::open(dir, false).ok())??;
+    let manifests = directory.list().ok()?.into_iter().rev().filter_map(|named| match named {
+        Named::Manifest(sequence) => Some(sequence),
+        Named::States(_) | Named::Unfinished => None,
+    });
+    let whole = |sequence| checkpoint(&directory, &manifest(&directory, sequence).ok()?).ok();
+    manifests.filter_map(whole).next()
 }
 
 /// Reads states out of several files.

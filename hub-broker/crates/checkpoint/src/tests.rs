@@ -69,6 +69,22 @@ fn the_last_checkpoint_is_loaded() {
 }
 
 #[test]
+fn whoever_only_looks_finds_the_newest_that_is_whole_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("group");
+    assert_eq!(newest(&path), None);
+    assert!(!path.exists());
+    two_checkpoints(&path);
+    let before = names(&path);
+    let loaded = newest(&path).expect("a checkpoint");
+    assert_eq!((loaded.position.applied, state(&loaded, "a")), (20, Some(&b"a2"[..])));
+    fs::write(path.join(before.iter().rfind(|name| name.starts_with("manifest")).expect("two")), b"")
+        .expect("emptied");
+    assert_eq!(newest(&path).map(|loaded| loaded.position.applied), Some(10));
+    assert_eq!(names(&path), before);
+}
+
+#[test]
 fn unchanged_states_are_not_written_again_and_missing_ones_are_gone() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut store, _, _) = open(dir.path());

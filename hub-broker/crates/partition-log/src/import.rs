@@ -11,7 +11,10 @@
 //! bytes are those of the sender. Nothing else may write into the directory.
 
 mod file;
+mod local;
 
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,12 +26,14 @@ use crate::error::{Damage, LogError, ReadError, RecoverError};
 use crate::files::FileCache;
 use crate::index;
 use crate::log::PartitionLog;
-use crate::names::{FileKind, LOG_EXTENSION};
-use crate::recovery::segment_files;
+use crate::names::FileKind;
 use crate::segment::{SegmentFiles, scan};
 use crate::state::{PartitionState, SegmentState};
 
+use local::is_same_file;
+
 pub use file::{Prefix, Receiving};
+pub use local::LocalLog;
 
 /// A partition on its way in. Its segments may be received in any order; then it is finished.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub struct Import {
     dir: Arc<Path>,
     state: PartitionState,
     files: FileCache,
+    /// Segments whose indexes are here already, by id.
+    indexed: RefCell<BTreeSet<u64>>,
 }
 
 /// Why a partition could not be imported.
@@ -72,10 +79,11 @@ impl Import {
         if !state.is_consistent() {
             return Err(ImportError::BadState(state.id));
         }
-        let import = Self { dir: dir.into(), state, files: files.clone() };
+        let indexed = RefCell::default();
+        let import = Self { dir: dir.into(), state, files: files.clone(), indexed };
         let failed = |source| ImportError::from_io(dir, source);
         fs::create_dir_all(dir).map_err(failed)?;
-        let wanted: Vec<PathBuf> = import
+        let wanted: HashSet<PathBuf> = import
             .segments()
             .flat_map(|segment| {
                 let files = import.files_of(segment);
@@ -100,9 +108,18 @@ impl Import {
         self.state.segments.iter().filter(|segment| segment.bytes > 0)
     }
 
-    /// Whether the segment is here, whole. Every byte is read.
-    pub fn is_whole(&self, segment: &SegmentState) -> Result<bool, ImportError> {
-        let path = self.files_of(segment).path(FileKind::Log);
+    /// Whether the segment is here, whole. Every byte is read, but where it is the very file that `local` vouches for.
+    pub fn is_whole(&self, segment: &SegmentState, local: Option<&LocalLog>) -> Result<bool, ImportError> {
+        let files = self.files_of(segment);
+        let path = files.path(FileKind::Log);
+        if let Some(local) = local
+            && local.vouched(segment).is_some_and(|vouched| is_same_file(&vouched, &path))
+        {
+            if is_same_file(&local.index_of(segment), &files.path(FileKind::Index)) {
+                self.indexed.borrow_mut().insert(segment.id);
+            }
+            return Ok(true);
+        }
         let found =
             file::checksum_of(&path, segment.bytes).map_err(|source| ImportError::from_io(&path, source))?;
         match found {
@@ -115,24 +132,29 @@ impl Import {
         }
     }
 
-    /// Links a closed segment of the partition's log in `other` if it has, byte for byte, the same batches. The
-    /// newest segment there may still be written to, and the newest one here will be: neither is linked.
-    pub fn link(&self, segment: &SegmentState, other: &Path) -> Result<bool, ImportError> {
-        let last = self.state.segments.last().is_some_and(|last| last.id == segment.id);
-        let Some((candidate, false)) = self.candidate(segment, other).filter(|_| !last) else {
+    /// Links a closed segment of the partition's log in `local` if it has, byte for byte, the same batches: as its
+    /// manifest says, or else as its bytes do. The newest segment there may still be written to, and the newest one
+    /// here will be: neither is linked.
+    pub fn link(&self, segment: &SegmentState, local: &LocalLog) -> Result<bool, ImportError> {
+        if self.state.segments.last().is_some_and(|last| last.id == segment.id) {
             return Ok(false);
-        };
+        }
         let files = self.files_of(segment);
         // Not under the name of a part: that would be written to.
         let link = file::link_of(&files);
-        let failed = |source| ImportError::from_io(&link, source);
-        remove_if_there(&link).map_err(failed)?;
-        match fs::hard_link(&candidate, &link) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(failed(error)),
-            // Gone meanwhile, or a file system without links.
-            Err(_) => return Ok(false),
+        if let Some(vouched) = local.vouched(segment) {
+            let is_linked = link_to(&vouched, &link)?;
+            if is_linked {
+                file::settle(&files, &link)?;
+                self.link_index(segment, local)?;
+            }
+            return Ok(is_linked);
         }
+        let Some((candidate, false)) = local.candidate(segment) else { return Ok(false) };
+        if !link_to(candidate, &link)? {
+            return Ok(false);
+        }
+        let failed = |source| ImportError::from_io(&link, source);
         let found = file::checksum_of(&link, segment.bytes).map_err(failed)?;
         if found != Some((u64::from(segment.bytes), segment.checksum)) {
             fs::remove_file(&link).map_err(failed)?;
@@ -142,15 +164,29 @@ impl Import {
         Ok(true)
     }
 
-    /// The longest beginning of the segment that may be here: an earlier part, or a file of the log in `other`.
+    /// The index goes along if it has the right length. Its entries carry checksums: what is wrong with it shows when it
+    /// is used, and it is made again then.
+    fn link_index(&self, segment: &SegmentState, local: &LocalLog) -> Result<(), ImportError> {
+        let (found, path) = (local.index_of(segment), self.files_of(segment).path(FileKind::Index));
+        let is_whole =
+            fs::metadata(&found).is_ok_and(|file| file.len() == index::position_of(segment.batches));
+        if is_whole && link_to(&found, &path)? {
+            let synced = File::open(&path).and_then(|file| file.sync_all());
+            synced.map_err(|source| ImportError::from_io(&path, source))?;
+            self.indexed.borrow_mut().insert(segment.id);
+        }
+        Ok(())
+    }
+
+    /// The longest beginning of the segment that may be here: an earlier part, or a file of the log in `local`.
     /// Whether it is one, its checksum tells.
     pub fn prefix(
         &self,
         segment: &SegmentState,
-        other: Option<&Path>,
+        local: Option<&LocalLog>,
     ) -> Result<Option<Prefix>, ImportError> {
         let part = file::part_of(&self.files_of(segment));
-        let candidate = other.and_then(|other| Some(self.candidate(segment, other)?.0));
+        let candidate = local.and_then(|local| Some(local.candidate(segment)?.0.to_owned()));
         let mut longest: Option<Prefix> = None;
         for path in [Some(part), candidate].into_iter().flatten() {
             let found = file::checksum_of(&path, segment.bytes)
@@ -169,24 +205,9 @@ impl Import {
         Receiving::begin(self.files_of(segment), *segment, prefix)
     }
 
-    /// The file in `other` that begins at the same offset, and whether it is the newest there.
-    fn candidate(&self, segment: &SegmentState, other: &Path) -> Option<(PathBuf, bool)> {
-        let logs: Vec<PathBuf> = segment_files(other)
-            .ok()?
-            .into_iter()
-            .map(|(path, _)| path)
-            .filter(|path| is_log(path))
-            .collect();
-        let begins = format!("{:020}-", segment.base_offset.0);
-        let at = logs.iter().rposition(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&begins))
-        })?;
-        Some((logs[at].clone(), at + 1 == logs.len()))
-    }
-
     /// Makes the indexes and everything durable, and opens the partition. All segments must be here.
     pub fn finish(self) -> Result<PartitionLog, ImportError> {
-        for segment in self.segments() {
+        for segment in self.segments().filter(|segment| !self.indexed.borrow().contains(&segment.id)) {
             self.make_index(segment)?;
         }
         for dir in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
@@ -233,8 +254,14 @@ impl Import {
     }
 }
 
-fn is_log(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == LOG_EXTENSION)
+/// False where the file has gone meanwhile, or the file system has no links.
+fn link_to(file: &Path, link: &Path) -> Result<bool, ImportError> {
+    remove_if_there(link).map_err(|source| ImportError::from_io(link, source))?;
+    match fs::hard_link(file, link) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(ImportError::from_io(link, error)),
+        Err(_) => Ok(false),
+    }
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -44,7 +44,7 @@ pub use error::{
     CompactError, Damage, DamageKind, DecodeStateError, LogError, ReadError, RecoverError, is_unreadable,
 };
 pub use files::{DirtyFile, FileCache, ObsoleteFiles, OnDamage};
-pub use import::{Import, ImportError, Prefix, Receiving};
+pub use import::{Import, ImportError, LocalLog, Prefix, Receiving};
 pub use limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX};
 pub use log::PartitionLog;
 pub use observe::describe;

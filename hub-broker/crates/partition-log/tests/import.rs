@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{EPOCH, Partition, contents, files_in, flip_bit, numbered, partition_id, records};
 use partition_log::{
-    FileCache, Import, ImportError, LogOptions, Origin, PartitionLog, PartitionState, SegmentState,
+    FileCache, Import, ImportError, LocalLog, LogOptions, Origin, PartitionLog, PartitionState, SegmentState,
 };
 use proptest::prelude::*;
 use schemas::Offset;
@@ -31,10 +31,15 @@ fn source(leader: &Partition, segment: &SegmentState) -> PathBuf {
 
 /// Copies what is missing from the leader in small pieces; returns the bytes that were copied.
 fn copy(import: &Import, leader: &Partition, local: Option<&Path>) -> usize {
+    let local = local.map(|dir| LocalLog::look(dir, None).expect("readable"));
+    copy_beside(import, leader, local.as_ref())
+}
+
+fn copy_beside(import: &Import, leader: &Partition, local: Option<&LocalLog>) -> usize {
     let mut copied = 0;
     let segments: Vec<SegmentState> = import.segments().copied().collect();
     for segment in &segments {
-        if import.is_whole(segment).expect("readable")
+        if import.is_whole(segment, local).expect("readable")
             || local.is_some_and(|local| import.link(segment, local).expect("readable"))
         {
             continue;
@@ -124,6 +129,44 @@ fn closed_segments_that_are_here_are_linked_and_the_growing_one_is_a_copy() {
     log.append(&numbered(900, 30), &Origin::Kafka, EPOCH, 77).expect("appended");
     log.publish().expect("published");
     assert_eq!(contents(&old), before, "the old generation is as it was");
+}
+
+#[test]
+fn closed_segments_that_a_manifest_names_are_linked_without_being_read() {
+    let (mut leader, state) = leader(12);
+    let dir = tempfile::tempdir().expect("a directory");
+    let old = dir.path().join("p");
+    let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
+    copy(&import, &leader, None);
+    import.finish().expect("whole");
+    leader.append(&numbered(36, 3), 12);
+    let newer = leader.checkpoint();
+    // Nobody finds this out who does not read the file.
+    flip_bit(&files_in(&old, "log")[0], 90);
+    let begin =
+        |name: &str| Import::begin(&dir.path().join(name), newer.clone(), &leader.files).expect("begun");
+    let first = &newer.segments[0];
+    let vouched = LocalLog::look(&old, Some(&state)).expect("readable");
+    let import = begin("p.g1");
+    assert!(import.link(first, &vouched).expect("linked"));
+    copy_beside(&import, &leader, Some(&vouched));
+    let log = import.finish().expect("what is vouched for is not read, nor is its index made again");
+    assert_eq!(log.state(), newer);
+    let closed = state.segments.len() - 1;
+    for extension in ["log", "index"] {
+        let links: Vec<u64> = files_in(&dir.path().join("p.g1"), extension)
+            .iter()
+            .map(|path| fs::metadata(path).expect("there").nlink())
+            .collect();
+        assert!(links[..closed].iter().all(|count| *count == 2), "{links:?}");
+    }
+    assert!(begin("p.g1").is_whole(first, Some(&vouched)).expect("readable"), "nor the next time");
+    assert!(!begin("p.g1").is_whole(first, None).expect("readable"), "unless nobody vouches for it");
+    assert!(!begin("p.g2").link(first, &LocalLog::look(&old, None).expect("readable")).expect("read"));
+    let mut other = state;
+    other.segments[0].checksum ^= 1;
+    let other = LocalLog::look(&old, Some(&other)).expect("readable");
+    assert!(!begin("p.g2").link(first, &other).expect("read"), "a manifest that names other bytes");
 }
 
 #[test]

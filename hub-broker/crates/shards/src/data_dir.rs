@@ -156,7 +156,11 @@ impl DataDir {
     }
 
     pub(crate) fn checkpoint(&self, group: u32) -> PathBuf {
-        self.path.join("checkpoint").join(group.to_string())
+        self.checkpoints().join(group.to_string())
+    }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoint")
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -140,7 +140,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     };
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };
     let shared = Arc::new(shared(config, &dir, &wal, &ground.readers, orders, around));
-    let snapshots = snapshots(config, &shared, &wal, &ground)?;
+    let snapshots = snapshots(config, &dir, &shared, &wal, &ground)?;
     let (exchange, asked) = Exchange::new();
     let anchor = fs::read(dir.clock()).ok().and_then(|bytes| Anchor::decode(&bytes));
     let clock_file = dir.clock();
@@ -203,12 +203,19 @@ fn tell(inboxes: Vec<Inbox<Message>>) -> Tell {
     })
 }
 
-fn snapshots(config: &Config, shared: &Shared, wal: &Wal, ground: &Ground) -> Result<Snapshots, StartError> {
+fn snapshots(
+    config: &Config,
+    dir: &DataDir,
+    shared: &Shared,
+    wal: &Wal,
+    ground: &Ground,
+) -> Result<Snapshots, StartError> {
     let ground = snapshot::Ground {
         peers: shared.peers.clone(),
         orders: shared.orders.clone(),
         wal: wal.clone(),
         log: ground.log.clone(),
+        checkpoints: dir.checkpoints(),
         files: ground.files.clone(),
         reserve_bytes: config.reserve_bytes,
         rate_bytes_max: config.snapshot_rate_bytes_max,

@@ -103,6 +103,10 @@ impl StoredGroup {
         }
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// No checkpoint is whole.
     pub(crate) fn is_damaged(&self) -> bool {
         self.store.is_none()

@@ -36,7 +36,8 @@ impl Hub {
         let SnapshotWanted(wanted) = wanted;
         let reserve_bytes = if self.is_full { u64::MAX / 2 } else { 0 };
         let files = watched(&self.ground.files, wanted.group, &self.ground.tell);
-        let target = Target { log: &self.ground.log, files: &files, reserve_bytes };
+        let checkpoints = self.stores[wanted.group as usize].dir();
+        let target = Target { log: &self.ground.log, files: &files, checkpoints, reserve_bytes };
         let outcome = match from {
             Some(other) => copy(&wanted, &target, &mut Other(other)),
             None => Err(FetchError::Cancelled),

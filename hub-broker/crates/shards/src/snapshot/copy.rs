@@ -4,12 +4,12 @@
 //! blocks: on the disk, and on what it asks.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use checkpoint::{Key, Position};
+use checkpoint::{Key, Loaded, Position};
 use partition_log::{
-    FileCache, Import, ImportError, PartitionLog, PartitionState, Prefix, Receiving, SegmentState,
+    FileCache, Import, ImportError, LocalLog, PartitionLog, PartitionState, Prefix, Receiving, SegmentState,
 };
 use schemas::PartitionId;
 
@@ -18,7 +18,7 @@ use super::format::{
 };
 use super::{Arrived, ArrivedMachine, FetchError, Wanted};
 use crate::group_state::GroupState;
-use crate::keys::{key_partition, metadata_key};
+use crate::keys::{key_partition, metadata_key, partition_key};
 use crate::limits::{SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX};
 use crate::observe::snapshots as observe;
 use crate::partitions::generation_directory;
@@ -35,6 +35,8 @@ pub(crate) trait Ask {
 pub(crate) struct Target<'a> {
     pub log: &'a Path,
     pub files: &'a FileCache,
+    /// Where the group's checkpoints are.
+    pub checkpoints: &'a Path,
     /// What must stay free on the disk.
     pub reserve_bytes: u64,
 }
@@ -45,7 +47,9 @@ pub(crate) fn copy(wanted: &Wanted, target: &Target<'_>, ask: &mut dyn Ask) -> R
     let opened = ask.ask(OPEN, open.encode())?;
     let opened = Opened::decode(&opened).ok_or(FetchError::Malformed)?;
     let session = opened.session;
-    let mut copying = Copying { wanted, target, ask, session, mismatch: None, sender_is_slow: false };
+    let installed = installed(wanted, target);
+    let mut copying =
+        Copying { wanted, target, ask, session, installed, mismatch: None, sender_is_slow: false };
     let copied = copying.all(&opened);
     let outcome = match (&copied, copying.mismatch) {
         (Ok(_), _) => Outcome::Copied,
@@ -57,11 +61,23 @@ pub(crate) fn copy(wanted: &Wanted, target: &Target<'_>, ask: &mut dyn Ask) -> R
     copied
 }
 
+/// The states of the group's newest checkpoint, if it is of the directories that the snapshot is to replace.
+fn installed(wanted: &Wanted, target: &Target<'_>) -> BTreeMap<Key, Bytes> {
+    let newest = checkpoint::newest(target.checkpoints);
+    let is_current = |loaded: &Loaded| {
+        let state = GroupState::decode(&loaded.membership);
+        state.is_some_and(|state| state.origin.generation + 1 == wanted.generation)
+    };
+    newest.filter(is_current).map(|loaded| loaded.states).unwrap_or_default()
+}
+
 struct Copying<'a> {
     wanted: &'a Wanted,
     target: &'a Target<'a>,
     ask: &'a mut dyn Ask,
     session: u64,
+    /// What a manifest here names already.
+    installed: BTreeMap<Key, Bytes>,
     /// The file that is not what its state says.
     mismatch: Option<FileId>,
     sender_is_slow: bool,
@@ -71,8 +87,8 @@ struct Copying<'a> {
 struct Partition {
     number: u32,
     import: Import,
-    /// The directory of its state until now.
-    local: Option<PathBuf>,
+    /// Its state until now.
+    local: Option<LocalLog>,
 }
 
 impl Copying<'_> {
@@ -125,7 +141,10 @@ impl Copying<'_> {
         let directory = |generation| generation_directory(self.target.log, id, generation);
         let generation = self.wanted.generation;
         let import = Import::begin(&directory(generation), state, self.target.files)?;
+        let installed = self.installed.get(&partition_key(id));
+        let installed = installed.and_then(|state| PartitionState::decode(state).ok());
         let local = generation.checked_sub(1).map(directory).filter(|local| local.is_dir());
+        let local = local.map(|local| LocalLog::look(&local, installed.as_ref())).transpose()?;
         Ok(Partition { number, import, local })
     }
 
@@ -134,7 +153,7 @@ impl Copying<'_> {
         let mut missing = 0;
         for segment in partition.import.segments() {
             self.ask.pause(0, false)?;
-            let is_here = partition.import.is_whole(segment)?;
+            let is_here = partition.import.is_whole(segment, partition.local.as_ref())?;
             let link = || match &partition.local {
                 Some(local) => partition.import.link(segment, local),
                 None => Ok(false),
@@ -162,7 +181,7 @@ impl Copying<'_> {
         let segments = partition.import.state().segments.clone();
         for (number, segment) in (0..).zip(&segments).filter(|(_, segment)| segment.bytes > 0) {
             let file = FileId { partition: partition.number, segment: number };
-            if partition.import.is_whole(segment)? {
+            if partition.import.is_whole(segment, partition.local.as_ref())? {
                 continue;
             }
             if let Err(error) = self.segment(&partition, segment, file) {
@@ -183,7 +202,7 @@ impl Copying<'_> {
         segment: &SegmentState,
         file: FileId,
     ) -> Result<(), FetchError> {
-        let prefix = partition.import.prefix(segment, partition.local.as_deref())?;
+        let prefix = partition.import.prefix(segment, partition.local.as_ref())?;
         let prefix = match prefix {
             Some(prefix) if self.confirms(&prefix, file)? => Some(prefix),
             _ => None,

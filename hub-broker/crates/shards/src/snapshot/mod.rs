@@ -73,6 +73,8 @@ pub(crate) struct Ground {
     pub wal: Wal,
     /// The directory of the partitions' directories.
     pub log: PathBuf,
+    /// The directory of the groups' checkpoints.
+    pub checkpoints: PathBuf,
     pub files: FileCache,
     /// What the copies must leave free on the disk.
     pub reserve_bytes: u64,

@@ -130,7 +130,12 @@ fn nothing_is_copied_onto_a_disk_without_room() {
     let mut shelf = Shelf::new(&leader.log);
     shelf.offer(leader.offer(), std::time::Instant::now());
     let mut line = Line::new(&mut shelf);
-    let target = Target { log: &follower.log, files: &follower.files, reserve_bytes: u64::MAX / 2 };
+    let target = Target {
+        log: &follower.log,
+        files: &follower.files,
+        checkpoints: &follower.checkpoints,
+        reserve_bytes: u64::MAX / 2,
+    };
     let copied = copy(&follower.wanted(&leader), &target, &mut line);
     assert!(matches!(copied, Err(FetchError::NoRoom { .. })));
     assert_eq!(line.bytes, 0);

@@ -174,7 +174,8 @@ impl Hub {
     }
 
     pub fn copy(&self, wanted: &Wanted, line: &mut Line<'_>) -> Result<Arrived, FetchError> {
-        let target = Target { log: &self.log, files: &self.files, reserve_bytes: 0 };
+        let target =
+            Target { log: &self.log, files: &self.files, checkpoints: &self.checkpoints, reserve_bytes: 0 };
         copy(wanted, &target, line)
     }
 
