@@ -123,9 +123,9 @@ fn a_destination_that_is_full_and_blocks_holds_up_no_other() {
     });
 }
 
-/// A command that writes its process id into a file, then one line, and stays.
+/// A command that prints a line, writes its process id into a file, and stays.
 fn staying(folder: &Path, name: &str, tag: &str) -> InputConfig {
-    let script = format!("echo $$ >> {}/{name}; echo 'm v=1'; exec sleep 1000", folder.display());
+    let script = format!("echo 'm v=1'; echo $$ >> {}/{name}; exec sleep 1000", folder.display());
     InputConfig {
         name: name.into(),
         destination: Destination { topic: topic(), priority: Priority::Telemetry },

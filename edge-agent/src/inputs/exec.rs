@@ -1,13 +1,14 @@
 //! What a command prints: at an interval, or for as long as it runs. It is the leader of a process group, so that it
 //! can be ended with all that it started.
 
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::async_lines::AsyncLines;
@@ -61,25 +62,15 @@ impl ExecInput {
                 _ = ticks.tick() => {}
             }
             let mut group = Group::start(&self.config)?;
-            let ended = tokio::select! {
-                () = stop.cancelled() => None,
-                ended = timeout(time_max, group.read(&self.config, rows)) => Some(ended),
-            };
-            match ended {
-                Some(Ok(ended)) => {
-                    let (status, complaint) = ended?;
-                    if !status.success() {
-                        rows.bad(&format_args!("the command ended with {status}{complaint}"));
-                    }
+            match group.read_until(stop, Some(time_max), &self.config, rows).await? {
+                Ended::ByItself(status, complaint) if !status.success() => {
+                    rows.bad(&format_args!("the command ended with {status}{complaint}"));
                 }
-                Some(Err(_)) => {
-                    group.end().await;
+                Ended::ByItself(..) => {}
+                Ended::TooLate => {
                     rows.bad(&format_args!("the command took more than {time_max:?} and was killed"));
                 }
-                None => {
-                    group.end().await;
-                    return Ok(());
-                }
+                Ended::Asked => return Ok(()),
             }
         }
     }
@@ -87,17 +78,20 @@ impl ExecInput {
     /// It is not expected to end.
     async fn run_for_ever(&self, rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd> {
         let mut group = Group::start(&self.config)?;
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = group.read(&self.config, rows) => Some(ended),
-        };
-        let Some(ended) = ended else {
-            group.end().await;
-            return Ok(());
-        };
-        let (status, complaint) = ended?;
-        Err(FeedEnd::Failed(InputError::new(format_args!("the command ended with {status}{complaint}"))))
+        match group.read_until(stop, None, &self.config, rows).await? {
+            Ended::ByItself(status, complaint) => Err(FeedEnd::Failed(InputError::new(format_args!(
+                "the command ended with {status}{complaint}"
+            )))),
+            Ended::TooLate | Ended::Asked => Ok(()),
+        }
     }
+}
+
+/// How a command ended; the words are what it said on standard error last.
+enum Ended {
+    ByItself(ExitStatus, String),
+    TooLate,
+    Asked,
 }
 
 /// A command and what it started; killed when it is forgotten.
@@ -117,6 +111,36 @@ impl Group {
         Ok(Self { leader, id })
     }
 
+    /// Reads what it prints until it ends, or is ended because it takes too long or is asked to; what it has
+    /// printed by then still counts.
+    async fn read_until(
+        &mut self,
+        stop: &CancellationToken,
+        time_max: Option<Duration>,
+        config: &ExecConfig,
+        rows: &RowSink,
+    ) -> Result<Ended, FeedEnd> {
+        let id = self.id;
+        let why = {
+            let mut reading = pin!(self.read(config, rows));
+            let why = tokio::select! {
+                ended = &mut reading => {
+                    let (status, complaint) = ended?;
+                    return Ok(Ended::ByItself(status, complaint));
+                }
+                () = stop.cancelled() => Ended::Asked,
+                () = passed(time_max) => Ended::TooLate,
+            };
+            signal(id, Signal::TERM);
+            let _ = timeout(TERM_GRACE, reading).await;
+            why
+        };
+        // Also where the leader has ended: a group keeps its number for as long as anyone is in it.
+        signal(id, Signal::KILL);
+        self.id = None;
+        Ok(why)
+    }
+
     /// Reads what it prints to the end, then how it ended and what it said on standard error last.
     async fn read(&mut self, config: &ExecConfig, rows: &RowSink) -> Result<(ExitStatus, String), FeedEnd> {
         let (printed, complaints) = (self.leader.stdout.take(), self.leader.stderr.take());
@@ -128,23 +152,27 @@ impl Group {
         Ok((status, complaint))
     }
 
-    async fn end(mut self) {
-        self.signal(Signal::TERM);
-        let _ = timeout(TERM_GRACE, self.leader.wait()).await;
-        self.signal(Signal::KILL);
-        self.id = None;
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(id) = self.id {
-            let _ = kill_process_group(id, signal);
-        }
+    fn kill(&mut self) {
+        signal(self.id.take(), Signal::KILL);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        self.kill();
+    }
+}
+
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(id) = group {
+        let _ = kill_process_group(id, signal);
+    }
+}
+
+async fn passed(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
