@@ -1,8 +1,10 @@
 //! The one place where reasons become MQTT's codes (MQTT 5, 2.4; MQTT 3.1.1, 3.2.2.3).
 
 use ingest::{AgentError, AgentRefusal, AppendError, PlainError, Reason};
+use metadata::Topic;
+use metadata::limits::METADATA_GROUP;
 use rumqttd::protocol::{ConnectReturnCode, SubscribeReasonCode, UnsubAckReason};
-use schemas::{BatchError, Sequence};
+use schemas::{BatchError, PartitionIndex, Sequence};
 
 use crate::fanout::SubscribeRefusal;
 use crate::wire::control::ConnectError;
@@ -39,6 +41,8 @@ pub struct Refusal {
     pub kind: Reason,
     /// What an agent is told beside the code.
     pub agent: Option<AgentFacts>,
+    /// The group that would have had to take it.
+    pub group: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub struct AgentFacts {
 
 impl Refusal {
     const fn new(kind: Reason, code: u8, reason: &'static str) -> Self {
-        Self { code, reason, kind, agent: None }
+        Self { code, reason, kind, agent: None, group: None }
     }
 
     const fn topic(reason: &'static str) -> Self {
@@ -63,10 +67,18 @@ impl Refusal {
     pub const NO_ROUTE: Self = Self::topic("no route takes this topic");
     pub const OTHER_DEVICE: Self =
         Self::new(Reason::NotAllowed, code::NOT_AUTHORIZED, "the topic's device is not the connection's");
-    pub const ROUTE_CLOSED: Self =
-        Self::new(Reason::Unavailable, code::QUOTA_EXCEEDED, "the route's log topic cannot be had now");
+    pub const ROUTE_CLOSED: Self = Self {
+        group: Some(METADATA_GROUP),
+        ..Self::new(Reason::Unavailable, code::QUOTA_EXCEEDED, "the route's log topic cannot be had now")
+    };
     pub const PAYLOAD_FORMAT: Self =
         Self::new(Reason::Invalid, code::PAYLOAD_FORMAT_INVALID, "the payload is not what it says it is");
+}
+
+/// The group that takes what is meant for this partition.
+#[must_use]
+pub fn group_of(topic: &Topic, partition: PartitionIndex) -> Option<u32> {
+    topic.placement(partition).map(|placement| u32::from(placement.shard().0) + 1)
 }
 
 impl From<PlainError> for Refusal {
@@ -90,7 +102,7 @@ impl From<&AgentRefusal> for Refusal {
         let (code, reason) = agent_error(&refusal.error);
         let (batch, expected, is_fork) = (refusal.batch, refusal.expected(), refusal.is_fork());
         let kind = refusal.error.reason();
-        Self { code, reason, kind, agent: Some(AgentFacts { batch, expected, is_fork }) }
+        Self { code, reason, kind, agent: Some(AgentFacts { batch, expected, is_fork }), group: None }
     }
 }
 

@@ -1,15 +1,18 @@
 //! What becomes known of refused publishes. A device that tries again for ever must not fill the disk with lines.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
+use ingest::Reason;
+use metadata::Metadata;
 use parking_lot::Mutex;
 
 use crate::limits::{REFUSAL_LINES_MAX, REFUSAL_LINES_PER};
 use crate::reason::Refusal;
 
 /// Lines in the log, so many in a while, of all connections together.
-#[derive(Debug, Default)]
 pub struct Refusals {
+    metadata: Metadata,
     lines: Mutex<Lines>,
 }
 
@@ -21,10 +24,23 @@ struct Lines {
 }
 
 impl Refusals {
+    pub fn new(metadata: Metadata) -> Self {
+        Self { metadata, lines: Mutex::default() }
+    }
+
+    /// What is said of a refusal: its reason, and which hubs are missing where that is the cause.
+    pub fn said(&self, refusal: &Refusal) -> Cow<'static, str> {
+        let group = refusal.group.filter(|_| refusal.kind == Reason::Unavailable);
+        match group.and_then(|group| self.metadata.no_majority(group)) {
+            Some(cause) => format!("{}: {cause}", refusal.reason).into(),
+            None => refusal.reason.into(),
+        }
+    }
+
     /// `publishes` of a client were refused together; `topic` is the first one's.
     pub fn tell(&self, client: &str, topic: &str, refusal: &Refusal, publishes: usize) {
         let Some(held_back) = self.lines.lock().admit(Instant::now()) else { return };
-        let reason = refusal.reason;
+        let reason = &*self.said(refusal);
         tracing::warn!(client, topic, reason, publishes, held_back, "an MQTT publish was refused");
     }
 }

@@ -18,6 +18,7 @@ use crate::connection::{self, Hub};
 use crate::fanout::Fanout;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::observe::METRICS;
+use crate::refusals::Refusals;
 use crate::session::registry::Registry;
 
 /// How often sessions of clients that stay away are looked for.
@@ -59,11 +60,11 @@ impl Server {
             .map_err(BindError::Fanout)?;
         let hub = Hub {
             ingest,
+            refusals: Arc::new(Refusals::new(metadata.clone())),
             metadata,
             fanout,
             registry: Arc::new(Registry::default()),
             routes: config.routes,
-            refusals: Arc::default(),
             connections: AtomicUsize::new(0),
             shutdown: CancellationToken::new(),
         };

@@ -56,7 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let user = [(property::DUPLICATE, &*count.to_string())];
                 ack::write_with(out, kind, packet_id, code::SUCCESS, "", &user);
             }
-            (Outcome::Refused(refusal), Version::V5) => write_refusal(out, kind, packet_id, refusal),
+            (Outcome::Refused(refusal), Version::V5) => {
+                write_refusal(out, kind, packet_id, refusal, &self.hub.refusals.said(&refusal));
+            }
             (Outcome::Refused(refusal), Version::V311) => return Err(Close::NotStored(refusal.reason)),
         }
         Ok(())
@@ -106,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn write_refusal(out: &mut Vec<u8>, kind: u8, packet_id: u16, refusal: Refusal) {
+fn write_refusal(out: &mut Vec<u8>, kind: u8, packet_id: u16, refusal: Refusal, reason: &str) {
     let mut user: Vec<(&str, String)> = Vec::new();
     if let Some(facts) = refusal.agent {
         user.push((property::BATCH, facts.batch.to_string()));
@@ -114,7 +116,7 @@ fn write_refusal(out: &mut Vec<u8>, kind: u8, packet_id: u16, refusal: Refusal) 
         user.extend(facts.is_fork.then(|| (property::FORK, "1".to_owned())));
     }
     let user: Vec<(&str, &str)> = user.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    ack::write_with(out, kind, packet_id, refusal.code, refusal.reason, &user);
+    ack::write_with(out, kind, packet_id, refusal.code, reason, &user);
 }
 
 /// Whether it was written: neither too large for the client nor expired.

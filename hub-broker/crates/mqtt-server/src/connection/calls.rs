@@ -11,7 +11,7 @@ use schemas::{PartitionIndex, murmur2};
 use super::signals::Signals;
 use crate::fanout::message::{PropertyHeaders, header};
 use crate::limits::{CALL_BYTES_MAX, CALL_MESSAGES_MAX};
-use crate::reason::Refusal;
+use crate::reason::{Refusal, group_of};
 use crate::refusals::Refusals;
 use crate::routes::{Key, Routes};
 use crate::session::acks::{AckWindow, CallId, Outcome};
@@ -158,11 +158,12 @@ impl Caller<'_> {
         let (refusals, client) = (Arc::clone(self.refusals), Arc::clone(self.id));
         let first: Box<str> = call.items.first().map_or("", |item| item.name.as_str()).into();
         let publishes = call.items.len();
+        let group = group_of(&call.topic, call.partition);
         Box::new(move |stored| {
             let outcome = match stored {
                 Ok(_) => Outcome::Stored,
                 Err(error) => {
-                    let refusal = Refusal::from(error);
+                    let refusal = Refusal { group, ..Refusal::from(error) };
                     ingest::refused(Path::Mqtt, error.reason(), publishes);
                     refusals.tell(&client, &first, &refusal, publishes);
                     Outcome::Refused(refusal)

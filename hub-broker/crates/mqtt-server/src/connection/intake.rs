@@ -15,7 +15,7 @@ use super::calls::{Caller, Calls, Name};
 use super::{Client, Connection, Hub, Intake};
 use crate::fanout::{RetainHandling, SubscribeRequest, Subscription};
 use crate::limits::{PACKET_BYTES_MAX, RECEIVE_MAXIMUM, TOPIC_ALIASES_MAX};
-use crate::reason::{Close, Refusal, code, subscribe_code, unsubscribe_code};
+use crate::reason::{Close, Refusal, code, group_of, subscribe_code, unsubscribe_code};
 use crate::session::acks::Outcome;
 use crate::session::received::Verdict;
 use crate::wire::ack::{self, Ack};
@@ -234,13 +234,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let call = self.window.open();
         self.window.admit(call, ack, publish.payload.len());
         let signals = Arc::clone(&self.signals);
+        let group = group_of(topic, agent.partition);
         let done = Box::new(move |stored: Result<ingest::AgentAck, ingest::AgentRefusal>| {
             let outcome = match stored {
                 Ok(ack) if ack.duplicates > 0 => Outcome::Duplicates(ack.duplicates),
                 Ok(_) => Outcome::Stored,
                 Err(refusal) => {
                     ingest::refused(Path::Agent, refusal.error.reason(), 1);
-                    Outcome::Refused(Refusal::from(&refusal))
+                    Outcome::Refused(Refusal { group, ..Refusal::from(&refusal) })
                 }
             };
             signals.settle(call, outcome);

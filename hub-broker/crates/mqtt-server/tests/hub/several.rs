@@ -87,3 +87,23 @@ async fn a_subscriber_hears_what_is_published_at_every_hub_also_where_its_own_ha
     fronts.stop().await;
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_a_publisher_is_told_which_hubs_are_missing() {
+    let cluster = Cluster::of(3).await;
+    cluster.topic("mqtt", 1).await;
+    let fronts = Fronts::of(&cluster).await;
+    let mut publisher = fronts.client(NodeId(1), "p").await;
+    for node in [2, 3] {
+        cluster.cut_off(NodeId(node)).await;
+    }
+    let puback = publisher.published(1, 1, "line/1", b"21.5").await;
+    let said = String::from_utf8_lossy(&puback.body).into_owned();
+    assert_eq!((puback.kind(), puback.reason()), (PUBACK, 0x97), "{said}");
+    assert!(
+        said.contains("the shard is not available: 2 of 3 hubs are not reachable: 2 (127.0.0.1:"),
+        "{said}"
+    );
+    fronts.stop().await;
+    cluster.stop().await;
+}
