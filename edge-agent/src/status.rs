@@ -4,6 +4,7 @@ use schemas::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::{Buffer, Snapshot};
+use crate::destination::Priority;
 use crate::time::realtime_ms;
 use crate::uplink::UplinkStatus;
 
@@ -35,6 +36,12 @@ pub struct Depth {
     pub bytes: u64,
     pub cap_bytes: u64,
     pub oldest_age_ms: Option<i64>,
+    /// What the buffer has written to the disk since the data directory was made.
+    #[serde(default)]
+    pub flash_bytes: u64,
+    /// How long batches are filled, where `flash_bytes_per_day_max` makes that longer than configured.
+    #[serde(default)]
+    pub stretched_linger_ms: Option<u64>,
 }
 
 /// Counted since the data directory was made: `appended = buffer.records + acknowledged + dropped`.
@@ -51,6 +58,11 @@ pub struct Records {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct LaneStatus {
     pub topic: String,
+    #[serde(default)]
+    pub priority: Priority,
+    /// It waits beside the lane of the same topic and priority that takes what is measured now.
+    #[serde(default)]
+    pub is_backlog: bool,
     pub records: u64,
     /// The stream that is shipped or was shipped last, and its partition.
     pub shipping: Option<String>,
@@ -80,6 +92,11 @@ impl Status {
                 bytes: snapshot.bytes,
                 cap_bytes: snapshot.cap_bytes,
                 oldest_age_ms: oldest.map(|appended| (realtime_ms() - appended).max(0)),
+                flash_bytes: counters.flash_bytes,
+                stretched_linger_ms: buffer
+                    .wear()
+                    .stretched()
+                    .map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX)),
             },
             records: Records {
                 appended: counters.appended,
@@ -115,6 +132,10 @@ impl Status {
             "buffer      {} records, {} bytes, {share} % full{age}",
             self.buffer.records, self.buffer.bytes
         ));
+        let stretched = self.buffer.stretched_linger_ms.map_or(String::new(), |ms| {
+            format!(", batches are filled for {} s to spare it", ms.div_ceil(1000))
+        });
+        lines.push(format!("flash       {} bytes written{stretched}", self.buffer.flash_bytes));
         lines.push(format!(
             "records     {} appended, {} acknowledged, {} dropped",
             self.records.appended, self.records.acknowledged, self.records.dropped
@@ -135,6 +156,8 @@ impl Status {
 fn lanes(snapshot: &Snapshot) -> Vec<LaneStatus> {
     let lanes = snapshot.lanes.iter().map(|lane| LaneStatus {
         topic: lane.topic.to_string(),
+        priority: lane.priority,
+        is_backlog: lane.is_backlog,
         records: lane.records,
         shipping: lane.shipping.map(|(stream, _)| stream.to_string()),
         partition: lane.shipping.and_then(|(_, partition)| partition),

@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use common::world::block_on;
 use common::{append, append_as, batch, options, records_of, topic};
-use edge_agent::buffer::{Appended, Buffer, BufferOptions, Caps, Policy, Retention, WriteError, durable};
+use edge_agent::buffer::{
+    Amendment, Appended, Buffer, BufferOptions, Caps, Policy, Retention, WriteError, durable,
+};
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::limits::SHIP_SPAN_ENTRIES;
+use tokio::sync::oneshot;
 
 const CAP: u64 = 256 << 10;
 
@@ -114,9 +117,10 @@ fn drop_newest_keeps_the_oldest_and_says_what_it_did_not_take() {
     });
 }
 
-async fn trim_first(buffer: &Buffer, entries: usize) {
-    let number = common::items(buffer, 1)[entries - 1].number;
-    buffer.trim(1, number, Vec::new(), false).await.unwrap();
+/// An amendment is answered when everything before it was tried.
+async fn tried(buffer: &Buffer) {
+    let boot = uuid::Uuid::from_u128(1);
+    buffer.amend(Amendment::StampBoot { boot, offset_ms: 0 }).await.unwrap();
 }
 
 #[test]
@@ -125,24 +129,31 @@ fn block_makes_whoever_appends_wait_until_a_hub_has_taken_something() {
     block_on(async {
         let buffer = keeping(folder.path(), with(Policy::Block));
         let to = Destination::from(topic());
-        let mut n = 0;
-        let waiting = loop {
-            let answer = buffer.append(&to, None, batch(n..n + 1, 8000)).await.unwrap();
-            n += 1;
-            let mut answer = Box::pin(durable(answer));
-            match tokio::time::timeout(Duration::from_millis(300), &mut answer).await {
-                Ok(stored) => assert_eq!(stored.unwrap(), Appended { dropped: 0 }),
-                Err(_) => break answer,
+        let mut waiting = std::collections::VecDeque::new();
+        for n in 0..60 {
+            waiting.push_back(buffer.append(&to, None, batch(n..n + 1, 8000)).await.unwrap());
+        }
+        // A small one finds room, and does not overtake.
+        waiting.push_back(buffer.append(&to, None, batch(60..61, 0)).await.unwrap());
+        let mut found = Vec::new();
+        while !waiting.is_empty() {
+            tried(&buffer).await;
+            let before = waiting.len();
+            while let Some(Ok(stored)) = waiting.front_mut().map(oneshot::Receiver::try_recv) {
+                assert_eq!(stored.unwrap(), Appended { dropped: 0 });
+                waiting.pop_front();
             }
-        };
-        let next = buffer.append(&to, None, batch(n..n + 1, 10)).await.unwrap();
-        // An alarm finds no room either; a trim makes some for all of them, in their order.
-        trim_first(&buffer, 4).await;
-        waiting.await.unwrap();
-        durable(next).await.unwrap();
-        let (numbers, lost) = held(&buffer, Priority::Telemetry);
-        assert_eq!((numbers, lost), ((4..=n).collect(), 0));
+            assert!(waiting.len() < before, "a trim makes room for some");
+            assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_err()), "in their order");
+            let entries = common::items(&buffer, 1);
+            assert!(buffer.snapshot().bytes <= CAP);
+            found.extend(records_of(&buffer, 1).0);
+            buffer.trim(1, entries.last().unwrap().number, Vec::new(), false).await.unwrap();
+        }
+        assert_eq!(found, (0..=60).collect::<Vec<_>>());
+        tried(&buffer).await;
         adds_up(&buffer);
+        assert_eq!(buffer.snapshot().counters.dropped, 0);
     });
 }
 

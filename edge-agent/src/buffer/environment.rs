@@ -181,9 +181,12 @@ impl Environment {
     }
 
     /// Frees and allocates as writing will, and takes it all back: a page of the tree or of the free list that
-    /// is damaged shows now, in a process that may die of it.
-    pub fn probe(&self) -> Result<(), EnvironmentError> {
+    /// is damaged shows now, in a process that may die of it. So does one of an entry that will be replaced.
+    pub fn probe(&self, replaced: impl Iterator<Item = Key>) -> Result<(), EnvironmentError> {
         let mut txn = self.write()?;
+        for key in replaced {
+            self.delete(&mut txn, key)?;
+        }
         self.entries.clear(&mut txn)?;
         let value = vec![0; PROBE_VALUE_BYTES];
         for number in 0..PROBE_VALUES {

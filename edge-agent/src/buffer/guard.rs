@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::environment::{Durability, Environment, EnvironmentError};
+use super::environment::{Durability, Environment, EnvironmentError, Key};
 use super::walk::{Walked, walk};
 
 /// SIGABRT, SIGBUS and SIGSEGV.
@@ -73,7 +73,8 @@ fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
     }
     let environment = Environment::open(dir, 0, Durability::Off)?;
     let walked = walk(&environment)?;
-    let probed = environment.probe();
+    let faults = walked.faults.iter().map(|(lane, number)| Key { lane: *lane, number: *number });
+    let probed = environment.probe(faults);
     environment.close();
     match probed {
         // It needs a few MB; a free list of garbage asks for any number.

@@ -60,10 +60,16 @@ impl Work<'_> {
     fn advance_first(&mut self, id: u8) -> Result<(), WorkError> {
         let Some(lane) = self.state.lane(id) else { return Ok(()) };
         let first = self.find_first(lane)?;
+        let mut missing = 0;
         if let Some(lane) = self.state.lane_mut(id) {
             lane.first = first;
             lane.drop_from = lane.drop_from.max(first);
+            if lane.is_empty() {
+                (missing, lane.records, lane.cost) = (lane.records, 0, 0);
+            }
         }
+        // Of entries that damage took away nothing else tells how many records were theirs.
+        self.state.counters.dropped += missing;
         // A backlog of which nothing is left has nothing to come.
         self.state.lanes.retain(|lane| lane.id != id || !lane.is_backlog || !lane.is_empty());
         Ok(())

@@ -49,6 +49,7 @@ impl Batching {
                 () = stop.cancelled(), if !rows.is_closed() => rows.close(),
             }
             for measured in arrived.drain(..) {
+                let linger = sink.buffer.wear().linger(linger);
                 filling.push(measured, linger, &mut sink).await;
             }
             if filling.due.is_some_and(|due| due <= Instant::now()) {
@@ -164,6 +165,8 @@ impl BufferSink {
                     Ok(())
                 }
                 Err(WriteError::Closed | WriteError::Failed(_)) => Err(NotStored::Closed),
+                // The buffer says so once, and a gap stands for them.
+                Err(WriteError::Full) => Err(NotStored::Full),
                 Err(error) => {
                     tracing::error!(%error, records, "records were not buffered");
                     Err(NotStored::Full)

@@ -13,6 +13,7 @@ pub fn edge_agent(arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HEADWATER_")) {
         command.env_remove(name);
     }
+    command.env("HEADWATER_BUFFER__PREALLOCATE", "false");
     command
 }
 

@@ -255,3 +255,23 @@ fn an_agent_whose_disk_fills_up_drops_the_oldest_and_says_how_many() {
     assert_eq!(found.len() as u64, 60_100 - dropped);
     assert_once_in_order(&found, &(60_000..60_100).collect::<Vec<_>>(), &(0..60_000).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_disk_too_small_for_the_buffer_shows_when_the_agent_is_installed() {
+    if !tools::is_root("a disk too small for the buffer") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), 8);
+    let mut agent = Agent::new(disk.path(), "meter-1", "mqtt://127.0.0.1:9")
+        .with_log(&folder.path().join("agent.log"))
+        .with_variable("HEADWATER_BUFFER__PREALLOCATE", "true");
+    agent.start();
+    wait::until("the agent to say so", WITHIN, || {
+        let process = agent.process()?;
+        if process.is_running() { None } else { Some(()) }
+    });
+    let printed = agent.printed();
+    assert!(printed.contains("make room, or lower buffer_bytes"), "{printed}");
+    assert!(!printed.contains("panicked"), "{printed}");
+}

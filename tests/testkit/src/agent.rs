@@ -31,7 +31,8 @@ impl Agent {
             hub: hub.to_owned(),
             device: name.to_owned(),
             arguments: vec!["--no-host-input".to_owned()],
-            variables: Vec::new(),
+            // Many agents of one test have disks of other sizes in mind than the one that they share.
+            variables: vec![("HEADWATER_BUFFER__PREALLOCATE".to_owned(), "false".to_owned())],
             process: None,
         }
     }
@@ -105,7 +106,17 @@ impl Agent {
 
     /// `edge-agent ingest` of lines on standard input.
     pub fn ingest_lines(&self, lines: &str) -> Output {
+        Self::ingest_by(self.ingest(), lines)
+    }
+
+    /// The same to a topic of their own.
+    pub fn ingest_lines_to(&self, topic: &str, lines: &str) -> Output {
         let mut command = self.ingest();
+        command.args(["--topic", topic]);
+        Self::ingest_by(command, lines)
+    }
+
+    fn ingest_by(mut command: Command, lines: &str) -> Output {
         command.arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("edge-agent can be started");
         let mut stdin = child.stdin.take().expect("a piped standard input");

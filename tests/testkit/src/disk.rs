@@ -20,7 +20,9 @@ impl Disk {
         std::fs::create_dir_all(&mount).expect("a mount point");
         let file = std::fs::File::create(&image).expect("an image file");
         file.set_len(mebibytes << 20).expect("a sparse file");
-        run("mkfs.ext4", &["-q", "-F", &image.display().to_string()]);
+        // Nothing of it is left to be written later, when writes are counted.
+        let at_once = "lazy_itable_init=0,lazy_journal_init=0";
+        run("mkfs.ext4", &["-q", "-F", "-E", at_once, &image.display().to_string()]);
         let disk = Self { mount, image: Some(image) };
         disk.mount_image();
         disk
@@ -40,6 +42,22 @@ impl Disk {
 
     pub fn path(&self) -> &Path {
         &self.mount
+    }
+
+    /// What the block device was written, in bytes.
+    ///
+    /// # Panics
+    /// Where this is no loop device.
+    pub fn bytes_written(&self) -> u64 {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
+        let mount = self.mount.display().to_string();
+        let line =
+            mounts.lines().find(|line| line.split(' ').nth(1) == Some(&mount)).expect("a mounted disk");
+        let device = line.strip_prefix("/dev/").and_then(|line| line.split(' ').next()).expect("a device");
+        let stat = std::fs::read_to_string(format!("/sys/block/{device}/stat")).expect("a block device");
+        // Documentation/block/stat.rst: the seventh is the sectors written, of 512 bytes each.
+        let sectors = stat.split_whitespace().nth(6).and_then(|sectors| sectors.parse::<u64>().ok());
+        sectors.expect("a count of sectors") * 512
     }
 
     /// Cuts the power: what was not flushed is gone, the journal included, and every write fails from now on.
