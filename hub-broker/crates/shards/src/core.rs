@@ -132,7 +132,9 @@ impl Core {
             }
             Message::Destroy { slot, number, reply } => self.destroy(slot, number, reply),
             Message::Damaged { slot, file } => self.damaged(slot, file.as_deref()),
-            Message::Mended { slot, file, outcome } => self.mended(slot, &file, outcome),
+            Message::Mended { slot, file, outcome } => {
+                self.with(slot, |group, _| group.mended(&file, outcome));
+            }
             Message::Begun { slot, number, done } => self.begun(slot, number, done),
             Message::GivenUp { slot, number, done } => self.given_up(slot, number, done),
             Message::Barrier { slot, lsn } => self.barrier(slot, lsn),
@@ -156,6 +158,8 @@ impl Core {
             Message::Compared { slot, from, index, verdict } => {
                 self.with(slot, |group, _| group.compared(from, index, verdict));
             }
+            Message::Plead { slot, plea, done } => self.give_leave(slot, &plea, done),
+            Message::LeaveGiven { slot, plea } => self.leave_given(slot, &plea),
             Message::NoRoom { node, waits } => {
                 if waits {
                     self.no_room.insert(node)

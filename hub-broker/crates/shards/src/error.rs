@@ -122,9 +122,6 @@ pub enum StartError {
     State { group: u32, what: String },
     #[error("group {group}, partition {partition}: the state in its checkpoint cannot be read: {source}")]
     PartitionState { group: u32, partition: PartitionId, source: DecodeStateError },
-    /// Batches are lost of which others have a copy.
-    #[error("group {group}, partition {partition}: {source}")]
-    Lost { group: u32, partition: PartitionId, source: partition_log::Damage },
     #[error("group {group}, partition {partition}: {source}")]
     Partition { group: u32, partition: PartitionId, source: partition_log::RecoverError },
     #[error("group {group}: the write-ahead log does not fit its checkpoint: {source}")]
@@ -140,7 +137,6 @@ impl StartError {
     /// let be read, is still there, and is no reason to give it up.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Lost { .. } => true,
             Self::PartitionState { source, .. } => *source == DecodeStateError::Checksum,
             Self::Log { source, .. } => match source {
                 RestoreError::Hole { .. }

@@ -1,4 +1,5 @@
-//! The questions by which replicas are compared, on their way to other hubs, and theirs on their way to the executors.
+//! What replicas ask those of other hubs, on its way there, and what theirs ask on its way to the executors: whether they
+//! have the same, and leave to be given up.
 
 use std::sync::{Arc, Weak};
 
@@ -9,29 +10,37 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::compare::{Question, Verdict, wire};
 use crate::doors::Doors;
+use crate::leave::{self, Plea};
 use crate::limits::{COMPARE_ANSWER_MAX, QUESTIONS_MAX};
 use crate::message::Message;
+
+/// What a replica asks another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Compare(Question),
+    Leave(Plea),
+}
 
 /// Where the executors put their questions. What finds no room is asked again.
 #[derive(Clone)]
 pub(crate) struct Exchange {
-    questions: Sender<Question>,
+    questions: Sender<Asked>,
 }
 
 impl Exchange {
-    pub(crate) fn new() -> (Self, Receiver<Question>) {
+    pub(crate) fn new() -> (Self, Receiver<Asked>) {
         let (questions, asked) = channel(QUESTIONS_MAX);
         (Self { questions }, asked)
     }
 
-    pub(crate) fn ask(&self, question: Question) {
+    pub(crate) fn ask(&self, question: Asked) {
         // A hub without others asks nobody, and one that stops need not know.
         let _ = self.questions.try_send(question);
     }
 }
 
 /// Asks and answers from now on.
-pub(crate) fn connect(doors: &Arc<Doors>, asked: Receiver<Question>) {
+pub(crate) fn connect(doors: &Arc<Doors>, asked: Receiver<Asked>) {
     let held = Arc::downgrade(doors);
     doors.shared.peers.serve(
         wire::COMPARE,
@@ -42,14 +51,26 @@ pub(crate) fn connect(doors: &Arc<Doors>, asked: Receiver<Question>) {
             }
         }),
     );
+    let held = Arc::downgrade(doors);
+    doors.shared.peers.serve(
+        leave::LEAVE,
+        Arc::new(move |from, body, reply| {
+            if let Some(doors) = held.upgrade() {
+                answer_plea(&doors, from, body, reply);
+            }
+        }),
+    );
     doors.spawn(ask_all(asked, Arc::downgrade(doors)));
 }
 
 /// One after the other: there is time, and what is asked is large where there are many partitions.
-async fn ask_all(mut asked: Receiver<Question>, doors: Weak<Doors>) {
-    while let Some(question) = asked.recv().await {
+async fn ask_all(mut asked: Receiver<Asked>, doors: Weak<Doors>) {
+    while let Some(asked) = asked.recv().await {
         let Some(doors) = doors.upgrade() else { return };
-        ask(&doors, &question).await;
+        match asked {
+            Asked::Compare(question) => ask(&doors, &question).await,
+            Asked::Leave(plea) => plead(&doors, plea).await,
+        }
     }
 }
 
@@ -63,6 +84,27 @@ async fn ask(doors: &Doors, question: &Question) {
     {
         let (from, index) = (question.to, question.mark.index);
         doors.send(place, Message::Compared { slot: place.slot, from, index, verdict });
+    }
+}
+
+async fn plead(doors: &Doors, plea: Plea) {
+    let node = NodeId(plea.leader.node());
+    let answer = doors.shared.peers.request(node, leave::LEAVE, plea.encode(), COMPARE_ANSWER_MAX).await;
+    if answer.is_ok_and(|answer| leave::is_given(&answer))
+        && let Some(place) = doors.place_of_group(plea.group)
+    {
+        doors.send(place, Message::LeaveGiven { slot: place.slot, plea });
+    }
+}
+
+fn answer_plea(doors: &Doors, from: NodeId, body: Bytes, reply: Reply) {
+    let plea = Plea::decode(body).filter(|plea| plea.replica.node() == from.0);
+    match plea.and_then(|plea| Some((doors.place_of_group(plea.group)?, plea))) {
+        Some((place, plea)) => {
+            let done = Box::new(move |given| reply.ok(leave::encode_answer(given)));
+            doors.send(place, Message::Plead { slot: place.slot, plea, done });
+        }
+        None => reply.ok(leave::encode_answer(false)),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use wal::{GroupId, Wal};
 
 use crate::core::Core;
-use crate::exchange::Exchange;
+use crate::exchange::{Asked, Exchange};
 use crate::group::Standing;
 use crate::inbox::Inbox;
 use crate::limits::ELECTION_TICKS;
@@ -117,7 +117,8 @@ impl Executor {
                 self.log_reads.read(wanted, found);
             }
             Wish::KeepLog { group, from } => self.wal.keep(group, from),
-            Wish::Compare(question) => self.exchange.ask(*question),
+            Wish::Compare(question) => self.exchange.ask(Asked::Compare(*question)),
+            Wish::Plead(plea) => self.exchange.ask(Asked::Leave(plea)),
             Wish::Mend(damaged) => {
                 // So is the mender.
                 let _ = self.damaged.send(*damaged);

@@ -5,6 +5,7 @@ mod capturing;
 mod comparing;
 mod laggards;
 mod lead;
+mod leave;
 mod mending;
 mod switch;
 
@@ -76,6 +77,7 @@ pub(crate) struct Group {
     /// Files that were found damaged when the replica was recovered, until something is done about them.
     pub(crate) found_damaged: Vec<PathBuf>,
     mending: mending::Mending,
+    leaves: leave::Leaves,
     /// Ticks until the lead may be left to another hub again, for want of room or because of damage.
     makes_way_in: u32,
     /// How often it was left to another because of damage.
@@ -126,6 +128,7 @@ impl Group {
             members_changed: false,
             found_damaged: Vec::new(),
             mending: mending::Mending::default(),
+            leaves: leave::Leaves::default(),
             makes_way_in: 0,
             ways_made: 0,
             suspended: false,
@@ -318,6 +321,9 @@ impl Group {
         if self.led_term != 0 && self.led_term != led_term {
             let leader = node(leader.filter(|leader| *leader != self.own));
             self.waiting.refuse_all(Refusal::NotLeader { leader });
+        }
+        if self.led_term != led_term {
+            self.forget_pleas();
         }
         self.led_term = led_term;
         self.count_in_sync();

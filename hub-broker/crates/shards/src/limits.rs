@@ -129,6 +129,10 @@ pub const MEND_TRIES_MAX: u32 = 6;
 pub const MEND_PAUSE_TICKS: u32 = 20;
 /// Attempts after which that grows no more.
 pub const MEND_PAUSE_DOUBLINGS_MAX: u32 = 6;
+/// Ticks between two pleas of a damaged replica to be let go.
+pub const LEAVE_TICKS: u32 = 20;
+/// Ticks from its first plea until it can be: then whoever counts as there has been heard of since.
+pub const LEAVE_WAIT_TICKS: u64 = 30;
 /// Everything is read through at most this often.
 pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
@@ -155,4 +159,6 @@ const _: () = assert!(
 const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 
 // A follower that is there is heard of within every election timeout, so three looks span at least one whole one.
+const _: () =
+    assert!(LEAVE_WAIT_TICKS >= ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS);
 const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as u64);

@@ -13,6 +13,7 @@ use crate::answer::{Permit, RetainDone};
 use crate::capture::Captured;
 use crate::compare::{Question, Verdict, VerdictDone};
 use crate::group::Request;
+use crate::leave::{LeaveDone, Plea};
 use crate::log_reads::OldEntries;
 use crate::mend::Mended;
 use crate::snapshot::{Arrived, FetchError, Wanted};
@@ -158,6 +159,17 @@ pub(crate) enum Message {
         from: ReplicaId,
         index: u64,
         verdict: Verdict,
+    },
+    /// A damaged replica of another hub asks the one here for leave to give itself up.
+    Plead {
+        slot: usize,
+        plea: Plea,
+        done: LeaveDone,
+    },
+    /// The replica here may give itself up.
+    LeaveGiven {
+        slot: usize,
+        plea: Plea,
     },
     /// That hub waits for room, or does no more.
     NoRoom {

@@ -2,10 +2,11 @@
 //!
 //! Where the log is damaged and the groups that it concerns have a majority of other voters, this hub's replicas of
 //! those groups are given up: first durably written down, then the rest of the log goes into a new one that takes the
-//! damaged one's place. A hub with a replica that its group cannot do without refuses to start instead; see `salvage`.
+//! damaged one's place. What they had is set aside until others have replaced them; see `aside`. A hub with a replica that its group cannot do without refuses to start instead; see `salvage`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use checkpoint::Loaded;
@@ -13,6 +14,7 @@ use consensus::ReplicaId;
 use schemas::NodeId;
 use wal::{Concerned, Corruption, GroupId, Lsn, OpenError, Recovered, Wal};
 
+use crate::aside::{Aside, take_unnamed};
 use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::data_dir::DataDir;
 use crate::group_state::GroupState;
@@ -51,7 +53,7 @@ pub(crate) fn open_all(
         }
         opened => (stores, loaded, opened?),
     };
-    remove_unnamed_partitions(&dir.log(), &loaded)?;
+    remove_unnamed_partitions(dir, &stores, &loaded)?;
     let (wal, recovered) = opened;
     let found = sort_out(recovered, &stores, loaded, replicas, metadata)?;
     Ok(Opened { stores, found, wal })
@@ -116,6 +118,7 @@ fn give_up(
         return Err(OpenError::Corrupt(Box::new(damage.clone())).into());
     };
     for (group, own) in concerned {
+        Aside::of(dir.path(), *group).prepare().map_err(io(dir.path()))?;
         replicas.give_up(*group, own.number(), past.last_lsn)?;
         metrics::counter!("headwater_replicas_given_up_total").increment(1);
     }
@@ -139,17 +142,35 @@ pub(crate) fn open_checkpoints(
         let own = |number| ReplicaId::new(dir.identity().node.0, number);
         let open = || open_checkpoint(&path, group, replicas.get(group).current.map(own));
         let (mut store, mut loaded) = open()?;
-        if loaded.as_ref().is_some_and(|loaded| !is_current(loaded, replicas.get(group).current)) {
-            // What a replica has left that was given up: it could not be removed then.
-            drop(store);
-            let io = |source| crate::DataDirError::Io { path: path.clone(), source };
-            fs::remove_dir_all(&path).map_err(io)?;
-            (store, loaded) = open()?;
+        if let Some(found) = &loaded {
+            let aside = Aside::of(dir.path(), group);
+            if !is_current(found, replicas.get(group).current) {
+                // What a replica has left that was given up: it could not be removed then.
+                drop(store);
+                clear(&aside, &path, &named_directories(&dir.log(), found)).map_err(io(&path))?;
+                (store, loaded) = open()?;
+            } else if aside.is_prepared() {
+                aside.remove().map_err(io(dir.path()))?;
+            }
         }
         stores.push(store);
         all.push(loaded);
     }
     Ok((stores, all))
+}
+
+/// Removes a replica's checkpoints, or sets them aside with its partitions; these go first, because nothing else knows
+/// whose they are. Without that they go with those that no checkpoint names.
+fn clear(aside: &Aside, checkpoint: &Path, partitions: &[PathBuf]) -> io::Result<()> {
+    if !aside.is_prepared() {
+        return fs::remove_dir_all(checkpoint);
+    }
+    partitions.iter().try_for_each(|directory| aside.take(directory))?;
+    aside.take_checkpoint(checkpoint)
+}
+
+fn io(path: &Path) -> impl Fn(io::Error) -> crate::DataDirError {
+    move |source| crate::DataDirError::Io { path: path.to_owned(), source }
 }
 
 /// Where no checkpoint of a group is whole and the group can do without the replica that it was of, that is to be given
@@ -208,15 +229,22 @@ pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> 
     barriers.filter_map(|(group, lsn)| Some((group, lsn?))).collect()
 }
 
-/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again.
-pub(crate) fn remove_unnamed_partitions(log: &Path, loaded: &[Option<Loaded>]) -> Result<(), StartError> {
+/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again. Where a
+/// group's checkpoints are damaged they may be its own, and are set aside.
+pub(crate) fn remove_unnamed_partitions(
+    dir: &DataDir,
+    stores: &[StoredGroup],
+    loaded: &[Option<Loaded>],
+) -> Result<(), StartError> {
+    let log = &dir.log();
+    let is_kept = stores.iter().any(StoredGroup::is_damaged);
     let named: HashSet<PathBuf> =
         loaded.iter().flatten().flat_map(|loaded| named_directories(log, loaded)).collect();
-    let io = |path: &Path, source| crate::DataDirError::Io { path: path.to_owned(), source };
-    for entry in fs::read_dir(log).map_err(|source| io(log, source))? {
-        let path = entry.map_err(|source| io(log, source))?.path();
+    for entry in fs::read_dir(log).map_err(io(log))? {
+        let path = entry.map_err(io(log))?.path();
         if path.is_dir() && !named.contains(&path) {
-            fs::remove_dir_all(&path).map_err(|source| io(&path, source))?;
+            let gone = if is_kept { take_unnamed(dir.path(), &path) } else { fs::remove_dir_all(&path) };
+            gone.map_err(io(&path))?;
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use wal::{EntriesWanted, Frame, GroupId, Lsn};
 use crate::compare::Question;
 use crate::incoming::Switch;
 use crate::leaders::OwnView;
+use crate::leave::Plea;
 use crate::mend::Damaged;
 use crate::snapshot::Wanted;
 
@@ -68,6 +69,8 @@ pub(crate) enum Wish {
     },
     /// Ask another replica; then perhaps `Message::Compared`.
     Compare(Box<Question>),
+    /// Ask the leader to let the replica go; then perhaps `Message::LeaveGiven`.
+    Plead(Plea),
     /// Make a damaged segment again; then `Message::Mended`.
     Mend(Box<Damaged>),
     /// The offer of the snapshot at `index` has left.

@@ -9,6 +9,7 @@ use partition_log::{FileCache, PartitionLog, PartitionState};
 use schemas::{NodeId, PartitionId};
 use wal::{GroupId, GroupLog, HardState};
 
+use crate::aside::Aside;
 use crate::cluster_file::FOUNDERS_REPLICA;
 use crate::fail;
 use crate::group::{Group, Machine};
@@ -107,6 +108,7 @@ impl Ground {
         };
         let hard_state = log.hard_state.unwrap_or_default();
         if is_damaged {
+            self.keep_aside(id)?;
             let state = RecoveredState::Damaged { number, directories: Vec::new(), hard_state };
             return Ok(Recovered { id, state, machine });
         }
@@ -120,17 +122,25 @@ impl Ground {
         let is_as_stored = !log.entries.iter().any(|entry| changes_membership(entry.entry_kind));
         let is_spared = is_as_stored && state.membership.can_spare(own);
         let directories = loaded.as_ref().map(|loaded| named_directories(&self.log, loaded));
-        match self.recover_group(id, own, is_spared, state, loaded, log, &mut machine) {
+        match self.recover_group(id, own, state, loaded, log, &mut machine) {
             Ok(group) => Ok(Recovered { id, state: RecoveredState::Present(Box::new(group)), machine }),
             Err(error) if is_spared && error.is_damage() => {
                 tracing::error!(group = %id, %own, %error, "the replica is damaged: it is given up and fetched again");
                 metrics::counter!("headwater_replicas_given_up_total").increment(1);
+                self.keep_aside(id)?;
                 let directories = directories.unwrap_or_default();
                 let state = RecoveredState::Damaged { number, directories, hard_state };
                 Ok(Recovered { id, state, machine })
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The others may turn out to be gone: what there is of the replica is kept.
+    fn keep_aside(&self, id: GroupId) -> Result<(), StartError> {
+        let data = self.log.parent().unwrap_or(&self.log);
+        let failed = |source| crate::DataDirError::Io { path: data.to_owned(), source };
+        Ok(Aside::of(data, id.0).prepare().map_err(failed)?)
     }
 
     fn group_state(
@@ -154,12 +164,10 @@ impl Ground {
     }
 
     /// The machine is taken only where it becomes the group's.
-    #[expect(clippy::too_many_arguments, reason = "all that was found of one group, taken apart")]
     fn recover_group(
         &self,
         id: GroupId,
         own: ReplicaId,
-        is_spared: bool,
         state: GroupState,
         loaded: Option<Loaded>,
         log: GroupLog,
@@ -177,7 +185,7 @@ impl Ground {
             Some(machine) => (Machine::Metadata(machine), Vec::new()),
             None => {
                 let (partitions, damaged) =
-                    self.recover_partitions(id.0, state.origin.generation, is_spared, &states)?;
+                    self.recover_partitions(id.0, state.origin.generation, &states)?;
                 (Machine::Partitions(partitions), damaged)
             }
         };
@@ -203,12 +211,11 @@ impl Ground {
         }
     }
 
-    /// With the files that are damaged: that is put up with only where the group cannot do without this replica.
+    /// With the files that are damaged. What is done about them is seen when the group runs.
     fn recover_partitions(
         &self,
         group: u32,
         generation: u32,
-        is_spared: bool,
         states: &StoredStates,
     ) -> Result<(PartitionSet, Vec<PathBuf>), StartError> {
         let files = self.files_of(GroupId(group));
@@ -225,9 +232,6 @@ impl Ground {
             let recovered = PartitionLog::recover(&directory, &state, &files);
             let (log, damage) =
                 recovered.map_err(|source| StartError::Partition { group, partition: id, source })?;
-            if is_spared && let Some(source) = damage.iter().find(|damage| damage.is_loss()).cloned() {
-                return Err(StartError::Lost { group, partition: id, source });
-            }
             for damage in damage {
                 tracing::error!(partition = %id, %damage, "a partition is damaged; what is damaged is not served");
                 damaged.extend(damage.is_loss().then_some(damage.file));

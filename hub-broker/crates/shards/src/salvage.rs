@@ -16,6 +16,7 @@ use checkpoint::{Position, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use wal::{Concerned, Corruption, Frame, GroupId, GroupLog, HardState, Lsn, PastDamage, Wal};
 
+use crate::aside::Aside;
 use crate::data_dir::{DataDir, sync_directory};
 use crate::group_state::GroupState;
 use crate::{DataDirError, StartError};
@@ -107,6 +108,9 @@ impl Salvage {
             let replicas = self.dir.replicas(&cluster)?;
             for group in &self.given_up {
                 if let Some(number) = replicas.get(*group).current {
+                    let path = self.dir.path();
+                    let failed = |source| DataDirError::Io { path: path.to_owned(), source };
+                    Aside::of(path, *group).prepare().map_err(failed)?;
                     replicas.give_up(*group, number, self.last_lsn)?;
                 }
             }

@@ -16,11 +16,10 @@ use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
 use crate::clock::{Anchor, Clock, Reading, boot_id};
-use crate::compare::Question;
 use crate::core::{Core, Surroundings};
 use crate::data_dir::DataDir;
 use crate::entry::APPEND_OVERHEAD_BYTES;
-use crate::exchange::Exchange;
+use crate::exchange::{Asked, Exchange};
 use crate::executor::{Executor, Message, Place};
 use crate::fail::StopOnPanic;
 use crate::faults::Faults;
@@ -58,7 +57,7 @@ pub(crate) struct Running {
     pub log_reading: Option<ReadingThread>,
     pub snapshots: Snapshots,
     /// What the groups ask other replicas, until somebody takes it from here.
-    pub asked: Option<tokio::sync::mpsc::Receiver<Question>>,
+    pub asked: Option<tokio::sync::mpsc::Receiver<Asked>>,
     pub wal: Wal,
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError};
 use partition_log::ObsoleteFiles;
 
+use crate::aside::Aside;
 use crate::capture::{Captured, States};
 use crate::data_dir::sync_directory;
 use crate::group_state::{GroupState, StateOrigin};
@@ -169,6 +170,11 @@ impl StoredGroup {
         self.origin = Some(origin);
         self.unwritten.clear();
         self.manifests = [None, Some(position.applied)];
+        if let Some(aside) = Aside::of_checkpoint(&self.dir).filter(Aside::is_prepared)
+            && let Err(error) = aside.remove()
+        {
+            tracing::warn!(%error, "what an earlier replica has left could not be removed");
+        }
         Ok(())
     }
 
@@ -177,13 +183,20 @@ impl StoredGroup {
         self.store.as_ref().map_or(Ok(None), Store::newest)
     }
 
-    /// The replica is no more: removes its checkpoints, then what it had on the disk.
+    /// The replica is no more: removes what it had on the disk, or sets it aside where it was given up without leave.
     pub(crate) fn destroy(&mut self, directories: Vec<PathBuf>) -> io::Result<()> {
         self.store = None;
         self.unwritten.clear();
         self.manifests = [None, None];
         self.origin = None;
-        remove_directory(&self.dir)?;
+        let aside = Aside::of_checkpoint(&self.dir).filter(Aside::is_prepared);
+        match aside {
+            Some(aside) => {
+                directories.iter().try_for_each(|directory| aside.take(directory))?;
+                aside.take_checkpoint(&self.dir)?;
+            }
+            None => remove_directory(&self.dir)?,
+        }
         let retired = [&mut self.retired, &mut self.leaving, &mut self.gone].map(std::mem::take);
         let older = retired.into_iter().flat_map(|retired| retired.directories);
         for directory in directories.into_iter().chain(older) {

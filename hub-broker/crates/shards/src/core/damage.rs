@@ -1,40 +1,35 @@
-//! A replica here is found damaged: it is mended, given up, or kept as it is.
+//! A replica here is found damaged: it is mended, let go by its group's leader, or kept as it is.
 
 use std::path::Path;
 
-use super::Core;
-use crate::mend::Mended;
-use crate::observe;
+use super::{Core, Slot};
+use crate::leave::{LeaveDone, Plea};
 
 impl Core {
     /// The replica has lost something that it may have promised. A segment is made again where that can be; else the
-    /// replica is given up where the others surely have everything.
+    /// replica is kept until it has leave to go.
     pub(super) fn damaged(&mut self, slot: usize, file: Option<&Path>) {
-        let mut is_mended = false;
-        if let Some(file) = file {
-            self.with(slot, |group, outbox| is_mended = group.mend(file, outbox));
-        }
-        let Some(group) = self.slots[slot].group().filter(|_| !is_mended) else { return };
-        match group.membership.can_spare(group.own) {
-            true => self.give_up_damaged(slot),
-            false => self.keep_damaged(slot, file),
-        }
-    }
-
-    /// The replica was recovered with damage: it was not given up, so that its group may count on it.
-    pub(super) fn found_damaged(&mut self, slot: usize, file: &Path) {
-        let mut is_mended = false;
-        self.with(slot, |group, outbox| is_mended = group.mend(file, outbox));
-        if !is_mended {
-            self.keep_damaged(slot, Some(file));
+        let mut has_promised = true;
+        self.with(slot, |group, outbox| {
+            if !file.is_some_and(|file| group.mend(file, outbox)) {
+                group.keep_damage(file);
+            }
+            has_promised = !group.membership.is_empty();
+        });
+        if !has_promised {
+            self.give_up_damaged(slot);
         }
     }
 
-    /// What was asked for to mend the file has come, or has not.
-    pub(super) fn mended(&mut self, slot: usize, file: &Path, outcome: Mended) {
-        let mut is_hopeless = false;
-        self.with(slot, |group, _| is_hopeless = group.mended(file, outcome));
-        if is_hopeless {
+    /// A replica of another hub asks for leave to give itself up.
+    pub(super) fn give_leave(&mut self, slot: usize, plea: &Plea, done: LeaveDone) {
+        let group = self.slots.get_mut(slot).and_then(Slot::group_mut);
+        done(group.is_some_and(|group| group.give_leave(plea)));
+    }
+
+    /// The one here has it.
+    pub(super) fn leave_given(&mut self, slot: usize, plea: &Plea) {
+        if self.slots.get(slot).and_then(Slot::group).is_some_and(|group| group.may_go(plea)) {
             self.give_up_damaged(slot);
         }
     }
@@ -44,18 +39,5 @@ impl Core {
         tracing::error!(group = %group.id, own = %group.own, "the replica is damaged: it is given up and fetched again");
         metrics::counter!("headwater_replicas_given_up_total").increment(1);
         self.end(slot, None);
-    }
-
-    /// What is whole may be all that is left of what was acknowledged. Whoever else can serve all of it leads.
-    fn keep_damaged(&mut self, slot: usize, file: Option<&Path>) {
-        self.with(slot, |group, _| {
-            if group.keep_damage(file) {
-                tracing::error!(
-                    group = %group.id, file = file.map(|file| tracing::field::display(file.display())),
-                    "the replica is damaged and its group cannot do without it: it is kept, and what is damaged is not served"
-                );
-                observe::kept_damaged();
-            }
-        });
     }
 }

@@ -99,7 +99,7 @@ impl Core {
         }
         self.slots.push(slot);
         let at = self.slots.len() - 1;
-        damaged.iter().for_each(|file| self.found_damaged(at, file));
+        damaged.iter().for_each(|file| self.damaged(at, Some(file)));
     }
 
     pub(super) fn peer(&mut self, slot: usize, message: PeerMessage) {

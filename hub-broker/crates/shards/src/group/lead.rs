@@ -145,6 +145,7 @@ impl Group {
         if !self.incoming.is_switching() {
             self.resume(outbox);
             self.mend_on(outbox);
+            self.plead(outbox);
             self.step(Event::Tick, outbox);
             self.abdicate(outbox);
         }
@@ -167,7 +168,7 @@ impl Group {
 
     /// How far everyone has come. Where a replica has all there is, nothing is left to be found out about it, though the
     /// protocol goes over to streaming only with the next entry.
-    fn progress(&self) -> Vec<Progress> {
+    pub(super) fn progress(&self) -> Vec<Progress> {
         let last = self.replica.last_index();
         let mut all = self.replica.progress();
         for progress in &mut all {

@@ -13,7 +13,7 @@ use crate::outbox::{Outbox, Wish};
 #[derive(Default)]
 pub(super) struct Mending {
     files: BTreeMap<PathBuf, Care>,
-    /// The replica may not be what its group has, and the group cannot do without it.
+    /// The replica may not be what its group has.
     is_doubted: bool,
 }
 
@@ -60,30 +60,43 @@ impl Group {
         true
     }
 
-    /// The file was to be made again. Returns whether to hope no more: the others are a majority and have had their
-    /// chances.
-    pub(crate) fn mended(&mut self, file: &Path, outcome: Mended) -> bool {
-        let Some(care) = self.mending.files.get_mut(file) else { return false };
-        let Care::Asked { tries } = *care else { return false };
+    /// The file was to be made again.
+    pub(crate) fn mended(&mut self, file: &Path, outcome: Mended) {
+        let Some(care) = self.mending.files.get_mut(file) else { return };
+        let Care::Asked { tries } = *care else { return };
         if outcome == Mended::Whole {
             tracing::info!(group = %self.id, own = %self.own, file = %file.display(), "a damaged segment is whole again");
             observe::segment_mended();
             self.mending.files.remove(file);
-            return false;
+            return;
         }
         let ticks = MEND_PAUSE_TICKS << tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
+        let tries = if outcome == Mended::Never { tries.max(MEND_TRIES_MAX) } else { tries };
         *care = Care::Pausing { tries, ticks };
-        let had_their_chances = outcome == Mended::Never || tries >= MEND_TRIES_MAX;
-        // Without a leader nobody knows who belongs to the group by now.
-        had_their_chances && self.replica.leader().is_some() && self.membership.can_spare(self.own)
     }
 
-    /// The damage stays, in this file or, without one, who knows where. Returns whether that is new.
-    pub(crate) fn keep_damage(&mut self, file: Option<&Path>) -> bool {
-        match file {
+    /// The damage stays, in this file or, without one, who knows where.
+    pub(crate) fn keep_damage(&mut self, file: Option<&Path>) {
+        let is_new = match file {
             Some(file) => self.mending.files.insert(file.to_owned(), Care::Kept).is_none(),
             None => !std::mem::replace(&mut self.mending.is_doubted, true),
+        };
+        if is_new {
+            tracing::error!(
+                group = %self.id, own = %self.own, file = file.map(|file| tracing::field::display(file.display())),
+                "the replica is damaged, and that cannot be mended: it asks its group's leader to be let go"
+            );
         }
+    }
+
+    /// Nothing is to be hoped for but to fetch the whole replica again.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let is_hopeless = |care: &Care| match care {
+            Care::Asked { tries } => *tries > MEND_TRIES_MAX,
+            Care::Pausing { tries, .. } => *tries >= MEND_TRIES_MAX,
+            Care::Kept => true,
+        };
+        self.mending.is_doubted || self.mending.files.values().any(is_hopeless)
     }
 
     /// Time passes: asks again for what nobody has given yet.

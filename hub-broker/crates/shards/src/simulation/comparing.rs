@@ -1,4 +1,4 @@
-//! Replicas that compare what they have, between simulated hubs.
+//! Replicas that compare what they have, and ask to be let go, between simulated hubs.
 
 use consensus::ReplicaId;
 use schemas::{NodeId, ShardId};
@@ -8,15 +8,29 @@ use crate::Append;
 use crate::apply::Machine;
 use crate::compare::{Question, Verdict};
 use crate::entry::Command;
+use crate::exchange::Asked;
+use crate::leave::Plea;
 use crate::message::Message;
 
-/// A leader's replica asks another whether it has the same.
+/// A leader's replica asks another whether it has the same, or a damaged one asks its leader to be let go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReplicaQuestion(pub(super) Question);
+pub struct ReplicaQuestion(pub(super) Asked);
 
 impl ReplicaQuestion {
     pub fn to(&self) -> ReplicaId {
-        self.0.to
+        match &self.0 {
+            Asked::Compare(question) => question.to,
+            Asked::Leave(plea) => plea.leader,
+        }
+    }
+
+    /// Of one kind, a replica has one question to another at a time.
+    fn is_like(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Asked::Compare(one), Asked::Compare(other)) => (one.group, one.to) == (other.group, other.to),
+            (Asked::Leave(one), Asked::Leave(other)) => one.group == other.group,
+            _ => false,
+        }
     }
 }
 
@@ -28,10 +42,33 @@ impl Hub {
 
     /// Has the hub that is asked answer.
     pub fn ask(&mut self, question: ReplicaQuestion, other: &mut Self) {
-        let ReplicaQuestion(question) = question;
-        let (slot, from, index) = (question.group as usize, question.to, question.mark.index);
-        let verdict = other.verdict(question);
-        self.core.handle(Message::Compared { slot, from, index, verdict });
+        match question.0 {
+            Asked::Compare(question) => {
+                let (slot, from, index) = (question.group as usize, question.to, question.mark.index);
+                let verdict = other.verdict(question);
+                self.core.handle(Message::Compared { slot, from, index, verdict });
+            }
+            Asked::Leave(plea) if other.gives_leave(plea) => {
+                self.core.handle(Message::LeaveGiven { slot: plea.group as usize, plea });
+            }
+            Asked::Leave(_) => {}
+        }
+    }
+
+    /// What nobody has delivered is asked again.
+    pub(super) fn put(&mut self, question: ReplicaQuestion) {
+        self.questions.retain(|it| !it.is_like(&question));
+        self.questions.push(question);
+    }
+
+    fn gives_leave(&mut self, plea: Plea) -> bool {
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let done = Box::new(move |given| {
+            // The other end is below.
+            let _ = tell.send(given);
+        });
+        self.core.handle(Message::Plead { slot: plea.group as usize, plea, done });
+        told.try_recv().unwrap_or(false)
     }
 
     fn verdict(&mut self, question: Question) -> Verdict {

@@ -27,6 +27,7 @@ use crate::clock::{Clock, Reading};
 use crate::core::{Core, Surroundings};
 use crate::data_dir::DataDir;
 use crate::entry::Command;
+use crate::exchange::Asked;
 use crate::faults::Faults;
 use crate::group::Request;
 use crate::leaders::Leaders;
@@ -129,7 +130,7 @@ impl Hub {
         };
         journal.begin(&recovery);
         let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
-        remove_unnamed_partitions(&dir.log(), &loaded)?;
+        remove_unnamed_partitions(&dir, &stores, &loaded)?;
         let notices = Notices::default();
         let ground = ground(config, &dir, cluster.founder, &notices);
         let mut machine = Some(machine);
@@ -141,7 +142,7 @@ impl Hub {
             let known =
                 wiped.replicas.iter().find(|(of, ..)| *of == group && config.faults.wiped_replica_keeps_id);
             let membership = known.map(|(_, _, membership)| membership.clone());
-            let (machine, is_damaged) = (machine.take(), false);
+            let (machine, is_damaged) = (machine.take(), stores[group as usize].is_damaged());
             let found = Found { id, current, loaded, log, machine, membership, is_damaged };
             let group = ground.recover(found)?;
             last_stamp_ms = last_stamp_ms.max(group.last_stamp_ms());
@@ -398,11 +399,8 @@ impl Hub {
             Wish::CheckpointSoon { group } => drop(self.write_checkpoint(group.0, false)),
             Wish::ReadLog(wanted) => self.read_log(&wanted),
             Wish::KeepLog { group, from } => self.journal.keep(group, from),
-            Wish::Compare(question) => {
-                // What nobody has delivered is asked again.
-                self.questions.retain(|it| (it.0.group, it.0.to) != (question.group, question.to));
-                self.questions.push(ReplicaQuestion(*question));
-            }
+            Wish::Compare(question) => self.put(ReplicaQuestion(Asked::Compare(*question))),
+            Wish::Plead(plea) => self.put(ReplicaQuestion(Asked::Leave(plea))),
             Wish::Offered { group, index, to } => {
                 let now = self.now();
                 self.shelf.tell(group.0, index, to, now);

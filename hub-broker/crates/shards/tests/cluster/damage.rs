@@ -78,7 +78,19 @@ async fn is_given_up_and_replaced(mut cluster: Cluster, node: u32, batches: usiz
     cluster.replace(GROUP, lost[0].1).await;
     cluster.agreed(0, batches).await;
     assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
+    let aside = cluster.dir(node).join("given-up");
+    eventually("what it had is kept no more", || async { !aside.exists() }).await;
     cluster.stop_all().await;
+}
+
+/// What the replica had that was given up at the start, with this among it.
+async fn is_set_aside(cluster: &Cluster, node: u32, end: &str) {
+    let aside = cluster.dir(node).join("given-up");
+    let is_there = |path: PathBuf| path.to_string_lossy().contains(end);
+    eventually("it is set aside", || async {
+        aside.join(GROUP.to_string()).join("checkpoint").is_dir() && files(&aside).into_iter().any(is_there)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +100,7 @@ async fn an_acknowledged_frame_of_the_wal_that_is_damaged_costs_the_replica_that
     flip(&cluster.dir(node).join("wal"), "", b'a');
     cluster.start(node).await;
     assert!(cluster.dir(node).join("wal-damaged-1").is_dir(), "the damaged log is set aside");
+    is_set_aside(&cluster, node, "manifest").await;
     is_given_up_and_replaced(cluster, node, 3).await;
 }
 
@@ -109,6 +122,7 @@ async fn a_damaged_state_of_the_last_checkpoints_costs_the_replica_that_has_it()
         fs::write(&path, bytes).expect("written");
     }
     cluster.start(node).await;
+    is_set_aside(&cluster, node, ".log").await;
     is_given_up_and_replaced(cluster, node, 4).await;
 }
 
@@ -126,7 +140,7 @@ async fn a_damaged_batch_costs_the_replica_when_it_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
+async fn a_segment_that_is_found_cut_short_is_fetched_from_another_hub_and_costs_no_replica() {
     let mut cluster = Cluster::of_three().await;
     let node = of_three_with(&mut cluster, true).await;
     let log = files(&cluster.dir(node).join("log"))
@@ -135,7 +149,8 @@ async fn a_segment_that_is_cut_short_costs_the_replica_that_has_it() {
     let log = fs::File::options().write(true).open(log.expect("a segment")).expect("opened");
     log.set_len(700).expect("cut");
     cluster.start(node).await;
-    is_given_up_and_replaced(cluster, node, 3).await;
+    is_made_whole(&cluster, node).await;
+    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod clocks;
 mod common;
 mod comparing;
 mod leaving;
+mod letting_go;
 mod mending;
 mod room;
 mod world;
@@ -120,19 +121,30 @@ fn a_replica_found_damaged_keeps_its_promises_until_its_end_is_written_down() {
     world.wait_for_all(0, 1);
     assert!(world.hub(node).checkpoint(GROUP));
     let (own, term) = (world.status(node, GROUP).own, world.status(node, GROUP).term);
-    let (log, aside) = (world.dir(node).join("log"), world.dir(node).join("log-aside"));
+    let checkpoints = world.dir(node).join("checkpoint").join(GROUP.to_string());
     world.crash(node);
-    std::fs::rename(&log, &aside).expect("renamed");
+    flip_states(&checkpoints);
     world.start(node);
     assert_eq!(world.status(node, GROUP).own, None, "it is found damaged");
     // Only its barrier comes to the disk.
     let frames = world.hub(node).unsynced_frames();
     world.crash_after(node, frames);
-    let _ = std::fs::remove_dir_all(&log);
-    std::fs::rename(&aside, &log).expect("renamed");
+    flip_states(&checkpoints);
     world.start(node);
     let status = world.status(node, GROUP);
     assert_eq!((status.own, status.term), (own, term));
+}
+
+/// Damages the states of all checkpoints there, or mends them.
+fn flip_states(checkpoints: &std::path::Path) {
+    for entry in std::fs::read_dir(checkpoints).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.to_string_lossy().contains("states-") {
+            let mut bytes = std::fs::read(&path).expect("readable");
+            *bytes.last_mut().expect("states") ^= 1;
+            std::fs::write(&path, bytes).expect("written");
+        }
+    }
 }
 
 #[test]

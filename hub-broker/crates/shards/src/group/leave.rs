@@ -1,0 +1,102 @@
+//! Leave for damaged replicas to give themselves up: asked for, and given; see `leave`.
+
+use std::collections::BTreeMap;
+
+use consensus::ReplicaId;
+
+use super::Group;
+use crate::leave::Plea;
+use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS};
+use crate::observe;
+use crate::outbox::{Outbox, Wish};
+
+#[derive(Default)]
+pub(super) struct Leaves {
+    /// Who has asked this leader in its term.
+    asked: BTreeMap<ReplicaId, Asked>,
+    /// Ticks until the replica here asks again.
+    asks_in: u32,
+    /// The replica here has asked before.
+    has_asked: bool,
+    /// That it is kept all the same was said.
+    is_kept: bool,
+}
+
+struct Asked {
+    /// The last index that was committed when it first asked, and the ticks since.
+    commit: u64,
+    ticks: u64,
+    is_let_go: bool,
+}
+
+impl Group {
+    /// Where the damage will not be mended, asks the leader from time to time to be let go.
+    pub(super) fn plead(&mut self, outbox: &mut Outbox) {
+        self.leaves.asked.values_mut().for_each(|asked| asked.ticks += 1);
+        self.leaves.asks_in = self.leaves.asks_in.saturating_sub(1);
+        if self.leaves.asks_in > 0 {
+            return;
+        }
+        if !self.is_damaged() || !self.is_hopeless() {
+            (self.leaves.has_asked, self.leaves.is_kept) = (false, false);
+            return;
+        }
+        self.leaves.asks_in = LEAVE_TICKS;
+        let has_asked = std::mem::replace(&mut self.leaves.has_asked, true);
+        if (has_asked || !self.membership.can_spare(self.own))
+            && !std::mem::replace(&mut self.leaves.is_kept, true)
+        {
+            tracing::error!(
+                group = %self.id, own = %self.own,
+                "the replica is damaged and its group cannot do without it: it is kept, and what is damaged is not served"
+            );
+            observe::kept_damaged();
+        }
+        if let Some(leader) = self.replica.leader().filter(|leader| *leader != self.own) {
+            let term = self.replica.term();
+            outbox.wishes.push(Wish::Plead(Plea { group: self.id.0, replica: self.own, leader, term }));
+        }
+    }
+
+    /// Whether the replica that asks may go. What it had when it first asked must be where the group goes on.
+    pub(crate) fn give_leave(&mut self, plea: &Plea) -> bool {
+        let is_asked =
+            plea.leader == self.own && plea.replica != self.own && plea.term == self.replica.term();
+        if !is_asked || !self.is_serving() || self.is_damaged() || self.membership.is_joint() {
+            return false;
+        }
+        if !self.membership.contains(plea.replica) {
+            return true;
+        }
+        let (commit, membership) = (self.commit(), &self.membership);
+        self.leaves.asked.retain(|id, _| membership.contains(*id));
+        let asked =
+            self.leaves.asked.entry(plea.replica).or_insert(Asked { commit, ticks: 0, is_let_go: false });
+        let (commit, has_waited) = (asked.commit, asked.ticks >= LEAVE_WAIT_TICKS);
+        self.count_in_sync();
+        let is_let_go = |id| self.leaves.asked.get(id).is_some_and(|asked| asked.is_let_go);
+        let progress = self.progress();
+        let staying = progress.iter().filter(|it| {
+            it.id != plea.replica
+                && it.matched >= commit
+                && self.in_sync.contains(&it.id)
+                && self.membership.voters.contains(&it.id)
+                && !is_let_go(&it.id)
+        });
+        let given = has_waited && staying.count() > self.membership.voters.len() / 2;
+        if given && let Some(asked) = self.leaves.asked.get_mut(&plea.replica) {
+            asked.is_let_go = true;
+        }
+        given
+    }
+
+    /// Leave counts in the term in which it was given, and for a replica that still needs it.
+    pub(crate) fn may_go(&self, plea: &Plea) -> bool {
+        plea.replica == self.own && plea.term == self.replica.term() && !self.leads() && self.is_hopeless()
+    }
+
+    /// The replica leads no more, or in another term.
+    pub(super) fn forget_pleas(&mut self) {
+        self.leaves.asked.clear();
+    }
+}
