@@ -126,3 +126,12 @@ fn a_bad_cell_costs_itself_alone_and_bad_rows_the_exit_code_only_where_nothing_i
     assert!(why.contains("no row could be taken"), "{why}");
     assert_eq!(ingested("rows.csv", "date,a\nsoon,1\n2016-01-12,1\n", &[]).0, Some(0));
 }
+
+#[test]
+fn line_protocol_is_told_by_the_name_or_said() {
+    let text = "weather,site=north temperature=82 1465839830100400200\nweather temperature=\n# comment\nweather on=t\n";
+    let (code, said, why) = ingested("rows.lp", text, &[]);
+    assert_eq!((code, said.as_str()), (Some(0), "2 records stored, 0 dropped, 1 bad rows\n"), "{why}");
+    assert!(why.starts_with("line 2: field \"temperature\""), "{why}");
+    assert_eq!(ingested("rows.txt", text, &["--format", "line-protocol"]).1, said);
+}

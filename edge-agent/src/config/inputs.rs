@@ -142,7 +142,10 @@ impl<'de> Deserialize<'de> for InputSettings {
         let has_format = KINDS_WITH_FORMAT.contains(&kind.as_str());
         let keys = if has_format { &FORMAT_KEYS[..] } else { &[] };
         let format = part(&mut own, keys).map_err(D::Error::custom)?;
-        let kind = serde_json::from_value(Value::Object(own)).map_err(D::Error::custom)?;
+        let kind = serde_json::from_value(Value::Object(own)).map_err(|error| {
+            let others = COMMON_KEYS.iter().chain(keys);
+            D::Error::custom(naming(error.to_string(), others))
+        })?;
         Ok(Self { common, format, kind })
     }
 }
@@ -152,6 +155,14 @@ impl<'de> Deserialize<'de> for InputSettings {
 fn part<T: DeserializeOwned>(from: &mut Map<String, Value>, keys: &[&str]) -> serde_json::Result<T> {
     let taken = keys.iter().filter_map(|key| Some(((*key).to_owned(), from.remove(*key)?))).collect();
     serde_json::from_value(Value::Object(taken))
+}
+
+/// serde names the keys of the kind where one is unknown; it might be meant for one of the others.
+fn naming<'a>(mut message: String, others: impl Iterator<Item = &'a &'a str>) -> String {
+    if message.starts_with("unknown field ") {
+        others.for_each(|key| message.push_str(&format!(", `{key}`")));
+    }
+    message
 }
 
 impl KindSettings {
@@ -351,6 +362,7 @@ mod tests {
             ("kind=\"stdin\"", "inputs: stdin: `format` is missing"),
             ("kind=\"exec\"\nname=\"x\"\ncommand=[]\nformat=\"csv\"", "inputs: x: `command` is empty"),
             ("name=\"x\"", "kind"),
+            ("kind=\"stdin\"\nprioritty=\"alarm\"", "`priority`"),
         ] {
             let said = inputs(&format!("[[inputs]]\n{toml}")).unwrap_err();
             assert!(said.contains(told), "{toml}: {said}");
