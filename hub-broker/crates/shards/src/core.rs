@@ -131,7 +131,7 @@ impl Core {
                 self.draining = Some(Drain { reply, ticks_left: DRAIN_TICKS_MAX });
             }
             Message::Destroy { slot, number, reply } => self.destroy(slot, number, reply),
-            Message::Damaged { slot, file } => self.damaged(slot, file.as_deref()),
+            Message::Damaged { slot, number, file } => self.damage_found(slot, number, file.as_deref()),
             Message::Mended { slot, file, outcome } => {
                 self.with(slot, |group, _| group.mended(&file, outcome));
             }

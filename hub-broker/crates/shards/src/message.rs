@@ -72,9 +72,10 @@ pub(crate) enum Message {
         number: u32,
         reply: oneshot::Sender<()>,
     },
-    /// Damage was found in what the replica has stored: in this file, or nobody knows where.
+    /// Damage was found in what the replica of this number has stored: in this file, or nobody knows where.
     Damaged {
         slot: usize,
+        number: u32,
         file: Option<PathBuf>,
     },
     /// A damaged file was to be made again.

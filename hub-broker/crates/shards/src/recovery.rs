@@ -88,7 +88,9 @@ impl Ground {
     pub(crate) fn begin(&self, id: GroupId, own: ReplicaId, machine: Option<Box<dyn StateMachine>>) -> Group {
         let machine = match machine {
             Some(machine) => Machine::Metadata(machine),
-            None => Machine::Partitions(PartitionSet::new(&self.log, 0, &self.files_of(id), &self.readers)),
+            None => {
+                Machine::Partitions(PartitionSet::new(&self.log, 0, &self.files_of(id, own), &self.readers))
+            }
         };
         match Replica::new(&self.config(id, own), Restored::default()) {
             Ok(replica) => Group::new(id, own, replica, machine),
@@ -97,8 +99,8 @@ impl Ground {
     }
 
     /// The open files, as one group's logs use them.
-    fn files_of(&self, group: GroupId) -> FileCache {
-        snapshot::watched(&self.files, group.0, &self.tell)
+    fn files_of(&self, group: GroupId, own: ReplicaId) -> FileCache {
+        snapshot::watched(&self.files, group.0, own.number(), &self.tell)
     }
 
     pub(crate) fn recover(&self, found: Found) -> Result<Recovered, StartError> {
@@ -185,7 +187,7 @@ impl Ground {
             Some(machine) => (Machine::Metadata(machine), Vec::new()),
             None => {
                 let (partitions, damaged) =
-                    self.recover_partitions(id.0, state.origin.generation, &states)?;
+                    self.recover_partitions(id.0, own, state.origin.generation, &states)?;
                 (Machine::Partitions(partitions), damaged)
             }
         };
@@ -215,10 +217,11 @@ impl Ground {
     fn recover_partitions(
         &self,
         group: u32,
+        own: ReplicaId,
         generation: u32,
         states: &StoredStates,
     ) -> Result<(PartitionSet, Vec<PathBuf>), StartError> {
-        let files = self.files_of(GroupId(group));
+        let files = self.files_of(GroupId(group), own);
         let (mut logs, mut damaged) = (Vec::with_capacity(states.len()), Vec::new());
         for (key, bytes) in states {
             let unknown = || StartError::State { group, what: format!("unknown key {key}") };

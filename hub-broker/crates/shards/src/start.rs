@@ -197,7 +197,9 @@ fn tell(inboxes: Vec<Inbox<Message>>) -> Tell {
         inboxes[executor].push(match notice {
             Notice::Ready { mark, .. } => Message::Checkpointed { slot, made: Some(mark) },
             Notice::Sent { to, ok, .. } => Message::SnapshotSent { slot, to, ok },
-            Notice::Damaged { file, .. } => Message::Damaged { slot, file: Some(file) },
+            Notice::Damaged { replica_number, file, .. } => {
+                Message::Damaged { slot, number: replica_number, file: Some(file) }
+            }
         });
     })
 }

@@ -117,7 +117,7 @@ impl World {
     fn damage(&mut self, node: NodeId, group: u32) {
         if let Some(own) = self.replica_at(node, group) {
             self.invariants.damaged(group, own);
-            self.with_hub(node, |hub| hub.damage(group));
+            self.with_hub(node, |hub| hub.damage(group, own.number()));
         }
     }
 

@@ -6,6 +6,15 @@ use super::{Core, Slot};
 use crate::leave::{LeaveDone, Plea};
 
 impl Core {
+    /// Whoever reads the files is later than the groups: what it has found may be of a replica that is gone, or of a
+    /// file that is needed no more.
+    pub(super) fn damage_found(&mut self, slot: usize, number: u32, file: Option<&Path>) {
+        let group = self.slots.get(slot).and_then(Slot::group).filter(|group| group.own.number() == number);
+        if group.is_some_and(|group| file.is_none_or(|file| group.needs(file))) {
+            self.damaged(slot, file);
+        }
+    }
+
     /// The replica has lost something that it may have promised. A segment is made again where that can be; else the
     /// replica is kept until it has leave to go.
     pub(super) fn damaged(&mut self, slot: usize, file: Option<&Path>) {

@@ -130,6 +130,13 @@ impl Group {
         self.mending.is_doubted || !self.mending.files.is_empty()
     }
 
+    pub(crate) fn needs(&self, file: &Path) -> bool {
+        match &self.machine {
+            Machine::Partitions(partitions) => partitions.needs(file),
+            Machine::Metadata(_) => false,
+        }
+    }
+
     /// Files that the logs need no more are no damage.
     fn forget_gone_files(&mut self) {
         if let Machine::Partitions(partitions) = &self.machine {

@@ -215,7 +215,9 @@ impl Hub {
         self.core.handle(match notice {
             Notice::Ready { group, mark } => Message::Checkpointed { slot: group as usize, made: Some(mark) },
             Notice::Sent { group, to, ok } => Message::SnapshotSent { slot: group as usize, to, ok },
-            Notice::Damaged { group, file } => Message::Damaged { slot: group as usize, file: Some(file) },
+            Notice::Damaged { group, replica_number: number, file } => {
+                Message::Damaged { slot: group as usize, number, file: Some(file) }
+            }
         });
     }
 
@@ -302,9 +304,9 @@ impl Hub {
         told
     }
 
-    /// Damage was found in what the group's replica has stored, nobody knows where.
-    pub fn damage(&mut self, group: u32) {
-        self.core.handle(Message::Damaged { slot: group as usize, file: None });
+    /// Damage was found in what the group's replica of this number has stored, nobody knows where.
+    pub fn damage(&mut self, group: u32, number: u32) {
+        self.core.handle(Message::Damaged { slot: group as usize, number, file: None });
     }
 
     /// A checkpoint of the group; false if there is nothing to write.

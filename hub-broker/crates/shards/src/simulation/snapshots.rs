@@ -35,7 +35,7 @@ impl Hub {
         self.wanted.retain(|it| *it != wanted);
         let SnapshotWanted(wanted) = wanted;
         let reserve_bytes = if self.is_full { u64::MAX / 2 } else { 0 };
-        let files = watched(&self.ground.files, wanted.group, &self.ground.tell);
+        let files = watched(&self.ground.files, wanted.group, wanted.to.number(), &self.ground.tell);
         let checkpoints = self.stores[wanted.group as usize].dir();
         let target = Target { log: &self.ground.log, files: &files, checkpoints, reserve_bytes };
         let outcome = match from {

@@ -147,7 +147,7 @@ impl Inner {
         let node = NodeId(wanted.from.node());
         let mut line = Line { inner: self, node, cancelled, runtime };
         let Ground { log, files, checkpoints, reserve_bytes, tell, .. } = &*self.ground;
-        let files = watched(files, wanted.group, tell);
+        let files = watched(files, wanted.group, wanted.to.number(), tell);
         let checkpoints = checkpoints.join(wanted.group.to_string());
         let target = Target { log, files: &files, checkpoints: &checkpoints, reserve_bytes: *reserve_bytes };
         copy(wanted, &target, &mut line)

@@ -50,19 +50,19 @@ pub(crate) enum Notice {
     Ready { group: u32, mark: SnapshotMark },
     /// `Event::SnapshotSent`: the replica has copied the snapshot, or has not asked for it any more.
     Sent { group: u32, to: ReplicaId, ok: bool },
-    /// The replica here has found damage in this file.
-    Damaged { group: u32, file: PathBuf },
+    /// Damage was found in this file of the replica with this number, which may be here no more.
+    Damaged { group: u32, replica_number: u32, file: PathBuf },
 }
 
 /// Called on any thread; must not block.
 pub(crate) type Tell = Arc<dyn Fn(Notice) + Send + Sync>;
 
-/// The open files, for logs of `group` whose damage is told.
-pub(crate) fn watched(files: &FileCache, group: u32, tell: &Tell) -> FileCache {
+/// The open files, for logs of the group's replica with this number, whose damage is told.
+pub(crate) fn watched(files: &FileCache, group: u32, replica_number: u32, tell: &Tell) -> FileCache {
     let tell = tell.clone();
     files.watched(Arc::new(move |damage| {
         observe::damage();
-        tell(Notice::Damaged { group, file: damage.file.clone() });
+        tell(Notice::Damaged { group, replica_number, file: damage.file.clone() });
     }))
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Shelf {
 }
 
 struct Kept {
+    /// Of the replica whose checkpoint it is.
+    replica_number: u32,
     term: u64,
     state: Bytes,
     listing: Bytes,
@@ -84,6 +86,7 @@ impl Shelf {
             Some(Partition { directory: generation_directory(&self.log, id, generation), segments })
         };
         let kept = Kept {
+            replica_number: offer.state.origin.replica_number,
             term: offer.position.term,
             state: offer.state.encode(),
             partitions: offer.states.iter().map(partition).collect(),
@@ -157,10 +160,11 @@ impl Shelf {
             Outcome::Copied => observe::served(),
             Outcome::GivenUp => {}
             Outcome::Mismatch(file) => {
-                let file = self.kept.get(&session.of).and_then(|kept| kept.file(file));
-                if let Some((file, _)) = file.filter(|(path, segment)| is_damaged(path, segment)) {
+                let Some(kept) = self.kept.get(&session.of) else { return notices };
+                let file = kept.file(file).filter(|(path, segment)| is_damaged(path, segment));
+                if let Some((file, _)) = file {
                     observe::damage();
-                    notices.push(Notice::Damaged { group, file });
+                    notices.push(Notice::Damaged { group, replica_number: kept.replica_number, file });
                 }
             }
         }

@@ -35,7 +35,7 @@ fn a_damaged_replica_stays_while_a_third_hub_is_away_and_goes_when_that_is_back(
     let (mut world, _, [damaged, away]) = of_three(&mut producer);
     // Both at once: nobody knows yet that the one is gone.
     world.crash(away);
-    world.hub(damaged).damage(GROUP);
+    world.hub(damaged).damage(GROUP, damaged);
     world.rounds(LEAVE_ROUNDS);
     assert_eq!(given_up(&mut world), []);
     world.append(0, producer.batch(1, 50));
@@ -48,7 +48,7 @@ fn a_damaged_replica_stays_while_a_third_hub_is_away_and_goes_when_that_is_back(
 fn of_two_damaged_replicas_the_second_goes_once_the_first_is_replaced() {
     let mut producer = Producer::new(5);
     let (mut world, leader, others) = of_three(&mut producer);
-    others.iter().for_each(|node| world.hub(*node).damage(GROUP));
+    others.iter().for_each(|node| world.hub(*node).damage(GROUP, *node));
     world.rounds(2 * LEAVE_ROUNDS);
     let gone = given_up(&mut world);
     assert_eq!(gone.len(), 1, "{gone:?}");
@@ -66,7 +66,7 @@ fn of_two_damaged_replicas_the_second_goes_once_the_first_is_replaced() {
 fn a_damaged_leader_hands_the_lead_over_before_it_goes() {
     let mut producer = Producer::new(5);
     let (mut world, leader, _) = of_three(&mut producer);
-    world.hub(leader).damage(GROUP);
+    world.hub(leader).damage(GROUP, leader);
     world.rounds(2);
     assert!(world.leader(GROUP).is_some_and(|node| node != leader), "without an election timeout");
     assert_eq!(given_up(&mut world), []);
@@ -80,7 +80,7 @@ fn a_damaged_leader_lets_nobody_go() {
     let mut producer = Producer::new(5);
     let (mut world, leader, [damaged, away]) = of_three(&mut producer);
     world.crash(away);
-    [leader, damaged].into_iter().for_each(|node| world.hub(node).damage(GROUP));
+    [leader, damaged].into_iter().for_each(|node| world.hub(node).damage(GROUP, node));
     world.rounds(LEAVE_ROUNDS);
     assert_eq!(given_up(&mut world), []);
     world.append(0, producer.batch(1, 50));
@@ -95,7 +95,7 @@ fn a_damaged_leader_lets_nobody_go() {
 fn leave_of_an_earlier_term_is_none() {
     let mut producer = Producer::new(5);
     let (mut world, leader, [damaged, other]) = of_three(&mut producer);
-    world.hub(damaged).damage(GROUP);
+    world.hub(damaged).damage(GROUP, damaged);
     // It asks, and its plea is on its way while another comes to lead.
     world.now_ms += TICK_MS;
     let now_ms = world.now_ms;

@@ -92,7 +92,7 @@ fn a_replica_that_is_damaged_never_comes_back_but_its_successor_does() {
     let leader = world.leader(GROUP).expect("a leader");
     let damaged = (2..=3).find(|node| *node != leader).expect("a follower that is not the founder");
     let lost = ReplicaId::new(damaged, damaged);
-    world.hub(damaged).damage(GROUP);
+    world.hub(damaged).damage(GROUP, damaged);
     world.rounds(ELECTION_ROUNDS);
     assert_eq!(
         world.status(damaged, GROUP).own,
@@ -109,6 +109,10 @@ fn a_replica_that_is_damaged_never_comes_back_but_its_successor_does() {
     world.append(0, producer.batch(1, 50));
     world.wait_for_all(0, 2);
     assert_eq!(world.status(damaged, GROUP).own, Some(ReplicaId::new(damaged, 9)));
+    assert!(world.hub(damaged).given_up().is_empty());
+    // What is still found of the former one is none of its business.
+    world.hub(damaged).damage(GROUP, lost.number());
+    world.rounds(2 * ELECTION_ROUNDS);
     assert!(world.hub(damaged).given_up().is_empty());
 }
 

@@ -99,11 +99,13 @@ fn damage_of_the_senders_file_is_found_and_told_to_it() {
     let copied = follower.copy(&follower.wanted(&leader), &mut line);
     assert!(matches!(copied, Err(FetchError::Import(ImportError::Checksum(_)))));
     let sent = Notice::Sent { group: GROUP, to: follower_id(), ok: false };
-    assert_eq!(line.notices, [sent.clone(), Notice::Damaged { group: GROUP, file: logs[1].clone() }]);
+    let replica_number = leader.origin.replica_number;
+    let damaged = Notice::Damaged { group: GROUP, replica_number, file: logs[1].clone() };
+    assert_eq!(line.notices, [sent.clone(), damaged.clone()]);
     fs::remove_file(&logs[1]).expect("removed");
     let mut line = Line::new(&mut shelf);
     follower.copy(&follower.wanted(&leader), &mut line).err().expect("the file is gone");
-    assert_eq!(line.notices, [sent, Notice::Damaged { group: GROUP, file: logs[1].clone() }]);
+    assert_eq!(line.notices, [sent, damaged]);
 }
 
 #[test]
