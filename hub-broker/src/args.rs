@@ -101,6 +101,9 @@ pub struct ServeArguments {
     /// Address for MQTT clients [default: 127.0.0.1:1883]
     #[arg(long, value_name = "HOST:PORT")]
     pub mqtt_listen: Option<String>,
+    /// Address for MQTT clients over TLS; needs tls_cert_file and tls_key_file [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub mqtts_listen: Option<String>,
     /// Address for Kafka clients [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka_listen: Option<String>,

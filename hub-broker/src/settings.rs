@@ -2,6 +2,7 @@
 
 mod address;
 mod cluster;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use shards::limits::{SCRUB_RATE_BYTES_DEFAULT, SCRUB_RATE_BYTES_MAX, SCRUB_RATE_
 use crate::args::{NODE_ID_MAX, ServeArguments};
 use address::{host_and_port, refuse_open_door, socket_address};
 use cluster::{RawCluster, SeedList};
+use secure::RawSecure;
 
 pub use cluster::ClusterSettings;
 
@@ -33,6 +35,16 @@ struct Raw {
     data_dir: Option<PathBuf>,
     /// `HOST:PORT`. Default: `127.0.0.1:1883`.
     mqtt_listen: Option<String>,
+    /// `HOST:PORT` for MQTT over TLS. Default: none.
+    mqtts_listen: Option<String>,
+    /// The certificate of `mqtts_listen` in PEM, and those between it and its root.
+    tls_cert_file: Option<PathBuf>,
+    /// Its private key in PEM.
+    tls_key_file: Option<PathBuf>,
+    /// Roots of client certificates in PEM: whoever has one of theirs is known by its common name. Default: none.
+    mqtt_client_ca_file: Option<PathBuf>,
+    /// Names and passwords of MQTT clients, as mosquitto_passwd writes them. Default: none.
+    mqtt_password_file: Option<PathBuf>,
     /// `HOST:PORT`. Default: `127.0.0.1:9092`.
     kafka_listen: Option<String>,
     /// `HOST:PORT`. Default: `127.0.0.1:8080`.
@@ -91,6 +103,11 @@ impl Settings for Raw {
     const KEYS: &'static [&'static str] = &[
         "data_dir",
         "mqtt_listen",
+        "mqtts_listen",
+        "tls_cert_file",
+        "tls_key_file",
+        "mqtt_client_ca_file",
+        "mqtt_password_file",
         "kafka_listen",
         "http_listen",
         "kafka_advertise",
@@ -115,6 +132,7 @@ impl Settings for Raw {
 pub struct NodeSettings {
     pub data_dir: PathBuf,
     pub mqtt_listen: SocketAddr,
+    pub mqtts: Option<mqtt_server::SecureListener>,
     pub kafka_listen: SocketAddr,
     pub http_listen: SocketAddr,
     pub kafka_advertise: Option<(String, u16)>,
@@ -137,6 +155,7 @@ pub fn read(arguments: &ServeArguments) -> Result<NodeSettings, Failure> {
     let flags = [
         ("data_dir", arguments.data_dir.clone()),
         ("mqtt_listen", arguments.mqtt_listen.clone()),
+        ("mqtts_listen", arguments.mqtts_listen.clone()),
         ("kafka_listen", arguments.kafka_listen.clone()),
         ("http_listen", arguments.http_listen.clone()),
         ("kafka_advertise", arguments.kafka_advertise.clone()),
@@ -180,10 +199,18 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         )));
     }
     let given = RawCluster { listen: raw.cluster_listen, advertise: raw.cluster_advertise, seed: raw.seed };
+    let secure = RawSecure {
+        listen: raw.mqtts_listen,
+        certificate: raw.tls_cert_file,
+        key: raw.tls_key_file,
+        client_roots: raw.mqtt_client_ca_file,
+        passwords: raw.mqtt_password_file,
+    };
     Ok(NodeSettings {
         cluster: cluster::validated(given, insecure)?,
         rack: cluster::rack(raw.rack)?,
         data_dir: raw.data_dir.unwrap_or_else(|| "headwater-data".into()),
+        mqtts: secure::validated(secure, insecure)?,
         mqtt_listen: listen("mqtt_listen", raw.mqtt_listen, "127.0.0.1:1883")?,
         http_listen: listen("http_listen", raw.http_listen, "127.0.0.1:8080")?,
         auto_create_topics: raw.auto_create_topics.unwrap_or(kafka_listen.ip().is_loopback()),

@@ -1,7 +1,10 @@
 //! The agent's MQTT contract, shared by the agent and the hub's front end.
 //!
 //! ```text
-//! headwater/v1/{device}/batch/{log topic}/{partition}
+//! headwater/v1/{device}/batch/{log topic}/{partition}      batches
+//! headwater/v1/{device}/desired                            to the device: how it is to be set
+//! headwater/v1/{device}/commands                           to the device
+//! headwater/v1/{device}/answers                            from the device, to commands
 //! ```
 //!
 //! Everything below `headwater/` is reserved, so that a hub of this version refuses what a later agent sends
@@ -28,9 +31,22 @@ pub mod property {
     pub const BATCH: &str = "batch";
 }
 
+/// Log topics by which devices are steered. Any Kafka producer may write to the first two, with the device as key.
+pub mod log_topic {
+    /// Compacted: the newest record of a device is how it is to be set.
+    pub const DESIRED: &str = "headwater.desired";
+    pub const COMMANDS: &str = "headwater.commands";
+    pub const ANSWERS: &str = "headwater.answers";
+    /// What agents tell of themselves, as ordinary records.
+    pub const STATUS: &str = "headwater.status";
+    /// These are made when they are first needed, also where no other topic is.
+    pub const ALL: [&str; 4] = [DESIRED, COMMANDS, ANSWERS, STATUS];
+}
+
 const RESERVED: &str = "headwater";
 const VERSION: &str = "v1";
 const BATCH_LEVEL: &str = "batch";
+const ANSWERS_LEVEL: &str = "answers";
 
 /// Where an agent's publish goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +71,42 @@ pub enum AgentTopicError {
 /// The MQTT topic of a device's batches.
 pub fn agent_topic(device: &DeviceId, topic: &TopicName, partition: PartitionIndex) -> String {
     format!("{RESERVED}/{VERSION}/{device}/{BATCH_LEVEL}/{topic}/{partition}")
+}
+
+/// Where a device's desired state comes from.
+pub fn desired_topic(device: &DeviceId) -> String {
+    format!("{RESERVED}/{VERSION}/{device}/desired")
+}
+
+/// Where a device's commands come from.
+pub fn commands_topic(device: &DeviceId) -> String {
+    format!("{RESERVED}/{VERSION}/{device}/commands")
+}
+
+/// Where a device answers.
+pub fn answers_topic(device: &DeviceId) -> String {
+    format!("{RESERVED}/{VERSION}/{device}/{ANSWERS_LEVEL}")
+}
+
+/// The device of a topic that [`answers_topic`] made; `None` for every other topic.
+pub fn parse_answers_topic(mqtt_topic: &str) -> Option<Result<DeviceId, DeviceIdError>> {
+    let mut levels = mqtt_topic.split('/');
+    let device = match (levels.next(), levels.next(), levels.next(), levels.next(), levels.next()) {
+        (Some(RESERVED), Some(VERSION), Some(device), Some(ANSWERS_LEVEL), None) => device,
+        _ => return None,
+    };
+    Some(device.try_into())
+}
+
+/// Whether a topic or filter lies below `headwater/` by its own words: a wildcard in the first level does not count.
+pub fn is_reserved(topic_or_filter: &str) -> bool {
+    topic_or_filter.split('/').next() == Some(RESERVED)
+}
+
+/// Whether a filter matches topics of this device alone.
+pub fn is_of_device(filter: &str, device: &DeviceId) -> bool {
+    let mut levels = filter.split('/');
+    (levels.next(), levels.next(), levels.next()) == (Some(RESERVED), Some(VERSION), Some(device.as_str()))
 }
 
 /// Reads an MQTT topic; `None` where it is not reserved for agents.
@@ -105,6 +157,29 @@ mod tests {
         let text = agent_topic(&wanted.device, &wanted.topic, wanted.partition);
         assert_eq!(text, "headwater/v1/pump:7/batch/telemetry/3");
         assert_eq!(parse_agent_topic(&text), Some(Ok(wanted)));
+    }
+
+    #[test]
+    fn a_devices_topics_are_told_from_all_others() {
+        let device: DeviceId = "pump-7".try_into().unwrap();
+        assert_eq!(parse_answers_topic(&answers_topic(&device)), Some(Ok(device.clone())));
+        assert!(matches!(parse_answers_topic("headwater/v1/a b/answers"), Some(Err(_))));
+        for other in ["headwater/v1/pump-7/commands", "headwater/v1/pump-7/answers/x", "a/v1/pump-7/answers"]
+        {
+            assert_eq!(parse_answers_topic(other), None, "{other}");
+        }
+        for (filter, is_own) in [
+            ("headwater/v1/pump-7/desired", true),
+            ("headwater/v1/pump-7/#", true),
+            ("headwater/v1/pump-8/#", false),
+            ("headwater/v1/+/desired", false),
+            ("headwater/#", false),
+            ("#", false),
+        ] {
+            assert_eq!(is_of_device(filter, &device), is_own, "{filter}");
+        }
+        assert!(is_reserved("headwater/#") && is_reserved("headwater"));
+        assert!(!is_reserved("#") && !is_reserved("+/v1/d/desired") && !is_reserved("headwaters/a"));
     }
 
     #[test]

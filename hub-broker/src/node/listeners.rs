@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
-use mqtt_server::{Decoding, Route, Routes};
+use mqtt_server::{BindError, Decoding, Route, Routes};
 use program::outcome::Failure;
 use schemas::{NodeId, TopicName};
 use tokio::task::JoinSet;
@@ -26,7 +26,8 @@ pub struct Listeners {
 pub fn check_addresses(settings: &NodeSettings) -> Result<(), Failure> {
     let cluster = settings.cluster.as_ref().map(|cluster| ("cluster_listen", cluster.listen));
     let others = [("mqtt_listen", settings.mqtt_listen), ("http_listen", settings.http_listen)];
-    for (key, address) in others.into_iter().chain(cluster) {
+    let secure = settings.mqtts.as_ref().map(|secure| ("mqtts_listen", secure.listen));
+    for (key, address) in others.into_iter().chain(secure).chain(cluster) {
         std::net::TcpListener::bind(address).map_err(|error| taken(key, address, &error))?;
     }
     Ok(())
@@ -54,7 +55,12 @@ impl Listeners {
             core.fetch.clone(),
             core.metadata.clone(),
         );
-        let mqtt = mqtt.await.map_err(|error| taken("mqtt_listen", settings.mqtt_listen, &error))?;
+        let mqtt = mqtt.await.map_err(|error| match error {
+            BindError::Listen { address, source } if address != settings.mqtt_listen => {
+                taken("mqtts_listen", address, &source)
+            }
+            error => taken("mqtt_listen", settings.mqtt_listen, &error),
+        })?;
         let kafka = kafka_server::Server::open(
             kafka,
             kafka_config,
@@ -75,7 +81,8 @@ impl Listeners {
         shutdown: &CancellationToken,
     ) {
         let mqtt = self.mqtt.local_addr().map(tracing::field::display).ok();
-        info!(mqtt, kafka = %self.kafka.local_addr(), %http, "listening");
+        let mqtts = self.mqtt.secure_addr().map(tracing::field::display);
+        info!(mqtt, mqtts, kafka = %self.kafka.local_addr(), %http, "listening");
         let stop = shutdown.clone();
         tasks.spawn(async move {
             self.mqtt.run(stop).await;
@@ -101,6 +108,7 @@ fn mqtt_config(settings: &NodeSettings) -> Result<mqtt_server::Config, Failure> 
     routes.push(Route::default_route());
     let mut config = mqtt_server::Config::new(settings.mqtt_listen);
     config.routes = Routes::new(routes);
+    config.secure.clone_from(&settings.mqtts);
     Ok(config)
 }
 

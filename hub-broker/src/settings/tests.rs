@@ -76,11 +76,11 @@ fn an_example_of_an_address_has_the_port_that_is_usual_there() {
 #[test]
 fn numbers_out_of_range_are_refused() {
     assert!(refused(Raw { default_partitions: Some(0), ..Raw::default() }).contains("default_partitions"));
+    assert!(refused(Raw { wal_keep_bytes: Some(1 << 41), ..Raw::default() }).contains("wal_keep_bytes"));
+    assert_eq!(validated(Raw { wal_keep_bytes: Some(0), ..Raw::default() }).unwrap().wal_keep_bytes, Some(0));
     for rate in [1, 65_535, (1 << 30) + 1] {
         assert!(refused(Raw { scrub_rate_bytes: Some(rate), ..Raw::default() }).contains("scrub_rate_bytes"));
     }
-    assert!(refused(Raw { wal_keep_bytes: Some(1 << 41), ..Raw::default() }).contains("wal_keep_bytes"));
-    assert_eq!(validated(Raw { wal_keep_bytes: Some(0), ..Raw::default() }).unwrap().wal_keep_bytes, Some(0));
 }
 
 #[test]

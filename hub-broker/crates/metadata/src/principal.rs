@@ -28,6 +28,17 @@ impl Principal {
         Self::new(DEFAULT_TENANT, "anonymous")
     }
 
+    /// A client that has proved its name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::new(DEFAULT_TENANT, name)
+    }
+
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        *self == Self::anonymous()
+    }
+
     /// The hub itself: the only one that may create or write internal topics.
     #[must_use]
     pub fn internal() -> Self {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemas::mqtt::log_topic;
 use schemas::{ShardId, TopicId, TopicName};
 use uuid::Uuid;
 
@@ -32,10 +33,13 @@ pub struct CreateTopic {
 }
 
 impl CreateTopic {
-    /// A topic with everything at its default.
+    /// A topic with everything at its default, which for how devices are to be set is compaction.
     #[must_use]
     pub fn new(name: TopicName) -> Self {
-        Self { name, partitions: None, replication_factor: -1, config: Vec::new(), validate_only: false }
+        let is_desired = name.as_str() == log_topic::DESIRED;
+        let compacted = ("cleanup.policy".to_owned(), Some("compact".to_owned()));
+        let config = is_desired.then_some(compacted).into_iter().collect();
+        Self { name, partitions: None, replication_factor: -1, config, validate_only: false }
     }
 }
 
@@ -80,7 +84,7 @@ impl Metadata {
                 }
                 continue;
             }
-            if !self.inner.config.auto_create {
+            if !self.inner.config.auto_create && !log_topic::ALL.contains(&name.as_str()) {
                 return Err(EnsureTopicError::Unknown(name.clone()));
             }
             match self.create_topic(principal, CreateTopic::new(name.clone())).await {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::door::SecureListener;
 use crate::limits;
 use crate::routes::Routes;
 
@@ -11,6 +12,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Connections at a time; one more is closed at once. Default 10,000.
     pub connections_max: usize,
+    /// A second listener, with TLS. None by default.
+    pub secure: Option<SecureListener>,
     /// Where plain publishes go. By default everything goes into the log topic `mqtt`.
     pub routes: Routes,
 }
@@ -19,6 +22,7 @@ impl Config {
     /// The defaults for a listener at this address.
     #[must_use]
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, connections_max: limits::CONNECTIONS_MAX_DEFAULT, routes: Routes::default() }
+        let connections_max = limits::CONNECTIONS_MAX_DEFAULT;
+        Self { listen, connections_max, secure: None, routes: Routes::default() }
     }
 }

@@ -15,6 +15,7 @@
 
 mod config;
 mod connection;
+mod door;
 mod fanout;
 pub mod limits;
 mod observe;
@@ -26,6 +27,7 @@ mod session;
 mod wire;
 
 pub use config::Config;
+pub use door::{PasswordFileError, Passwords, SecureListener, TlsError, TlsFiles};
 pub use observe::describe;
 pub use routes::{Decoding, Key, Route, RouteError, Routes};
 pub use server::{BindError, Server};

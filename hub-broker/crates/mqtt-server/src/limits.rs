@@ -69,6 +69,10 @@ pub const DELIVERY_WINDOW_MAX: usize = 1024;
 /// Retained messages, and their bytes.
 pub const RETAINED_MESSAGES_MAX: usize = 65_536;
 pub const RETAINED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Commands that are kept for a device that is away; older ones give way.
+pub const COMMANDS_PER_DEVICE_MAX: usize = 8;
+/// A command that does not say so itself is not delivered after this long.
+pub const COMMAND_EXPIRY_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Sessions kept for clients that are away.
 pub const STORED_SESSIONS_MAX: usize = 10_000;
 /// The longest that a session is kept for a client that is away, seconds.

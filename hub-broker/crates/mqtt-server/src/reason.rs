@@ -219,6 +219,10 @@ pub enum ConnectRefusal {
     ClientIdTooLong,
     #[error("not a device id")]
     DeviceId,
+    #[error("neither a certificate nor a right name and password")]
+    Unidentified,
+    #[error("the device is not the one that the certificate or the password is of")]
+    OtherDevice,
     #[error("authentication methods are not served")]
     AuthenticationMethod,
     #[error("the will's topic is reserved")]
@@ -247,6 +251,8 @@ impl ConnectRefusal {
             Self::ClientIdMissing | Self::ClientIdTooLong | Self::DeviceId => {
                 ConnectReturnCode::ClientIdentifierNotValid
             }
+            Self::Unidentified => ConnectReturnCode::BadUserNamePassword,
+            Self::OtherDevice => ConnectReturnCode::NotAuthorized,
             Self::AuthenticationMethod => ConnectReturnCode::BadAuthenticationMethod,
             Self::WillTopic => ConnectReturnCode::TopicNameInvalid,
             Self::TooManyTopics => ConnectReturnCode::QuotaExceeded,
@@ -265,7 +271,8 @@ impl ConnectRefusal {
                 Some(ConnectReturnCode::ClientIdentifierNotValid)
             }
             Self::SessionBusy => Some(ConnectReturnCode::ServiceUnavailable),
-            Self::WillTopic => Some(ConnectReturnCode::NotAuthorized),
+            Self::Unidentified => Some(ConnectReturnCode::BadUserNamePassword),
+            Self::WillTopic | Self::OtherDevice => Some(ConnectReturnCode::NotAuthorized),
             Self::Packet(_) | Self::AuthenticationMethod | Self::TooManyTopics => None,
         }
     }
@@ -283,6 +290,7 @@ pub fn subscribe_code(outcome: Result<Qos, SubscribeRefusal>, is_v5: bool) -> Su
         Err(SubscribeRefusal::Filter(FilterError::Shared)) => {
             SubscribeReasonCode::SharedSubscriptionsNotSupported
         }
+        Err(SubscribeRefusal::NotAuthorized) => SubscribeReasonCode::NotAuthorized,
         Err(SubscribeRefusal::Filter(FilterError::TooLong) | SubscribeRefusal::TooMany) => {
             SubscribeReasonCode::QuotaExceeded
         }

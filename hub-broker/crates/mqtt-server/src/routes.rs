@@ -4,6 +4,7 @@
 //! else into the log topic `mqtt` with the MQTT topic as key.
 
 use schemas::TopicName;
+use schemas::mqtt::log_topic;
 
 use crate::wire::text::{self, FilterError, matches};
 
@@ -86,6 +87,17 @@ impl Route {
         Self { filter: "#".to_owned(), topic, key: Key::Topic, decoding: Decoding::Raw }
     }
 
+    /// What devices answer goes into the log topic of answers, with the device as key.
+    fn answers() -> Self {
+        let topic = TopicName::try_from(log_topic::ANSWERS).expect("a valid topic name");
+        Self {
+            filter: "headwater/v1/+/answers".to_owned(),
+            topic,
+            key: Key::Level(2),
+            decoding: Decoding::Raw,
+        }
+    }
+
     /// The key of a record from this MQTT topic.
     #[must_use]
     pub fn key<'a>(&self, mqtt_topic: &'a str) -> &'a str {
@@ -96,14 +108,21 @@ impl Route {
     }
 }
 
-/// All routes, in the order in which they are tried.
+/// All routes, in the order in which they are tried; the last is that of devices' answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routes(Vec<Route>);
 
 impl Routes {
     #[must_use]
-    pub fn new(routes: Vec<Route>) -> Self {
+    pub fn new(mut routes: Vec<Route>) -> Self {
+        routes.push(Route::answers());
         Self(routes)
+    }
+
+    /// The number of the route of devices' answers, which no plain publish takes.
+    #[must_use]
+    pub fn answers(&self) -> usize {
+        self.0.len() - 1
     }
 
     /// The route of a publish to a valid topic, and its number.
@@ -144,7 +163,7 @@ impl Routes {
 
 impl Default for Routes {
     fn default() -> Self {
-        Self(vec![Route::default_route()])
+        Self::new(vec![Route::default_route()])
     }
 }
 
@@ -167,7 +186,8 @@ mod tests {
             (route.topic.as_str(), route.key("plant/7/oven/humidity")),
             ("mqtt", "plant/7/oven/humidity")
         );
-        assert_eq!(routes.topics(), [topic("mqtt"), topic("temps")]);
+        assert_eq!(routes.topics(), [topic("headwater.answers"), topic("mqtt"), topic("temps")]);
+        assert_eq!(routes.get(routes.answers()).unwrap().key("headwater/v1/pump-7/answers"), "pump-7");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::connection::{self, Hub};
+use crate::door::Door;
 use crate::fanout::Fanout;
 use crate::limits::ACCEPT_BACKOFF;
 use crate::observe::METRICS;
@@ -34,11 +35,25 @@ pub enum BindError {
 }
 
 pub struct Server {
-    listener: TcpListener,
+    plain: Listener,
+    secure: Option<Listener>,
     hub: Arc<Hub>,
     places: Arc<Semaphore>,
     /// Ends the fan-out, after the connections.
     fanout_shutdown: CancellationToken,
+}
+
+struct Listener {
+    socket: TcpListener,
+    door: Arc<Door>,
+}
+
+impl Listener {
+    async fn bind(address: SocketAddr, door: Door) -> Result<Self, BindError> {
+        let bound = TcpListener::bind(address).await;
+        let socket = bound.map_err(|source| BindError::Listen { address, source })?;
+        Ok(Self { socket, door: Arc::new(door) })
+    }
 }
 
 impl Server {
@@ -52,8 +67,11 @@ impl Server {
         fetch: Fetch,
         metadata: Metadata,
     ) -> Result<Self, BindError> {
-        let listen = |source| BindError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let plain = Listener::bind(config.listen, Door::open()).await?;
+        let secure = match &config.secure {
+            Some(listener) => Some(Listener::bind(listener.listen, Door::secure(listener)).await?),
+            None => None,
+        };
         let fanout_shutdown = CancellationToken::new();
         let topics = config.routes.topics();
         let fanout = Fanout::start(fetch, metadata.clone(), topics, fanout_shutdown.clone())
@@ -69,7 +87,7 @@ impl Server {
             shutdown: CancellationToken::new(),
         };
         let places = Arc::new(Semaphore::new(config.connections_max));
-        Ok(Self { listener, hub: Arc::new(hub), places, fanout_shutdown })
+        Ok(Self { plain, secure, hub: Arc::new(hub), places, fanout_shutdown })
     }
 
     /// The address that is listened on, with the port that the system chose.
@@ -77,7 +95,13 @@ impl Server {
     /// # Errors
     /// The system does not say.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.plain.socket.local_addr()
+    }
+
+    /// The same for the listener with TLS; `None` where there is none.
+    #[must_use]
+    pub fn secure_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref()?.socket.local_addr().ok()
     }
 
     /// Serves until `shutdown`; then lets connections acknowledge what is on its way, and returns.
@@ -86,13 +110,14 @@ impl Server {
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.serve(&connections, stream, peer),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept MQTT connections");
-                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                accepted = self.plain.socket.accept() => {
+                    self.accepted(&connections, &self.plain.door, accepted).await;
+                }
+                accepted = accept(self.secure.as_ref()) => {
+                    if let Some(secure) = &self.secure {
+                        self.accepted(&connections, &secure.door, accepted).await;
                     }
-                },
+                }
                 _ = expiry.tick() => self.expire().await,
                 () = shutdown.cancelled() => break,
             }
@@ -103,7 +128,22 @@ impl Server {
         self.fanout_shutdown.cancel();
     }
 
-    fn serve(&self, connections: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
+    async fn accepted(
+        &self,
+        connections: &TaskTracker,
+        door: &Arc<Door>,
+        accepted: std::io::Result<(TcpStream, SocketAddr)>,
+    ) {
+        match accepted {
+            Ok((stream, peer)) => self.serve(connections, Arc::clone(door), stream, peer),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept MQTT connections");
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+
+    fn serve(&self, connections: &TaskTracker, door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             METRICS.connections_refused.increment(1);
             tracing::warn!(%peer, "too many MQTT connections: one more is closed");
@@ -114,7 +154,17 @@ impl Server {
         }
         let hub = Arc::clone(&self.hub);
         connections.spawn(async move {
-            connection::serve(hub, stream, peer).await;
+            if door.speaks_tls() {
+                match door.handshake(stream).await {
+                    Ok((stream, visitor)) => connection::serve(hub, stream, peer, visitor).await,
+                    Err(error) => {
+                        METRICS.connects_refused.increment(1);
+                        tracing::warn!(%peer, %error, "an MQTT client was not let in");
+                    }
+                }
+            } else {
+                connection::serve(hub, stream, peer, door.visitor()).await;
+            }
             drop(place);
         });
     }
@@ -123,5 +173,13 @@ impl Server {
         for session in self.hub.registry.expire(Instant::now()) {
             self.hub.fanout.remove(session.subscriber).await;
         }
+    }
+}
+
+/// Never, where there is no such listener.
+async fn accept(listener: Option<&Listener>) -> std::io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.socket.accept().await,
+        None => std::future::pending().await,
     }
 }

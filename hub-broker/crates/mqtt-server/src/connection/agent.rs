@@ -26,6 +26,9 @@ pub async fn introduce(
     };
     let Some(device) = named(property::DEVICE).next() else { return Ok(None) };
     let device = DeviceId::try_from(device).map_err(|_| ConnectRefusal::DeviceId)?;
+    if !principal.is_anonymous() && *principal.name != *device.as_str() {
+        return Err(ConnectRefusal::OtherDevice);
+    }
     if named(property::LOG_TOPIC).count() > AGENT_TOPICS_MAX {
         return Err(ConnectRefusal::TooManyTopics);
     }

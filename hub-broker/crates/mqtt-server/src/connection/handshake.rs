@@ -16,6 +16,7 @@ use super::io::{Io, Step};
 use super::signals::Signals;
 use super::will::Will;
 use super::{Client, Connection, GOODBYE_TIMEOUT, Hub, delivery_window};
+use crate::door::Visitor;
 use crate::limits::{
     CLIENT_ID_BYTES_MAX, CONNECT_BYTES_MAX, CONNECT_TIMEOUT, PACKET_BYTES_MAX, RECEIVE_MAXIMUM,
     SESSION_EXPIRY_SECONDS_MAX, TOPIC_ALIASES_MAX,
@@ -52,6 +53,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     hub: Arc<Hub>,
     mut io: Io<S>,
     peer: SocketAddr,
+    visitor: &Visitor,
 ) -> Option<(Connection<S>, Claim)> {
     let first = timeout(CONNECT_TIMEOUT, first_packet(&mut io));
     let Ok(first) = hub.shutdown.run_until_cancelled(first).await? else {
@@ -59,7 +61,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         return None;
     };
     let answer = match first.transpose()? {
-        Ok((frame, bytes)) => answer(&hub, frame, &bytes).await,
+        Ok((frame, bytes)) => answer(&hub, frame, &bytes, visitor).await,
         Err(error) => {
             let refusal = ConnectError::from(error).into();
             Err(Refused { version: None, client_id: String::new(), refusal })
@@ -88,7 +90,7 @@ async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn answer(hub: &Arc<Hub>, frame: Frame, bytes: &Bytes) -> Result<Accepted, Refused> {
+async fn answer(hub: &Arc<Hub>, frame: Frame, bytes: &Bytes, visitor: &Visitor) -> Result<Accepted, Refused> {
     let nameless =
         |version, error: ConnectError| Refused { version, client_id: String::new(), refusal: error.into() };
     let version = control::connect_version(frame, bytes).map_err(|error| {
@@ -103,11 +105,15 @@ async fn answer(hub: &Arc<Hub>, frame: Frame, bytes: &Bytes) -> Result<Accepted,
     let packet = control::read_connect(version, frame, bytes)
         .map_err(|error| nameless(Some(version), error.into()))?;
     let client_id = packet.connect.client_id.clone();
-    admit(hub, packet).await.map_err(|refusal| Refused { version: Some(version), client_id, refusal })
+    admit(hub, packet, visitor).await.map_err(|refusal| Refused {
+        version: Some(version),
+        client_id,
+        refusal,
+    })
 }
 
-async fn admit(hub: &Arc<Hub>, packet: ConnectPacket) -> Result<Accepted, ConnectRefusal> {
-    let principal = authenticate(&packet)?;
+async fn admit(hub: &Arc<Hub>, packet: ConnectPacket, visitor: &Visitor) -> Result<Accepted, ConnectRefusal> {
+    let principal = authenticate(&packet, visitor).await?;
     let (id, is_assigned) = client_id(&packet)?;
     let will = will(&packet)?;
     let mut properties = ConnAckProperties::default();
@@ -140,11 +146,11 @@ async fn admit(hub: &Arc<Hub>, packet: ConnectPacket) -> Result<Accepted, Connec
     Ok(Accepted { client, claim, session, is_present, will, signals, properties })
 }
 
-/// The one place where a client's identity is decided. Nobody is asked for one yet.
-fn authenticate(packet: &ConnectPacket) -> Result<Principal, ConnectRefusal> {
+/// The one place where a client's identity is decided.
+async fn authenticate(packet: &ConnectPacket, visitor: &Visitor) -> Result<Principal, ConnectRefusal> {
     match packet.properties.authentication_method {
         Some(_) => Err(ConnectRefusal::AuthenticationMethod),
-        None => Ok(Principal::anonymous()),
+        None => visitor.identify(packet.login.as_ref()).await,
     }
 }
 

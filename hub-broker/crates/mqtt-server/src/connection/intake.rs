@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ingest::Path;
 use metadata::Topic;
-use schemas::mqtt::{AgentTopic, AgentTopicError, parse_agent_topic};
+use schemas::mqtt::{AgentTopic, AgentTopicError, is_reserved, parse_agent_topic, parse_answers_topic};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::calls::{Caller, Calls, Name};
 use super::{Client, Connection, Hub, Intake};
-use crate::fanout::{RetainHandling, SubscribeRequest, Subscription};
+use crate::fanout::{RetainHandling, Steering, SubscribeRequest, Subscription};
 use crate::limits::{PACKET_BYTES_MAX, RECEIVE_MAXIMUM, TOPIC_ALIASES_MAX};
 use crate::reason::{Close, Refusal, code, group_of, subscribe_code, unsubscribe_code};
 use crate::session::acks::Outcome;
@@ -263,6 +263,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    /// Has the log topics made that devices are steered by. Where that fails they are followed once they are there.
+    async fn open_steering(&self) {
+        for steering in Steering::ALL {
+            let name = steering.log_topic();
+            if let Err(error) = self.hub.metadata.ensure_topic(&self.client.principal, &name).await {
+                tracing::warn!(topic = %name, %error, "devices cannot be steered yet");
+            }
+        }
+    }
+
     async fn control(&mut self, frame: Frame, packet: &Bytes) -> Result<(), Close> {
         let version = self.client.version;
         if frame.kind() == control::SUBSCRIBE {
@@ -278,7 +288,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn subscribe(&mut self, packet: SubscribePacket) -> Result<(), Close> {
-        let subscriptions: Vec<Subscription> = packet.filters.into_iter().map(subscription).collect();
+        let allowed = |filter: rumqttd::protocol::Filter| {
+            let is_allowed = self.client.may_read(&filter.path);
+            subscription(filter, is_allowed)
+        };
+        let subscriptions: Vec<Subscription> = packet.filters.into_iter().map(allowed).collect();
+        if subscriptions.iter().any(|wanted| wanted.is_allowed && is_reserved(&wanted.filter)) {
+            self.open_steering().await;
+        }
         if subscriptions.iter().any(|wanted| wanted.no_local) {
             self.intake.has_no_local = true;
         }
@@ -298,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-fn subscription(filter: rumqttd::protocol::Filter) -> Subscription {
+fn subscription(filter: rumqttd::protocol::Filter, is_allowed: bool) -> Subscription {
     Subscription {
         filter: filter.path,
         qos: filter.qos.into(),
@@ -309,6 +326,7 @@ fn subscription(filter: rumqttd::protocol::Filter) -> Subscription {
             RetainForwardRule::OnNewSubscribe => RetainHandling::WhenNew,
             RetainForwardRule::Never => RetainHandling::Never,
         },
+        is_allowed,
     }
 }
 
@@ -359,6 +377,13 @@ impl Intake {
     }
 
     fn destination(&mut self, hub: &Hub, client: &Client, name: &Name<'_>) -> Destination {
+        if let Some(device) = parse_answers_topic(name.as_str()) {
+            return match device {
+                Ok(device) if client.named().as_ref() == Some(&device) => self.routed(hub.routes.answers()),
+                Ok(_) => Destination::Refused(Refusal::OTHER_DEVICE),
+                Err(_) => Destination::Refused(Refusal::RESERVED_TOPIC),
+            };
+        }
         match parse_agent_topic(name.as_str()) {
             Some(agent) => agent_destination(hub, client, agent),
             None => self.plain_destination(hub, name.as_str()),
@@ -370,6 +395,10 @@ impl Intake {
             return Destination::Refused(Refusal::RESERVED_TOPIC);
         }
         let Some((number, _)) = hub.routes.find(name) else { return Destination::Refused(Refusal::NO_ROUTE) };
+        self.routed(number)
+    }
+
+    fn routed(&mut self, number: usize) -> Destination {
         match self.topics.get(number) {
             Some(Some(topic)) => Destination::Log(number, Arc::clone(topic)),
             _ if self.closed_route.take() == Some(number) => Destination::Refused(Refusal::ROUTE_CLOSED),

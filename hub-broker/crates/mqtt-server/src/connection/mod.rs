@@ -17,10 +17,12 @@ use std::time::Duration;
 use ingest::Ingest;
 use metadata::{Metadata, Principal, Topic};
 use schemas::DeviceId;
+use schemas::mqtt::{is_of_device, is_reserved};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::door::Visitor;
 use crate::fanout::FanoutHandle;
 use crate::limits::{
     DELIVERY_WINDOW_MAX, DRAIN_TIMEOUT, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_BYTES_TOTAL, RECEIVE_MAXIMUM,
@@ -66,6 +68,20 @@ struct Client {
     session_expiry: Duration,
 }
 
+impl Client {
+    /// The device that it is: the one that it named, or whose name it has proved.
+    fn named(&self) -> Option<DeviceId> {
+        let proved = || DeviceId::try_from(&*self.principal.name).ok();
+        self.device.clone().or_else(|| if self.principal.is_anonymous() { None } else { proved() })
+    }
+
+    /// Whether it may subscribe to a filter: what is below `headwater/` a device reads for itself alone.
+    fn may_read(&self, filter: &str) -> bool {
+        let is_others = |device: &DeviceId| !is_of_device(filter, device);
+        !(is_reserved(filter) && self.named().is_some_and(|device| is_others(&device)))
+    }
+}
+
 struct Connection<S> {
     hub: Arc<Hub>,
     io: Io<S>,
@@ -97,9 +113,14 @@ struct Intake {
 }
 
 /// Serves one accepted socket from its CONNECT to its end.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: Arc<Hub>, stream: S, peer: SocketAddr) {
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    hub: Arc<Hub>,
+    stream: S,
+    peer: SocketAddr,
+    visitor: Visitor,
+) {
     let _counted = Counted::new(&hub);
-    if let Some((connection, claim)) = handshake::accept(hub, Io::new(stream), peer).await {
+    if let Some((connection, claim)) = handshake::accept(hub, Io::new(stream), peer, &visitor).await {
         connection.run(claim, peer).await;
     }
 }

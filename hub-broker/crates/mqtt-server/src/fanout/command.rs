@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fetch::Fetch;
 use metadata::Metadata;
 use schemas::TopicName;
+use schemas::mqtt::is_reserved;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use super::SubscriberId;
 use super::feed::{Barrier, Feeds};
 use super::outbox::Outbox;
 use super::router::{Options, RetainHandling, Router};
+use super::steering::Source;
 use crate::limits::{BARRIER_TIMEOUT, FANOUT_COMMANDS_MAX};
 use crate::wire::Qos;
 use crate::wire::text::{self, FilterError};
@@ -31,6 +33,8 @@ pub enum SubscribeRefusal {
     Filter(#[from] FilterError),
     #[error("too many subscriptions")]
     TooMany,
+    #[error("a device reads what is meant for itself alone")]
+    NotAuthorized,
 }
 
 /// One filter of a SUBSCRIBE, not checked yet.
@@ -41,6 +45,8 @@ pub struct Subscription {
     pub no_local: bool,
     pub retain_as_published: bool,
     pub retain: RetainHandling,
+    /// The client may read what the filter names.
+    pub is_allowed: bool,
 }
 
 /// A SUBSCRIBE.
@@ -124,7 +130,7 @@ impl FanoutHandle {
 pub struct Fanout {
     fetch: Fetch,
     metadata: Metadata,
-    topics: Vec<TopicName>,
+    sources: Vec<Source>,
     shutdown: CancellationToken,
 }
 
@@ -133,12 +139,12 @@ impl Fanout {
     pub fn start(
         fetch: Fetch,
         metadata: Metadata,
-        topics: Vec<TopicName>,
+        routes: Vec<TopicName>,
         shutdown: CancellationToken,
     ) -> std::io::Result<FanoutHandle> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (commands, received) = mpsc::channel(FANOUT_COMMANDS_MAX);
-        let fanout = Self { fetch, metadata, topics, shutdown };
+        let fanout = Self { fetch, metadata, sources: Source::all(routes), shutdown };
         std::thread::Builder::new()
             .name("mqtt-fanout".to_owned())
             .spawn(move || fanout.run(&runtime, received))?;
@@ -147,7 +153,7 @@ impl Fanout {
 
     fn run(self, runtime: &tokio::runtime::Runtime, mut commands: mpsc::Receiver<Command>) {
         let router = Rc::new(RefCell::new(Router::default()));
-        let mut feeds = Feeds::new(self.fetch, self.metadata, self.topics, Rc::clone(&router));
+        let mut feeds = Feeds::new(self.fetch, self.metadata, self.sources, Rc::clone(&router));
         while !self.shutdown.is_cancelled() {
             let local = LocalSet::new();
             let serve = self.shutdown.run_until_cancelled(serve(&router, &mut feeds, &mut commands));
@@ -239,11 +245,15 @@ fn subscribe(router: &mut Router, request: SubscribeRequest) -> Vec<Result<Qos, 
         .into_iter()
         .map(|wanted| {
             text::filter(&wanted.filter)?;
+            if !wanted.is_allowed {
+                return Err(SubscribeRefusal::NotAuthorized);
+            }
             let client = || Bytes::copy_from_slice(client_id.as_bytes());
             let options = Options {
                 qos: wanted.qos,
                 no_local: wanted.no_local.then(client),
                 retain_as_published: wanted.retain_as_published,
+                is_reserved: is_reserved(&wanted.filter),
                 id: subscription_id,
             };
             router

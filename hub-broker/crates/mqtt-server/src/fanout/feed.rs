@@ -10,19 +10,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fetch::{Fetch, Follow, FollowError, FollowFrom, PartitionError};
 use metadata::{Metadata, Principal};
-use schemas::{Offset, PartitionId, RawBatch, TimestampType, TopicName};
+use schemas::{Offset, PartitionId, RawBatch, TimestampType};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::message::Message;
 use super::router::Router;
+use super::steering::Source;
 use crate::observe::METRICS;
 
 /// Pause before a partition that could not be read or was not open yet is tried again.
@@ -31,7 +30,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(super) struct Feeds {
     fetch: Fetch,
     metadata: Metadata,
-    topics: Vec<TopicName>,
+    sources: Vec<Source>,
     versions: watch::Receiver<u64>,
     router: Rc<RefCell<Router>>,
     /// Somebody has subscribed.
@@ -67,17 +66,12 @@ struct Feed {
 }
 
 impl Feeds {
-    pub fn new(
-        fetch: Fetch,
-        metadata: Metadata,
-        topics: Vec<TopicName>,
-        router: Rc<RefCell<Router>>,
-    ) -> Self {
+    pub fn new(fetch: Fetch, metadata: Metadata, sources: Vec<Source>, router: Rc<RefCell<Router>>) -> Self {
         let versions = metadata.subscribe();
         Self {
             fetch,
             metadata,
-            topics,
+            sources,
             versions,
             router,
             wanted: false,
@@ -165,24 +159,27 @@ impl Feeds {
         self.versions.mark_unchanged();
         self.retry_at = None;
         let view = self.metadata.view();
-        let topics: Vec<_> = self.topics.iter().filter_map(|name| view.topic(name)).collect();
+        let known = |source: &Source| Some((view.topic(&source.topic)?.clone(), source.clone()));
+        let topics: Vec<_> = self.sources.iter().filter_map(known).collect();
         self.feeds.retain(|partition, feed| {
             let is_there = topics
                 .iter()
-                .any(|topic| topic.id == partition.topic && topic.placement(partition.index).is_some());
+                .any(|(topic, _)| topic.id == partition.topic && topic.placement(partition.index).is_some());
             if !is_there {
                 feed.stop();
             }
             is_there
         });
-        for topic in topics {
+        for (topic, source) in topics {
+            // What devices are told holds until something newer is said, however old it is.
+            let from = if source.steering.is_some() { FollowFrom::At(Offset(0)) } else { from };
             for (partition, _) in topic.placed() {
-                self.follow(partition, from);
+                self.follow(partition, from, &source);
             }
         }
     }
 
-    fn follow(&mut self, partition: PartitionId, from: FollowFrom) {
+    fn follow(&mut self, partition: PartitionId, from: FollowFrom, source: &Source) {
         let new = || Feed { position: Rc::default(), from, task: None };
         let feed = self.feeds.entry(partition).or_insert_with(new);
         if feed.task.as_ref().is_some_and(|task| !task.is_finished()) {
@@ -193,7 +190,8 @@ impl Feeds {
             Ok(follow) => {
                 feed.position.set(follow.position());
                 let (position, progress) = (Rc::clone(&feed.position), Rc::clone(&self.progress));
-                let task = tokio::task::spawn_local(run(follow, position, progress, Rc::clone(&self.router)));
+                let sink = Sink { source: source.clone(), router: Rc::clone(&self.router) };
+                let task = tokio::task::spawn_local(run(follow, position, progress, sink));
                 feed.task = Some(task.abort_handle());
             }
             Err(error) => {
@@ -215,7 +213,13 @@ impl Feed {
     }
 }
 
-async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, router: Rc<RefCell<Router>>) {
+/// Where a partition's records go.
+struct Sink {
+    source: Source,
+    router: Rc<RefCell<Router>>,
+}
+
+async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, sink: Sink) {
     // Whoever waits at a barrier must hear where it begins, even if nothing comes.
     let begun = loop {
         match follow.begin().await {
@@ -232,13 +236,18 @@ async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, route
     loop {
         match follow.next().await {
             Ok(records) => {
-                deliver(records, &router).await;
+                sink.deliver(records).await;
                 position.set(follow.position());
                 progress.notify_one();
             }
             Err(FollowError::Closed) => return,
             Err(error @ FollowError::Skipped { .. }) => {
-                tracing::warn!(%error, "subscribers have missed messages");
+                // Of what devices are told, the newest is what counts.
+                if sink.source.steering.is_none() {
+                    tracing::warn!(%error, "subscribers have missed messages");
+                }
+                position.set(follow.position());
+                progress.notify_one();
             }
             Err(FollowError::Read(error)) => {
                 tracing::error!(%error, "cannot read committed messages for subscribers");
@@ -248,44 +257,53 @@ async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, route
     }
 }
 
-async fn deliver(mut records: Bytes, router: &RefCell<Router>) {
-    while let Ok(Some(batch)) = RawBatch::split_first(&mut records) {
-        let delivered = catch_unwind(AssertUnwindSafe(|| deliver_batch(&batch, &mut router.borrow_mut())));
-        if delivered.is_err() {
-            tracing::error!(offset = batch.header().base_offset, "a batch could not be given to subscribers");
+impl Sink {
+    async fn deliver(&self, mut records: Bytes) {
+        while let Ok(Some(batch)) = RawBatch::split_first(&mut records) {
+            let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver_batch(&batch)));
+            if delivered.is_err() {
+                tracing::error!(
+                    offset = batch.header().base_offset,
+                    "a batch could not be given to subscribers"
+                );
+            }
+            // Others have subscribed meanwhile, or have records too.
+            tokio::task::yield_now().await;
         }
-        // Others have subscribed meanwhile, or have records too.
-        tokio::task::yield_now().await;
     }
-}
 
-fn deliver_batch(batch: &RawBatch, router: &mut Router) {
-    let header = batch.header();
-    if header.attributes.is_control() {
-        return;
-    }
-    let Ok(records) = batch.records() else { return };
-    for record in records.map_while(Result::ok) {
-        let timestamp_ms = match header.attributes.timestamp_type() {
-            TimestampType::Create => header.base_timestamp.saturating_add(record.timestamp_delta),
-            TimestampType::LogAppend => header.max_timestamp,
-        };
-        if let Some(message) = Message::from_record(&record, timestamp_ms) {
-            router.publish(&Arc::new(message));
+    fn deliver_batch(&self, batch: &RawBatch) {
+        let header = batch.header();
+        if header.attributes.is_control() {
+            return;
         }
+        let Ok(records) = batch.records() else { return };
+        let mut router = self.router.borrow_mut();
+        for record in records.map_while(Result::ok) {
+            let timestamp_ms = match header.attributes.timestamp_type() {
+                TimestampType::Create => header.base_timestamp.saturating_add(record.timestamp_delta),
+                TimestampType::LogAppend => header.max_timestamp,
+            };
+            if let Some(message) = self.source.message(&record, timestamp_ms) {
+                router.publish(&message);
+            }
+        }
+        let counts = router.take_counts();
+        METRICS.delivered.increment(counts.delivered);
+        METRICS.dropped.increment(counts.dropped);
+        METRICS.overflowed.increment(counts.overflowed);
+        METRICS.not_retained.increment(counts.not_retained);
     }
-    let counts = router.take_counts();
-    METRICS.delivered.increment(counts.delivered);
-    METRICS.dropped.increment(counts.dropped);
-    METRICS.overflowed.increment(counts.overflowed);
-    METRICS.not_retained.increment(counts.not_retained);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use shards::{Shards, SyncMode};
     use tokio::time::timeout;
 
+    use super::super::message::Message;
     use super::*;
 
     /// Feeds without a topic, on a hub of their own.

@@ -51,6 +51,8 @@ pub struct Message {
     pub payload: Bytes,
     pub qos: Qos,
     pub retain: bool,
+    /// Kept beside the ones before it for a device that is away.
+    pub is_command: bool,
     /// Ms since 1970 after which nobody wants it any more.
     pub expires_at_ms: Option<i64>,
     /// Who sent it, where that matters to anybody.
@@ -67,11 +69,18 @@ impl Message {
             Some(topic) => topic?,
             None => record.key.as_ref()?,
         };
+        Some(Self::of(topic_name(topic).ok()?.into(), record, timestamp_ms))
+    }
+
+    /// What a record says beside its topic, which MUST be a valid name.
+    #[must_use]
+    pub fn of(topic: Arc<str>, record: &Record, timestamp_ms: i64) -> Self {
         let mut message = Self {
-            topic: topic_name(topic).ok()?.into(),
+            topic,
             payload: record.value.clone().unwrap_or_default(),
             qos: Qos::AtMostOnce,
             retain: false,
+            is_command: false,
             expires_at_ms: None,
             client: None,
             properties: Vec::new(),
@@ -81,7 +90,7 @@ impl Message {
                 message.take_header(name, value, timestamp_ms);
             }
         }
-        Some(message)
+        message
     }
 
     fn take_header(&mut self, name: &str, value: &Bytes, timestamp_ms: i64) {
@@ -132,6 +141,7 @@ impl Message {
             payload: Bytes::from_static(payload.as_bytes()),
             qos: Qos::ExactlyOnce,
             retain: false,
+            is_command: false,
             expires_at_ms: None,
             client: None,
             properties: Vec::new(),

@@ -15,12 +15,14 @@ pub mod message;
 pub mod outbox;
 mod retained;
 mod router;
+mod steering;
 mod trie;
 
 pub use command::{Fanout, FanoutHandle, SubscribeRefusal, SubscribeRequest, Subscription};
 pub use message::Delivery;
 pub use outbox::Outbox;
 pub use router::RetainHandling;
+pub use steering::Steering;
 
 /// A session, for as long as the hub lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

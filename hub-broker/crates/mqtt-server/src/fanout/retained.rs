@@ -1,16 +1,22 @@
-//! The last retained message of each topic, in memory and bounded.
+//! The last retained message of each topic, and the last commands of each device, in memory and bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::message::Message;
-use crate::limits::{DELIVERY_OVERHEAD_BYTES, RETAINED_BYTES_MAX, RETAINED_MESSAGES_MAX};
+use schemas::mqtt::is_reserved;
+
+use crate::limits::{
+    COMMANDS_PER_DEVICE_MAX, DELIVERY_OVERHEAD_BYTES, RETAINED_BYTES_MAX, RETAINED_MESSAGES_MAX,
+};
 use crate::wire::text::matches;
 
 #[derive(Default)]
 pub struct Retained {
-    messages: BTreeMap<Arc<str>, Arc<Message>>,
+    /// Never empty queues, of one message where it is a retained one.
+    messages: BTreeMap<Arc<str>, VecDeque<Arc<Message>>>,
+    count: usize,
     bytes: usize,
 }
 
@@ -21,18 +27,37 @@ pub struct Full;
 impl Retained {
     /// Takes a message with the retain flag: an empty payload deletes (MQTT 5, 3.3.1.3).
     pub fn set(&mut self, message: &Arc<Message>) -> Result<(), Full> {
-        if let Some(before) = self.messages.remove(&message.topic) {
-            self.bytes -= cost(&before);
-        }
-        if message.payload.is_empty() {
-            return Ok(());
-        }
-        if self.messages.len() >= RETAINED_MESSAGES_MAX || self.bytes + cost(message) > RETAINED_BYTES_MAX {
+        self.keep_last(&message.topic, 0);
+        if message.payload.is_empty() { Ok(()) } else { self.push(message) }
+    }
+
+    /// Takes a command beside those before it, of which the oldest give way.
+    pub fn queue(&mut self, message: &Arc<Message>) -> Result<(), Full> {
+        self.keep_last(&message.topic, COMMANDS_PER_DEVICE_MAX - 1);
+        self.push(message)
+    }
+
+    fn push(&mut self, message: &Arc<Message>) -> Result<(), Full> {
+        if self.count >= RETAINED_MESSAGES_MAX || self.bytes + cost(message) > RETAINED_BYTES_MAX {
             return Err(Full);
         }
+        self.count += 1;
         self.bytes += cost(message);
-        self.messages.insert(Arc::clone(&message.topic), Arc::clone(message));
+        self.messages.entry(Arc::clone(&message.topic)).or_default().push_back(Arc::clone(message));
         Ok(())
+    }
+
+    fn keep_last(&mut self, topic: &str, kept: usize) {
+        let Some(queue) = self.messages.get_mut(topic) else { return };
+        while queue.len() > kept
+            && let Some(before) = queue.pop_front()
+        {
+            self.count -= 1;
+            self.bytes -= cost(&before);
+        }
+        if queue.is_empty() {
+            self.messages.remove(topic);
+        }
     }
 
     #[must_use]
@@ -40,7 +65,7 @@ impl Retained {
         self.messages.is_empty()
     }
 
-    /// Everything that a new subscription is given.
+    /// Everything that a new subscription is given. A wildcard in its first level does not stand for what is reserved.
     pub fn matching<'a>(&'a self, filter: &'a str) -> impl Iterator<Item = &'a Arc<Message>> {
         let wild = filter.find(['+', '#']);
         // `a/#` matches `a` too, which is one separator shorter.
@@ -48,8 +73,8 @@ impl Retained {
         self.messages
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(move |(topic, _)| topic.starts_with(prefix))
-            .filter(move |(topic, _)| matches(filter, topic))
-            .map(|(_, message)| message)
+            .filter(move |(topic, _)| matches(filter, topic) && (!is_reserved(topic) || is_reserved(filter)))
+            .flat_map(|(_, queue)| queue)
     }
 }
 
@@ -90,6 +115,20 @@ mod tests {
         assert_eq!(topics(&retained, "$sys/#"), ["$sys/a"]);
         assert_eq!(topics(&retained, "/+"), ["/x"]);
         assert_eq!(topics(&retained, "ab"), ["ab"]);
+    }
+
+    #[test]
+    fn the_last_commands_of_a_device_are_kept() {
+        let mut retained = Retained::default();
+        let payloads: Vec<&'static str> = vec!["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+        for payload in &payloads {
+            retained.queue(&Message::for_tests("headwater/v1/d/commands", payload).into()).unwrap();
+        }
+        let kept: Vec<_> =
+            retained.matching("headwater/v1/d/commands").map(|it| it.payload.clone()).collect();
+        assert_eq!(kept, payloads[payloads.len() - COMMANDS_PER_DEVICE_MAX..]);
+        assert_eq!(retained.matching("#").count(), 0, "it is reserved");
+        assert_eq!(retained.count, COMMANDS_PER_DEVICE_MAX);
     }
 
     #[test]

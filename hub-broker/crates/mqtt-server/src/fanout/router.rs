@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use schemas::mqtt::is_reserved;
 
 use super::SubscriberId;
 use super::message::{Delivery, Message};
@@ -29,6 +30,8 @@ pub struct Options {
     pub no_local: Option<Bytes>,
     /// Pass the retain flag on as it was published.
     pub retain_as_published: bool,
+    /// The filter names what is reserved below `headwater/`: a wildcard in the first level does not stand for it.
+    pub is_reserved: bool,
     pub id: Option<u32>,
 }
 
@@ -124,7 +127,12 @@ impl Router {
     /// A message has been committed: retains it if it says so, and puts it into the outbox of everyone who has a
     /// matching subscription, once each, at the highest QoS granted.
     pub fn publish(&mut self, message: &Arc<Message>) {
-        if message.retain && self.retained.set(message).is_err() {
+        let kept = match (message.retain, message.is_command) {
+            (true, _) => self.retained.set(message),
+            (_, true) => self.retained.queue(message),
+            _ => Ok(()),
+        };
+        if kept.is_err() {
             self.counts.not_retained += 1;
             tracing::warn!(topic = &*message.topic, "no room to retain the message; it was delivered only");
         }
@@ -137,7 +145,11 @@ impl Router {
 
     fn deliveries(&self, message: &Arc<Message>) -> HashMap<SubscriberId, Delivery> {
         let mut deliveries: HashMap<SubscriberId, Delivery> = HashMap::new();
+        let is_reserved = is_reserved(&message.topic);
         self.subscriptions.matching(&message.topic, |id, options| {
+            if is_reserved && !options.is_reserved {
+                return;
+            }
             if options.no_local.is_some() && options.no_local == message.client {
                 return;
             }

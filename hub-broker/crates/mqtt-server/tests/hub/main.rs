@@ -9,5 +9,6 @@ mod malformed;
 mod publishing;
 mod sessions;
 mod several;
+mod steering;
 mod subscribing;
 mod support;

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ingest::Ingest;
+use ingest::{Ingest, Produced};
 use metadata::{CreateTopic, Metadata, Principal};
 use mqtt_server::{Config, Server};
-use schemas::{DeviceId, PartitionIndex, RawBatch, Record, TopicName};
+use schemas::{BatchBuilder, BuilderOptions, DeviceId, PartitionIndex, RawBatch, Record, TopicName, murmur2};
 use shards::{Shards, SyncMode};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +22,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Hub {
     pub address: SocketAddr,
     pub metadata: Metadata,
+    ingest: Ingest,
     shards: Shards,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
@@ -51,11 +52,11 @@ impl Hub {
         let fetch = fetch::Fetch::new(metadata.clone(), fetch::Config::default()).unwrap();
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         change(&mut config);
-        let server = Server::bind(config, ingest, fetch, metadata.clone()).await.unwrap();
+        let server = Server::bind(config, ingest.clone(), fetch, metadata.clone()).await.unwrap();
         let address = server.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, metadata, shards, shutdown, server, _directory: directory }
+        Self { address, metadata, ingest, shards, shutdown, server, _directory: directory }
     }
 
     /// Stops the front; returns when it has let go of its clients.
@@ -75,6 +76,27 @@ impl Hub {
             ..CreateTopic::new(TopicName::try_from(name).unwrap())
         };
         self.metadata.create_topic(&Principal::anonymous(), request).await.unwrap();
+    }
+
+    /// As a Kafka producer does: one record with a key, acknowledged when this returns.
+    pub async fn produce(&self, topic: &str, key: &str, value: &str) {
+        let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
+        let mut builder = BatchBuilder::new(BuilderOptions::default());
+        let now_ms = ingest::system_clock();
+        builder.push(now_ms, Some(key.as_bytes()), Some(value.as_bytes()), &[]).unwrap();
+        let hash = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap();
+        let partition = PartitionIndex(hash % topic.partition_count());
+        let (done, stored) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |outcome: Result<_, _>| drop(done.send(outcome.is_ok())));
+        let batch = Produced { topic: &topic, partition, records: builder.finish().unwrap(), done };
+        self.ingest.produce(&Principal::anonymous(), [batch]);
+        assert!(timeout(DEADLINE, stored).await.unwrap().unwrap());
+    }
+
+    /// A topic's own setting.
+    pub fn config(&self, topic: &str, key: &str) -> Option<String> {
+        let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
+        topic.config.overrides().get(key).cloned()
     }
 
     /// Every record of a log topic, partition after partition. Waits for nothing: what is acknowledged is there.

@@ -4,7 +4,7 @@ const FIRST: SubscriberId = SubscriberId(1);
 const SECOND: SubscriberId = SubscriberId(2);
 
 fn options(qos: Qos) -> Options {
-    Options { qos, no_local: None, retain_as_published: false, id: None }
+    Options { qos, no_local: None, retain_as_published: false, is_reserved: false, id: None }
 }
 
 struct Bench {
