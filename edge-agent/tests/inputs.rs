@@ -228,14 +228,14 @@ fn a_full_buffer_that_blocks_holds_the_file_back_and_drops_nothing() {
     }
     device.append("app.log", &text);
     let settings = format!("buffer_bytes = 4194304\n{TAIL}[buffer]\npolicy = \"block\"\n");
-    let nobody =
+    let mut nobody =
         Agent::run(&device.path("data"), "mqtt://127.0.0.1:1", &["--config", &device.settings(&settings)]);
     let full = nobody.wait("a full buffer", |status| {
         status["buffer"]["bytes"].as_u64().unwrap() > 3 << 20
             && status["records"]["appended"].as_u64().unwrap() > 10_000
     });
     assert_eq!(full["records"]["dropped"], 0);
-    drop(nobody);
+    assert!(nobody.stop().success(), "also one whose inputs wait for room");
     let _agent = device.run(&hub, &settings);
     hub.wait("every line", |inner| inner.hub.log.len() >= lines as usize);
     let inner = hub.inner();

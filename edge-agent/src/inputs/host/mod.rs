@@ -37,22 +37,30 @@ impl HostInput {
     }
 }
 
+impl HostInput {
+    /// Until nobody takes the rows any more.
+    async fn read(&mut self, rows: &RowSink) {
+        let mut ticks = tokio::time::interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Some(row) = self.host.read()
+                && rows.send(row).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
 impl Input for HostInput {
     fn run(mut self: Box<Self>, rows: RowSink, stop: CancellationToken) -> Running {
         Box::pin(async move {
-            let mut ticks = tokio::time::interval(self.interval);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    _ = ticks.tick() => {}
-                }
-                if let Some(row) = self.host.read()
-                    && rows.send(row).await.is_err()
-                {
-                    return Ok(());
-                }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.read(&rows) => {}
             }
+            Ok(())
         })
     }
 }

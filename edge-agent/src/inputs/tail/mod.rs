@@ -29,15 +29,21 @@ impl TailInput {
 
 impl Input for TailInput {
     fn run(self: Box<Self>, rows: RowSink, stop: CancellationToken) -> Running {
-        Box::pin(async move { self.follow(rows, stop).await.or_else(FeedEnd::into_result) })
+        Box::pin(async move {
+            // Wherever it is: a row that waits for room is read again, since its mark is not noted yet.
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                ended = self.follow(rows) => ended.or_else(FeedEnd::into_result),
+            }
+        })
     }
 }
 
 impl TailInput {
-    async fn follow(&self, rows: RowSink, stop: CancellationToken) -> Result<(), FeedEnd> {
+    async fn follow(&self, rows: RowSink) -> Result<(), FeedEnd> {
         let mut follower = Follower::new(&self.config, rows.mark());
         let mut feed = LineFeed::new(&self.config.format, rows);
-        while !stop.is_cancelled() {
+        loop {
             let (back, chunk) = spawn_blocking(move || {
                 let chunk = follower.read();
                 (follower, chunk)
@@ -49,13 +55,9 @@ impl TailInput {
             let is_idle = chunk.is_idle;
             self.feed(&mut feed, chunk).await?;
             if is_idle {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = sleep(self.config.poll) => {}
-                }
+                sleep(self.config.poll).await;
             }
         }
-        Ok(())
     }
 
     async fn feed(&self, feed: &mut LineFeed, chunk: Chunk) -> Result<(), FeedEnd> {
