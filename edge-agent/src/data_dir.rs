@@ -7,6 +7,7 @@
 //! buffer/          the LMDB environment
 //! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
 //! buffer.damaged/  an environment that was set aside
+//! sent             how many bytes were sent this month
 //! quarantine/      batches that a hub refused as malformed
 //! agent.sock       where a running agent listens
 //! ```
@@ -89,6 +90,10 @@ impl DataDir {
 
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
+    }
+
+    pub fn sent(&self) -> PathBuf {
+        self.root.join("sent")
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -54,6 +54,24 @@ pub const WINDOW_BYTES_MAX: usize = 4 << 20;
 pub const PUBLISH_BYTES_TARGET: usize = 128 << 10;
 /// Bytes of MQTT around a publish's payload: fixed header, topic, packet id, properties' length.
 pub const PUBLISH_OVERHEAD_BYTES: usize = 1024;
+/// Of a backlog that live records overtake, so much is on its way at a time: they wait for no more.
+pub const BACKLOG_BYTES_IN_FLIGHT: usize = 2 * PUBLISH_BYTES_TARGET;
+
+/// What is counted of a month's bytes beside a packet's own: the headers of MQTT, TLS, TCP and IP, and what
+/// acknowledges it.
+pub const PACKET_OVERHEAD_BYTES: u64 = 150;
+/// A ping and its answer, in the same way.
+pub const PING_BYTES: u64 = 250;
+/// Connecting, without TLS and with two certificates.
+pub const CONNECT_BYTES: u64 = 1_000;
+pub const CONNECT_TLS_BYTES: u64 = 8_000;
+
+/// Packets from the hub that wait for whoever is to have them.
+pub const INBOUND_MAX: usize = 16;
+/// A packet from the hub.
+pub const INBOUND_BYTES_MAX: u32 = 256 << 10;
+/// Answers of the device that the hub does not have yet.
+pub const LETTERS_MAX: usize = 64;
 
 /// Nothing received for this long while a publish or a ping is unanswered: the connection is dropped.
 pub const STALL_AFTER: Duration = Duration::from_secs(20);
@@ -64,8 +82,6 @@ pub const STALL_AFTER_AMONG_SEVERAL: Duration = Duration::from_secs(8);
 pub const UNSERVED_AFTER: Duration = Duration::from_secs(10);
 /// As much of the words that a hub gives with a refusal is shown.
 pub const REASON_CHARS_MAX: usize = 200;
-/// The keep-alive that the agent asks for.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// From TCP's first packet to CONNACK.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same where another hub can be tried.

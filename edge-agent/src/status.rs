@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::buffer::{Buffer, Snapshot};
 use crate::destination::Priority;
 use crate::time::realtime_ms;
-use crate::uplink::UplinkStatus;
+use crate::uplink::{LinkStatus, UplinkStatus};
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Status {
@@ -21,11 +21,26 @@ pub struct Status {
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Uplink {
+    #[serde(flatten)]
+    pub main: Link,
+    /// The connection for alarms, where there is one.
+    pub alarms: Option<Link>,
+    /// Sent since the start, and this month over all starts, by estimate.
+    pub bytes_sent: u64,
+    pub bytes_this_month: u64,
+    /// This month's bytes are used up.
+    pub only_alarms: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Link {
     pub hub: String,
     pub connected: bool,
     pub reconnects: u64,
     pub last_error: Option<String>,
     pub held: Option<String>,
+    /// Another agent uses this device's identity.
+    pub duplicate_identity: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
@@ -81,11 +96,11 @@ impl Status {
             device_id: device.clone(),
             running: uplink.is_some(),
             uplink: uplink.map(|uplink| Uplink {
-                hub: uplink.hub,
-                connected: uplink.connected,
-                reconnects: uplink.reconnects,
-                last_error: uplink.last_error,
-                held: uplink.held,
+                main: link(uplink.main),
+                alarms: uplink.alarms.map(link),
+                bytes_sent: uplink.bytes_sent,
+                bytes_this_month: uplink.bytes_this_month,
+                only_alarms: uplink.only_alarms,
             }),
             buffer: Depth {
                 records: snapshot.records(),
@@ -112,18 +127,9 @@ impl Status {
     /// For people.
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("device      {}", self.device_id)];
-        lines.push(match &self.uplink {
-            None => "agent       not running".to_owned(),
-            Some(uplink) if uplink.connected => {
-                format!("agent       running, connected to {} ({} reconnects)", uplink.hub, uplink.reconnects)
-            }
-            Some(uplink) => {
-                let why = uplink.last_error.as_deref().unwrap_or("connecting");
-                format!("agent       running, not connected to {}: {why}", uplink.hub)
-            }
-        });
-        if let Some(held) = self.uplink.as_ref().and_then(|uplink| uplink.held.as_deref()) {
-            lines.push(format!("held        {held}"));
+        match &self.uplink {
+            None => lines.push("agent       not running".to_owned()),
+            Some(uplink) => uplink.tell(&mut lines),
         }
         let share = 100 * self.buffer.bytes / self.buffer.cap_bytes.max(1);
         let age =
@@ -150,6 +156,49 @@ impl Status {
             ));
         }
         lines.join("\n")
+    }
+}
+
+impl Uplink {
+    fn tell(&self, lines: &mut Vec<String>) {
+        lines.push(format!("agent       running, {}", self.main.to_text()));
+        if let Some(alarms) = &self.alarms {
+            lines.push(format!("alarms      {}", alarms.to_text()));
+        }
+        for link in std::iter::once(&self.main).chain(&self.alarms) {
+            if let Some(held) = &link.held {
+                lines.push(format!("held        {held}"));
+            }
+        }
+        if self.main.duplicate_identity {
+            lines.push("identity    another agent uses this device's identity".to_owned());
+        }
+        let limit = if self.only_alarms { ": used up, only alarms are sent" } else { "" };
+        lines.push(format!(
+            "sent        {} bytes, {} this month{limit}",
+            self.bytes_sent, self.bytes_this_month
+        ));
+    }
+}
+
+impl Link {
+    fn to_text(&self) -> String {
+        match (self.connected, &self.last_error) {
+            (true, _) => format!("connected to {} ({} reconnects)", self.hub, self.reconnects),
+            (false, Some(why)) => format!("not connected to {}: {why}", self.hub),
+            (false, None) => format!("not connected to {}: connecting", self.hub),
+        }
+    }
+}
+
+fn link(status: LinkStatus) -> Link {
+    Link {
+        hub: status.hub,
+        connected: status.connected,
+        reconnects: status.reconnects,
+        last_error: status.last_error,
+        held: status.held,
+        duplicate_identity: status.duplicate_identity,
     }
 }
 

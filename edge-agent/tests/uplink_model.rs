@@ -8,7 +8,9 @@ mod common;
 use bytes::Bytes;
 use common::world::{Op, World, block_on, run, run_without_settling};
 use common::{device, topic};
-use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, reason};
+use edge_agent::buffer::LaneView;
+use edge_agent::destination::Priority;
+use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -150,7 +152,7 @@ fn a_connection_that_says_nothing_is_dropped() {
 
 #[test]
 fn an_unanswered_ping_counts_and_any_packet_is_a_sign_of_life() {
-    let mut core = Core::new(device(), Uuid::from_u128(1));
+    let mut core = Core::new(device(), Uuid::from_u128(1), Plan::default());
     let now = |ms| Now { ms, wall_ms: 0 };
     let facts = Facts { receive_maximum: 10, ..Facts::default() };
     core.handle(now(0), Event::Connected { facts, named: vec![topic()] });
@@ -165,8 +167,7 @@ fn an_unanswered_ping_counts_and_any_packet_is_a_sign_of_life() {
 
 #[test]
 fn among_several_hubs_one_that_stores_nothing_is_left_although_it_answers() {
-    let mut world = World::new(64 << 20, 0);
-    world.core = Core::new(device(), Uuid::from_u128(1)).among_several();
+    let mut world = World::planned(Plan { is_among_several: true, ..Plan::default() });
     run_without_settling(&mut world, &[Op::Append { records: 1 }, CONNECT]);
     assert_eq!(world.core.deadline_ms(), Some(8000), "less patience where there is another");
     let now = |ms| Now { ms, wall_ms: 0 };
@@ -195,8 +196,7 @@ fn a_hub_that_takes_nothing_now_is_asked_why() {
 
 #[test]
 fn a_hub_that_stores_what_it_gets_is_stayed_with() {
-    let mut world = World::new(64 << 20, 0);
-    world.core = Core::new(device(), Uuid::from_u128(1)).among_several();
+    let mut world = World::planned(Plan { is_among_several: true, ..Plan::default() });
     run_without_settling(&mut world, &[Op::Append { records: 1 }, CONNECT]);
     let now = |ms| Now { ms, wall_ms: 0 };
     world.core.handle(now(7000), Event::Answer { token: 0, answer: Answer::default() });
@@ -262,10 +262,22 @@ fn a_hub_without_the_topic_is_asked_ever_less_often_by_another_connect() {
 
 #[test]
 fn a_new_topic_is_named_on_a_new_connection() {
-    let mut core = Core::new(device(), Uuid::from_u128(1));
+    let mut core = Core::new(device(), Uuid::from_u128(1), Plan::default());
     let now = Now { ms: 0, wall_ms: 0 };
     core.handle(now, Event::Connected { facts: Facts::default(), named: vec![topic()] });
     let other = schemas::TopicName::try_from("other").unwrap();
-    let actions = core.handle(now, Event::Lane { lane: 2, topic: other, first: 8, next: 16 });
+    let lane = LaneView {
+        id: 2,
+        topic: other,
+        priority: Priority::Telemetry,
+        is_backlog: false,
+        first: 8,
+        next: 16,
+        records: 1,
+        bytes: 100,
+        shipping: None,
+        open: None,
+    };
+    let actions = core.handle(now, Event::Lanes(vec![lane]));
     assert!(matches!(actions.as_slice(), [Action::Drop(DropReason::NewTopic)]), "{actions:?}");
 }

@@ -14,10 +14,11 @@ use crate::buffer::Buffer;
 use crate::config::Config;
 use crate::control::Server;
 use crate::data_dir::DataDir;
+use crate::destination::Destination;
 use crate::device_id;
 use crate::pipeline::{Batching, Supervisor};
 use crate::time::Clock;
-use crate::uplink::{Uplink, UplinkConfig, UplinkStatus};
+use crate::uplink::{UplinkConfig, UplinkStatus, Uplinks};
 
 /// How long inputs and batchers may take to end.
 const STOP_MAX: Duration = Duration::from_secs(8);
@@ -65,6 +66,16 @@ async fn run(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<(), Fa
     Ok(())
 }
 
+fn uplink_config(config: &Config) -> UplinkConfig {
+    let inputs = config.inputs.iter().map(|input| input.destination.clone());
+    UplinkConfig {
+        hubs: config.hubs.clone(),
+        destinations: std::iter::once(Destination::from(config.topic.clone())).chain(inputs).collect(),
+        trust_hub_time: config.trust_hub_time,
+        options: config.uplink.clone(),
+    }
+}
+
 /// The tasks of a running agent.
 struct Agent {
     supervisor: Supervisor,
@@ -82,6 +93,10 @@ impl Agent {
         clock: &Arc<Clock>,
     ) -> Result<Self, Failure> {
         let (status, statuses) = watch::channel(UplinkStatus::default());
+        let (config_of_uplink, sent) = (uplink_config(config), dir.sent());
+        let uplinks =
+            Uplinks::new(config_of_uplink, device.clone(), buffer.clone(), clock.clone(), status, sent);
+        let uplinks = uplinks.map_err(Failure::usage)?;
         let server = Server::bind(dir, device.clone(), buffer.clone(), statuses).map_err(Failure::usage)?;
         let server_stop = CancellationToken::new();
         tokio::spawn(server.run(server_stop.clone()));
@@ -95,15 +110,8 @@ impl Agent {
         let mut supervisor = Supervisor::new(batching, clock.clone());
         supervisor.apply(config.inputs.clone(), &config.sensors).await;
 
-        let uplink_config = UplinkConfig {
-            hubs: config.hubs.clone(),
-            topic: config.topic.clone(),
-            is_lan: config.is_lan,
-            trust_hub_time: config.trust_hub_time,
-        };
         let uplink_stop = CancellationToken::new();
-        let uplink = Uplink::new(uplink_config, device.clone(), buffer.clone(), clock.clone(), status);
-        let uplink = tokio::spawn(uplink.run(uplink_stop.clone()));
+        let uplink = tokio::spawn(uplinks.run(uplink_stop.clone()));
         Ok(Self { supervisor, uplink_stop, uplink, server_stop })
     }
 

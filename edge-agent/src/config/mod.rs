@@ -5,7 +5,10 @@ mod file_inputs;
 mod format;
 mod hubs;
 mod inputs;
+mod profile;
+mod proxy;
 mod sensors;
+mod uplink;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,18 +23,20 @@ pub use format::{
     ColumnKey, ColumnSettings, ColumnType, CsvConfig, FormatConfig, Precision, RowFormat, TimeConfig,
     TimeFormat, UnixUnit,
 };
-pub use hubs::HubAddress;
+pub use hubs::{HubAddress, HubError, Scheme};
 pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
+pub use profile::{Link, Profile};
+pub use proxy::Proxy;
 pub use sensors::{Deadband, SensorError, SensorRule, SensorSettings};
+pub use uplink::{CatchUp, Login, TlsSettings, UplinkOptions, UplinkSettings, UplinkSettingsError};
 
-use self::hubs::parse_hub;
 use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX};
 
 /// The settings as they stand in file, environment and flags.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// `mqtt://HOST[:PORT]`, several separated by commas.
+    /// `mqtt://HOST[:PORT]` or `mqtts://HOST[:PORT]`, several separated by commas.
     pub hub: String,
     /// The device's name; derived from the hardware and kept where it is absent.
     pub device_id: Option<String>,
@@ -48,8 +53,10 @@ pub struct Settings {
     pub host_interval_ms: u64,
     /// Whether `run` reads the host where no `[[inputs]]` are given.
     pub host_input: bool,
-    /// How patiently the agent reconnects.
+    /// What kind of link leads to the hubs.
     pub profile: Profile,
+    pub uplink: UplinkSettings,
+    pub tls: TlsSettings,
     /// Whether a hub's clock is taken although it is neither authenticated nor on this machine.
     pub trust_hub_time: bool,
     pub inputs: Vec<InputSettings>,
@@ -57,16 +64,6 @@ pub struct Settings {
     pub sensors: Vec<SensorSettings>,
     /// For tests alone: commits are not fsynced, and a power cut loses what was acknowledged.
     pub unsafe_no_fsync: bool,
-}
-
-/// `auto` is `lan` where every hub is on this machine, else `wan`.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Profile {
-    #[default]
-    Auto,
-    Lan,
-    Wan,
 }
 
 impl Default for Settings {
@@ -82,6 +79,8 @@ impl Default for Settings {
             host_interval_ms: 5000,
             host_input: true,
             profile: Profile::Auto,
+            uplink: UplinkSettings::default(),
+            tls: TlsSettings::default(),
             trust_hub_time: false,
             inputs: Vec::new(),
             sensors: Vec::new(),
@@ -102,6 +101,8 @@ impl program::Settings for Settings {
         "host_interval_ms",
         "host_input",
         "profile",
+        "uplink",
+        "tls",
         "trust_hub_time",
         "inputs",
         "sensors",
@@ -122,8 +123,7 @@ pub struct Config {
     pub linger: Duration,
     pub inputs: Vec<InputConfig>,
     pub sensors: Vec<SensorRule>,
-    /// Reconnects wait 5 s at most.
-    pub is_lan: bool,
+    pub uplink: UplinkOptions,
     pub trust_hub_time: bool,
     /// False only in tests of what must then break.
     pub fsync: bool,
@@ -131,10 +131,10 @@ pub struct Config {
 
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    #[error("hub: {0:?} is not mqtt://HOST[:PORT]")]
-    Hub(String),
-    #[error("hub: {0:?}: TLS is not there yet, use mqtt://")]
-    Tls(String),
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    #[error(transparent)]
+    Uplink(#[from] UplinkSettingsError),
     #[error("device_id: {0}")]
     DeviceId(#[from] DeviceIdError),
     #[error("topic: {0}")]
@@ -164,7 +164,7 @@ pub enum ConfigError {
 
 impl Settings {
     pub fn validate(self) -> Result<Config, ConfigError> {
-        let hubs = self.hub.split(',').map(parse_hub).collect::<Result<Vec<_>, _>>()?;
+        let hubs = self.hub.split(',').map(HubAddress::parse).collect::<Result<Vec<_>, _>>()?;
         if self.buffer_bytes < BUFFER_BYTES_MIN {
             return Err(ConfigError::BufferBytes(self.buffer_bytes));
         }
@@ -172,17 +172,14 @@ impl Settings {
             return Err(ConfigError::TooManyBufferBytes(self.buffer_bytes));
         }
         let topic = checked_topic(&self.topic)?;
-        let is_lan = match self.profile {
-            Profile::Auto => hubs.iter().all(HubAddress::is_loopback),
-            Profile::Lan => true,
-            Profile::Wan => false,
-        };
         let inputs = self.inputs(&topic)?;
         let names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
         let sensors = self.sensors.into_iter().enumerate().map(|(index, sensor)| {
             sensor.validate(&names).map_err(|error| ConfigError::Sensor(index + 1, error))
         });
         let sensors = sensors.collect::<Result<Vec<_>, _>>()?;
+        let linger = Duration::from_millis(self.linger_ms);
+        let uplink = self.uplink.validate(self.tls, self.profile, &hubs, linger)?;
         Ok(Config {
             hubs,
             device_id: self.device_id.as_deref().map(DeviceId::try_from).transpose()?,
@@ -190,10 +187,10 @@ impl Settings {
             topic,
             buffer_bytes: self.buffer_bytes,
             buffer: self.buffer.validate()?,
-            linger: Duration::from_millis(self.linger_ms),
+            linger,
             inputs,
             sensors,
-            is_lan,
+            uplink,
             trust_hub_time: self.trust_hub_time,
             fsync: !self.unsafe_no_fsync,
         })

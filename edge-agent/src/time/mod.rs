@@ -41,6 +41,11 @@ pub struct Clock {
 }
 
 const UNKNOWN: i64 = i64::MIN;
+/// When this program was built, as its build script wrote it down.
+const BUILT_AT_MS: i64 = match i64::from_str_radix(env!("BUILT_AT_SECONDS"), 10) {
+    Ok(seconds) => seconds * 1000,
+    Err(_) => 0,
+};
 
 impl Clock {
     pub fn of_this_machine() -> Self {
@@ -52,6 +57,11 @@ impl Clock {
 
     pub fn boot(&self) -> Uuid {
         self.boot
+    }
+
+    /// It is this or later, in ms since 1970: as late as when the program was built.
+    pub fn earliest_ms(&self) -> i64 {
+        BUILT_AT_MS
     }
 
     /// Takes the offset that was made durable for this boot.

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-const FIRST_MS: u64 = 250;
-const LONGEST_MS: u64 = 30_000;
-/// Where the host answers that nobody listens, or is near: it may be back any moment.
-const LONGEST_NEAR_MS: u64 = 5_000;
+use crate::config::Link;
+
 /// Another client with our identity took the session: it would take it again.
 const TAKEN_OVER_MS: u64 = 60_000;
 /// A connection that lasted this long starts the count anew.
 const GOOD_MS: u64 = 60_000;
+/// Two that take a session from each other in turns meet again within this.
+const TAKE_OVERS_FORGOTTEN_MS: u64 = 300_000;
+/// A hub that says that it is too busy, or does not let the device in, is left alone for at least this long.
+const BUSY_MS: u64 = 5_000;
 
 /// How a connection ended, or failed to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Ended {
     Refused,
     /// DISCONNECT with reason 0x8E.
     TakenOver,
+    /// The hub has too much to do, or does not let the device in.
+    Busy,
     /// We ended it to connect again at once.
     OnPurpose,
     Failed,
@@ -25,14 +29,25 @@ pub enum Ended {
 
 #[derive(Debug)]
 pub struct Backoff {
-    is_lan: bool,
+    first_ms: u64,
+    longest_ms: u64,
+    refused_longest_ms: u64,
+    spread_ms: u64,
     next_ms: u64,
     take_overs: u32,
 }
 
 impl Backoff {
-    pub fn new(is_lan: bool) -> Self {
-        Self { is_lan, next_ms: FIRST_MS, take_overs: 0 }
+    pub fn new(link: &Link) -> Self {
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            first_ms: ms(link.reconnect_first),
+            longest_ms: ms(link.reconnect_longest),
+            refused_longest_ms: ms(link.reconnect_refused_longest),
+            spread_ms: ms(link.reconnect_spread),
+            next_ms: ms(link.reconnect_first),
+            take_overs: 0,
+        }
     }
 
     /// The wait after a connection that lasted `connected_ms`; `random` in 0..1 spreads many agents.
@@ -40,18 +55,28 @@ impl Backoff {
         if self.is_good(connected_ms) {
             self.begin_anew();
         }
+        if connected_ms >= TAKE_OVERS_FORGOTTEN_MS {
+            self.take_overs = 0;
+        }
         let base_ms = match ended {
             Ended::OnPurpose => return Duration::ZERO,
             Ended::TakenOver => {
                 self.take_overs += 1;
                 self.next_ms.max(TAKEN_OVER_MS)
             }
-            Ended::Refused => self.next_ms.min(LONGEST_NEAR_MS),
-            Ended::Failed if self.is_lan => self.next_ms.min(LONGEST_NEAR_MS),
+            Ended::Busy => self.next_ms.max(BUSY_MS),
+            Ended::Refused => self.next_ms.min(self.refused_longest_ms),
             Ended::Failed => self.next_ms,
         };
-        self.next_ms = (self.next_ms * 2).min(LONGEST_MS);
-        Duration::from_millis(base_ms).mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+        self.next_ms = (self.next_ms * 2).min(self.longest_ms);
+        // Those that lost one hub together come back over at least the spread.
+        let from_ms = base_ms / 2;
+        let over_ms = match ended {
+            // Three of these waits are within three minutes: by then both have met twice.
+            Ended::TakenOver => from_ms - from_ms / 6,
+            _ => from_ms.max(self.spread_ms),
+        };
+        Duration::from_millis(from_ms) + Duration::from_millis(over_ms).mul_f64(random.clamp(0.0, 1.0))
     }
 
     /// Whether a connection lasted so long that the one before it does not matter any more.
@@ -60,8 +85,7 @@ impl Backoff {
     }
 
     pub fn begin_anew(&mut self) {
-        self.next_ms = FIRST_MS;
-        self.take_overs = 0;
+        self.next_ms = self.first_ms;
     }
 
     /// The second take-over in a row: another agent uses this identity.
@@ -73,34 +97,51 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Profile;
 
-    fn waits(is_lan: bool, ended: Ended, count: usize) -> Vec<u64> {
-        let mut backoff = Backoff::new(is_lan);
+    fn backoff(profile: Profile) -> Backoff {
+        Backoff::new(&profile.link(false))
+    }
+
+    fn waits(profile: Profile, ended: Ended, count: usize) -> Vec<u64> {
+        let mut backoff = backoff(profile);
         (0..count).map(|_| backoff.after(ended, 0, 1.0).as_millis() as u64).collect()
     }
 
     #[test]
-    fn waits_double_up_to_half_a_minute() {
+    fn waits_double_up_to_half_a_minute_and_spread_over_two_seconds_at_least() {
         assert_eq!(
-            waits(false, Ended::Failed, 9),
-            [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]
+            waits(Profile::Wan, Ended::Failed, 9),
+            [2125, 2250, 2500, 3000, 4000, 8000, 16_000, 30_000, 30_000]
         );
+        let least: Vec<u64> = {
+            let mut backoff = backoff(Profile::Wan);
+            (0..4).map(|_| backoff.after(Ended::Failed, 0, 0.0).as_millis() as u64).collect()
+        };
+        assert_eq!(least, [125, 250, 500, 1000]);
     }
 
     #[test]
     fn a_hub_that_is_near_or_refuses_is_asked_every_five_seconds() {
-        assert_eq!(waits(false, Ended::Refused, 8)[6..], [5000, 5000]);
-        assert_eq!(waits(true, Ended::Failed, 8)[6..], [5000, 5000]);
+        assert_eq!(waits(Profile::Wan, Ended::Refused, 8)[6..], [5000, 5000]);
+        assert_eq!(waits(Profile::Lan, Ended::Failed, 8), [250, 500, 1000, 2000, 4000, 5000, 5000, 5000]);
     }
 
     #[test]
-    fn jitter_takes_up_to_half() {
-        assert_eq!(Backoff::new(false).after(Ended::Failed, 0, 0.0), Duration::from_millis(125));
+    fn a_dear_link_is_used_seldom() {
+        assert_eq!(waits(Profile::Metered, Ended::Failed, 10)[8..], [900_000, 900_000]);
+        assert_eq!(waits(Profile::Cellular, Ended::Refused, 10)[8..], [30_000, 30_000]);
+    }
+
+    #[test]
+    fn a_busy_hub_is_left_alone_for_a_while() {
+        assert_eq!(waits(Profile::Lan, Ended::Busy, 2), [5000, 5000]);
+        assert_eq!(waits(Profile::Wan, Ended::Busy, 7)[6..], [16_000]);
     }
 
     #[test]
     fn only_a_minute_of_connection_starts_anew() {
-        let mut backoff = Backoff::new(false);
+        let mut backoff = backoff(Profile::Lan);
         for _ in 0..4 {
             backoff.after(Ended::Failed, 59_999, 1.0);
         }
@@ -110,10 +151,13 @@ mod tests {
 
     #[test]
     fn the_second_take_over_names_a_duplicate_identity() {
-        let mut backoff = Backoff::new(true);
-        assert_eq!(backoff.after(Ended::TakenOver, 10, 1.0), Duration::from_secs(60));
+        let mut backoff = backoff(Profile::Lan);
+        assert_eq!(backoff.after(Ended::TakenOver, 10, 1.0), Duration::from_secs(55));
         assert!(!backoff.is_duplicate_identity());
-        backoff.after(Ended::TakenOver, 10, 1.0);
+        // The other one waited for a minute meanwhile.
+        backoff.after(Ended::TakenOver, 60_000, 1.0);
         assert!(backoff.is_duplicate_identity());
+        backoff.after(Ended::Failed, 300_000, 1.0);
+        assert!(!backoff.is_duplicate_identity());
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use schemas::{PartitionIndex, Sequence, TopicName};
 
-use crate::buffer::{Amendment, GapAnswer, Item};
+use crate::buffer::{Amendment, GapAnswer, Item, LaneView};
 
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -15,13 +15,8 @@ pub enum Event {
         named: Vec<TopicName>,
     },
     Disconnected,
-    /// A lane of the buffer as of a commit.
-    Lane {
-        lane: u8,
-        topic: TopicName,
-        first: u64,
-        next: u64,
-    },
+    /// The lanes of the buffer as of a commit, all of them.
+    Lanes(Vec<LaneView>),
     /// What a [`Action::Read`] found.
     Items {
         lane: u8,
@@ -34,6 +29,12 @@ pub enum Event {
     },
     /// The wall time of this boot became known, and is durable.
     Stamped,
+    /// What there is is sent now, without waiting for more to travel with.
+    Flush,
+    /// Whether this month's bytes are used up, so that only alarms are sent.
+    BudgetUsedUp(bool),
+    /// An answer of the device, for the hub.
+    Letter(Bytes),
     Answer {
         token: u64,
         answer: Answer,
@@ -91,6 +92,8 @@ pub enum Action {
     Read { lane: u8, from: u64, until: u64 },
     /// Send; answered with [`Event::Answer`]. Tokens go up by one within a connection, in the order of sending.
     Publish { token: u64, topic: TopicName, partition: PartitionIndex, payload: Bytes },
+    /// Send an answer of the device; answered with [`Event::Answer`] like a publish.
+    Say { token: u64, payload: Bytes },
     /// The hub has everything through this number.
     Trim { lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool },
     /// Entries below `end` may be on their way and are not to be dropped; 0 where none are.

@@ -5,17 +5,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use bytes::{Bytes, BytesMut};
-use schemas::headers::StreamStartReason;
-use schemas::{PartitionIndex, ProducerId, Sequence, TopicName, device_partition};
+use schemas::TopicName;
 
-use super::event::{Action, Answer};
+use super::event::Action;
 use super::refusal::FAULT_HOLD_MS;
 use super::shared::{Connection, Shared};
-use crate::buffer::{Amendment, Content, GapAnswer, Item, NUMBER_STEP};
-use crate::limits::{
-    PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES, SHIP_SPAN_ENTRIES, TRIM_ENTRIES, UNTIMED_AFTER,
-};
+use super::shipment::Shipment;
+use crate::buffer::{Amendment, Content, Item, LaneView, NUMBER_STEP};
+use crate::config::CatchUp;
+use crate::destination::Priority;
+use crate::limits::{SHIP_SPAN_ENTRIES, UNTIMED_AFTER};
 
 const SPAN: u64 = SHIP_SPAN_ENTRIES * NUMBER_STEP;
 
@@ -36,45 +35,39 @@ pub(super) enum Phase {
     },
 }
 
-/// An entry in flight.
-#[derive(Clone, Debug)]
-pub(super) struct Sent {
-    pub number: u64,
-    pub stored: ProducerId,
-    /// Its first sequence in the buffer's stream.
-    pub base: Sequence,
-    /// Its first sequence as it travels.
-    pub wire_base: Sequence,
-    pub sequences: u32,
-    pub is_gap: bool,
-    /// It was sent before and not answered: that the hub has it may mean the gap itself.
-    pub is_repeat: bool,
+/// The order in which lanes send: a later one only what the earlier leave room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rank {
+    Alarm,
+    Telemetry,
+    Bulk,
+    Backlog,
 }
 
-/// A publish in flight: entries of one stream, back to back.
-#[derive(Clone, Debug)]
-pub(super) struct Shipment {
-    pub token: u64,
-    pub stream: ProducerId,
-    pub entries: Vec<Sent>,
-    pub answer: Option<Answer>,
+impl Rank {
+    pub const ALL: [Self; 4] = [Self::Alarm, Self::Telemetry, Self::Bulk, Self::Backlog];
 }
 
 #[derive(Debug)]
 pub(super) struct Lane {
     pub id: u8,
     pub topic: TopicName,
+    pub priority: Priority,
+    /// It gets nothing more; what comes goes to another lane.
+    pub is_backlog: bool,
+    /// What its entries take up.
+    bytes: u64,
     /// The first entry that stands in the buffer, as of a commit.
-    first: u64,
+    pub first: u64,
     /// The number after the last.
     next: u64,
     /// Everything below is acknowledged.
     pub acked: u64,
     /// The next entry to be sent.
     pub cursor: u64,
-    queue: VecDeque<Item>,
+    pub queue: VecDeque<Item>,
     /// Numbers that were sent as gaps, on this connection or before, and are not acknowledged.
-    gaps_sent: BTreeSet<u64>,
+    pub gaps_sent: BTreeSet<u64>,
     /// The range of numbers that was asked for.
     reading: Option<(u64, u64)>,
     pub flight: VecDeque<Shipment>,
@@ -83,17 +76,28 @@ pub(super) struct Lane {
     pub solo_until: u64,
     /// Refusals in a row that waiting may cure.
     pub holds: u32,
+    /// Entries below this wait for no others to travel with.
+    released: u64,
+    /// Since when those from there on wait.
+    waits_since_ms: Option<u64>,
+    /// Entries below this stood in the buffer when the connection was made, and count as a backlog.
+    paced_until: u64,
+    /// It could not send for a while, and now it can.
+    is_resuming: bool,
 }
 
 impl Lane {
-    pub fn new(id: u8, topic: TopicName, first: u64, next: u64) -> Self {
+    pub fn new(view: LaneView) -> Self {
         Self {
-            id,
-            topic,
-            first,
-            next,
-            acked: first,
-            cursor: first,
+            id: view.id,
+            topic: view.topic,
+            priority: view.priority,
+            is_backlog: view.is_backlog,
+            bytes: view.bytes,
+            first: view.first,
+            next: view.next,
+            acked: view.first,
+            cursor: view.first,
             queue: VecDeque::new(),
             gaps_sent: BTreeSet::new(),
             reading: None,
@@ -101,11 +105,26 @@ impl Lane {
             phase: Phase::Flowing,
             solo_until: 0,
             holds: 0,
+            released: 0,
+            waits_since_ms: None,
+            paced_until: 0,
+            is_resuming: false,
         }
     }
 
+    /// Whether the view is of this lane, and not of a later one with its id.
+    pub fn is_of(&self, view: &LaneView) -> bool {
+        self.id == view.id
+            && self.topic == view.topic
+            && self.priority == view.priority
+            && self.next <= view.next
+            && (view.is_backlog || !self.is_backlog)
+    }
+
     /// What a commit made of the lane.
-    pub fn update(&mut self, first: u64, next: u64) {
+    pub fn update(&mut self, view: &LaneView) {
+        let (first, next) = (view.first, view.next);
+        (self.is_backlog, self.bytes) = (view.is_backlog, view.bytes);
         let found_before = first < self.first;
         (self.first, self.next) = (first, next);
         if found_before {
@@ -121,6 +140,15 @@ impl Lane {
         }
     }
 
+    pub fn rank(&self) -> Rank {
+        match self.priority {
+            Priority::Alarm => Rank::Alarm,
+            _ if self.is_backlog => Rank::Backlog,
+            Priority::Telemetry => Rank::Telemetry,
+            Priority::Bulk => Rank::Bulk,
+        }
+    }
+
     /// Forgets what is on its way; sending begins again at the acknowledged position.
     pub fn rewind(&mut self) {
         self.flight.clear();
@@ -131,6 +159,14 @@ impl Lane {
 
     pub fn is_drained(&self) -> bool {
         !self.is_before_end(self.acked)
+    }
+
+    /// What stands in the buffer has waited for long enough.
+    pub fn connected(&mut self, shared: &Shared) {
+        self.release();
+        self.is_resuming = true;
+        let is_paced = shared.plan.catch_up == CatchUp::InOrder && shared.pace.is_limited();
+        self.paced_until = if is_paced && self.priority != Priority::Alarm { self.next } else { 0 };
     }
 
     pub fn disconnected(&mut self, shared: &mut Shared) {
@@ -175,28 +211,50 @@ impl Lane {
     }
 
     /// When the lane wants to be looked at again.
-    pub fn wake_ms(&self, connection: &Connection) -> Option<u64> {
+    pub fn wake_ms(&self, connection: &Connection, shared: &Shared) -> Option<u64> {
         match &self.phase {
             Phase::Holding { until_ms, .. } => Some(*until_ms),
+            Phase::Flowing if !shared.may_send(self.priority) => None,
             Phase::Flowing if self.waits_for_time() => Some(connection.since_ms + millis(UNTIMED_AFTER)),
+            Phase::Flowing if self.waits_since_ms.is_some() => {
+                self.waits_since_ms.map(|since| since + shared.plan.ship_wait_ms)
+            }
+            Phase::Flowing if self.is_paced() && !self.queue.is_empty() => shared.pace.wake_ms(),
             _ => None,
         }
     }
 
+    /// Ends a hold whose time has come.
+    pub fn end_hold(&mut self, now_ms: u64) {
+        if matches!(self.phase, Phase::Holding { until_ms, .. } if until_ms <= now_ms) {
+            self.phase = Phase::Flowing;
+            self.is_resuming = true;
+        }
+    }
+
+    /// Whether so much has gathered while nothing could be sent that what comes next should not wait behind it.
+    pub fn wants_split(&mut self, shared: &Shared) -> bool {
+        if self.phase != Phase::Flowing || !std::mem::take(&mut self.is_resuming) {
+            return false;
+        }
+        shared.plan.catch_up == CatchUp::LiveFirst
+            && !self.is_backlog
+            && self.priority != Priority::Alarm
+            && self.bytes > shared.pace.backlog_bytes()
+    }
+
     /// Sends one publish if it may, else asks for what is missing; true where it was sent.
     pub fn pump(&mut self, shared: &mut Shared) -> bool {
-        if let Phase::Holding { until_ms, .. } = self.phase
-            && until_ms <= shared.now_ms
-        {
-            self.phase = Phase::Flowing;
-        }
-        if self.phase != Phase::Flowing {
+        if self.phase != Phase::Flowing || !shared.may_send(self.priority) {
             return false;
         }
         let Some(partition_count) = shared.partition_count(&self.topic) else {
             self.await_admission(shared);
             return false;
         };
+        if !self.is_released(shared) {
+            return false;
+        }
         let Some(item) = self.queue.front() else {
             self.ask_for_more(shared);
             return false;
@@ -210,8 +268,7 @@ impl Lane {
             Obstacle::Wait => return false,
             Obstacle::Amend(amendment) => {
                 if self.flight.is_empty() {
-                    self.phase = Phase::Amending;
-                    shared.act(Action::Amend { lane: self.id, amendment });
+                    self.amend(amendment, shared);
                 }
                 return false;
             }
@@ -232,45 +289,36 @@ impl Lane {
         self.publish(partition, shared)
     }
 
-    /// What keeps the next entry from being sent.
-    fn obstacle(&self, item: &Item, partition_count: i32, shared: &Shared) -> Obstacle {
-        let number = item.number;
-        match &item.content {
-            Content::Damaged => return Obstacle::Amend(Amendment::Repair { lane: self.id, number }),
-            Content::Untimed { boot } => {
-                let Some(connection) = &shared.connection else { return Obstacle::Wait };
-                let waited = shared.now_ms.saturating_sub(connection.since_ms) >= millis(UNTIMED_AFTER);
-                if *boot == shared.boot && !waited {
-                    return Obstacle::Wait;
-                }
-                let arrival_ms = shared.arrival_ms;
-                return Obstacle::Amend(Amendment::MarkUntimed { lane: self.id, number, arrival_ms });
-            }
-            Content::Batch(bytes) | Content::Gap(bytes) => {
-                if bytes.len() > shared.payload_bytes_max() {
-                    return Obstacle::TooLarge(bytes.len());
-                }
-            }
+    pub fn amend(&mut self, amendment: Amendment, shared: &mut Shared) {
+        self.phase = Phase::Amending;
+        shared.act(Action::Amend { lane: self.id, amendment });
+    }
+
+    /// What is in the buffer now waits for nothing.
+    pub fn release(&mut self) {
+        (self.released, self.waits_since_ms) = (self.next, None);
+    }
+
+    /// Whether the next entry may be sent, or waits for others to travel with.
+    fn is_released(&mut self, shared: &Shared) -> bool {
+        let wait_ms = shared.plan.ship_wait_ms;
+        if self.cursor < self.released || wait_ms == 0 || self.priority == Priority::Alarm {
+            return true;
         }
-        if !item.is_continuous {
-            return Obstacle::Amend(Amendment::Repair { lane: self.id, number });
+        if !self.is_before_end(self.cursor) {
+            return false;
         }
-        match item.placement.partition {
-            Some(partition) if partition.0 < partition_count => return Obstacle::None,
-            // Partitions are never taken away: this is another topic of the same name, which knows no stream.
-            Some(_) => {
-                let reason = StreamStartReason::Forgotten;
-                return Obstacle::Amend(Amendment::Move { lane: self.id, number, whole: true, reason });
-            }
-            None => {}
+        let since = *self.waits_since_ms.get_or_insert(shared.now_ms);
+        let is_over = since + wait_ms <= shared.now_ms;
+        if is_over {
+            self.release();
         }
-        // The stream before it leaves the buffer before this one begins: its partition is forgotten then.
-        if self.first < number {
-            return Obstacle::Trim;
-        }
-        let partition = device_partition(&shared.device, partition_count);
-        let (stored, stream) = (item.stored, item.placement.stream);
-        Obstacle::Amend(Amendment::Begin { lane: self.id, stored, stream, partition })
+        is_over
+    }
+
+    /// Whether the next entry counts against the rate of a backlog.
+    pub fn is_paced(&self) -> bool {
+        self.is_backlog || self.cursor < self.paced_until
     }
 
     /// The hub did not admit the topic when the connection began: it is asked again by another one.
@@ -301,90 +349,10 @@ impl Lane {
             self.trim(Vec::new(), true, shared);
         }
     }
-
-    fn publish(&mut self, partition: PartitionIndex, shared: &mut Shared) -> bool {
-        let entries = self.joined(shared.publish_bytes_max());
-        let bytes: usize = self.queue.iter().take(entries).map(|item| payload(item).len()).sum();
-        let now_ms = shared.now_ms;
-        let Some(connection) = shared.connection.as_mut() else { return false };
-        if !connection.window.has_room(bytes) {
-            return false;
-        }
-        let token = connection.window.send(bytes, now_ms);
-        connection.unserved_since_ms.get_or_insert(now_ms);
-        let taken: Vec<Item> = self.queue.drain(..entries).collect();
-        let Some(stream) = taken.first().map(|item| item.placement.stream) else { return false };
-        if let Some(last) = taken.last() {
-            self.cursor = last.number + 1;
-        }
-        let payload = join(&taken, bytes);
-        let entries = taken.iter().map(|item| self.sent(item)).collect();
-        self.flight.push_back(Shipment { token, stream, entries, answer: None });
-        shared.act(Action::Publish { token, topic: self.topic.clone(), partition, payload });
-        true
-    }
-
-    /// How many of the queue's entries travel in one publish. A gap travels alone: its answer is its own.
-    fn joined(&self, bytes_max: usize) -> usize {
-        let Some(first) = self.queue.front() else { return 0 };
-        if matches!(first.content, Content::Gap(_)) || first.number < self.solo_until {
-            return 1;
-        }
-        let mut bytes = 0;
-        let mut end = first.base;
-        let fits = |item: &&Item| {
-            bytes += payload(item).len();
-            let follows = item.stored == first.stored
-                && item.base == end
-                && item.placement.stream == first.placement.stream;
-            end = item.base.plus(item.sequences);
-            follows && matches!(item.content, Content::Batch(_)) && bytes <= bytes_max
-        };
-        self.queue.iter().take_while(fits).count().max(1)
-    }
-
-    fn sent(&mut self, item: &Item) -> Sent {
-        let is_gap = matches!(item.content, Content::Gap(_));
-        Sent {
-            number: item.number,
-            stored: item.stored,
-            base: item.base,
-            wire_base: item.placement.base,
-            sequences: item.sequences,
-            is_gap,
-            is_repeat: is_gap && !self.gaps_sent.insert(item.number),
-        }
-    }
-
-    /// Takes what is answered off the front, and tells the buffer.
-    pub fn advance(&mut self, shared: &mut Shared) {
-        let mut gaps = Vec::new();
-        let before = self.acked;
-        while self.flight.front().is_some_and(Shipment::is_taken)
-            && let Some(shipment) = self.flight.pop_front()
-        {
-            let is_duplicate = shipment.answer.as_ref().is_some_and(|answer| answer.duplicates > 0);
-            gaps.extend(gap_answers(&shipment.entries, is_duplicate));
-            if let Some(last) = shipment.entries.last() {
-                self.acked = last.number + 1;
-            }
-        }
-        if self.acked > before {
-            self.holds = 0;
-            self.gaps_sent = self.gaps_sent.split_off(&self.acked);
-            let at_once = self.acked.saturating_sub(self.first) >= TRIM_ENTRIES * NUMBER_STEP;
-            self.trim(gaps, at_once, shared);
-        }
-    }
-
-    pub fn trim(&mut self, gaps: Vec<GapAnswer>, at_once: bool, shared: &mut Shared) {
-        if self.acked > self.first {
-            shared.act(Action::Trim { lane: self.id, through: self.acked - 1, gaps, at_once });
-        }
-    }
 }
 
-enum Obstacle {
+/// What is to be done before the next entry may be sent.
+pub(super) enum Obstacle {
     None,
     Wait,
     Trim,
@@ -392,48 +360,6 @@ enum Obstacle {
     Amend(Amendment),
 }
 
-impl Shipment {
-    fn is_taken(&self) -> bool {
-        self.answer.as_ref().is_some_and(|answer| answer.reason < super::event::reason::REFUSED)
-    }
-}
-
-/// What a trim says of those entries that travelled as gaps.
-pub(super) fn gap_answers(entries: &[Sent], is_duplicate: bool) -> impl Iterator<Item = GapAnswer> {
-    let gaps = entries.iter().filter(|sent| sent.is_gap);
-    gaps.map(move |sent| GapAnswer { number: sent.number, is_duplicate: is_duplicate && !sent.is_repeat })
-}
-
-fn payload(item: &Item) -> &[u8] {
-    match &item.content {
-        Content::Batch(bytes) | Content::Gap(bytes) => bytes,
-        Content::Untimed { .. } | Content::Damaged => &[],
-    }
-}
-
-fn join(items: &[Item], bytes: usize) -> Bytes {
-    if let [Item { content: Content::Batch(only) | Content::Gap(only), .. }] = items {
-        return only.clone();
-    }
-    let mut joined = BytesMut::with_capacity(bytes);
-    items.iter().for_each(|item| joined.extend_from_slice(payload(item)));
-    joined.freeze()
-}
-
-fn millis(duration: std::time::Duration) -> u64 {
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Shared {
-    /// The largest payload that the hub takes.
-    fn payload_bytes_max(&self) -> usize {
-        let packet = self.connection.as_ref().and_then(|connection| connection.facts.max_packet_bytes);
-        let hub = packet.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
-        hub.saturating_sub(PUBLISH_OVERHEAD_BYTES)
-    }
-
-    /// What neighbouring batches are joined up to.
-    fn publish_bytes_max(&self) -> usize {
-        PUBLISH_BYTES_TARGET.min(self.payload_bytes_max())
-    }
 }

@@ -6,20 +6,24 @@ use schemas::{DeviceId, TopicName};
 use uuid::Uuid;
 
 use super::event::{Action, DropReason, Event, Facts, reason};
-use super::lane::{Lane, Phase};
+use super::lane::{Lane, Phase, Rank};
+use super::letters::Letters;
+use super::pacing::Pace;
+use super::plan::Plan;
 use super::shared::{Connection, Shared};
 use super::window::Window;
-use crate::limits::{STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, UNSERVED_AFTER};
+use crate::buffer::{Amendment, LaneView};
+use crate::config::CatchUp;
+use crate::limits::{BACKLOG_LANES_MAX, STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, UNSERVED_AFTER};
 
 /// Decides what is sent, repeated, trimmed and changed.
 #[derive(Debug)]
 pub struct Core {
     lanes: Vec<Lane>,
     shared: Shared,
+    letters: Letters,
     /// The lane whose turn it is.
     turn: usize,
-    /// There are other hubs to go to when this one does not serve.
-    is_among_several: bool,
 }
 
 /// The clocks of one call.
@@ -32,15 +36,20 @@ pub struct Now {
 }
 
 impl Core {
-    pub fn new(device: DeviceId, boot: Uuid) -> Self {
-        let shared = Shared { device, boot, connection: None, actions: Vec::new(), now_ms: 0, arrival_ms: 0 };
-        Self { lanes: Vec::new(), shared, turn: 0, is_among_several: false }
-    }
-
-    /// There are other hubs to go to, so that one that does not serve is given less time.
-    #[must_use]
-    pub fn among_several(self) -> Self {
-        Self { is_among_several: true, ..self }
+    pub fn new(device: DeviceId, boot: Uuid, plan: Plan) -> Self {
+        let pace = Pace::new(plan.catch_up_bytes_per_second, plan.catch_up == CatchUp::LiveFirst);
+        let shared = Shared {
+            device,
+            plan,
+            boot,
+            connection: None,
+            pace,
+            only_alarms: false,
+            actions: Vec::new(),
+            now_ms: 0,
+            arrival_ms: 0,
+        };
+        Self { lanes: Vec::new(), shared, letters: Letters::default(), turn: 0 }
     }
 
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
@@ -48,7 +57,7 @@ impl Core {
         match event {
             Event::Connected { facts, named } => self.connected(facts, named),
             Event::Disconnected => self.disconnected(),
-            Event::Lane { lane, topic, first, next } => self.update_lane(lane, topic, first, next),
+            Event::Lanes(views) => self.update_lanes(views),
             Event::Items { lane, from, items } => {
                 if let Some(lane) = self.lane(lane) {
                     lane.items(from, items);
@@ -60,6 +69,9 @@ impl Core {
                 }
             }
             Event::Stamped => self.lanes.iter_mut().for_each(Lane::forget_queue),
+            Event::Flush => self.lanes.iter_mut().for_each(Lane::release),
+            Event::BudgetUsedUp(is_used_up) => self.shared.only_alarms = is_used_up,
+            Event::Letter(letter) => self.letters.push(letter),
             Event::Answer { token, answer } => self.answer(token, &answer),
             Event::Received => self.with_connection(|connection, now| connection.received_ms = now),
             Event::PingSent => self.with_connection(|connection, now| connection.ping_ms = Some(now)),
@@ -67,6 +79,7 @@ impl Core {
             Event::Timer => self.check_stall(),
         }
         self.check_admissions();
+        self.resume();
         self.pump();
         std::mem::take(&mut self.shared.actions)
     }
@@ -74,8 +87,11 @@ impl Core {
     /// When [`Event::Timer`] is wanted, in ms of [`Now::ms`].
     pub fn deadline_ms(&self) -> Option<u64> {
         let connection = self.shared.connection.as_ref().filter(|connection| !connection.is_dropped)?;
-        let lanes = self.lanes.iter().filter_map(|lane| lane.wake_ms(connection));
-        lanes.chain(self.stall_ms(connection)).min()
+        let lanes = self.lanes.iter().filter_map(|lane| lane.wake_ms(connection, &self.shared));
+        // What time alone did not help waits for something else.
+        let lanes = lanes.filter(|at| *at > self.shared.now_ms);
+        let letters = self.letters.wake_ms(self.shared.now_ms);
+        lanes.chain(self.stall_ms(connection)).chain(letters).min()
     }
 
     /// Whether everything that is buffered is acknowledged.
@@ -88,10 +104,18 @@ impl Core {
         self.lanes.iter().any(Lane::waits_for_time)
     }
 
+    /// Whether it takes another answer of the device now.
+    pub fn has_room_for_letter(&self) -> bool {
+        self.letters.has_room()
+    }
+
     /// Why something is held back, for people.
     pub fn held(&self) -> Option<String> {
         let connection = self.shared.connection.as_ref()?;
         self.lanes.iter().find_map(|lane| match &lane.phase {
+            _ if !self.shared.may_send(lane.priority) && !lane.is_drained() => {
+                Some("this month's bytes are used up; only alarms are sent until it is over".to_owned())
+            }
             Phase::Holding { why, .. } => Some(why.clone()),
             _ if connection.named.contains(&lane.topic)
                 && self.shared.partition_count(&lane.topic).is_none() =>
@@ -124,20 +148,29 @@ impl Core {
             unserved_since_ms: None,
             is_dropped: false,
         });
+        self.lanes.iter_mut().for_each(|lane| lane.connected(&self.shared));
         self.check_named();
     }
 
     fn disconnected(&mut self) {
         self.shared.connection = None;
+        self.shared.pace.disconnected();
+        self.letters.disconnected();
         for lane in &mut self.lanes {
             lane.disconnected(&mut self.shared);
         }
     }
 
-    fn update_lane(&mut self, id: u8, topic: TopicName, first: u64, next: u64) {
-        match self.lane(id) {
-            Some(lane) => lane.update(first, next),
-            None => self.lanes.push(Lane::new(id, topic, first, next)),
+    fn update_lanes(&mut self, views: Vec<LaneView>) {
+        for gone in self.lanes.extract_if(.., |lane| !views.iter().any(|view| lane.is_of(view))) {
+            self.shared.act(Action::InFlight { lane: gone.id, end: 0 });
+        }
+        for view in views {
+            match self.lanes.iter_mut().find(|lane| lane.id == view.id) {
+                Some(lane) => lane.update(&view),
+                None if self.shared.plan.carries.takes(view.priority) => self.lanes.push(Lane::new(view)),
+                None => {}
+            }
         }
         self.check_named();
     }
@@ -160,7 +193,7 @@ impl Core {
             connection.note_served(is_awaited && reason::is_verdict(answer.reason), now_ms);
             is_awaited
         });
-        if is_awaited {
+        if is_awaited && !self.letters.answer(token, answer, now_ms) {
             for lane in &mut self.lanes {
                 if lane.answer(token, answer.clone(), &mut self.shared) {
                     break;
@@ -182,10 +215,11 @@ impl Core {
     /// When a connection is given up on: nothing received for so long while something is unanswered, or, where there
     /// are other hubs, nothing stored.
     fn stall_ms(&self, connection: &Connection) -> Option<u64> {
-        let silent_for = if self.is_among_several { STALL_AFTER_AMONG_SEVERAL } else { STALL_AFTER };
+        let silent_for =
+            if self.shared.plan.is_among_several { STALL_AFTER_AMONG_SEVERAL } else { STALL_AFTER };
         let waits_since = connection.window.oldest_ms().into_iter().chain(connection.ping_ms).min();
         let silent = waits_since.map(|since| after(since.max(connection.received_ms), silent_for));
-        let unserved = connection.unserved_since_ms.filter(|_| self.is_among_several);
+        let unserved = connection.unserved_since_ms.filter(|_| self.shared.plan.is_among_several);
         silent.into_iter().chain(unserved.map(|since| after(since, UNSERVED_AFTER))).min()
     }
 
@@ -199,13 +233,39 @@ impl Core {
         }
     }
 
-    /// The lanes take turns, one publish each, for as long as any may send.
+    /// Lanes that can send again after a while of which so much is left that it becomes a backlog.
+    fn resume(&mut self) {
+        if self.shared.connection.as_ref().is_none_or(|connection| connection.is_dropped) {
+            return;
+        }
+        for at in 0..self.lanes.len() {
+            let Some(lane) = self.lanes.get_mut(at) else { return };
+            lane.end_hold(self.shared.now_ms);
+            if !lane.wants_split(&self.shared) {
+                continue;
+            }
+            let (topic, priority) = (lane.topic.clone(), lane.priority);
+            let is_sibling =
+                |other: &&Lane| other.is_backlog && other.topic == topic && other.priority == priority;
+            if self.lanes.iter().filter(is_sibling).count() < BACKLOG_LANES_MAX
+                && let Some(lane) = self.lanes.get_mut(at)
+            {
+                lane.amend(Amendment::Split { lane: lane.id }, &mut self.shared);
+            }
+        }
+    }
+
+    /// The lanes of a rank take turns, one publish each, for as long as any may send.
     fn pump(&mut self) {
-        let mut idle = 0;
-        while idle < self.lanes.len() {
-            self.turn = (self.turn + 1) % self.lanes.len();
-            let Some(lane) = self.lanes.get_mut(self.turn) else { return };
-            idle = if lane.pump(&mut self.shared) { 0 } else { idle + 1 };
+        self.letters.pump(&mut self.shared);
+        for rank in Rank::ALL {
+            let mut idle = 0;
+            while idle < self.lanes.len() {
+                self.turn = (self.turn + 1) % self.lanes.len();
+                let Some(lane) = self.lanes.get_mut(self.turn) else { return };
+                let has_sent = lane.rank() == rank && lane.pump(&mut self.shared);
+                idle = if has_sent { 0 } else { idle + 1 };
+            }
         }
     }
 }

@@ -7,8 +7,10 @@ use schemas::Sequence;
 use schemas::headers::StreamStartReason;
 
 use super::event::{Action, Answer, reason};
-use super::lane::{Lane, Phase, Sent, Shipment, gap_answers};
+use super::lane::{Lane, Phase};
+use super::plan::share_of;
 use super::shared::Shared;
+use super::shipment::{Sent, Shipment, gap_answers};
 use crate::buffer::Amendment;
 
 /// The shortest and the longest time after which a hub is asked again that has no room now, or where the
@@ -24,6 +26,9 @@ impl Lane {
         };
         if answer.reason >= reason::REFUSED && self.phase == Phase::Flowing {
             self.phase = Phase::Draining;
+        }
+        if shipment.is_paced {
+            shared.pace.answered(shipment.bytes);
         }
         shipment.answer = Some(answer);
         self.advance(shared);
@@ -51,6 +56,8 @@ impl Lane {
             }
             reason::PAYLOAD_FORMAT_INVALID if is_single => match refused.entries.first() {
                 Some(entry) if !entry.is_gap => {
+                    let (topic, stream) = (&self.topic, entry.stored);
+                    tracing::warn!(%topic, %stream, sequence = %entry.base, text = answer.text, "the hub refuses a batch as malformed: it is set aside, and a gap takes its place");
                     let amendment = Amendment::Quarantine { lane: self.id, number: entry.number };
                     self.amend(amendment, shared);
                 }
@@ -94,7 +101,7 @@ impl Lane {
                 shared,
             );
         }
-        let below = entries.iter().take_while(|entry| ends_by(entry, expected)).count();
+        let below = entries.iter().take_while(|entry| entry.ends_by(expected)).count();
         let is_inside = first.wire_base.is_before(expected);
         if is_inside && below > 0 {
             self.acked = entries[below - 1].number + 1;
@@ -104,7 +111,7 @@ impl Lane {
         }
         match entries.get(below) {
             // It ends where the flight ends: the next entry is the one that is expected.
-            None if is_inside && entries.last().is_some_and(|last| end(last) == expected) => {}
+            None if is_inside && entries.last().is_some_and(|last| last.end() == expected) => {}
             Some(next) if is_inside && next.wire_base == expected => {}
             Some(next) if is_inside && next.is_gap => {
                 let known = u32::try_from(expected.distance(next.wire_base)).unwrap_or(0);
@@ -134,40 +141,32 @@ impl Lane {
         }
     }
 
-    fn amend(&mut self, amendment: Amendment, shared: &mut Shared) {
-        self.phase = Phase::Amending;
-        shared.act(Action::Amend { lane: self.id, amendment });
-    }
-
     /// Waits, and then asks again on this connection.
     pub fn hold(&mut self, why: String, bounds_ms: (u64, u64), shared: &mut Shared) {
-        self.wait(why, bounds_ms, false, shared);
+        // A hub that brakes all of its devices at once is not to have them all back at once.
+        let share =
+            if bounds_ms == BUSY_HOLD_MS { share_of(shared.device.as_str(), self.holds) } else { 0.0 };
+        self.wait(why, bounds_ms, share, false, shared);
     }
 
     /// Waits, and then asks again on another connection.
     pub fn hold_for_connect(&mut self, why: String, shared: &mut Shared) {
-        self.wait(why, FAULT_HOLD_MS, true, shared);
+        self.wait(why, FAULT_HOLD_MS, 0.0, true, shared);
     }
 
     fn wait(
         &mut self,
         why: String,
         (shortest, longest): (u64, u64),
+        earlier_by: f64,
         needs_connect: bool,
         shared: &mut Shared,
     ) {
         let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
+        let wait = wait - (wait as f64 / 2.0 * earlier_by) as u64;
         self.holds += 1;
         tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");
         shared.act(Action::InFlight { lane: self.id, end: 0 });
         self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why, needs_connect };
     }
-}
-
-fn end(entry: &Sent) -> Sequence {
-    entry.wire_base.plus(entry.sequences)
-}
-
-fn ends_by(entry: &Sent, expected: Sequence) -> bool {
-    !expected.is_before(end(entry))
 }

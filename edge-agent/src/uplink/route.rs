@@ -9,6 +9,7 @@ use std::time::Duration;
 use schemas::{DeviceId, murmur2};
 
 use super::backoff::{Backoff, Ended};
+use crate::config::Link;
 use crate::limits::{CONNECT_TIMEOUT, CONNECT_TIMEOUT_AMONG_SEVERAL};
 
 /// Agents that lose one hub do not all arrive at the next in the same moment.
@@ -27,10 +28,10 @@ pub struct Route {
 
 impl Route {
     /// `hubs`: how many there are, at least one.
-    pub fn new(hubs: usize, device: &DeviceId, is_lan: bool) -> Self {
+    pub fn new(hubs: usize, device: &DeviceId, link: &Link) -> Self {
         let hubs = hubs.max(1);
         let at = murmur2(device.as_str().as_bytes()) as usize % hubs;
-        Self { hubs, at, failed: 0, is_patient: false, backoff: Backoff::new(is_lan) }
+        Self { hubs, at, failed: 0, is_patient: false, backoff: Backoff::new(link) }
     }
 
     /// The index of the hub whose turn it is.
@@ -54,7 +55,7 @@ impl Route {
         match ended {
             // Whoever took the session over, or the new topic, would be met at another hub too.
             Ended::OnPurpose | Ended::TakenOver => return self.backoff.after(ended, lasted_ms, random),
-            Ended::Refused | Ended::Failed => {}
+            Ended::Refused | Ended::Busy | Ended::Failed => {}
         }
         if self.backoff.is_good(lasted_ms) {
             self.failed = 0;
@@ -79,9 +80,14 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Profile;
+
+    fn link() -> Link {
+        Profile::Lan.link(false)
+    }
 
     fn route(hubs: usize) -> Route {
-        let mut route = Route::new(hubs, &DeviceId::try_from("d").unwrap(), false);
+        let mut route = Route::new(hubs, &DeviceId::try_from("d").unwrap(), &link());
         route.at = 0;
         route
     }
@@ -126,14 +132,14 @@ mod tests {
     fn a_new_topic_is_told_to_the_same_hub_and_a_taken_session_is_left_alone() {
         let mut route = route(3);
         assert_eq!(route.after(Ended::OnPurpose, 10, 1.0), Duration::ZERO);
-        assert_eq!(route.after(Ended::TakenOver, 10, 1.0), Duration::from_secs(60));
+        assert_eq!(route.after(Ended::TakenOver, 10, 1.0), Duration::from_secs(55));
         assert_eq!(route.hub(), 0);
     }
 
     #[test]
     fn a_fleet_begins_at_every_hub() {
         let first =
-            |n: u32| Route::new(3, &DeviceId::try_from(format!("pump-{n}").as_str()).unwrap(), false).hub();
+            |n: u32| Route::new(3, &DeviceId::try_from(format!("pump-{n}").as_str()).unwrap(), &link()).hub();
         let counts = (0..300).fold([0; 3], |mut counts, n| {
             counts[first(n)] += 1;
             counts

@@ -4,14 +4,23 @@ use schemas::{DeviceId, TopicName};
 use uuid::Uuid;
 
 use super::event::{Action, Facts};
+use super::pacing::Pace;
+use super::plan::Plan;
 use super::window::Window;
+use crate::destination::Priority;
+use crate::limits::{PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES};
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub device: DeviceId,
+    pub plan: Plan,
     /// This boot, whose wall time may become known yet.
     pub boot: Uuid,
     pub connection: Option<Connection>,
+    /// How fast backlogs are shipped, over all connections.
+    pub pace: Pace,
+    /// This month's bytes are used up.
+    pub only_alarms: bool,
     pub actions: Vec<Action>,
     /// A clock that only goes forward.
     pub now_ms: u64,
@@ -45,6 +54,23 @@ impl Connection {
 impl Shared {
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
+    }
+
+    /// Whether this month's bytes allow it.
+    pub fn may_send(&self, priority: Priority) -> bool {
+        !self.only_alarms || priority == Priority::Alarm
+    }
+
+    /// The largest payload that the hub takes.
+    pub fn payload_bytes_max(&self) -> usize {
+        let packet = self.connection.as_ref().and_then(|connection| connection.facts.max_packet_bytes);
+        let hub = packet.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+        hub.saturating_sub(PUBLISH_OVERHEAD_BYTES)
+    }
+
+    /// What neighbouring batches are joined up to.
+    pub fn publish_bytes_max(&self) -> usize {
+        PUBLISH_BYTES_TARGET.min(self.payload_bytes_max())
     }
 
     /// Why nothing is sent where CONNACK did not tell a topic's partitions, for people.

@@ -68,6 +68,14 @@ pub fn noisy_batch(number: u64, filler: usize) -> Bytes {
     builder.finish().unwrap()
 }
 
+pub async fn append_to(
+    buffer: &Buffer,
+    destination: &Destination,
+    batch: Bytes,
+) -> Result<Appended, WriteError> {
+    durable(buffer.append(destination, None, batch).await?).await
+}
+
 pub async fn append(buffer: &Buffer, batch: Bytes) -> Result<Appended, WriteError> {
     append_as(buffer, Priority::Telemetry, batch).await
 }

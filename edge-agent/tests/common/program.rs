@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -57,6 +57,16 @@ impl Agent {
         Self { child: command.spawn().unwrap(), dir: dir.to_owned() }
     }
 
+    /// The same with something to read on standard input.
+    pub fn run_fed(dir: &Path, hub: &str, more: &[&str]) -> (Self, ChildStdin) {
+        let mut command = edge_agent(&["run", "--device-id", "pump-1", "--hub", hub, "--data-dir"]);
+        let log = std::fs::File::options().create(true).append(true).open(dir.join("agent.log")).unwrap();
+        command.arg(dir).args(more).stderr(log).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        (Self { child, dir: dir.to_owned() }, input)
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -92,8 +102,13 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     try_until(look).unwrap_or_else(|| panic!("{what} has not come"))
 }
 
-fn try_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let give_up = Instant::now() + Duration::from_secs(60);
+fn try_until<T>(look: impl FnMut() -> Option<T>) -> Option<T> {
+    try_within(Duration::from_secs(60), look)
+}
+
+/// Looks for so long.
+pub fn try_within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let give_up = Instant::now() + time;
     loop {
         if let Some(found) = look() {
             return Some(found);

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use edge_agent::buffer::{Amendment, Buffer, LaneView};
-use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, reason};
+use edge_agent::buffer::{Amendment, Buffer};
+use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use uuid::Uuid;
 
 use super::{Hub, append, batch, device, open, topic};
@@ -46,6 +46,7 @@ pub struct World {
     pub filler: usize,
     pub buffer: Option<Buffer>,
     pub core: Core,
+    pub plan: Plan,
     pub hub: Hub,
     pub now_ms: u64,
     pub is_connected: bool,
@@ -58,6 +59,8 @@ pub struct World {
     pub window: u64,
     pub to_hub: VecDeque<(u64, i32, Bytes)>,
     pub to_agent: VecDeque<(u64, Answer)>,
+    /// Answers of the device that reached the hub.
+    pub letters: Vec<Bytes>,
     pub next_number: u64,
     pub has_restarted: bool,
 }
@@ -76,7 +79,8 @@ impl World {
             cap_bytes,
             filler,
             buffer: Some(buffer),
-            core: Core::new(device(), Uuid::from_u128(1)),
+            core: Core::new(device(), Uuid::from_u128(1), Plan::default()),
+            plan: Plan::default(),
             hub: Hub::default(),
             now_ms: 0,
             is_connected: false,
@@ -86,9 +90,18 @@ impl World {
             window: 0,
             to_hub: VecDeque::new(),
             to_agent: VecDeque::new(),
+            letters: Vec::new(),
             next_number: 0,
             has_restarted: false,
         }
+    }
+
+    /// An uplink that was set to do this.
+    pub fn planned(plan: Plan) -> Self {
+        let mut world = Self::new(64 << 20, 0);
+        world.plan = plan;
+        world.core = Core::new(device(), Uuid::from_u128(1), plan);
+        world
     }
 
     pub fn buffer(&self) -> &Buffer {
@@ -199,7 +212,7 @@ impl World {
 
     pub async fn start(&mut self) {
         self.buffer = Some(open(self.folder.path(), self.cap_bytes, self.checker.clone()));
-        self.core = Core::new(device(), Uuid::from_u128(1));
+        self.core = Core::new(device(), Uuid::from_u128(1), self.plan);
         self.lanes().await;
     }
 
@@ -210,14 +223,7 @@ impl World {
     }
 
     fn lane_events(&self) -> Vec<Event> {
-        let lanes = self.buffer().snapshot().lanes.clone();
-        let event = |lane: LaneView| Event::Lane {
-            lane: lane.id,
-            topic: lane.topic,
-            first: lane.first,
-            next: lane.next,
-        };
-        lanes.into_iter().map(event).collect()
+        vec![Event::Lanes(self.buffer().snapshot().lanes.clone())]
     }
 
     pub async fn tell(&mut self, event: Event) {
@@ -235,6 +241,10 @@ impl World {
                             "{unanswered} in flight of {}",
                             self.window
                         );
+                    }
+                    Action::Say { token, payload } => {
+                        self.letters.push(payload);
+                        self.to_agent.push_back((token, Answer::default()));
                     }
                     Action::Read { lane, from, until } => {
                         let items = self.buffer().reader().read(lane, from..until, 4096, 16).unwrap();

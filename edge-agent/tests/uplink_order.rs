@@ -1,0 +1,274 @@
+//! In which order and how fast the uplink's state machine ships: live records before a backlog, at the rate that was
+//! asked for, together where they may wait, and within a month's bytes.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+mod common;
+
+use bytes::Bytes;
+use common::world::{Op, World, block_on};
+use common::{append, append_to, batch, topic};
+use edge_agent::buffer::Amendment;
+use edge_agent::config::CatchUp;
+use edge_agent::destination::{Destination, Priority};
+use edge_agent::uplink::{Answer, Event, Plan, reason};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const CONNECT: Op = Op::Connect { receive_maximum: 40 };
+/// Bytes that make a backlog of a batch with one record.
+const FILLER: usize = 1000;
+
+fn live_first(rate: Option<u64>) -> Plan {
+    Plan { catch_up: CatchUp::LiveFirst, catch_up_bytes_per_second: rate, ..Plan::default() }
+}
+
+/// So many batches of one record, which nothing compresses.
+async fn gather(world: &mut World, batches: u64) {
+    for _ in 0..batches {
+        let number = world.next_number;
+        world.next_number += 1;
+        append(world.buffer(), noisy(number)).await.unwrap();
+    }
+    world.lanes().await;
+}
+
+async fn gather_small(world: &mut World, batches: u64) {
+    for _ in 0..batches {
+        world.run(&Op::Append { records: 1 }).await;
+    }
+}
+
+fn noisy(number: u64) -> Bytes {
+    common::noisy_batch(number, FILLER)
+}
+
+/// Everything that is on its way is stored and answered, until nothing more is sent at this moment.
+async fn exchange(world: &mut World) {
+    loop {
+        world.lanes().await;
+        if world.to_hub.is_empty() && world.to_agent.is_empty() {
+            return;
+        }
+        world.deliver(false);
+        world.run(&Op::Answer).await;
+    }
+}
+
+#[test]
+fn what_is_measured_now_overtakes_a_backlog_that_drains_at_its_rate() {
+    block_on(async {
+        const RATE: u64 = 50_000;
+        let mut world = World::planned(live_first(Some(RATE)));
+        gather(&mut world, 400).await;
+        world.run(&CONNECT).await;
+        exchange(&mut world).await;
+        let start_ms = world.now_ms;
+        for _ in 0..8 {
+            // A second later something is measured, and reaches the hub at once.
+            for _ in 0..20 {
+                world.now_ms += 50;
+                world.tell(Event::Timer).await;
+                exchange(&mut world).await;
+            }
+            let number = world.next_number;
+            gather(&mut world, 1).await;
+            exchange(&mut world).await;
+            assert!(world.hub.log.contains(&number), "{number} waits");
+        }
+        while !world.core.is_drained() {
+            world.now_ms = world.core.deadline_ms().expect("it waits for the time alone");
+            world.tell(Event::Timer).await;
+            exchange(&mut world).await;
+        }
+        let seconds = (world.now_ms - start_ms) / 1000;
+        let least = 400 * FILLER as u64 / RATE - 1;
+        assert!((least..least + 3).contains(&seconds), "{seconds} s for what takes {least} s");
+        let (backlog, live): (Vec<u64>, Vec<u64>) = world.hub.log.iter().partition(|number| **number < 400);
+        assert_eq!(
+            (backlog, live),
+            ((0..400).collect(), (400..408).collect()),
+            "each in its order, and once"
+        );
+        // Any commit takes the last trim along.
+        let amendment = Amendment::StampBoot { boot: Uuid::from_u128(1), offset_ms: 0 };
+        world.buffer().amend(amendment).await.unwrap();
+        let snapshot = world.buffer().snapshot();
+        assert_eq!((snapshot.records(), snapshot.lanes.len()), (0, 1), "the backlog's lane is gone");
+    });
+}
+
+#[test]
+fn in_order_a_backlog_has_its_rate_and_nothing_overtakes_it() {
+    block_on(async {
+        let plan = Plan { catch_up_bytes_per_second: Some(100_000), ..Plan::default() };
+        let mut world = World::planned(plan);
+        gather(&mut world, 300).await;
+        world.run(&CONNECT).await;
+        exchange(&mut world).await;
+        gather(&mut world, 5).await;
+        exchange(&mut world).await;
+        assert!(world.hub.log.len() < 60, "a quarter of a second's worth: {}", world.hub.log.len());
+        while !world.core.is_drained() {
+            world.now_ms = world.core.deadline_ms().expect("it waits for the time alone");
+            world.tell(Event::Timer).await;
+            exchange(&mut world).await;
+        }
+        assert!((2500..4500).contains(&world.now_ms), "{} ms for 300 KB", world.now_ms);
+        assert_eq!(world.hub.log, (0..305).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_handful_of_records_is_no_backlog() {
+    block_on(async {
+        let mut world = World::planned(live_first(None));
+        gather(&mut world, 3).await;
+        world.run(&CONNECT).await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log, [0, 1, 2]);
+        assert_eq!(world.hub.known_streams().len(), 1);
+    });
+}
+
+#[test]
+fn a_backlog_that_the_hub_itself_caused_is_one_too() {
+    block_on(async {
+        let mut world = World::planned(live_first(None));
+        gather(&mut world, 1).await;
+        world.run(&CONNECT).await;
+        world.deliver(true);
+        world.run(&Op::Answer).await;
+        gather(&mut world, 400).await;
+        assert!(world.core.held().is_some());
+        world.run(&Op::Wait { ms: 30_000 }).await;
+        let lanes = world.buffer().snapshot().lanes.clone();
+        assert_eq!(lanes.iter().map(|lane| lane.is_backlog).collect::<Vec<_>>(), [true, false]);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn live_first_stores_every_record_once(
+        ops in prop::collection::vec(prop_oneof![
+            3 => (1u64..200).prop_map(|records| Op::Append { records }),
+            2 => Just(CONNECT),
+            2 => Just(Op::Disconnect),
+            6 => prop::bool::weighted(0.1).prop_map(|busy| Op::Deliver { busy }),
+            6 => Just(Op::Answer),
+            1 => Just(Op::Wait { ms: 700 }),
+            1 => Just(Op::Restart),
+        ], 1..80),
+    ) {
+        block_on(async {
+            let mut world = World::planned(live_first(Some(20_000)));
+            world.filler = 300;
+            for op in &ops {
+                world.run(op).await;
+            }
+            world.settle().await;
+            let mut log = world.hub.log.clone();
+            log.sort_unstable();
+            assert_eq!(log, (0..world.next_number).collect::<Vec<_>>());
+            assert_eq!(world.hub.lost, 0);
+        });
+    }
+}
+
+#[test]
+fn neighbours_travel_together_when_they_may_wait() {
+    block_on(async {
+        let mut world = World::planned(Plan { ship_wait_ms: 60_000, ..Plan::default() });
+        world.run(&CONNECT).await;
+        gather_small(&mut world, 1).await;
+        assert!(world.to_hub.is_empty());
+        assert_eq!(world.core.deadline_ms(), Some(60_000));
+        world.now_ms = 59_999;
+        gather_small(&mut world, 4).await;
+        assert!(world.to_hub.is_empty());
+        world.run(&Op::Wait { ms: 1 }).await;
+        assert_eq!(world.to_hub.len(), 1, "one publish for the five");
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log, [0, 1, 2, 3, 4]);
+        // The next waits anew, and a flush ends it.
+        gather_small(&mut world, 1).await;
+        assert!(world.to_hub.is_empty());
+        world.tell(Event::Flush).await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log.last(), Some(&5));
+    });
+}
+
+#[test]
+fn a_new_connection_ships_what_is_there_without_waiting_for_more() {
+    block_on(async {
+        let mut world = World::planned(Plan { ship_wait_ms: 60_000, ..Plan::default() });
+        gather(&mut world, 2).await;
+        world.run(&CONNECT).await;
+        assert_eq!(world.to_hub.len(), 1);
+    });
+}
+
+#[test]
+fn alarms_wait_for_nothing_and_are_another_uplinks() {
+    block_on(async {
+        let alarm = Destination { topic: topic(), priority: Priority::Alarm };
+        let alarms =
+            Plan { carries: edge_agent::uplink::Carries::Alarms, ship_wait_ms: 60_000, ..Plan::default() };
+        for (plan, is_sent) in [(alarms, true), (Plan { ship_wait_ms: 0, ..Plan::default() }, false)] {
+            let mut world = World::planned(plan);
+            world.run(&CONNECT).await;
+            append_to(world.buffer(), &alarm, batch(0..1, 0)).await.unwrap();
+            world.lanes().await;
+            assert_eq!(world.to_hub.len(), usize::from(is_sent));
+        }
+    });
+}
+
+#[test]
+fn when_the_months_bytes_are_used_up_nothing_but_alarms_is_sent_and_it_says_so() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        world.run(&CONNECT).await;
+        world.tell(Event::BudgetUsedUp(true)).await;
+        gather(&mut world, 2).await;
+        assert!(world.to_hub.is_empty() && world.core.deadline_ms().is_none());
+        assert!(world.core.held().unwrap().contains("bytes"), "{:?}", world.core.held());
+        world.tell(Event::BudgetUsedUp(false)).await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log, [0, 1]);
+    });
+}
+
+#[test]
+fn an_answer_of_the_device_is_said_until_the_hub_has_it() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        let letter = Bytes::from_static(b"done");
+        world.tell(Event::Letter(letter.clone())).await;
+        assert!(world.letters.is_empty());
+        world.run(&CONNECT).await;
+        assert_eq!(world.letters, ["done"]);
+        world.run(&Op::Disconnect).await;
+        world.run(&CONNECT).await;
+        assert_eq!(world.letters.len(), 2, "it was not answered");
+        let (token, _) = world.to_agent.pop_front().unwrap();
+        let busy = Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() };
+        world.tell(Event::Answer { token, answer: busy }).await;
+        world.now_ms = world.core.deadline_ms().unwrap();
+        world.tell(Event::Timer).await;
+        assert_eq!(world.letters.len(), 3);
+        world.run(&Op::Answer).await;
+        world.run(&Op::Disconnect).await;
+        world.run(&CONNECT).await;
+        assert_eq!(world.letters.len(), 3, "it was answered");
+        for _ in 0..64 {
+            assert!(world.core.has_room_for_letter());
+            world.run(&Op::Disconnect).await;
+            world.tell(Event::Letter(letter.clone())).await;
+        }
+        assert!(!world.core.has_room_for_letter());
+    });
+}
