@@ -152,9 +152,11 @@ impl Peers {
         self.network().is_some_and(|network| network.is_there(node, incarnation))
     }
 
-    /// Whether that hub can be spoken to from here: it is this one, or it is connected.
+    /// Whether the hub that the cluster means by this node id can be spoken to from here: it is this one, or it is
+    /// connected. Another one with its node id, or one that has no cluster yet, is not it.
     pub fn reaches(&self, node: NodeId) -> bool {
-        node == self.node() || self.is_connected(node)
+        let is_joined = || self.network()?.link(node).map(|link| link.is_joined());
+        node == self.node() || is_joined().unwrap_or(false)
     }
 
     /// The seeds in the order of the configuration.

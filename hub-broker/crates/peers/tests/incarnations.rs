@@ -17,6 +17,10 @@ async fn another_incarnation_of_a_node_gets_requests_and_nothing_else() {
     other.know(&first);
     assert_eq!((first.up().await, other.up().await), (node(2), node(1)));
     assert!(!first.peers.send(node(2), vec![beat(1, 1)]));
+    assert!(
+        first.peers.is_connected(node(2)) && !first.peers.reaches(node(2)),
+        "it is not the hub that is meant"
+    );
     other.peers.send(node(1), vec![beat(1, 2)]);
     let answer = other.peers.request(node(1), 32, Bytes::new(), DEADLINE).await;
     assert_eq!(answer, Ok(Bytes::from_static(b"no")));
@@ -26,6 +30,7 @@ async fn another_incarnation_of_a_node_gets_requests_and_nothing_else() {
     second.know(&first);
     second.up().await;
     until("it takes the place", || first.peers.send(node(2), vec![beat(1, 3)])).await;
+    assert!(first.peers.reaches(node(2)));
     assert_eq!(second.parcel().await, beat(1, 3));
     assert_eq!(second.notice().await.1, Bytes::from_static(b"state"));
     assert!(second.peers.send(node(1), vec![beat(1, 4)]));
