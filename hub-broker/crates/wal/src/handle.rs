@@ -239,15 +239,7 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
     let wanted = spare.is_none().then_some(next_id);
     let shared = Arc::new(Shared::new(spare));
     let (own_jobs, jobs) = mpsc::channel();
-    let first = ledger.first_needed().map_or((next_id - 1, Lsn(1)), |file| (file.id, file.first_lsn));
-    let tail = Tail {
-        next_lsn: Lsn(recovered.last_lsn.0 + 1),
-        durable: recovered.last_lsn,
-        first,
-        advertised: ledger.oldest().unwrap_or(first.0),
-        owes_commit: true,
-        rewriting: None,
-    };
+    let tail = tail_of(&recovered, &ledger, current.header.id);
     let mut writer = Writer {
         shared: shared.clone(),
         disk: disk.clone(),
@@ -295,6 +287,19 @@ fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wa
         threads: Mutex::new(threads),
     });
     Ok((Wal { inner }, recovered))
+}
+
+/// Where the log goes on after a recovery.
+fn tail_of(recovered: &Recovered, ledger: &Ledger, current: u64) -> Tail {
+    let first = ledger.first_needed().map_or((current, Lsn(1)), |file| (file.id, file.first_lsn));
+    Tail {
+        next_lsn: Lsn(recovered.last_lsn.0 + 1),
+        durable: recovered.last_lsn,
+        first,
+        advertised: ledger.oldest().unwrap_or(first.0),
+        owes_commit: true,
+        rewriting: None,
+    }
 }
 
 /// What readers can know after a recovery.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
+use checkpoint::Loaded;
 use consensus::{MembershipChange, ReplicaId, TailBudget};
 use parking_lot::Mutex;
 use partition_log::FileCache;
@@ -37,7 +38,7 @@ use crate::opening::{open_checkpoints, remove_unnamed_partitions, replay_after, 
 use crate::order::Install;
 use crate::outbox::{Outbox, Wish};
 use crate::readers::Readers;
-use crate::recovery::{Found, Ground};
+use crate::recovery::{Found, Ground, Recovered};
 use crate::replicas::Replicas;
 use crate::snapshot::{Notice, Shelf};
 use crate::stored_group::StoredGroup;
@@ -122,12 +123,7 @@ impl Hub {
             }
         }
         let (stores, loaded) = open_checkpoints(&dir, &replicas, u32::from(config.shard_count) + 1)?;
-        let recovery = wal::Config {
-            replay_after: replay_after(&loaded),
-            void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
-            void_entries: void_entries(&loaded),
-            ..wal::Config::new("")
-        };
+        let recovery = recovery(&replicas, &loaded);
         journal.begin(&recovery);
         let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
         remove_unnamed_partitions(&dir, &stores, &loaded)?;
@@ -135,7 +131,6 @@ impl Hub {
         let ground = ground(config, &dir, cluster.founder, &notices);
         let mut machine = Some(machine);
         let mut recovered = Vec::new();
-        let mut last_stamp_ms = None;
         for (group, loaded) in (0..).zip(loaded) {
             let (id, current) = (GroupId(group), replicas.get(group).current);
             let log = logs.remove(&id).unwrap_or_default();
@@ -144,12 +139,9 @@ impl Hub {
             let membership = known.map(|(_, _, membership)| membership.clone());
             let (machine, is_damaged) = (machine.take(), stores[group as usize].is_damaged());
             let found = Found { id, current, loaded, log, machine, membership, is_damaged };
-            let group = ground.recover(found)?;
-            last_stamp_ms = last_stamp_ms.max(group.last_stamp_ms());
-            recovered.push(group);
+            recovered.push(ground.recover(found)?);
         }
-        let clock = Arc::new(Clock::given(Reading { wall_ms: config.wall_ms, boot_ms: config.boot_ms }));
-        clock.go_on_from(last_stamp_ms, cluster.founder);
+        let clock = clock(config, &recovered, cluster.founder);
         let around = Surroundings {
             node: config.node,
             executors: 1,
@@ -449,6 +441,23 @@ impl Hub {
     fn permit(&self) -> Permit {
         Permit::take(&self.permits, 0, u64::MAX).expect("nothing always fits")
     }
+}
+
+/// What counts for nothing in the log.
+fn recovery(replicas: &Replicas, loaded: &[Option<Loaded>]) -> wal::Config {
+    wal::Config {
+        replay_after: replay_after(loaded),
+        void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
+        void_entries: void_entries(loaded),
+        ..wal::Config::new("")
+    }
+}
+
+/// The hub's clock, which goes on from the last stamp of any group.
+fn clock(config: &HubConfig, recovered: &[Recovered], founder: bool) -> Arc<Clock> {
+    let clock = Arc::new(Clock::given(Reading { wall_ms: config.wall_ms, boot_ms: config.boot_ms }));
+    clock.go_on_from(recovered.iter().filter_map(Recovered::last_stamp_ms).max(), founder);
+    clock
 }
 
 fn group_of(shard: ShardId) -> u32 {
