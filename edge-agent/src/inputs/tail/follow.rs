@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::siblings::{Place, beginning, places_after};
+use super::siblings::{Place, beginning, open, places_after};
 use crate::config::{TailConfig, TailFrom};
 use crate::inputs::mark::{FileId, Head, Mark};
 use crate::limits::{LINE_BYTES_MAX, READ_BYTES};
@@ -194,12 +194,8 @@ impl Follower {
 
 impl OpenFile {
     fn at(place: &Place, is_live: bool) -> io::Result<Self> {
-        let mut file = File::open(&place.path)?;
+        let (mut file, meta) = open(&place.path)?;
         file.seek(SeekFrom::Start(place.offset))?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
-        }
         let head = Head::of(&beginning(&file)?);
         let id = FileId { device: meta.dev(), inode: meta.ino(), head };
         let (offset, part) = (place.offset, Vec::new());

@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::inputs::mark::{FileId, Head, Mark};
 
@@ -27,9 +29,8 @@ pub struct Seen {
 
 impl Seen {
     pub fn at(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let beginning = beginning(&file)?;
-        Ok(Self { path: path.to_owned(), meta: file.metadata()?, beginning })
+        let (file, meta) = open(path)?;
+        Ok(Self { path: path.to_owned(), meta, beginning: beginning(&file)? })
     }
 
     fn is_inode_of(&self, file: &FileId) -> bool {
@@ -44,6 +45,17 @@ impl Seen {
     fn from(&self, offset: u64) -> Place {
         Place { path: self.path.clone(), offset }
     }
+}
+
+/// Opens a regular file; anything else is refused without waiting, as a pipe would make one wait for a writer.
+pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(at_once).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    Ok((file, meta))
 }
 
 /// The first bytes of a file, as far as they tell it from others.
@@ -92,7 +104,6 @@ fn rotated(followed: &Path) -> Vec<Seen> {
     };
     let paths = entries.map(|entry| entry.path()).filter(|path| is_rotated(path));
     let mut seen: Vec<Seen> = paths.filter_map(|path| Seen::at(&path).ok()).collect();
-    seen.retain(|seen| seen.meta.is_file());
     seen.sort_by_key(|seen| (seen.meta.mtime(), seen.meta.mtime_nsec()));
     seen
 }
