@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use checkpoint::{Key, Position};
 use consensus::ReplicaId;
-use partition_log::{PartitionState, SegmentState};
+use partition_log::{PartitionState, SegmentState, is_unreadable};
 
 use super::Notice;
 use super::format::{Close, FileId, Open, Opened, Outcome, Piece, Read, Refusal, encode_listing};
@@ -246,7 +246,8 @@ fn is_damaged(path: &Path, segment: &SegmentState) -> bool {
         }
         Err(error) => {
             tracing::error!(file = %path.display(), %error, "a segment cannot be read");
-            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+            let is_short = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+            is_short || is_unreadable(&error)
         }
     }
 }

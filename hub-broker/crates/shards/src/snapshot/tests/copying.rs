@@ -105,6 +105,11 @@ fn damage_of_the_senders_file_is_found_and_told_to_it() {
     fs::remove_file(&logs[1]).expect("removed");
     let mut line = Line::new(&mut shelf);
     follower.copy(&follower.wanted(&leader), &mut line).err().expect("the file is gone");
+    assert_eq!(line.notices, [sent.clone(), damaged.clone()]);
+    // Reading from its beginning fails as it does from a bad sector.
+    std::os::unix::fs::symlink("/proc/self/mem", &logs[1]).expect("linked");
+    let mut line = Line::new(&mut shelf);
+    follower.copy(&follower.wanted(&leader), &mut line).err().expect("the file cannot be read");
     assert_eq!(line.notices, [sent, damaged]);
 }
 
