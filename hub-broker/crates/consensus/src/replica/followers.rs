@@ -11,6 +11,10 @@ use crate::budget::Share;
 use crate::tail::Keep;
 use crate::{Action, PeerMessage, ReplicaConfig, ReplicaId, SnapshotMark};
 
+/// Ticks before a follower that could not take one snapshot is offered another.
+const REST_AFTER_FAILURE: u64 = 4;
+const FAILURE_DOUBLINGS_MAX: u32 = 8;
+
 pub(super) struct Followers {
     repeat_ticks: u64,
     patience_ticks: u64,
@@ -19,6 +23,8 @@ pub(super) struct Followers {
     heard: BTreeMap<ReplicaId, u64>,
     /// Followers for whom a checkpoint was asked for.
     asked: BTreeMap<ReplicaId, Asked>,
+    /// Followers that could not take a snapshot: when last, and how often in a row.
+    failed: BTreeMap<ReplicaId, (u64, u32)>,
     /// Snapshots that followers have not come back with yet.
     offers: BTreeMap<ReplicaId, Offer>,
     /// Followers that needed a snapshot and have not come up since.
@@ -51,6 +57,7 @@ impl Followers {
             since: 0,
             heard: BTreeMap::new(),
             asked: BTreeMap::new(),
+            failed: BTreeMap::new(),
             offers: BTreeMap::new(),
             catching_up: BTreeSet::new(),
             share_bytes_max: config.tail_bytes_catching_up_max.saturating_sub(config.tail_bytes_max),
@@ -63,6 +70,7 @@ impl Followers {
         self.since = now;
         self.heard.clear();
         self.asked.clear();
+        self.failed.clear();
         self.offers.clear();
         self.catching_up.clear();
     }
@@ -81,6 +89,20 @@ impl Followers {
     /// For how long it was not heard of.
     pub(super) fn silent_ticks(&self, id: ReplicaId, now: u64) -> u64 {
         now - self.heard.get(&id).unwrap_or(&self.since)
+    }
+
+    /// One that could not take a snapshot, for lack of room perhaps, is not offered the next at once, and each time less
+    /// soon: every offer costs a checkpoint.
+    fn rests(&self, id: ReplicaId, now: u64) -> bool {
+        self.failed.get(&id).is_some_and(|(at, times)| {
+            let rest = (REST_AFTER_FAILURE << times.min(&FAILURE_DOUBLINGS_MAX)).min(self.repeat_ticks);
+            now - at < rest
+        })
+    }
+
+    fn note_failure(&mut self, id: ReplicaId, now: u64) {
+        let failed = self.failed.entry(id).or_insert((now, 0));
+        *failed = (now, failed.1.saturating_add(1));
     }
 
     /// The entry that the checkpoint holds which was asked for on its account.
@@ -125,6 +147,9 @@ impl Replica {
         let (now, applied) = (self.now, self.node.raft.raft_log.applied);
         for to in wanted {
             let asked = self.followers.asked.get(&to);
+            if self.followers.rests(to, now) {
+                continue;
+            }
             if asked.is_none_or(|asked| now - asked.at >= self.followers.repeat_ticks) {
                 self.followers.catching_up.insert(to);
                 self.followers.asked.insert(to, Asked { at: now, applied });
@@ -148,6 +173,7 @@ impl Replica {
             Some(offer) if ok => offer.waited_ticks = 0,
             Some(_) => {
                 self.followers.offers.remove(&to);
+                self.followers.note_failure(to, self.now);
                 // What could not be copied may be gone.
                 self.node.mut_store().withdraw();
                 self.node.report_snapshot(to.0, SnapshotStatus::Failure);
@@ -220,6 +246,7 @@ impl Replica {
         let has_come_up = |it: &raft::Progress| beyond == 0 && it.state == ProgressState::Replicate;
         let mut catching_up = std::mem::take(&mut self.followers.catching_up);
         catching_up.retain(|id| raft.prs().get(id.0).is_some_and(|it| !has_come_up(it)));
+        self.followers.failed.retain(|id, _| catching_up.contains(id));
         let is_wanted = catching_up.iter().any(|id| self.followers.is_waited_for(*id, now));
         self.followers.catching_up = catching_up;
         let bytes = if is_wanted { beyond.min(self.followers.share_bytes_max) } else { 0 };

@@ -139,3 +139,21 @@ fn a_replica_that_waits_for_its_snapshot_is_led_by_no_log() {
     assert!(replica.step(Event::Campaign).is_empty());
     assert!(replica.membership().is_empty());
 }
+
+#[test]
+fn who_cannot_take_a_snapshot_is_offered_one_less_and_less_often() {
+    let (mut world, leader, behind) = with_one_behind(7);
+    let mut offers = 0;
+    for _ in 0..400 {
+        world.round_but(|world| {
+            let offered = world.hubs.get_mut(&behind).and_then(|hub| hub.offered.take());
+            if let Some((from, ..)) = offered {
+                offers += 1;
+                world.step(from, Event::SnapshotSent { to: behind, ok: false });
+            }
+        });
+    }
+    assert!((2..=20).contains(&offers), "{offers} offers, each for a checkpoint of its own");
+    (0..300).for_each(|_| world.round());
+    assert_eq!(index_of(&world, behind), index_of(&world, leader));
+}
