@@ -54,6 +54,8 @@ pub const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a group is left alone after a step that failed, and after its leader was asked to hand over.
 pub const STEWARD_REST: Duration = Duration::from_millis(300);
 pub const TRANSFER_REST: Duration = Duration::from_secs(2);
+/// Doublings of that rest while the same replica does not take the lead.
+pub const TRANSFER_DOUBLINGS_MAX: u32 = 8;
 /// How long a hub waits before it asks again whether the vote of a replica that the catalog forgot still counts.
 pub const CONFIRM_REST: Duration = Duration::from_secs(2);
 /// A hub that was away leads again when it has been back for so long, and the leader of now has led for so long.

@@ -19,7 +19,9 @@ use shards::GroupStatus;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::command::Command;
-use crate::limits::{CONFIRM_REST, HAND_BACK_AFTER, STEWARD_INTERVAL, STEWARD_REST, TRANSFER_REST};
+use crate::limits::{
+    CONFIRM_REST, HAND_BACK_AFTER, STEWARD_INTERVAL, STEWARD_REST, TRANSFER_DOUBLINGS_MAX, TRANSFER_REST,
+};
 use crate::neighbours::Steady;
 use crate::view::{View, ViewSource};
 pub(crate) use groups::Groups;
@@ -44,6 +46,9 @@ pub(crate) struct Steward<G, S> {
     steady: S,
     /// Since when this hub has led a group, and in which term.
     led: HashMap<u32, (Term, Instant)>,
+    /// Whom a group was to be handed to in this term, and how often already: one who did not take it is asked less and
+    /// less often.
+    handed: HashMap<u32, (Term, ReplicaId, u32)>,
     /// Groups with a step under way, or resting after one.
     busy: HashSet<u32>,
     running: FuturesUnordered<Running>,
@@ -56,6 +61,7 @@ impl<G: Groups, S: Steady> Steward<G, S> {
             views: views.clone(),
             steady,
             led: HashMap::new(),
+            handed: HashMap::new(),
             busy: HashSet::new(),
             running: FuturesUnordered::new(),
         }
@@ -92,7 +98,8 @@ impl<G: Groups, S: Steady> Steward<G, S> {
                 continue;
             }
             if let Some(task) = self.task(&view, status.clone()) {
-                self.begin(status.group, task);
+                let rest = self.rest_after(&status, &task);
+                self.begin(status.group, task, rest);
             }
         }
     }
@@ -100,6 +107,7 @@ impl<G: Groups, S: Steady> Steward<G, S> {
     fn note_leadership(&mut self, status: &GroupStatus) {
         if status.role != Role::Leader {
             self.led.remove(&status.group);
+            self.handed.remove(&status.group);
             return;
         }
         let led = self.led.entry(status.group).or_insert_with(|| (status.term, Instant::now()));
@@ -126,14 +134,26 @@ impl<G: Groups, S: Steady> Steward<G, S> {
         next_step(&Wish::of(view, group, &steady), &Led { own, membership, commit, progress }).map(Task::Step)
     }
 
-    fn begin(&mut self, group: u32, task: Task) {
+    fn begin(&mut self, group: u32, task: Task, rest: Duration) {
         self.busy.insert(group);
         let groups = self.groups.clone();
         self.running.push(Box::pin(async move {
-            let rest = carry_out(&groups, group, task).await;
+            let rest = rest.max(carry_out(&groups, group, task).await);
             tokio::time::sleep(rest).await;
             group
         }));
+    }
+
+    /// How long the group is left alone after it was asked to hand over: it takes no writes while it tries.
+    fn rest_after(&mut self, status: &GroupStatus, task: &Task) -> Duration {
+        let Task::Step(Step::Transfer(to)) = task else { return Duration::ZERO };
+        let handed = self.handed.entry(status.group).or_insert((status.term, *to, 0));
+        if (handed.0, handed.1) != (status.term, *to) {
+            *handed = (status.term, *to, 0);
+        }
+        let rest = TRANSFER_REST * (1 << handed.2.min(TRANSFER_DOUBLINGS_MAX));
+        handed.2 += 1;
+        rest
     }
 }
 
@@ -165,7 +185,7 @@ async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
             if let Err(error) = asked {
                 tracing::debug!(group, %error, "leadership was not handed over");
             }
-            return TRANSFER_REST;
+            return Duration::ZERO;
         }
         Task::Step(Step::Joined(number)) => tell(groups, Command::ReplicaJoined { group, number }).await,
         Task::Step(Step::Removed(number)) => {

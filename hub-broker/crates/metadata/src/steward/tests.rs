@@ -278,3 +278,17 @@ async fn a_learner_that_the_catalog_forgot_is_destroyed_where_it_lies() {
     assert_eq!(world.0.lock().asked, 0);
     steward.abort();
 }
+
+#[tokio::test]
+async fn who_does_not_take_the_lead_is_asked_less_and_less_often() {
+    let (world, views) = World::founded();
+    let mut steward = Steward::new(world.clone(), &views, Everyone);
+    let mut status = world.status().await.remove(0);
+    let to = |node| Task::Step(Step::Transfer(ReplicaId::new(node, 2)));
+    let rests: Vec<_> = (0..4).map(|_| steward.rest_after(&status, &to(2))).collect();
+    assert_eq!(rests, [1, 2, 4, 8].map(|times| TRANSFER_REST * times));
+    assert_eq!(steward.rest_after(&status, &to(3)), TRANSFER_REST, "it is another");
+    assert_eq!(steward.rest_after(&status, &to(3)), TRANSFER_REST * 2);
+    status.term = Term(2);
+    assert_eq!(steward.rest_after(&status, &to(3)), TRANSFER_REST, "it led meanwhile, or somebody else did");
+}
