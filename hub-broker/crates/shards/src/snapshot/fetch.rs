@@ -97,25 +97,38 @@ impl Inner {
     /// Begins as many of those that wait as may run. A group's earlier copy ends before the next begins: both write
     /// into the same directories.
     fn begin_waiting(self: Arc<Self>) {
+        let unanswered = self.clone().begin_some();
+        unanswered.into_iter().for_each(|done| done(Err(FetchError::Cancelled)));
+    }
+
+    /// Answers those that no thread could be had for.
+    fn begin_some(self: Arc<Self>) -> Vec<Fetched> {
+        let mut unanswered = Vec::new();
         let mut state = self.state.lock();
         while state.running.len() < SNAPSHOT_FETCHES_MAX {
             let next =
                 state.waiting.iter().position(|(wanted, _)| !state.running.contains_key(&wanted.group));
-            let Some((wanted, done)) = next.and_then(|next| state.waiting.remove(next)) else { return };
+            let Some((wanted, done)) = next.and_then(|next| state.waiting.remove(next)) else { break };
             let (cancel, cancelled) = watch::channel(false);
             state.running.insert(wanted.group, cancel);
             let (inner, group) = (self.clone(), wanted.group);
+            let done = Arc::new(Mutex::new(Some(done)));
+            let own = done.clone();
             let run = move || {
                 let _guard = StopOnPanic;
-                inner.run(&wanted, cancelled, done);
+                if let Some(done) = own.lock().take() {
+                    inner.run(&wanted, cancelled, done);
+                }
             };
             let spawned = std::thread::Builder::new().name("snapshot-copy".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 // The leader hears nothing of it, and offers the snapshot again.
                 tracing::error!(group, %error, "no thread to copy a snapshot");
                 state.running.remove(&group);
+                unanswered.extend(done.lock().take());
             }
         }
+        unanswered
     }
 
     fn run(self: Arc<Self>, wanted: &Wanted, cancelled: watch::Receiver<bool>, done: Fetched) {
