@@ -38,13 +38,20 @@ pub(crate) fn open_all(
 ) -> Result<Opened, StartError> {
     let groups = u32::from(config.shard_count) + 1;
     let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
+    let mut is_damaged = stores.iter().any(StoredGroup::is_damaged);
     let wal_config = wal_config(config, dir, replicas, &loaded);
     let (stores, loaded, opened) = match Wal::open(wal_config.clone()) {
         Err(OpenError::Corrupt(damage)) => {
             let concerned = concerned(&damage, dir, replicas, groups);
-            if !concerned.iter().all(|(group, own)| can_spare(loaded[*group as usize].as_ref(), *own)) {
+            let is_spared = |(group, own): &(u32, ReplicaId)| {
+                let at = *group as usize;
+                // One without a whole checkpoint is about to be given up anyway.
+                stores[at].is_damaged() || can_spare(loaded[at].as_ref(), *own)
+            };
+            if !concerned.iter().all(is_spared) {
                 return Err(OpenError::Corrupt(damage).into());
             }
+            is_damaged = true;
             drop(stores);
             give_up(&wal_config, dir, replicas, &damage, &concerned)?;
             let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
@@ -53,7 +60,7 @@ pub(crate) fn open_all(
         }
         opened => (stores, loaded, opened?),
     };
-    remove_unnamed_partitions(dir, &stores, &loaded)?;
+    remove_unnamed_partitions(dir, is_damaged, &loaded)?;
     let (wal, recovered) = opened;
     let found = sort_out(recovered, &stores, loaded, replicas, metadata)?;
     Ok(Opened { stores, found, wal })
@@ -142,6 +149,11 @@ pub(crate) fn open_checkpoints(
         let own = |number| ReplicaId::new(dir.identity().node.0, number);
         let open = || open_checkpoint(&path, group, replicas.get(group).current.map(own));
         let (mut store, mut loaded) = open()?;
+        if store.is_damaged() && replicas.get(group).current.is_none() {
+            drop(store);
+            clear(&Aside::of(dir.path(), group), &path, &[]).map_err(io(&path))?;
+            (store, loaded) = open()?;
+        }
         if let Some(found) = &loaded {
             let aside = Aside::of(dir.path(), group);
             if !is_current(found, replicas.get(group).current) {
@@ -229,21 +241,20 @@ pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> 
     barriers.filter_map(|(group, lsn)| Some((group, lsn?))).collect()
 }
 
-/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again. Where a
-/// group's checkpoints are damaged they may be its own, and are set aside.
+/// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again. Where
+/// checkpoints or the log are damaged, they may be of a replica that is given up, and are set aside.
 pub(crate) fn remove_unnamed_partitions(
     dir: &DataDir,
-    stores: &[StoredGroup],
+    is_damaged: bool,
     loaded: &[Option<Loaded>],
 ) -> Result<(), StartError> {
     let log = &dir.log();
-    let is_kept = stores.iter().any(StoredGroup::is_damaged);
     let named: HashSet<PathBuf> =
         loaded.iter().flatten().flat_map(|loaded| named_directories(log, loaded)).collect();
     for entry in fs::read_dir(log).map_err(io(log))? {
         let path = entry.map_err(io(log))?.path();
         if path.is_dir() && !named.contains(&path) {
-            let gone = if is_kept { take_unnamed(dir.path(), &path) } else { fs::remove_dir_all(&path) };
+            let gone = if is_damaged { take_unnamed(dir.path(), &path) } else { fs::remove_dir_all(&path) };
             gone.map_err(io(&path))?;
         }
     }

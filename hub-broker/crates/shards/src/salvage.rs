@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use checkpoint::{Position, Store};
+use checkpoint::{OpenError, Position, Store};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use schemas::NodeId;
 use wal::{Concerned, Corruption, Frame, GroupId, GroupLog, HardState, Lsn, PastDamage, Wal};
 
 use crate::aside::Aside;
@@ -170,8 +171,16 @@ fn stored(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Stored>, Start
     for group in 0..groups {
         let path = dir.checkpoint(group);
         if path.is_dir() {
-            let (_, loaded, _) =
-                Store::open(&path).map_err(|source| StartError::Checkpoint { group, source })?;
+            let loaded = match Store::open(&path) {
+                Ok((_, loaded, _)) => loaded,
+                Err(OpenError::Damaged { membership: Some(membership), .. })
+                    if is_spared(dir.identity().node, &membership) =>
+                {
+                    all.insert(GroupId(group), Stored { is_spared: true, ..Stored::default() });
+                    continue;
+                }
+                Err(source) => return Err(StartError::Checkpoint { group, source }),
+            };
             let Some(loaded) = loaded else { continue };
             let what = || "not a group's state".to_owned();
             let state = GroupState::decode_of(dir.identity().node, &loaded.membership)
@@ -185,6 +194,12 @@ fn stored(dir: &DataDir, groups: u32) -> Result<BTreeMap<GroupId, Stored>, Start
         }
     }
     Ok(all)
+}
+
+/// The others are a majority of the group, by what its checkpoint says of it.
+fn is_spared(node: NodeId, membership: &[u8]) -> bool {
+    let state = GroupState::decode_of(node, membership);
+    state.is_some_and(|state| state.membership.can_spare(state.own(node)))
 }
 
 /// The part of a group's log that has no hole behind its checkpoint.

@@ -126,7 +126,7 @@ impl Hub {
         let recovery = recovery(&replicas, &loaded);
         journal.begin(&recovery);
         let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
-        remove_unnamed_partitions(&dir, &stores, &loaded)?;
+        remove_unnamed_partitions(&dir, stores.iter().any(StoredGroup::is_damaged), &loaded)?;
         let notices = Notices::default();
         let ground = ground(config, &dir, cluster.founder, &notices);
         let mut machine = Some(machine);

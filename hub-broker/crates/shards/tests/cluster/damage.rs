@@ -114,6 +114,14 @@ async fn a_damaged_state_of_the_last_checkpoints_costs_the_replica_that_has_it()
     append_surely(cluster.shards(node), 0, batch(None, 1, 70)).await;
     cluster.agreed(0, 3).await;
     cluster.stop(node).await;
+    damage_states(&cluster, node);
+    cluster.start(node).await;
+    is_set_aside(&cluster, node, ".log").await;
+    is_given_up_and_replaced(cluster, node, 4).await;
+}
+
+/// No checkpoint of the replica is whole any more.
+fn damage_states(cluster: &Cluster, node: u32) {
     let checkpoints = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
     for path in files(&checkpoints).into_iter().filter(|path| path.to_string_lossy().contains("states-")) {
         let mut bytes = fs::read(&path).expect("readable");
@@ -121,9 +129,33 @@ async fn a_damaged_state_of_the_last_checkpoints_costs_the_replica_that_has_it()
         bytes[last] ^= 1;
         fs::write(&path, bytes).expect("written");
     }
-    cluster.start(node).await;
-    is_set_aside(&cluster, node, ".log").await;
-    is_given_up_and_replaced(cluster, node, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_whose_log_and_checkpoints_are_damaged_gives_its_replica_up() {
+    let mut cluster = Cluster::of_three().await;
+    open(cluster.shards(1), 0).await;
+    for first in [0, 2] {
+        append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
+    }
+    cluster.agreed(0, 2).await;
+    checkpoint_names_three(&cluster, 1).await;
+    // Two checkpoints name states, each with the end of a life; only the log has the one batch with three records.
+    for (records, batches) in [(1, 3), (3, 4)] {
+        cluster.stop(1).await;
+        cluster.start(1).await;
+        append_surely(cluster.shards(1), 0, batch(None, records, 1_000)).await;
+        cluster.agreed(0, batches).await;
+    }
+    cluster.kill(1).await;
+    damage_states(&cluster, 1);
+    flip(&cluster.dir(1).join("wal"), "", b'c');
+    let salvage = Salvage::examine(cluster.dir(1)).expect("readable").expect("it is damaged");
+    assert_eq!(salvage.given_up, [GROUP]);
+    drop(salvage);
+    cluster.start(1).await;
+    is_set_aside(&cluster, 1, ".log").await;
+    is_given_up_and_replaced(cluster, 1, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
