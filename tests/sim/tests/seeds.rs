@@ -10,7 +10,7 @@ use sim::invariants::Violation;
 use sim::{Bug, Options, Report, run};
 
 /// Time for fresh seeds in a test run; `cargo run --release -p sim` goes on for hours.
-const FRESH_FOR: Duration = Duration::from_secs(90);
+const FRESH_FOR: Duration = Duration::from_secs(75);
 /// A deliberate bug shows within so many seeds.
 const SEEDS_TO_FIND: u64 = 60;
 
