@@ -74,6 +74,8 @@ pub enum EnvironmentError {
     Order,
     #[error("the free list makes no sense")]
     FreeList,
+    #[error("the page of entry {0:?} is damaged")]
+    Page(Key),
 }
 
 impl From<heed::Error> for EnvironmentError {
@@ -106,7 +108,7 @@ impl EnvironmentError {
                 error,
                 heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
             ),
-            Self::State(_) | Self::Key(_) | Self::Order | Self::FreeList => true,
+            Self::State(_) | Self::Key(_) | Self::Order | Self::FreeList | Self::Page(_) => true,
             Self::Io(_) | Self::Lmdb(_) => false,
         }
     }

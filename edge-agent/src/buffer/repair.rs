@@ -5,7 +5,7 @@ use schemas::limits::GAP_RECORDS_MAX;
 use schemas::{Gap, GapCount, GapReason, ProducerId, Sequence};
 
 use super::entry::{GapEntry, Head, verify};
-use super::environment::Key;
+use super::environment::{EnvironmentError, Key};
 use super::marker::MarkerFile;
 use super::state::{NUMBER_STEP, OpenStream};
 use super::walk::{begin_of, follows};
@@ -18,7 +18,11 @@ impl Work<'_> {
         let bytes = Bytes::copy_from_slice(value);
         match verify(&bytes) {
             Ok(head) => self.fill_before(key, &head),
-            Err(_) => self.replace_unreadable(key, Head::parse(&bytes).ok()),
+            Err(_) => match Head::parse(&bytes) {
+                Ok(claim) => self.replace_unreadable(key, &claim),
+                // LMDB would believe what is left of the page.
+                Err(_) => Err(EnvironmentError::Page(key).into()),
+            },
         }
     }
 
@@ -40,21 +44,20 @@ impl Work<'_> {
     }
 
     /// `claim` is what the entry says of itself, believed only where its neighbours agree.
-    fn replace_unreadable(&mut self, key: Key, claim: Option<Head>) -> Result<(), WorkError> {
+    fn replace_unreadable(&mut self, key: Key, claim: &Head) -> Result<(), WorkError> {
         let previous = self.readable_before(key)?;
         let next = self.readable_after(key)?;
         let open = self.state.lane(key.lane).and_then(|lane| lane.open).map(|open| (open.id, open.next));
         let upper = next.map(|(_, head)| (head.stream, head.base)).or(open);
         self.remove(key, 0)?;
-        let range = match (upper, claim) {
-            (Some((stream, end)), _) if end != begin_of(&self.state, key.lane, previous.as_ref(), stream) => {
+        let range = match upper {
+            Some((stream, end)) if end != begin_of(&self.state, key.lane, previous.as_ref(), stream) => {
                 Some((stream, begin_of(&self.state, key.lane, previous.as_ref(), stream), end))
             }
-            (_, Some(claim)) => {
+            _ => {
                 let begins = begin_of(&self.state, key.lane, previous.as_ref(), claim.stream);
                 (begins == claim.base).then(|| (claim.stream, claim.base, claim.end()))
             }
-            _ => None,
         };
         let known = range.and_then(|(stream, from, end)| {
             let count = u32::try_from(end.distance(from))

@@ -1,7 +1,7 @@
 //! Trimming: what a hub has acknowledged leaves the buffer.
 
 use super::entry::Head;
-use super::environment::Key;
+use super::environment::{EnvironmentError, Key};
 use super::work::{GapAnswer, Work, WorkError};
 
 /// Entries of one lane that were acknowledged.
@@ -26,10 +26,8 @@ impl Work<'_> {
             acknowledged.push((Key { lane: trim.lane, number }, Head::parse(value).ok()));
         }
         for (key, head) in acknowledged {
-            let Some(head) = head else {
-                self.remove(key, 0)?;
-                continue;
-            };
+            // LMDB would believe what is left of the page.
+            let head = head.ok_or(EnvironmentError::Page(key))?;
             let records = u64::from(head.records);
             let counters = &mut self.state.counters;
             if head.is_gap() {

@@ -33,6 +33,8 @@ pub(super) fn walk(environment: &Environment) -> Result<Walked, EnvironmentError
                 add_stream(&mut walked.streams, key.lane, head.stream);
                 before = Some((key.lane, head));
             }
+            // Its head is in the page whose own header LMDB believes when the entry is replaced.
+            Err(_) if Head::parse(value).is_err() => return Err(EnvironmentError::Page(key)),
             Err(_) => walked.faults.push((key.lane, key.number)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use edge_agent::buffer::{Amendment, Buffer};
+use edge_agent::buffer::{Amendment, Buffer, WriteError};
 use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use uuid::Uuid;
 
@@ -63,6 +63,10 @@ pub struct World {
     pub letters: Vec<Bytes>,
     pub next_number: u64,
     pub has_restarted: bool,
+    /// The buffer met damage that ends the process.
+    is_poisoned: bool,
+    /// How often it did.
+    pub deaths: usize,
 }
 
 impl World {
@@ -93,6 +97,8 @@ impl World {
             letters: Vec::new(),
             next_number: 0,
             has_restarted: false,
+            is_poisoned: false,
+            deaths: 0,
         }
     }
 
@@ -251,11 +257,20 @@ impl World {
                         events.push_back(Event::Items { lane, from, items });
                     }
                     Action::Trim { lane, through, gaps, at_once } => {
-                        self.buffer().trim(lane, through, gaps, at_once).await.unwrap();
+                        if self.buffer().trim(lane, through, gaps, at_once).await.is_err() {
+                            self.is_poisoned = true;
+                            return;
+                        }
                     }
                     Action::InFlight { lane, end } => self.buffer().set_in_flight(lane, end),
                     Action::Amend { lane, amendment } => {
-                        self.buffer().amend(amendment).await.unwrap();
+                        match self.buffer().amend(amendment).await {
+                            Err(WriteError::Failed(_) | WriteError::Closed) => {
+                                self.is_poisoned = true;
+                                return;
+                            }
+                            result => result.unwrap(),
+                        }
                         events.extend(self.lane_events());
                         events.push_back(Event::Amended { lane });
                     }
@@ -279,6 +294,13 @@ impl World {
             self.connect(40).await;
         }
         for _ in 0..100_000 {
+            if self.is_poisoned {
+                self.is_poisoned = false;
+                self.deaths += 1;
+                assert!(self.deaths < 4, "it dies again and again");
+                self.restart().await;
+                self.connect(40).await;
+            }
             if self.core.is_drained() && self.to_hub.is_empty() && self.to_agent.is_empty() {
                 return;
             }
@@ -310,6 +332,7 @@ impl World {
         // Any commit takes the last trim along.
         let amendment = Amendment::StampBoot { boot: Uuid::from_u128(1), offset_ms: 0 };
         self.buffer().amend(amendment).await.unwrap();
+        assert_eq!(self.deaths, 0, "nothing is damaged");
         let log = &self.hub.log;
         assert!(log.is_sorted_by(|one, other| one < other), "in order and once: {log:?}");
         let counters = self.buffer().snapshot().counters;

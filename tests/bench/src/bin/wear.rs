@@ -21,6 +21,9 @@ struct Arguments {
     /// `strict` or `relaxed`
     #[arg(long, default_value = "strict")]
     durability: String,
+    /// No hub takes anything: the buffer fills
+    #[arg(long)]
+    offline: bool,
 }
 
 const RATES: [u32; 3] = [1, 10, 100];
@@ -30,6 +33,8 @@ const BUFFER_BYTES: u64 = 32 << 20;
 /// Until the file system and the hub are past what comes once.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const DAY_S: f64 = 86_400.0;
+/// Nobody listens there.
+const NO_HUB: &str = "mqtt://127.0.0.1:9";
 /// An odd number whose multiples look like noise (Knuth, The Art of Computer Programming, 6.4).
 const NOISE: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -43,16 +48,15 @@ struct Cell {
 }
 
 impl Cell {
-    fn start(folder: &Path, hub: &Hub, rate: u32, linger_s: u64, durability: &str) -> Result<Self> {
+    fn start(folder: &Path, hub: &str, rate: u32, linger_s: u64, durability: &str) -> Result<Self> {
         let folder = folder.join(format!("{rate}-{linger_s}"));
         std::fs::create_dir_all(&folder)?;
         let disk = Disk::ext4(&folder, DISK_MEBIBYTES);
         let config = folder.join("agent.toml");
         let settings = format!(
-            "hub = {:?}\ndevice_id = \"wear-{rate}-{linger_s}\"\ndata_dir = {:?}\nlinger_ms = {}\n\
+            "hub = {hub:?}\ndevice_id = \"wear-{rate}-{linger_s}\"\ndata_dir = {:?}\nlinger_ms = {}\n\
              buffer_bytes = {BUFFER_BYTES}\n[buffer]\ndurability = {durability:?}\n\
              [[inputs]]\nkind = \"stdin\"\nformat = \"json-lines\"\n",
-            hub.mqtt_url(),
             disk.path().join("agent"),
             linger_s * 1000,
         );
@@ -99,10 +103,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
     let hub = Hub::started(folder.path());
+    let url = if arguments.offline { NO_HUB.to_owned() } else { hub.mqtt_url() };
     let mut cells = Vec::new();
     for rate in RATES {
         for linger_s in LINGERS_S {
-            cells.push(Cell::start(folder.path(), &hub, rate, linger_s, &arguments.durability)?);
+            cells.push(Cell::start(folder.path(), &url, rate, linger_s, &arguments.durability)?);
         }
     }
     let began = Instant::now();
