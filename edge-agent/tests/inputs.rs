@@ -132,6 +132,7 @@ fn finished_files_are_read_once_and_renamed_also_by_an_agent_that_is_killed() {
     let is_done = |name: &str| device.path(&format!("in/{name}")).exists();
     until("the files are put away", || is_done("4.csv.done").then_some(()));
     until("the broken one too", || is_done("broken.csv.bad").then_some(()));
+    hub.wait("every row", |inner| inner.hub.log.len() >= usize::try_from(5 * rows).unwrap());
     assert_eq!(hub.inner().hub.log, (0..5 * rows).collect::<Vec<_>>());
     assert!((0..5).all(|file| is_done(&format!("{file}.csv.done")) && !is_done(&format!("{file}.csv"))));
 }
