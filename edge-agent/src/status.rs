@@ -150,8 +150,14 @@ impl Status {
             let stream = lane.shipping.as_deref().unwrap_or("none yet");
             let partition =
                 lane.partition.map_or(String::new(), |partition| format!(" in partition {partition}"));
+            let kind = match (lane.is_backlog, lane.priority) {
+                (true, _) => ", backlog",
+                (false, Priority::Alarm) => ", alarms",
+                (false, Priority::Bulk) => ", bulk",
+                (false, Priority::Telemetry) => "",
+            };
             lines.push(format!(
-                "topic       {}: {} records, stream {stream}{partition}",
+                "topic       {}{kind}: {} records, stream {stream}{partition}",
                 lane.topic, lane.records
             ));
         }

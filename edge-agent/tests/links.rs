@@ -61,6 +61,8 @@ fn live_records_and_alarms_overtake_a_backlog_that_drains_at_its_rate() {
     );
     let (agent, mut alarms) = Agent::run_fed(folder.path(), &hub.url(), &["--config", &config]);
     hub.wait("the backlog", |inner| !inner.hub.log.is_empty());
+    let split = agent.wait("the backlog apart", |status| status["lanes"][0]["is_backlog"] == true);
+    assert_eq!(split["lanes"][0]["priority"], "telemetry");
     let mut late = Vec::new();
     for round in 0..5 {
         let live = 1_000_000 + round;

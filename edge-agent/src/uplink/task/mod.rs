@@ -224,7 +224,13 @@ impl Uplink {
                         self.learn_time(hub, hub_time_ms).await?;
                         Some(Event::Connected { facts, named: topics.to_vec() })
                     }
-                    Said::Closed { ended, why } => return Ok(Turn::Ended(ended, why)),
+                    Said::Closed { ended, why } => {
+                        // A hub that refuses has been reached.
+                        if ended == Ended::Busy && !is_connected {
+                            self.spend(connect_bytes(hub));
+                        }
+                        return Ok(Turn::Ended(ended, why));
+                    }
                     other => self.heard(other),
                 },
             };
@@ -259,7 +265,7 @@ impl Uplink {
     fn note_connected(&mut self, hub: &HubAddress) {
         tracing::info!(%hub, alarms = self.carries == Carries::Alarms, "connected");
         self.route.connected();
-        self.spend(if hub.scheme.is_tls() { CONNECT_TLS_BYTES } else { CONNECT_BYTES });
+        self.spend(connect_bytes(hub));
         self.report.change(|link| {
             link.reconnects += u64::from(link.has_connected);
             link.has_connected = true;
@@ -282,6 +288,10 @@ impl Uplink {
         }
         topics
     }
+}
+
+fn connect_bytes(hub: &HubAddress) -> u64 {
+    if hub.scheme.is_tls() { CONNECT_TLS_BYTES } else { CONNECT_BYTES }
 }
 
 async fn sleep_until(at: Option<Instant>) {
