@@ -96,6 +96,10 @@ impl DataDir {
         self.root.join("sent")
     }
 
+    pub fn answered(&self) -> PathBuf {
+        self.root.join("answered")
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
     }

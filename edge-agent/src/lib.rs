@@ -5,6 +5,7 @@
 //! write transaction and knows no network; the uplink decides what is sent, repeated, trimmed or moved in a
 //! state machine that knows no socket and no clock.
 
+pub mod agent;
 pub mod batcher;
 pub mod buffer;
 pub mod commands;
@@ -15,6 +16,7 @@ pub mod destination;
 pub mod device_id;
 pub mod inputs;
 pub mod limits;
+pub mod operations;
 pub mod pipeline;
 pub mod status;
 pub mod time;

@@ -18,7 +18,7 @@ use edge_agent::config::{
 };
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::inputs::{Filter, Health, NotStored, Row, RowSink, Source};
-use edge_agent::pipeline::{Batching, Supervisor};
+use edge_agent::pipeline::{Batching, Supervisor, Tuning};
 use edge_agent::time::Clock;
 use schemas::{Measurement, Value};
 use tokio::sync::mpsc;
@@ -34,7 +34,8 @@ fn buffer(folder: &Path, policy: Policy, bulk: Option<u64>) -> Buffer {
 
 fn batching(buffer: &Buffer, linger_ms: u64) -> Batching {
     let boot = Clock::of_this_machine().boot();
-    Batching { device: device(), boot, linger: Duration::from_millis(linger_ms), buffer: buffer.clone() }
+    let tuning = Tuning::new(Duration::from_millis(linger_ms));
+    Batching { device: device(), boot, tuning, buffer: buffer.clone() }
 }
 
 /// A sink whose rows are batched for this priority.

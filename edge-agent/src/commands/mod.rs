@@ -68,7 +68,7 @@ enum Command {
     CheckBuffer(CheckBufferArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct CommonArgs {
     /// A TOML file with settings
     #[arg(long, value_name = "FILE")]
@@ -78,7 +78,7 @@ struct CommonArgs {
     data_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct RunArgs {
     #[command(flatten)]
     common: CommonArgs,

@@ -5,6 +5,7 @@ mod file_inputs;
 mod format;
 mod hubs;
 mod inputs;
+mod operations;
 mod profile;
 mod proxy;
 mod sensors;
@@ -24,7 +25,10 @@ pub use format::{
     TimeFormat, UnixUnit,
 };
 pub use hubs::{HubAddress, HubError, Scheme};
-pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
+pub use inputs::{
+    ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings, ReportConfig,
+};
+pub use operations::{RemoteSettings, StatusConfig, StatusSettings};
 pub use profile::{Link, Profile};
 pub use proxy::Proxy;
 pub use sensors::{Deadband, SensorError, SensorRule, SensorSettings};
@@ -62,6 +66,8 @@ pub struct Settings {
     pub inputs: Vec<InputSettings>,
     /// What is done to sensors' measurements; the first that fits a sensor is its.
     pub sensors: Vec<SensorSettings>,
+    pub status: StatusSettings,
+    pub remote: RemoteSettings,
     /// For tests alone: commits are not fsynced, and a power cut loses what was acknowledged.
     pub unsafe_no_fsync: bool,
 }
@@ -84,6 +90,8 @@ impl Default for Settings {
             trust_hub_time: false,
             inputs: Vec::new(),
             sensors: Vec::new(),
+            status: StatusSettings::default(),
+            remote: RemoteSettings::default(),
             unsafe_no_fsync: false,
         }
     }
@@ -106,6 +114,8 @@ impl program::Settings for Settings {
         "trust_hub_time",
         "inputs",
         "sensors",
+        "status",
+        "remote",
         "unsafe_no_fsync",
     ];
 }
@@ -123,6 +133,9 @@ pub struct Config {
     pub linger: Duration,
     pub inputs: Vec<InputConfig>,
     pub sensors: Vec<SensorRule>,
+    /// What the agent tells of itself.
+    pub status: Option<StatusConfig>,
+    pub remote: RemoteSettings,
     pub uplink: UplinkOptions,
     pub trust_hub_time: bool,
     /// False only in tests of what must then break.
@@ -190,6 +203,8 @@ impl Settings {
             linger,
             inputs,
             sensors,
+            status: self.status.validate()?,
+            remote: self.remote,
             uplink,
             trust_hub_time: self.trust_hub_time,
             fsync: !self.unsafe_no_fsync,

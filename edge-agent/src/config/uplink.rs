@@ -72,7 +72,7 @@ impl fmt::Debug for Secret {
 }
 
 /// How the hubs are reached, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkOptions {
     /// The profile with what is set apart from it.
     pub link: Link,

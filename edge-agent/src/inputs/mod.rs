@@ -16,6 +16,7 @@ pub mod line_protocol;
 mod lines;
 pub mod mark;
 pub mod receipt;
+pub mod report;
 mod row;
 pub mod sink;
 pub mod source;

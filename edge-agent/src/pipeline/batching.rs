@@ -1,6 +1,7 @@
 //! One destination's rows into batches, and batches into the buffer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::DeviceId;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
 use crate::buffer::{Buffer, WriteError, durable};
 use crate::destination::Destination;
@@ -22,8 +24,7 @@ pub struct Batching {
     pub device: DeviceId,
     /// This boot, for rows that only its clock can time.
     pub boot: Uuid,
-    /// How long a batch is filled.
-    pub linger: Duration,
+    pub tuning: Arc<Tuning>,
     pub buffer: Buffer,
 }
 
@@ -36,7 +37,8 @@ impl Batching {
         mut rows: mpsc::Receiver<Measured>,
         stop: CancellationToken,
     ) {
-        let Self { device, boot, linger, buffer } = self;
+        let Self { device, boot, tuning, buffer } = self;
+        let mut flushes = tuning.flushes();
         let mut filling =
             Filling { batcher: Batcher::new(device, boot), riders: Riders::default(), due: None };
         let mut sink = BufferSink { buffer, destination, waiting: JoinSet::new() };
@@ -45,11 +47,12 @@ impl Batching {
             tokio::select! {
                 count = rows.recv_many(&mut arrived, ROW_INBOX) => if count == 0 { break },
                 () = sleep_until(filling.due) => {}
+                Ok(()) = flushes.changed() => filling.flush(&mut sink).await,
                 // An input that cannot be woken may still hold the other end.
                 () = stop.cancelled(), if !rows.is_closed() => rows.close(),
             }
             for measured in arrived.drain(..) {
-                let linger = sink.buffer.wear().linger(linger);
+                let linger = sink.buffer.wear().linger(tuning.linger());
                 filling.push(measured, linger, &mut sink).await;
             }
             if filling.due.is_some_and(|due| due <= Instant::now()) {

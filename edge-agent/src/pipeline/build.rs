@@ -5,6 +5,7 @@ use crate::inputs::Input;
 use crate::inputs::exec::ExecInput;
 use crate::inputs::files::FilesInput;
 use crate::inputs::host::HostInput;
+use crate::inputs::report::ReportInput;
 use crate::inputs::stdin::StdinInput;
 use crate::inputs::tail::TailInput;
 
@@ -15,5 +16,6 @@ pub fn build(config: &InputConfig) -> Box<dyn Input> {
         InputKind::Tail(tail) => Box::new(TailInput::new(tail)),
         InputKind::Files(files) => Box::new(FilesInput::new(files)),
         InputKind::Exec(exec) => Box::new(ExecInput::new(exec)),
+        InputKind::Report(report) => Box::new(ReportInput::new(report.reporter, report.interval)),
     }
 }

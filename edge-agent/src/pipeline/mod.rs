@@ -5,8 +5,10 @@ mod batching;
 mod build;
 mod supervisor;
 mod trial;
+mod tuning;
 
 pub use batching::Batching;
 pub use build::build;
 pub use supervisor::Supervisor;
 pub use trial::{Trial, try_input};
+pub use tuning::Tuning;

@@ -1,8 +1,8 @@
-//! SIGTERM and SIGINT ask a program to drain and end.
+//! SIGTERM and SIGINT ask a program to drain and end, SIGHUP to read its configuration again.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Resolves with the signal's name at the first SIGTERM or SIGINT after the call.
 pub fn termination() -> io::Result<impl Future<Output = &'static str>> {
@@ -14,4 +14,9 @@ pub fn termination() -> io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// Every SIGHUP after the call; without it, the signal ends the program.
+pub fn hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

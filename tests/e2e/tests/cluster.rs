@@ -321,7 +321,9 @@ fn a_hub_whose_others_lost_their_disks_says_what_can_be_done_and_that_helps() {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::started(folder.path(), 3);
     cluster.create_topic("orders", 3);
-    [2, 3].map(|node| cluster.hub(node).kill());
+    for node in [2, 3] {
+        cluster.hub(node).kill();
+    }
     for node in [2, 3] {
         let data = cluster.hub(node).data_dir().to_owned();
         std::fs::rename(&data, data.with_extension("former")).unwrap();

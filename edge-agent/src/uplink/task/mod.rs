@@ -30,7 +30,7 @@ use crate::limits::{CONNECT_BYTES, CONNECT_TLS_BYTES, DRAIN_TIME, PING_BYTES};
 use crate::time::Clock;
 use post::{Post, Posted};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkConfig {
     /// At least one.
     pub hubs: Vec<HubAddress>,

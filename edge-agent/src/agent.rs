@@ -1,0 +1,322 @@
+//! A running agent: its inputs, its connections and its socket, and what may change while it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use program::Failure;
+use schemas::DeviceId;
+use tokio::signal::unix::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::buffer::Buffer;
+use crate::config::{Config, InputConfig, InputKind, ReportConfig, StatusConfig};
+use crate::control::Server;
+use crate::data_dir::DataDir;
+use crate::destination::Destination;
+use crate::inputs::report::Reporter;
+use crate::operations::{Answer, Answered, Notify, Order, OrderError, What, report};
+use crate::pipeline::{Batching, Supervisor, Tuning};
+use crate::status::Status;
+use crate::time::Clock;
+use crate::uplink::{
+    Desk, Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkError, UplinkStatus, Uplinks, mailbox,
+};
+
+/// How long inputs and batchers may take to end.
+const STOP_MAX: Duration = Duration::from_secs(8);
+/// The input that stands for the agent itself.
+const OWN_INPUT: &str = "agent";
+
+/// Reads the configuration as it was read at the start.
+pub type Load = Box<dyn Fn() -> Result<Config, Failure>>;
+
+/// What stays while an agent runs.
+pub struct Ground {
+    pub dir: DataDir,
+    pub device: DeviceId,
+    pub buffer: Buffer,
+    pub clock: Arc<Clock>,
+}
+
+pub struct Agent {
+    ground: Arc<Ground>,
+    config: Config,
+    load: Load,
+    hangups: Signal,
+    notify: Notify,
+    reporter: Reporter,
+    tuning: Arc<Tuning>,
+    supervisor: Supervisor,
+    status: watch::Sender<UplinkStatus>,
+    uplink: Shipping,
+    desk: Desk,
+    answered: Answered,
+    server_stop: CancellationToken,
+}
+
+/// The uplink's task.
+struct Shipping {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), UplinkError>>,
+}
+
+impl Agent {
+    /// Starts everything; the caller holds the data directory's lock.
+    pub async fn start(ground: Ground, config: Config, load: Load) -> Result<Self, Failure> {
+        let ground = Arc::new(ground);
+        let hangups = program::signals::hangup().map_err(Failure::run)?;
+        let (status, statuses) = watch::channel(UplinkStatus::default());
+        let (mailbox, desk) = mailbox();
+        let uplink = Shipping::start(&ground, &config, &status, mailbox)?;
+        let server = Server::bind(&ground.dir, ground.device.clone(), ground.buffer.clone(), statuses);
+        let server_stop = CancellationToken::new();
+        tokio::spawn(server.map_err(Failure::usage)?.run(server_stop.clone()));
+        let tuning = Tuning::new(config.linger);
+        let batching = Batching {
+            device: ground.device.clone(),
+            boot: ground.clock.boot(),
+            tuning: tuning.clone(),
+            buffer: ground.buffer.clone(),
+        };
+        let agent = Self {
+            reporter: reporter(&ground, &status),
+            supervisor: Supervisor::new(batching, ground.clock.clone()),
+            answered: Answered::open(ground.dir.answered()),
+            notify: Notify::from_environment(),
+            ground,
+            config,
+            load,
+            hangups,
+            tuning,
+            status,
+            uplink,
+            desk,
+            server_stop,
+        };
+        Ok(agent.with_inputs().await)
+    }
+
+    async fn with_inputs(mut self) -> Self {
+        self.apply_inputs().await;
+        self.notify.ready();
+        self
+    }
+
+    async fn apply_inputs(&mut self) {
+        let own = self.config.status.as_ref().map(|status| self.own_input(status));
+        let inputs = self.config.inputs.iter().cloned().chain(own).collect();
+        self.supervisor.apply(inputs, &self.config.sensors).await;
+    }
+
+    fn own_input(&self, status: &StatusConfig) -> InputConfig {
+        let report = ReportConfig { reporter: self.reporter.clone(), interval: status.interval };
+        InputConfig {
+            name: OWN_INPUT.to_owned(),
+            destination: Destination::from(status.topic.clone()),
+            tags: Vec::new(),
+            kind: InputKind::Report(report),
+        }
+    }
+
+    /// Runs until the signal, or until the buffer fails; then stops what reads before what ships.
+    pub async fn until(mut self, terminated: impl Future<Output = &'static str>) -> Result<(), Failure> {
+        tokio::pin!(terminated);
+        let mut alive = self.notify.interval().map(tokio::time::interval);
+        let ended = loop {
+            tokio::select! {
+                signal = &mut terminated => {
+                    tracing::info!(signal, "stopping");
+                    break None;
+                }
+                ended = &mut self.uplink.task => break Some(ended),
+                _ = self.hangups.recv() => self.reload().await?,
+                Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await,
+                () = next(&mut alive) => self.notify.alive(),
+            }
+        };
+        self.notify.stopping();
+        if tokio::time::timeout(STOP_MAX, self.supervisor.stop()).await.is_err() {
+            tracing::warn!("an input did not end in time");
+        }
+        self.uplink.stop.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => self.uplink.task.await,
+        };
+        self.server_stop.cancel();
+        ended.map_err(Failure::run)?.map_err(Failure::run)
+    }
+
+    /// Reads the configuration again and goes over to it; one that cannot be used changes nothing.
+    async fn reload(&mut self) -> Result<(), Failure> {
+        let config = match (self.load)() {
+            Ok(config) => config,
+            Err(error) => {
+                let error = error.message();
+                tracing::error!(error, "the configuration cannot be used; everything stays as it was");
+                return Ok(());
+            }
+        };
+        let fixed = fixed_at_start(&self.config, &config);
+        if !fixed.is_empty() {
+            tracing::warn!(
+                settings = fixed.join(", "),
+                "these settings change only when the agent is restarted"
+            );
+        }
+        let other_uplink =
+            uplink_config(&self.config) != uplink_config(&config) || self.config.remote != config.remote;
+        self.config = config;
+        self.tuning.set_linger(self.config.linger);
+        self.apply_inputs().await;
+        if other_uplink {
+            self.restart_uplink().await?;
+        }
+        tracing::info!("the configuration was read again");
+        Ok(())
+    }
+
+    /// Nothing is lost by it: what was not acknowledged is sent again.
+    async fn restart_uplink(&mut self) -> Result<(), Failure> {
+        let (mailbox, desk) = mailbox();
+        let begun = match Shipping::prepare(&self.ground, &self.config, &self.status, mailbox) {
+            Ok(begun) => begun,
+            Err(error) => {
+                let error = error.message();
+                tracing::error!(error, "the connection goes on as it was");
+                return Ok(());
+            }
+        };
+        self.uplink.stop.cancel();
+        (&mut self.uplink.task).await.map_err(Failure::run)?.map_err(Failure::run)?;
+        (self.uplink, self.desk) = (Shipping::run(begun), desk);
+        Ok(())
+    }
+
+    /// Carries out a command, once, and answers it.
+    async fn obey(&mut self, inbound: Inbound) {
+        if inbound.kind != InboundKind::Command {
+            return;
+        }
+        let answer = match Order::parse(&inbound.payload) {
+            Ok(order) => match self.answered.find(&order.id) {
+                Some(answer) => answer.to_owned(),
+                None => self.carry_out(order),
+            },
+            Err(error @ OrderError::Id) => {
+                tracing::warn!(%error, "a command from the hub is left out");
+                return;
+            }
+            Err(OrderError::What { id, what }) => text(&Answer::failed(id, what)),
+        };
+        // The uplink keeps it until the hub has it; where it has ended, so has the agent.
+        let _ = self.desk.outbound.send(Outbound(answer.into())).await;
+    }
+
+    fn carry_out(&mut self, order: Order) -> String {
+        let Order { id, what } = order;
+        tracing::info!(id, command = ?what, "a command from the hub");
+        let answer = match what {
+            What::RestartInput { input } | What::SampleNow { input: Some(input) } => self.restart(id, &input),
+            What::SampleNow { input: None } => {
+                let names: Vec<String> = self.supervisor.health().into_keys().collect();
+                for name in &names {
+                    self.supervisor.restart(name);
+                }
+                Answer::done(id)
+            }
+            What::Flush {} => {
+                self.tuning.flush();
+                Answer::done(id)
+            }
+            What::Status {} => {
+                let status = status_of(&self.ground, &self.status);
+                Answer { status: Some(Box::new(status)), ..Answer::done(id) }
+            }
+        };
+        let text = text(&answer);
+        self.answered.remember(answer.id, text.clone());
+        text
+    }
+
+    fn restart(&self, id: String, input: &str) -> Answer {
+        if self.supervisor.restart(input) {
+            return Answer::done(id);
+        }
+        let known: Vec<String> = self.supervisor.health().into_keys().collect();
+        Answer::failed(id, format!("there is no input {input:?}; there are {}", known.join(", ")))
+    }
+}
+
+impl Shipping {
+    fn start(
+        ground: &Ground,
+        config: &Config,
+        status: &watch::Sender<UplinkStatus>,
+        mailbox: Mailbox,
+    ) -> Result<Self, Failure> {
+        Self::prepare(ground, config, status, mailbox).map(Self::run)
+    }
+
+    /// Reads what lies in files; connects nowhere yet.
+    fn prepare(
+        ground: &Ground,
+        config: &Config,
+        status: &watch::Sender<UplinkStatus>,
+        mailbox: Mailbox,
+    ) -> Result<Uplinks, Failure> {
+        let (device, buffer) = (ground.device.clone(), ground.buffer.clone());
+        let (clock, sent) = (ground.clock.clone(), ground.dir.sent());
+        let uplinks = Uplinks::new(uplink_config(config), device, buffer, clock, status.clone(), sent);
+        let uplinks = uplinks.map_err(Failure::usage)?;
+        Ok(if config.remote.commands { uplinks.with_mailbox(mailbox) } else { uplinks })
+    }
+
+    fn run(uplinks: Uplinks) -> Self {
+        let stop = CancellationToken::new();
+        Self { task: tokio::spawn(uplinks.run(stop.clone())), stop }
+    }
+}
+
+fn uplink_config(config: &Config) -> UplinkConfig {
+    let inputs = config.inputs.iter().map(|input| input.destination.clone());
+    UplinkConfig {
+        hubs: config.hubs.clone(),
+        destinations: std::iter::once(Destination::from(config.topic.clone())).chain(inputs).collect(),
+        trust_hub_time: config.trust_hub_time,
+        options: config.uplink.clone(),
+    }
+}
+
+/// What differs of that which a running agent cannot change.
+fn fixed_at_start(now: &Config, wanted: &Config) -> Vec<&'static str> {
+    let differs = [
+        ("data_dir", now.data_dir != wanted.data_dir),
+        ("device_id", now.device_id != wanted.device_id),
+        ("buffer_bytes", now.buffer_bytes != wanted.buffer_bytes),
+        ("buffer", now.buffer != wanted.buffer),
+    ];
+    differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
+}
+
+fn status_of(ground: &Ground, uplink: &watch::Sender<UplinkStatus>) -> Status {
+    Status::of(&ground.device, &ground.buffer, Some(uplink.borrow().clone()))
+}
+
+fn reporter(ground: &Arc<Ground>, uplink: &watch::Sender<UplinkStatus>) -> Reporter {
+    let (ground, uplink) = (ground.clone(), uplink.clone());
+    Reporter::new(move || report(&status_of(&ground, &uplink), ground.clock.known_offset().is_some()))
+}
+
+fn text(answer: &Answer) -> String {
+    serde_json::to_string(answer).unwrap_or_default()
+}
+
+async fn next(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}

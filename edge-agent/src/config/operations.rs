@@ -1,0 +1,47 @@
+//! How the agent is watched and steered.
+
+use std::time::Duration;
+
+use schemas::TopicName;
+use schemas::mqtt::log_topic;
+use serde::Deserialize;
+
+use super::{ConfigError, checked_topic};
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusSettings {
+    /// How often the agent tells of itself, in s; 0 for never.
+    pub interval_s: u64,
+    /// The log topic that it tells it to.
+    pub topic: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RemoteSettings {
+    /// Take commands from the hub.
+    pub commands: bool,
+}
+
+impl Default for StatusSettings {
+    fn default() -> Self {
+        Self { interval_s: 60, topic: log_topic::STATUS.to_owned() }
+    }
+}
+
+/// The status records, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusConfig {
+    pub interval: Duration,
+    pub topic: TopicName,
+}
+
+impl StatusSettings {
+    /// `None`: there are none.
+    pub(super) fn validate(&self) -> Result<Option<StatusConfig>, ConfigError> {
+        let topic = checked_topic(&self.topic)?;
+        let interval = Duration::from_secs(self.interval_s);
+        Ok((!interval.is_zero()).then_some(StatusConfig { interval, topic }))
+    }
+}
