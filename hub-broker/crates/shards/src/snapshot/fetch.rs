@@ -97,7 +97,7 @@ impl Inner {
     /// Begins as many of those that wait as may run. A group's earlier copy ends before the next begins: both write
     /// into the same directories.
     fn begin_waiting(self: Arc<Self>) {
-        let unanswered = self.clone().begin_some();
+        let unanswered = self.begin_some();
         unanswered.into_iter().for_each(|done| done(Err(FetchError::Cancelled)));
     }
 
