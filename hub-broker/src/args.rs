@@ -72,7 +72,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a hub until SIGTERM or Ctrl-C
-    Serve(ServeArguments),
+    Serve(Box<ServeArguments>),
     /// Go on without what a damaged write-ahead log has lost
     Salvage(SalvageArguments),
     /// Create, list, describe and delete topics

@@ -52,9 +52,7 @@ fn a_new_configuration_is_taken_over_and_one_that_cannot_be_changes_nothing() {
     let hub = Hub::started(folder.path());
     let (config, source) = (folder.path().join("agent.toml"), folder.path().join("a.jsonl"));
     fs::write(&source, "{\"first\": 1}\n").unwrap();
-    let tail = format!(
-        "[[inputs]]\nkind = \"tail\"\nformat = \"json-lines\"\npath = {source:?}\n"
-    );
+    let tail = format!("[[inputs]]\nkind = \"tail\"\nformat = \"json-lines\"\npath = {source:?}\n");
     configure(&config, "linger_ms = 100\n");
     let mut agent = agent(folder.path(), &hub, &config);
     agent.start();

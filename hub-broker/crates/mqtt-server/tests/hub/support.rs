@@ -87,7 +87,9 @@ impl Hub {
         let hash = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap();
         let partition = PartitionIndex(hash % topic.partition_count());
         let (done, stored) = tokio::sync::oneshot::channel();
-        let done = Box::new(move |outcome: Result<_, _>| drop(done.send(outcome.is_ok())));
+        let done = Box::new(move |outcome: Result<_, _>| {
+            let _ = done.send(outcome.is_ok());
+        });
         let batch = Produced { topic: &topic, partition, records: builder.finish().unwrap(), done };
         self.ingest.produce(&Principal::anonymous(), [batch]);
         assert!(timeout(DEADLINE, stored).await.unwrap().unwrap());
