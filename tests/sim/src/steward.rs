@@ -81,9 +81,10 @@ impl Steward {
         }
     }
 
-    /// The hub is wiped: all its replicas are lost.
-    pub fn replace_all(&mut self, node: NodeId) {
-        let lost = self.groups.iter().filter_map(|(id, group)| Some((*id, group.records.get(&node)?.id)));
+    /// The hub was wiped: all its replicas up to this number are lost. What it was given since is not.
+    pub fn replace_all(&mut self, node: NodeId, floor: u32) {
+        let replicas = self.groups.iter().filter_map(|(id, group)| Some((*id, group.records.get(&node)?.id)));
+        let lost = replicas.filter(|(_, id)| id.number() <= floor);
         lost.collect::<Vec<_>>().into_iter().for_each(|(group, id)| self.replace(group, id));
     }
 
@@ -190,4 +191,25 @@ impl Group {
 pub enum Step {
     Change(MembershipChange),
     Transfer(ReplicaId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wipe_that_is_heard_of_late_costs_no_replica_that_came_after_it() {
+        let (founder, wiped) = (NodeId(1), NodeId(2));
+        let mut steward = Steward::new(2, founder);
+        let both = BTreeSet::from([founder, wiped]);
+        steward.want(0, both.clone());
+        let floor = steward.floor();
+        steward.want(1, both);
+        steward.replace_all(wiped, floor);
+
+        let of_wiped = steward.wanted().filter(|(_, id)| id.node() == wiped.0);
+        let of_wiped: Vec<_> = of_wiped.map(|(group, id)| (group, id.number())).collect();
+        assert_eq!(of_wiped, [(0, 4), (1, 3)]);
+        assert!(steward.is_gone(0, ReplicaId::new(wiped.0, 2)));
+    }
 }

@@ -62,8 +62,8 @@ enum Event {
     Room(NodeId),
     Restart(NodeId),
     Thaw(NodeId, u64),
-    /// The metadata hears that a hub is a new incarnation.
-    Registered(NodeId),
+    /// The metadata hears that a hub is a new incarnation, which has none of the replicas up to this number.
+    Registered(NodeId, u32),
     Client(usize),
     Coordinator(usize),
     Consumer(usize),
@@ -272,7 +272,7 @@ impl World {
             Event::Room(node) => self.room_again(node),
             Event::Restart(node) => self.start(node)?,
             Event::Thaw(node, since) => self.thaw(node, since),
-            Event::Registered(node) => self.steward.replace_all(node),
+            Event::Registered(node, floor) => self.steward.replace_all(node, floor),
             Event::Client(index) => self.client(index)?,
             Event::Coordinator(index) => self.coordinator(index)?,
             Event::Consumer(index) => self.consumer(index)?,

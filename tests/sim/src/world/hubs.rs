@@ -154,7 +154,7 @@ impl World {
         self.at(restart_ms, Event::Restart(node));
         let heard_ms = restart_ms + self.random.gen_range(0..plan::REGISTER_MS);
         if !self.options.faults.wiped_replica_keeps_id {
-            self.at(heard_ms, Event::Registered(node));
+            self.at(heard_ms, Event::Registered(node, floor));
         }
     }
 }
