@@ -48,7 +48,7 @@ impl Peers {
             advertised(bound, advertise).ok_or(BindError::NoAdvertisedAddress { address: listen })?;
         let me = Me { node, incarnation, session: rand::random(), shard_count, address };
         let network = Arc::new(Network::new(me, limits, &seeds));
-        network.tasks.spawn(accept::run(Arc::clone(&network), listener));
+        network.listening.spawn(accept::run(Arc::clone(&network), listener));
         let seeds: Vec<String> = network.seeds.lock().iter().map(|(address, _)| address.clone()).collect();
         for seed in seeds {
             let stop = network.stop.child_token();
@@ -245,6 +245,10 @@ impl Peers {
     /// are answered as lost.
     pub async fn shutdown(self) {
         if let Place::Among(network) = &self.place {
+            // Whoever loses a connection asks at once whether somebody listens here: nobody does by then.
+            network.stop.cancel();
+            network.listening.close();
+            network.listening.wait().await;
             network.close();
             network.tasks.close();
             network.tasks.wait().await;

@@ -40,6 +40,8 @@ pub(crate) struct Network {
     /// Ends everything.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+    /// The listener's task.
+    pub listening: TaskTracker,
     /// Where the tasks run, whichever thread begins them.
     pub runtime: Handle,
     totals: Arc<Totals>,
@@ -110,6 +112,7 @@ impl Network {
             targets: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            listening: TaskTracker::new(),
             runtime: Handle::current(),
             totals: Arc::default(),
             peers: RwLock::default(),
