@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::Buffer;
-use crate::config::{Config, InputConfig, InputKind, ReportConfig, StatusConfig};
+use crate::config::{Config, InputConfig, InputKind, StatusConfig};
 use crate::control::Server;
 use crate::data_dir::DataDir;
 use crate::destination::Destination;
@@ -46,7 +46,6 @@ pub struct Agent {
     load: Load,
     hangups: Signal,
     notify: Notify,
-    reporter: Reporter,
     tuning: Arc<Tuning>,
     supervisor: Supervisor,
     status: watch::Sender<UplinkStatus>,
@@ -81,8 +80,7 @@ impl Agent {
             buffer: ground.buffer.clone(),
         };
         let agent = Self {
-            reporter: reporter(&ground, &status),
-            supervisor: Supervisor::new(batching, ground.clock.clone()),
+            supervisor: Supervisor::new(batching, ground.clock.clone()).reporting(reporter(&ground, &status)),
             answered: Answered::open(ground.dir.answered()),
             notify: Notify::from_environment(),
             ground,
@@ -105,19 +103,9 @@ impl Agent {
     }
 
     async fn apply_inputs(&mut self) {
-        let own = self.config.status.as_ref().map(|status| self.own_input(status));
+        let own = self.config.status.as_ref().map(own_input);
         let inputs = self.config.inputs.iter().cloned().chain(own).collect();
         self.supervisor.apply(inputs, &self.config.sensors).await;
-    }
-
-    fn own_input(&self, status: &StatusConfig) -> InputConfig {
-        let report = ReportConfig { reporter: self.reporter.clone(), interval: status.interval };
-        InputConfig {
-            name: OWN_INPUT.to_owned(),
-            destination: Destination::from(status.topic.clone()),
-            tags: Vec::new(),
-            kind: InputKind::Report(report),
-        }
     }
 
     /// Runs until the signal, or until the buffer fails; then stops what reads before what ships.
@@ -277,6 +265,15 @@ impl Shipping {
     fn run(uplinks: Uplinks) -> Self {
         let stop = CancellationToken::new();
         Self { task: tokio::spawn(uplinks.run(stop.clone())), stop }
+    }
+}
+
+fn own_input(status: &StatusConfig) -> InputConfig {
+    InputConfig {
+        name: OWN_INPUT.to_owned(),
+        destination: Destination::from(status.topic.clone()),
+        tags: Vec::new(),
+        kind: InputKind::Report(status.interval),
     }
 }
 

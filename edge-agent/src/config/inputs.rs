@@ -13,7 +13,6 @@ use super::file_inputs::{FilesConfig, FilesSettings, TailConfig, TailSettings};
 use super::format::{FORMAT_KEYS, FormatConfig, FormatError, FormatSettings};
 use super::{ConfigError, Settings, checked_topic};
 use crate::destination::{Destination, Priority};
-use crate::inputs::report::Reporter;
 use crate::limits::INPUTS_MAX;
 
 /// The keys of every input.
@@ -92,14 +91,8 @@ pub enum InputKind {
     Tail(TailConfig),
     Files(FilesConfig),
     Exec(ExecConfig),
-    /// The agent itself.
-    Report(ReportConfig),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReportConfig {
-    pub reporter: Reporter,
-    pub interval: Duration,
+    /// The agent itself, at this interval.
+    Report(Duration),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

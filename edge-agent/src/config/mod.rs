@@ -25,9 +25,7 @@ pub use format::{
     TimeFormat, UnixUnit,
 };
 pub use hubs::{HubAddress, HubError, Scheme};
-pub use inputs::{
-    ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings, ReportConfig,
-};
+pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
 pub use operations::{RemoteSettings, StatusConfig, StatusSettings};
 pub use profile::{Link, Profile};
 pub use proxy::Proxy;

@@ -1,6 +1,5 @@
 //! The agent itself as an input: how it fares, at an interval.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,25 +20,14 @@ impl Reporter {
     }
 }
 
-impl fmt::Debug for Reporter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reporter")
-    }
-}
-
-impl PartialEq for Reporter {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
 pub struct ReportInput {
-    reporter: Reporter,
+    reporter: Option<Reporter>,
     interval: Duration,
 }
 
 impl ReportInput {
-    pub fn new(reporter: Reporter, interval: Duration) -> Self {
+    /// Without a reporter there is nothing to tell.
+    pub fn new(reporter: Option<Reporter>, interval: Duration) -> Self {
         Self { reporter, interval }
     }
 }
@@ -47,6 +35,7 @@ impl ReportInput {
 impl Input for ReportInput {
     fn run(self: Box<Self>, rows: RowSink, stop: CancellationToken) -> Running {
         Box::pin(async move {
+            let Some(Reporter(report)) = self.reporter else { return Ok(()) };
             let mut ticks = interval_at(Instant::now() + self.interval, self.interval);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -54,7 +43,7 @@ impl Input for ReportInput {
                     () = stop.cancelled() => return Ok(()),
                     _ = ticks.tick() => {}
                 }
-                if rows.send((self.reporter.0)()).await.is_err() {
+                if rows.send(report()).await.is_err() {
                     return Ok(());
                 }
             }

@@ -13,6 +13,7 @@ use super::batching::Batching;
 use super::build::build;
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
+use crate::inputs::report::Reporter;
 use crate::inputs::{Filter, Health, HealthView, InputError, Mark, Measured, RowSink, Source};
 use crate::limits::ROW_INBOX;
 use crate::time::Clock;
@@ -26,6 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub struct Supervisor {
     clock: Arc<Clock>,
     batching: Batching,
+    reporter: Option<Reporter>,
     inputs: BTreeMap<String, Supervised>,
     batchers: HashMap<Destination, RunningBatcher>,
 }
@@ -48,7 +50,13 @@ struct Supervised {
 
 impl Supervisor {
     pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
-        Self { clock, batching, inputs: BTreeMap::new(), batchers: HashMap::new() }
+        Self { clock, batching, reporter: None, inputs: BTreeMap::new(), batchers: HashMap::new() }
+    }
+
+    /// The input that stands for the agent itself tells this.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter: Some(reporter), ..self }
     }
 
     /// Makes these the inputs that run: those that are as they were go on undisturbed, the others are ended
@@ -93,7 +101,7 @@ impl Supervisor {
         let rows = self.rows(&config.destination);
         let sink = RowSink::new(source, Filter::new(rules.clone()), self.clock.clone(), rows, mark);
         let (stop, again) = (CancellationToken::new(), Arc::new(Notify::new()));
-        let watched = Watched { config: config.clone(), sink: sink.clone() };
+        let watched = Watched { config: config.clone(), reporter: self.reporter.clone(), sink: sink.clone() };
         let task = tokio::spawn(watched.keep_running(stop.clone(), again.clone()));
         let name = config.name.clone();
         self.inputs.insert(name, Supervised { config, rules, sink, stop, again, task });
@@ -163,6 +171,7 @@ impl Supervised {
 /// An input as its keeper sees it.
 struct Watched {
     config: InputConfig,
+    reporter: Option<Reporter>,
     sink: RowSink,
 }
 
@@ -206,7 +215,8 @@ impl Watched {
     /// Runs the input as a task of its own, so that not even a panic in it is anyone else's.
     async fn run_once(&self, stop: &CancellationToken, again: &Notify) -> Ended {
         let own = stop.child_token();
-        let mut task = tokio::spawn(build(&self.config).run(self.sink.clone(), own.clone()));
+        let mut task =
+            tokio::spawn(build(&self.config, self.reporter.as_ref()).run(self.sink.clone(), own.clone()));
         let ended = tokio::select! {
             ended = &mut task => ended,
             asked = async {

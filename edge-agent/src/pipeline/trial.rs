@@ -50,7 +50,7 @@ pub async fn try_input(
     let sink = RowSink::new(source, Filter::new(own), clock.clone(), rows, None);
     let source = sink.source().clone();
     let stop = CancellationToken::new();
-    let mut task = tokio::spawn(build(config).run(sink, stop.clone()));
+    let mut task = tokio::spawn(build(config, None).run(sink, stop.clone()));
     let bad = || (source.health.view().bad, source.health.last_bad());
     let first = timeout(time_max, async {
         tokio::select! {
