@@ -23,6 +23,7 @@ pub use comparing::ReplicaQuestion;
 pub use consensus::{Membership, MembershipChange, Progress, ProgressState, ReplicaId, Role};
 pub use hub::{Hub, HubConfig, Part, Wipe};
 pub use journal::Journal;
+pub use look::Fingerprint;
 pub use mending::SegmentDamaged;
 pub use partition_log::ReadError;
 pub use peers::{Parcel, ParcelBody};

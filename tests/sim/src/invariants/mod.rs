@@ -154,7 +154,7 @@ impl Invariants {
         let is_altered = |group, own| altered == Some((group, own));
         for status in statuses {
             if status.own.is_some_and(|own| !is_altered(status.group, own)) {
-                self.agreement.look(node, status.group, hub)?;
+                self.agreement.look(node, status.group, hub, self.losses.has_damage(status.group))?;
             }
         }
         for index in 0..plan::PARTITIONS {

@@ -15,6 +15,11 @@ impl Losses {
         self.0.insert((group, replica));
     }
 
+    /// Whether a replica of the group was damaged.
+    pub fn has_damage(&self, group: u32) -> bool {
+        self.0.range((group, ReplicaId(0))..).next().is_some_and(|(damaged, _)| *damaged == group)
+    }
+
     /// The replica was given up although its group has a place for it.
     pub fn look(&self, group: u32, replica: ReplicaId) -> Result<(), Violation> {
         match self.0.contains(&(group, replica)) {

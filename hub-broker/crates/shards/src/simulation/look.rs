@@ -1,7 +1,7 @@
 //! What a simulated hub's groups have come to, for comparison with other hubs'.
 
 use consensus::ReplicaId;
-use partition_log::PartitionReader;
+use partition_log::{PartitionReader, PartitionState};
 use schemas::{PartitionId, Term};
 use tokio::sync::oneshot;
 
@@ -9,6 +9,15 @@ use super::hub::Hub;
 use crate::group::{Group, Machine};
 use crate::message::Message;
 use crate::{GroupStatus, Leader};
+
+/// Checksums over a group's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Of all that does not depend on the segments that it lies in.
+    pub contents: u32,
+    /// Of the segments, too.
+    pub segments: u32,
+}
 
 impl Hub {
     pub fn status(&mut self) -> Vec<GroupStatus> {
@@ -50,20 +59,25 @@ impl Hub {
         self.clock.is_held()
     }
 
-    /// CRC-32C over the group's whole state; `None` while an entry is half applied. Which segments a partition that is
-    /// compacted has is each replica's own affair.
-    pub fn fingerprint(&self, group: u32, is_compacted: impl Fn(PartitionId) -> bool) -> Option<u32> {
+    /// Sums up the group's state; `None` while an entry is half applied. Which segments a partition that is compacted
+    /// has is each replica's own affair.
+    pub fn fingerprint(&self, group: u32, is_compacted: impl Fn(PartitionId) -> bool) -> Option<Fingerprint> {
         let group = self.group(group).filter(|group| group.is_between_entries())?;
         match &group.machine {
-            Machine::Metadata(machine) => Some(crc32c::crc32c(&machine.snapshot())),
+            Machine::Metadata(machine) => {
+                let sum = crc32c::crc32c(&machine.snapshot());
+                Some(Fingerprint { contents: sum, segments: 0 })
+            }
             Machine::Partitions(partitions) => {
                 let mut states: Vec<_> = partitions.iter().map(|partition| partition.log.state()).collect();
                 states.sort_by_key(|state| state.id);
-                for state in states.iter_mut().filter(|state| is_compacted(state.id)) {
+                let summed = |sum, state: &PartitionState| crc32c::crc32c_append(sum, &state.encode());
+                let segments = states.iter().filter(|state| !is_compacted(state.id)).fold(0, summed);
+                for state in &mut states {
                     state.next_segment_id = 0;
                     state.segments.clear();
                 }
-                Some(states.iter().fold(0, |sum, state| crc32c::crc32c_append(sum, &state.encode())))
+                Some(Fingerprint { contents: states.iter().fold(0, summed), segments })
             }
         }
     }
