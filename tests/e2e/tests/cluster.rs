@@ -238,6 +238,8 @@ fn without_a_majority_everything_says_which_hubs_are_missing() {
         let (status, why) = cluster.hub(1).get("/readyz")?;
         (status == 503 && why.contains(&cause)).then_some(())
     });
+    let told = kafka::hubs(&cluster.hub(1).brokers());
+    assert_eq!(told, Some(3), "it may be the one that is cut off: clients must not forget the others");
     let (_, topics) = cluster.hub(1).get("/api/v1/topics").unwrap();
     let topics: serde_json::Value = serde_json::from_str(&topics).unwrap();
     let partitions = topics.as_array().unwrap().iter().flat_map(|it| it["partitions"].as_array().unwrap());

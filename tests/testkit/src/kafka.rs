@@ -48,6 +48,12 @@ pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
     indexes.map(bounds).collect()
 }
 
+/// How many hubs clients are told of.
+pub fn hubs(brokers: &str) -> Option<usize> {
+    let metadata = consumer(brokers).fetch_metadata(None, ANSWER_WITHIN).ok()?;
+    Some(metadata.brokers().len())
+}
+
 /// The node id of a partition's leader, if the hubs know one.
 pub fn leader(brokers: &str, topic: &str, partition: i32) -> Option<i32> {
     let metadata = consumer(brokers).fetch_metadata(Some(topic), ANSWER_WITHIN).ok()?;

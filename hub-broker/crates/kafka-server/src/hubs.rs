@@ -1,6 +1,7 @@
 //! The hubs as clients see them: node ids and where to connect.
 
 use metadata::View;
+use metadata::limits::METADATA_GROUP;
 use schemas::NodeId;
 
 use crate::session::Session;
@@ -14,12 +15,14 @@ pub(crate) struct Endpoint {
 }
 
 /// Every hub that is registered with a listener for these clients and can be reached: a client that is given a dead
-/// one waits for it. This one is always among them, at its advertised address.
+/// one waits for it. This one is always among them, at its advertised address. A hub that sees no majority may be the
+/// one that is cut off: it names all, or clients would forget those that go on.
 pub(crate) fn list(session: &Session, view: &View) -> Vec<Endpoint> {
     let this = session.context.config.node;
     let peers = session.context.metadata.shards().peers();
-    let reachable = view.hubs().filter(|hub| hub.node != this && peers.is_connected(hub.node));
-    let others = reachable.filter_map(|hub| {
+    let is_cut_off = session.context.metadata.no_majority(METADATA_GROUP).is_some();
+    let is_named = |hub: &&metadata::Hub| hub.node != this && (is_cut_off || peers.reaches(hub.node));
+    let others = view.hubs().filter(is_named).filter_map(|hub| {
         let listener = hub.listener(&session.context.config.listener)?;
         Some(Endpoint {
             node: wire_id(hub.node),

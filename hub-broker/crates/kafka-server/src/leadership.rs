@@ -3,6 +3,7 @@
 //! A leader whose hub cannot be reached from here is not named: clients would go on asking it, and the hub that takes
 //! over is known soon.
 
+use metadata::limits::METADATA_GROUP;
 use metadata::{NoMajority, PartitionPlacement, Topic, View};
 use schemas::{LeaderEpoch, NodeId, PartitionIndex, ShardId, Term};
 
@@ -42,6 +43,13 @@ fn epoch(placement: &PartitionPlacement, term: Term) -> LeaderEpoch {
 
 pub(crate) fn of_partition(session: &Session, topic: &Topic, index: i32) -> Option<Leadership> {
     of(session, topic.placement(PartitionIndex(index))?)
+}
+
+/// Whom to ask about a partition without a leader, where this hub sees no majority: a client that knows this hub alone
+/// would ask it for ever. The other one leads, or knows who does.
+pub(crate) fn elsewhere(session: &Session, replicas: &Replicas) -> Option<NodeId> {
+    session.context.metadata.no_majority(METADATA_GROUP)?;
+    replicas.all.iter().copied().find(|node| *node != session.context.config.node)
 }
 
 /// Why nobody can lead a partition, where too few of its hubs are there.

@@ -219,7 +219,8 @@ fn a_hub_says_once_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     life(dir.path(), Config::default(), |metadata| async move {
         let listener = Listener { name: "kafka".to_owned(), host: "127.0.0.1".to_owned(), port: 9092 };
-        let hub = Hub { listeners: vec![listener], ..Hub::new(NodeId(1), Uuid::from_u128(1)) };
+        let this = metadata.view().hub(NodeId(1)).unwrap().clone();
+        let hub = Hub { listeners: vec![listener], ..this };
         metadata.register_hub(hub.clone()).await.unwrap();
         let version = metadata.view().version;
         metadata.register_hub(hub.clone()).await.unwrap();
