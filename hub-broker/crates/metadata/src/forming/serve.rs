@@ -91,6 +91,10 @@ async fn judge(shards: &Shards, views: &ViewSource, hub: Hub) -> Result<JoinAnsw
     if is_holder_connected(shards, holder) {
         return Err(JoinRefusal::OtherIncarnation);
     }
+    // What a leader appends without a majority may still be agreed on when those are back whose place it takes.
+    if Sight::now(shards, &views.load()).no_majority(METADATA_GROUP).is_some() {
+        return Err(JoinRefusal::NoMajority);
+    }
     let answer = claim(shards, hub, holder.map(|(_, incarnation)| incarnation)).await?;
     tracing::info!("hub {node} joins the cluster");
     Ok(answer)
