@@ -209,9 +209,8 @@ impl Agent {
         let answer = match what {
             What::RestartInput { input } | What::SampleNow { input: Some(input) } => self.restart(id, &input),
             What::SampleNow { input: None } => {
-                let names: Vec<String> = self.supervisor.health().into_keys().collect();
-                for name in &names {
-                    self.supervisor.restart(name);
+                for name in self.input_names() {
+                    self.supervisor.restart(&name);
                 }
                 Answer::done(id)
             }
@@ -233,8 +232,12 @@ impl Agent {
         if self.supervisor.restart(input) {
             return Answer::done(id);
         }
-        let known: Vec<String> = self.supervisor.health().into_keys().collect();
-        Answer::failed(id, format!("there is no input {input:?}; there are {}", known.join(", ")))
+        let known = self.input_names().join(", ");
+        Answer::failed(id, format!("there is no input {input:?}; there are {known}"))
+    }
+
+    fn input_names(&self) -> Vec<String> {
+        self.supervisor.health().into_keys().collect()
     }
 }
 

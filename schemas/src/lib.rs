@@ -30,6 +30,6 @@ pub use ids::{
     TopicId,
 };
 pub use names::{DeviceId, DeviceIdError, GatewayGrant, TopicName, TopicNameError};
-pub use partitioner::{device_partition, murmur2};
+pub use partitioner::{device_partition, key_partition, murmur2};
 pub use senml::{DecodePackError, EncodePackError, Measurement, Value, decode_pack, encode_pack};
 pub use stream::{Sequence, is_stream_id, stream_id};

@@ -27,11 +27,15 @@ pub fn murmur2(data: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// The partition of a device's records: `(murmur2 & 0x7fffffff) mod count`. `partition_count` is at least 1.
-pub fn device_partition(device: &DeviceId, partition_count: i32) -> PartitionIndex {
-    let positive =
-        i32::try_from(murmur2(device.as_str().as_bytes()) & 0x7fff_ffff).expect("31 bits fit an i32");
+/// The partition of a key: `(murmur2 & 0x7fffffff) mod count`. `partition_count` is at least 1.
+pub fn key_partition(key: &[u8], partition_count: i32) -> PartitionIndex {
+    let positive = i32::try_from(murmur2(key) & 0x7fff_ffff).expect("31 bits fit an i32");
     PartitionIndex(positive % partition_count.max(1))
+}
+
+/// The partition of a device's records, whose key it is.
+pub fn device_partition(device: &DeviceId, partition_count: i32) -> PartitionIndex {
+    key_partition(device.as_str().as_bytes(), partition_count)
 }
 
 #[cfg(test)]

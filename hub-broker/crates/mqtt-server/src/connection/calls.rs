@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ingest::{Path, PlainMessage, system_clock};
 use metadata::{Principal, Topic};
-use schemas::{PartitionIndex, murmur2};
+use schemas::{PartitionIndex, key_partition};
 
 use super::signals::Signals;
 use crate::fanout::message::{PropertyHeaders, header};
@@ -115,8 +115,7 @@ impl<'c, 'a> Calls<'c, 'a> {
     fn partition(&self, route: usize, topic: &Topic, name: &Name<'_>) -> PartitionIndex {
         let key = self.caller.routes.get(route).map_or(name.as_str(), |route| route.key(name.as_str()));
         // Kafka's own partitioner, so that other producers of the same keys agree.
-        let hash = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap_or(0);
-        PartitionIndex(hash % topic.partition_count().max(1))
+        key_partition(key.as_bytes(), topic.partition_count())
     }
 
     /// Makes every call. MUST be the last thing that is done with them.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use ingest::{Path, PlainMessage, system_clock};
 use rumqttd::protocol::{LastWill, LastWillProperties};
-use schemas::{PartitionIndex, murmur2};
+use schemas::key_partition;
 
 use super::calls::fixed_headers;
 use super::{Client, Hub};
@@ -48,8 +48,7 @@ impl Will {
             }
         };
         let key = route.key(&self.topic);
-        let hash = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap_or(0);
-        let partition = PartitionIndex(hash % topic.partition_count().max(1));
+        let partition = key_partition(key.as_bytes(), topic.partition_count());
         let mut list = fixed_headers(self.qos, self.retain).to_vec();
         if key != self.topic {
             list.push((header::TOPIC, self.topic.as_bytes()));

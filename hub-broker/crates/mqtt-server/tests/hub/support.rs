@@ -7,7 +7,9 @@ use bytes::Bytes;
 use ingest::{Ingest, Produced};
 use metadata::{CreateTopic, Metadata, Principal};
 use mqtt_server::{Config, Server};
-use schemas::{BatchBuilder, BuilderOptions, DeviceId, PartitionIndex, RawBatch, Record, TopicName, murmur2};
+use schemas::{
+    BatchBuilder, BuilderOptions, DeviceId, PartitionIndex, RawBatch, Record, TopicName, key_partition,
+};
 use shards::{Shards, SyncMode};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,8 +86,7 @@ impl Hub {
         let mut builder = BatchBuilder::new(BuilderOptions::default());
         let now_ms = ingest::system_clock();
         builder.push(now_ms, Some(key.as_bytes()), Some(value.as_bytes()), &[]).unwrap();
-        let hash = i32::try_from(murmur2(key.as_bytes()) & 0x7fff_ffff).unwrap();
-        let partition = PartitionIndex(hash % topic.partition_count());
+        let partition = key_partition(key.as_bytes(), topic.partition_count());
         let (done, stored) = tokio::sync::oneshot::channel();
         let done = Box::new(move |outcome: Result<_, _>| {
             let _ = done.send(outcome.is_ok());
