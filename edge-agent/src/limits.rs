@@ -113,6 +113,8 @@ pub const APPENDS_WAITING_MAX: usize = 16;
 pub const FILES_WATCHED_MAX: usize = 1024;
 /// What of a growing file is read at once.
 pub const READ_BYTES: usize = 64 << 10;
+/// Clients of a Unix socket; others wait.
+pub const SOCKET_CLIENTS_MAX: usize = 32;
 /// A line of JSON, CSV or line protocol.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bad rows that `ingest` prints one by one.

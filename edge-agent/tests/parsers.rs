@@ -7,9 +7,11 @@ use edge_agent::config::{
     ColumnKey, ColumnSettings, ColumnType, FormatConfig, Precision, RowFormat, TimeFormat, UnixUnit,
 };
 use edge_agent::inputs::line_protocol;
+use edge_agent::inputs::senml::read_senml;
 use edge_agent::inputs::{Bad, LineParser, Mark, Row, open_rows};
 use proptest::prelude::*;
 use schemas::Value;
+use schemas::senml::foreign::Encoding;
 
 const ROUNDS: usize = 400;
 const SEED: u64 = 0x6865_6164_7761_7465;
@@ -161,6 +163,67 @@ fn json_lines_survive_whatever_becomes_of_them() {
 #[test]
 fn line_protocol_survives_whatever_becomes_of_it() {
     survive(RowFormat::LineProtocol, LINES);
+}
+
+const SENML_JSON: &[&str] = &[
+    r#"[{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":5,"n":"voltage","u":"V","v":120.1},
+        {"n":"current","t":-5,"v":1.2},{"n":"current","v":1.7,"s":5}]"#,
+    r#"[{"bn":"m/","bv":1,"bs":-2e9},{"n":"a","vs":"Machine Room"},{"n":"b","vb":false,"t":-1},{"n":"c","vd":"aGkgCg","ut":6}]"#,
+];
+/// The first of these in CBOR, and every type of value.
+const SENML_CBOR: &[&[u8]] = &[
+    b"\x83\xa7\x21\x62m/\x22\xfb\x41\xd3\x03\xa1\x5b\x00\x10\x62\x23\x61A\x20\x05\x00\x67voltage\x01\x61V\x02\xfb\x40\x5e\x06\x66\x66\x66\x66\x66\xa3\x00\x67current\x06\x24\x02\xf9\x3e\x00\xa3\x00\x61b\x05\x01\x02\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\x9f\xa2\x00\x61a\x03\x62hi\xa2\x00\x61b\x04\xf5\xa3\x00\x61c\x08\x42\x01\x02\x61x\x81\x01\xff",
+];
+
+#[test]
+fn senml_survives_whatever_becomes_of_it() {
+    let mut random = Random(SEED);
+    let json = SENML_JSON.iter().map(|seed| (Encoding::Json, seed.as_bytes()));
+    let (mut taken, mut refused) = (0, 0);
+    for (encoding, seed) in json.chain(SENML_CBOR.iter().map(|seed| (Encoding::Cbor, *seed))) {
+        assert!(read_senml(seed, encoding).is_ok(), "{encoding:?} {seed:?}");
+        let mut input = seed.to_vec();
+        for round in 0..10 * ROUNDS {
+            let run = std::panic::catch_unwind(|| {
+                read_senml(&input, encoding).map(|rows| {
+                    let measured: usize = rows.iter().map(|row| row.measurements.len()).sum();
+                    assert!(measured <= 2 * input.len());
+                    check(&rows.into_iter().map(Ok).collect::<Vec<_>>());
+                })
+            });
+            match run.unwrap_or_else(|_| panic!("{encoding:?}, round {round}: {input:02x?}")) {
+                Ok(()) => taken += 1,
+                Err(_) => refused += 1,
+            }
+            if round % 8 == 0 {
+                input = seed.to_vec();
+            }
+            mutate(&mut input, &mut random);
+        }
+    }
+    assert!(taken > 200 && refused > 1000, "mutations are neither all good nor all bad: {taken} {refused}");
+}
+
+/// Packs whose resolved records are known, written with base fields and without.
+#[test]
+fn a_pack_means_the_same_with_base_fields_and_without() {
+    let mut random = Random(SEED);
+    for _ in 0..500 {
+        let base_time = 1_700_000_000 + random.below(1000);
+        let (mut with, mut without) =
+            (vec![format!(r#"{{"bn":"m/","bt":{base_time},"bu":"Cel"}}"#)], Vec::new());
+        for _ in 0..=random.below(20) {
+            let (name, value, offset) = (random.below(5), random.below(1000), random.below(3));
+            with.push(format!(r#"{{"n":"s{name}","v":{value},"t":-{offset}}}"#));
+            let at = base_time - offset;
+            without.push(format!(r#"{{"n":"m/s{name}","u":"Cel","v":{value},"t":{at}}}"#));
+        }
+        let read = |pack: Vec<String>| read_senml(format!("[{}]", pack.join(",")).as_bytes(), Encoding::Json);
+        let rows = read(with).unwrap();
+        check(&rows.iter().cloned().map(Ok).collect::<Vec<_>>());
+        assert_eq!(Ok(rows), read(without));
+    }
 }
 
 #[test]

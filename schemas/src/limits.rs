@@ -52,6 +52,12 @@ pub const PACK_DEPTH_MAX: usize = 6;
 /// A measurement's name as it stands in the pack, percent-coded.
 pub const MEASUREMENT_NAME_BYTES_MAX: usize = 1024;
 
+/// A pack from others, before it is resolved; and its names together, when it is.
+pub const FOREIGN_PACK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// An array of maps of scalars, and a little more within fields that we do not know.
+pub const FOREIGN_PACK_DEPTH_MAX: usize = 8;
+
 /// A measurement's unit.
 pub const UNIT_BYTES_MAX: usize = 64;
 

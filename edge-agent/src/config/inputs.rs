@@ -11,6 +11,8 @@ use thiserror::Error;
 
 use super::file_inputs::{FilesConfig, FilesSettings, TailConfig, TailSettings};
 use super::format::{FORMAT_KEYS, FormatConfig, FormatError, FormatSettings};
+use super::listen::ListenAddress;
+use super::network_inputs::{HttpConfig, HttpSettings, NetworkInputError, SocketConfig, SocketSettings};
 use super::{ConfigError, Settings, checked_topic};
 use crate::destination::{Destination, Priority};
 use crate::limits::INPUTS_MAX;
@@ -18,7 +20,7 @@ use crate::limits::INPUTS_MAX;
 /// The keys of every input.
 const COMMON_KEYS: [&str; 4] = ["name", "topic", "priority", "tags"];
 /// The kinds that read rows in a format of choice.
-const KINDS_WITH_FORMAT: [&str; 4] = ["stdin", "tail", "files", "exec"];
+const KINDS_WITH_FORMAT: [&str; 5] = ["stdin", "tail", "files", "exec", "socket"];
 
 /// One section; its keys are those of every input, those of the format, and its kind's own.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +50,8 @@ pub enum KindSettings {
     Tail(TailSettings),
     Files(FilesSettings),
     Exec(ExecSettings),
+    Http(HttpSettings),
+    Socket(SocketSettings),
 }
 
 /// The machine that the agent runs on.
@@ -91,8 +95,21 @@ pub enum InputKind {
     Tail(TailConfig),
     Files(FilesConfig),
     Exec(ExecConfig),
+    Http(HttpConfig),
+    Socket(SocketConfig),
     /// The agent itself, at this interval.
     Report(Duration),
+}
+
+impl InputKind {
+    /// Where clients come to it; `None` of those that read by themselves.
+    pub fn listens(&self) -> Option<&ListenAddress> {
+        match self {
+            Self::Http(http) => Some(&http.listen),
+            Self::Socket(socket) => Some(&socket.listen),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +135,8 @@ pub enum ExecRun {
 pub enum InputConfigError {
     #[error(transparent)]
     Format(#[from] FormatError),
+    #[error(transparent)]
+    Network(#[from] NetworkInputError),
     #[error("{0}: an interval must be at least 10 ms")]
     Interval(&'static str),
     #[error("`command` is empty: a program is needed")]
@@ -175,6 +194,8 @@ impl KindSettings {
             Self::Tail(_) => "tail",
             Self::Files(_) => "files",
             Self::Exec(_) => "exec",
+            Self::Http(_) => "http",
+            Self::Socket(_) => "socket",
         }
     }
 }
@@ -264,6 +285,8 @@ fn kind(
         KindSettings::Tail(tail) => InputKind::Tail(tail.validate(format.validate()?)?),
         KindSettings::Files(files) => InputKind::Files(files.validate(format.validate()?)?),
         KindSettings::Exec(exec) => InputKind::Exec(exec.validate(format.validate()?)?),
+        KindSettings::Http(http) => InputKind::Http(http.validate()?),
+        KindSettings::Socket(socket) => InputKind::Socket(socket.validate(format.validate()?)?),
     })
 }
 

@@ -5,6 +5,8 @@ mod file_inputs;
 mod format;
 mod hubs;
 mod inputs;
+mod listen;
+mod network_inputs;
 mod operations;
 mod profile;
 mod proxy;
@@ -26,6 +28,8 @@ pub use format::{
 };
 pub use hubs::{HubAddress, HubError, Scheme};
 pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
+pub use listen::ListenAddress;
+pub use network_inputs::{HttpConfig, NetworkInputError, SocketConfig};
 pub use operations::{RemoteSettings, StatusConfig, StatusSettings};
 pub use profile::{Link, Profile};
 pub use proxy::Proxy;

@@ -49,7 +49,7 @@ pub fn parse_line(text: &str, precision: Precision) -> Result<Row, String> {
     if let Some(twice) = twice(measurements.iter().map(|measured| measured.name.as_str())) {
         return Err(format!("two fields are named {twice:?}"));
     }
-    Ok(Row { line: 0, time_ms, tags, measurements })
+    Ok(Row { tags, ..Row::read(0, time_ms, measurements) })
 }
 
 /// What is left of a line.

@@ -10,6 +10,8 @@ pub struct Row {
     pub line: u64,
     /// ms since 1970, where the source says when; `None` is now.
     pub time_ms: Option<i64>,
+    /// So many ms before now it was measured, where the source says no more than that.
+    pub age_ms: i64,
     /// Names and values; they become the record's headers `tag.*`.
     pub tags: Vec<(String, String)>,
     /// Never empty.
@@ -19,12 +21,12 @@ pub struct Row {
 impl Row {
     /// Measured now, by a source without lines.
     pub fn now(measurements: Vec<Measurement>) -> Self {
-        Self { line: 0, time_ms: None, tags: Vec::new(), measurements }
+        Self { line: 0, time_ms: None, age_ms: 0, tags: Vec::new(), measurements }
     }
 
     /// Read from a line that may say when it was measured.
     pub fn read(line: u64, time_ms: Option<i64>, measurements: Vec<Measurement>) -> Self {
-        Self { line, time_ms, tags: Vec::new(), measurements }
+        Self { line, time_ms, age_ms: 0, tags: Vec::new(), measurements }
     }
 }
 

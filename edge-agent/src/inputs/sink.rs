@@ -158,7 +158,7 @@ impl RowSink {
 
     /// The row as it goes on; `None` where the filters leave nothing of it.
     fn prepared(&self, mut row: Row, receipt: Option<&Receipt>, mark: Option<Mark>) -> Option<Measured> {
-        let at = self.stamp();
+        let at = self.stamp().earlier(row.age_ms);
         let when = row.time_ms.map_or(at, Stamp::Wall);
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut row, when);
         if row.measurements.is_empty() {

@@ -5,7 +5,9 @@ use crate::inputs::Input;
 use crate::inputs::exec::ExecInput;
 use crate::inputs::files::FilesInput;
 use crate::inputs::host::HostInput;
+use crate::inputs::http::HttpInput;
 use crate::inputs::report::{ReportInput, Reporter};
+use crate::inputs::socket::SocketInput;
 use crate::inputs::stdin::StdinInput;
 use crate::inputs::tail::TailInput;
 
@@ -17,6 +19,8 @@ pub fn build(config: &InputConfig, reporter: Option<&Reporter>) -> Box<dyn Input
         InputKind::Tail(tail) => Box::new(TailInput::new(tail)),
         InputKind::Files(files) => Box::new(FilesInput::new(files)),
         InputKind::Exec(exec) => Box::new(ExecInput::new(exec)),
+        InputKind::Http(http) => Box::new(HttpInput::new(http)),
+        InputKind::Socket(socket) => Box::new(SocketInput::new(socket)),
         InputKind::Report(interval) => Box::new(ReportInput::new(reporter.cloned(), interval)),
     }
 }

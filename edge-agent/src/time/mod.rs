@@ -30,6 +30,15 @@ impl Stamp {
     pub fn is_wall(self) -> bool {
         matches!(self, Self::Wall(_))
     }
+
+    /// So many ms before; what was before the boot counts as at it.
+    #[must_use]
+    pub fn earlier(self, ms: i64) -> Self {
+        match self {
+            Self::Wall(at) => Self::Wall(at.saturating_sub(ms)),
+            Self::Boot(at) => Self::Boot(at.saturating_sub(ms).max(0)),
+        }
+    }
 }
 
 /// The machine's clocks and what is known of them.
@@ -114,6 +123,14 @@ mod tests {
         clock.learn(1_700_000_000_000 - boottime_ms());
         assert!(clock.stamp().is_wall());
         assert!(clock.known_offset().is_some());
+    }
+
+    #[test]
+    fn what_was_before_the_boot_counts_as_at_it() {
+        assert_eq!(Stamp::Wall(1000).earlier(3000), Stamp::Wall(-2000));
+        assert_eq!(Stamp::Boot(1000).earlier(300), Stamp::Boot(700));
+        assert_eq!(Stamp::Boot(1000).earlier(3000), Stamp::Boot(0));
+        assert_eq!(Stamp::Boot(1000).earlier(-5), Stamp::Boot(1005));
     }
 
     #[test]

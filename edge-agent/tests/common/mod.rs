@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 pub mod fake_hub;
+pub mod listening;
 pub mod program;
 pub mod world;
 

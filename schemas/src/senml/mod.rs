@@ -11,6 +11,7 @@
 //! times as relative to now). Labels that we do not know are skipped as §4.4 asks; those that would change
 //! what a value means (base fields, time, sum) are refused.
 
+pub mod foreign;
 mod name;
 mod pack;
 
