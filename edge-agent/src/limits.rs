@@ -103,6 +103,11 @@ pub const STORED_WITHIN: Duration = Duration::from_secs(30);
 pub const ROW_INBOX: usize = 256;
 /// Sections `[[inputs]]`.
 pub const INPUTS_MAX: usize = 64;
+/// Registers and bits that one Modbus request asks for (Modbus Application Protocol, 6.1 to 6.4).
+pub const MODBUS_REGISTERS_MAX: u16 = 125;
+pub const MODBUS_BITS_MAX: u16 = 2000;
+/// What one Modbus input reads, children counted.
+pub const MODBUS_READINGS_MAX: usize = 1024;
 /// Threads for what blocks: files, standard input. They end when they have nothing to do.
 pub const BLOCKING_THREADS_MAX: usize = INPUTS_MAX + 4;
 /// Sensors whose last value an input's filters remember; what comes beyond is not thinned out.

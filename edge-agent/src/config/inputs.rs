@@ -1,6 +1,7 @@
 //! `[[inputs]]`: what is read, as it is configured and as it will run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use schemas::TopicName;
@@ -12,6 +13,7 @@ use thiserror::Error;
 use super::file_inputs::{FilesConfig, FilesSettings, TailConfig, TailSettings};
 use super::format::{FORMAT_KEYS, FormatConfig, FormatError, FormatSettings};
 use super::listen::ListenAddress;
+use super::modbus::{ModbusAddress, ModbusConfig, ModbusError, ModbusSettings};
 use super::network_inputs::{HttpConfig, HttpSettings, NetworkInputError, SocketConfig, SocketSettings};
 use super::{ConfigError, Settings, checked_topic};
 use crate::destination::{Destination, Priority};
@@ -52,6 +54,7 @@ pub enum KindSettings {
     Exec(ExecSettings),
     Http(HttpSettings),
     Socket(SocketSettings),
+    Modbus(ModbusSettings),
 }
 
 /// The machine that the agent runs on.
@@ -97,6 +100,7 @@ pub enum InputKind {
     Exec(ExecConfig),
     Http(HttpConfig),
     Socket(SocketConfig),
+    Modbus(ModbusConfig),
     /// The agent itself, at this interval.
     Report(Duration),
 }
@@ -107,6 +111,14 @@ impl InputKind {
         match self {
             Self::Http(http) => Some(&http.listen),
             Self::Socket(socket) => Some(&socket.listen),
+            _ => None,
+        }
+    }
+
+    /// Nobody else can use it meanwhile.
+    fn serial_line(&self) -> Option<&Path> {
+        match self {
+            Self::Modbus(ModbusConfig { address: ModbusAddress::Serial(line), .. }) => Some(&line.path),
             _ => None,
         }
     }
@@ -137,6 +149,8 @@ pub enum InputConfigError {
     Format(#[from] FormatError),
     #[error(transparent)]
     Network(#[from] NetworkInputError),
+    #[error(transparent)]
+    Modbus(#[from] ModbusError),
     #[error("{0}: an interval must be at least 10 ms")]
     Interval(&'static str),
     #[error("`command` is empty: a program is needed")]
@@ -196,6 +210,7 @@ impl KindSettings {
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
             Self::Socket(_) => "socket",
+            Self::Modbus(_) => "modbus",
         }
     }
 }
@@ -220,7 +235,13 @@ impl Settings {
         }
         let names = self.names()?;
         let inputs = self.inputs.iter().cloned().zip(names);
-        inputs.map(|(input, name)| input.validate(name, topic, host_interval)).collect()
+        let inputs = inputs.map(|(input, name)| input.validate(name, topic, host_interval));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let mut lines = BTreeSet::new();
+        let twice =
+            inputs.iter().filter_map(|input| input.kind.serial_line()).find(|path| !lines.insert(*path));
+        twice.map_or(Ok(()), |path| Err(ConfigError::SameLine(path.to_owned())))?;
+        Ok(inputs)
     }
 
     /// Every input's own name, or its kind with a number where that is taken.
@@ -287,6 +308,7 @@ fn kind(
         KindSettings::Exec(exec) => InputKind::Exec(exec.validate(format.validate()?)?),
         KindSettings::Http(http) => InputKind::Http(http.validate()?),
         KindSettings::Socket(socket) => InputKind::Socket(socket.validate(format.validate()?)?),
+        KindSettings::Modbus(modbus) => InputKind::Modbus(modbus.validate()?),
     })
 }
 
@@ -374,6 +396,9 @@ mod tests {
         assert!(run("timeout_ms=500").is_err());
     }
 
+    const MODBUS: &str = "kind=\"modbus\"\naddress=\"/dev/ttyS1\"\nregisters=[{name=\"a\",kind=\"coil\",address=0}]\n\
+                          [[inputs]]\nkind=\"modbus\"\naddress=\"/dev/ttyS1\"\nregisters=[{name=\"b\",kind=\"coil\",address=1}]";
+
     #[test]
     fn what_cannot_work_is_refused_by_the_inputs_name() {
         for (toml, told) in [
@@ -385,6 +410,8 @@ mod tests {
             ("kind=\"host\"\npriority=\"high\"", "high"),
             ("kind=\"host\"\ntopic=\"__x\"", "__x"),
             ("kind=\"stdin\"", "inputs: stdin: `format` is missing"),
+            (MODBUS, "inputs: two read the serial line \"/dev/ttyS1\""),
+            ("kind=\"modbus\"\naddress=\"tcp://plc\"\nregisters=[]", "inputs: modbus: `registers` is empty"),
             ("kind=\"exec\"\nname=\"x\"\ncommand=[]\nformat=\"csv\"", "inputs: x: `command` is empty"),
             ("name=\"x\"", "kind"),
             ("kind=\"stdin\"\nprioritty=\"alarm\"", "`priority`"),

@@ -6,6 +6,7 @@ mod format;
 mod hubs;
 mod inputs;
 mod listen;
+mod modbus;
 mod network_inputs;
 mod operations;
 mod profile;
@@ -29,6 +30,10 @@ pub use format::{
 pub use hubs::{HubAddress, HubError, Scheme};
 pub use inputs::{ExecConfig, ExecRun, HostConfig, InputConfig, InputConfigError, InputKind, InputSettings};
 pub use listen::ListenAddress;
+pub use modbus::{
+    ByteOrder, Form, ModbusAddress, ModbusConfig, ModbusError, ModbusParity, ModbusTable, NumberType,
+    Register, SerialLine,
+};
 pub use network_inputs::{HttpConfig, NetworkInputError, SocketConfig};
 pub use operations::{RemoteSettings, StatusConfig, StatusSettings};
 pub use profile::{Link, Profile};
@@ -166,6 +171,8 @@ pub enum ConfigError {
     Interval(&'static str),
     #[error("inputs: standard input can be read only once")]
     StdinTwice,
+    #[error("inputs: two read the serial line {0:?}: put their registers into one")]
+    SameLine(PathBuf),
     #[error("inputs: two are named {0:?}")]
     SameName(String),
     #[error("inputs: {0} are too many, {INPUTS_MAX} are allowed")]

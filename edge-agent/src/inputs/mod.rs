@@ -17,6 +17,7 @@ pub mod line_protocol;
 mod lines;
 mod listener;
 pub mod mark;
+pub mod modbus;
 pub mod receipt;
 pub mod report;
 mod row;

@@ -1,0 +1,158 @@
+//! Modbus devices that are not ours, through the agent into the log: every type in every byte order, refusals, and a
+//! device that goes away and comes back.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use schemas::{Value, decode_pack};
+use testkit::process::Process;
+use testkit::{Agent, Hub, kafka, ports, tools, wait};
+
+const WITHIN: Duration = Duration::from_secs(60);
+const SIMULATOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/modbus_simulator.py");
+
+/// A simulator that answers.
+struct Simulator {
+    process: Process,
+    /// What it printed when it was ready.
+    told: String,
+}
+
+impl Simulator {
+    fn start(python: &Path, log: &Path, arguments: &[&str]) -> Self {
+        let _ = fs::remove_file(log);
+        let process = Process::start("pymodbus", Command::new(python).arg(SIMULATOR).args(arguments), log);
+        let told = wait::until("the simulator", WITHIN, || {
+            process.printed().lines().next().map(|line| line.trim().to_owned())
+        });
+        Self { process, told }
+    }
+}
+
+fn python(test: &str) -> Option<PathBuf> {
+    tools::python_with("serial", test).and_then(|_| tools::python_with("pymodbus.simulator", test))
+}
+
+const ORDERS: [&str; 4] = ["ABCD", "CDAB", "BADC", "DCBA"];
+const TYPES: [(&str, u16); 6] = [("u32", 0), ("i32", 2), ("f32", 4), ("u64", 6), ("i64", 10), ("f64", 14)];
+
+fn settings(address: &str) -> String {
+    let mut text = format!(
+        "linger_ms = 50\n[[inputs]]\nkind = \"modbus\"\naddress = {address:?}\ninterval_ms = 200\ntimeout_ms = 500\n"
+    );
+    let mut register = |name: &str, kind: &str, address: u16, more: &str| {
+        let more = more.replace(", ", "\n");
+        text +=
+            &format!("[[inputs.registers]]\nname = {name:?}\nkind = {kind:?}\naddress = {address}\n{more}\n");
+    };
+    register("u16", "holding", 0, "");
+    register("swapped", "holding", 1, "byte_order = \"BADC\"");
+    register("i16", "holding", 2, "type = \"i16\"");
+    register("cold", "holding", 3, "type = \"i16\", scale = 0.1, offset = 2.5, unit = \"Cel\"");
+    register("bit1", "holding", 4, "type = \"bool\", bit = 1");
+    register("bit2", "holding", 4, "type = \"bool\", bit = 2");
+    register("nowhere", "holding", 5, "");
+    for (index, order) in (0..).zip(ORDERS) {
+        for (kind, offset) in TYPES {
+            let more = format!("type = {kind:?}, byte_order = {order:?}");
+            register(&format!("{kind}{order}"), "holding", 100 + 20 * index + offset, &more);
+        }
+    }
+    register("model", "holding", 200, "type = \"text\", length = 4");
+    register("broken", "holding", 206, "type = \"f32\"");
+    register("level", "input", 31, "");
+    register("coil", "coil", 6, "");
+    register("discrete", "discrete", 6, "");
+    register("level", "input", 32, "child = \"tank\", unit_id = 2");
+    register("level", "input", 32, "child = \"gone\", unit_id = 3");
+    text
+}
+
+fn expected() -> BTreeMap<String, Value> {
+    let mut expected = BTreeMap::new();
+    let mut is = |name: &str, value: Value| expected.insert(name.to_owned(), value);
+    is("u16", Value::Float(513.0));
+    is("swapped", Value::Float(513.0));
+    is("i16", Value::Float(-2.0));
+    is("cold", Value::Float(-125.0 * 0.1 + 2.5));
+    is("bit1", Value::Bool(true));
+    is("bit2", Value::Bool(false));
+    for order in ORDERS {
+        is(&format!("u32{order}"), Value::Float(3_735_928_559.0));
+        is(&format!("i32{order}"), Value::Float(-123_456_789.0));
+        is(&format!("f32{order}"), Value::Float(3.140_625));
+        is(&format!("u64{order}"), Value::Integer(18_364_758_544_493_064_720));
+        is(&format!("i64{order}"), Value::Integer(-81_985_529_216_486_896));
+        is(&format!("f64{order}"), Value::Float(-1.0e-7));
+    }
+    is("model", Value::Text("Pump 7".to_owned()));
+    is("level", Value::Float(8.0));
+    is("coil", Value::Bool(true));
+    is("discrete", Value::Bool(false));
+    expected
+}
+
+/// What was measured, record by record.
+fn rows(hub: &Hub) -> Vec<BTreeMap<String, Value>> {
+    let records = kafka::read_all(&hub.brokers(), "telemetry", WITHIN);
+    let row = |value: &[u8]| decode_pack(value).unwrap().into_iter().map(|it| (it.name, it.value)).collect();
+    records.iter().map(|record| row(&record.value)).collect()
+}
+
+/// Waits for so many rows, and answers all: the device's own and its child's, nothing else.
+fn wait_rows(hub: &Hub, count: usize) -> usize {
+    let rows = wait::until("rows", WITHIN, || Some(rows(hub)).filter(|rows| rows.len() >= count));
+    let tank = BTreeMap::from([("tank/level".to_owned(), Value::Float(90.0))]);
+    let expected = expected();
+    let of_tank = rows.iter().filter(|row| **row == tank).count();
+    for row in rows.iter().filter(|row| **row != tank) {
+        assert_eq!(*row, expected);
+    }
+    assert!(of_tank > 0 && of_tank < rows.len(), "{of_tank} of {}", rows.len());
+    rows.len()
+}
+
+fn agent(folder: &Path, hub: &Hub, address: &str) -> Agent {
+    let config = folder.join("agent.toml");
+    fs::write(&config, settings(address)).unwrap();
+    Agent::new(folder, "plant", &hub.mqtt_url())
+        .with_argument("--config")
+        .with_argument(config.to_str().unwrap())
+}
+
+#[test]
+fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
+    let Some(python) = python("Modbus over TCP") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::started(folder.path());
+    let (port, log) = (ports::free().port().to_string(), folder.path().join("simulator.log"));
+    let simulator = Simulator::start(&python, &log, &["tcp", &port]);
+    let mut agent = agent(folder.path(), &hub, &format!("tcp://127.0.0.1:{port}"));
+    agent.start();
+    wait_rows(&hub, 10);
+    let refused = "nowhere (unit 1, holding 5): the device answered: Illegal data address";
+    wait::until("the refusal", WITHIN, || agent.printed().contains(refused).then_some(()));
+    simulator.process.kill();
+    let failed = |agent: &Agent| agent.printed().contains("the input failed");
+    wait::until("the input to notice", WITHIN, || failed(&agent).then_some(()));
+    let before = rows(&hub).len();
+    let _simulator = Simulator::start(&python, &log, &["tcp", &port]);
+    wait_rows(&hub, before + 10);
+}
+
+#[test]
+fn devices_on_a_serial_line_are_read() {
+    let Some(python) = python("Modbus on a serial line") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::started(folder.path());
+    let log = folder.path().join("simulator.log");
+    let simulator = Simulator::start(&python, &log, &["serial"]);
+    let mut agent = agent(folder.path(), &hub, &simulator.told);
+    agent.start();
+    wait_rows(&hub, 10);
+}
