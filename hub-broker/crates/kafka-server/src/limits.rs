@@ -41,6 +41,10 @@ const _: () = assert!(RECORDS_REQUEST_BYTES_MAX < u32::MAX as usize, "semaphores
 /// A question of the tools about the cluster: a name and a node id.
 pub const CLUSTER_QUESTION_BYTES_MAX: usize = 4096;
 
+/// How long Metadata waits for the other hubs to show that they are there. Clients ask in the moment in which their
+/// leader dies, as early as the hubs themselves learn of it, and believe for a second what they are told then.
+pub const LOOK_ROUND_MAX: Duration = Duration::from_millis(20);
+
 /// Topics that one Metadata request may bring into being.
 pub const AUTO_CREATED_TOPICS_MAX: usize = 100;
 

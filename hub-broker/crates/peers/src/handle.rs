@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use schemas::NodeId;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::{
     BindError, ChangeHandler, Config, NoticeHandler, Parcel, ParcelHandler, PeerInfo, RequestError,
     RequestHandler, SeedStatus, Stats, accept, dial,
     judge::Me,
-    limits::{ADDRESS_BYTES_MAX, NOTICE_BYTES_MAX, NOTICE_KINDS_MAX, REQUEST_BYTES_MAX},
+    limits::{ADDRESS_BYTES_MAX, LOOK_KIND, NOTICE_BYTES_MAX, NOTICE_KINDS_MAX, REQUEST_BYTES_MAX},
     network::Network,
 };
 
@@ -157,6 +158,15 @@ impl Peers {
     pub fn reaches(&self, node: NodeId) -> bool {
         let is_joined = || self.network()?.link(node).map(|link| link.is_joined());
         node == self.node() || is_joined().unwrap_or(false)
+    }
+
+    /// Waits until every hub that is connected has said something after this call, or its connection has ended, but no
+    /// longer than `within`: what [`Self::reaches`] says then is no older than the call.
+    pub async fn look_round(&self, within: Duration) {
+        let links = self.network().map(|network| network.links()).unwrap_or_default();
+        let looks = links.iter().map(|link| link.request(LOOK_KIND, Bytes::new(), within));
+        // Whatever is answered, even that nobody serves such requests, somebody is there.
+        join_all(looks).await;
     }
 
     /// The seeds in the order of the configuration.

@@ -11,6 +11,8 @@ pub const REQUEST_BYTES_MAX: usize = 20 * 1024 * 1024;
 pub const NOTICE_BYTES_MAX: usize = 48 * 1024;
 /// Notices have kinds below this; what a peer said last of each is kept.
 pub const NOTICE_KINDS_MAX: u8 = 16;
+/// The kind of requests that only ask whether somebody is there: nobody serves it.
+pub const LOOK_KIND: u8 = 255;
 /// The largest context of a beat.
 pub const BEAT_CONTEXT_BYTES_MAX: usize = 255;
 

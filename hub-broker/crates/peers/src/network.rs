@@ -145,7 +145,7 @@ impl Network {
         self.peers.read().iter().map(|(node, peer)| (*node, Arc::clone(peer))).collect()
     }
 
-    fn links(&self) -> Vec<Arc<Link>> {
+    pub fn links(&self) -> Vec<Arc<Link>> {
         self.peers().iter().filter_map(|(_, peer)| peer.link()).collect()
     }
 
@@ -294,9 +294,11 @@ impl Network {
     /// called with what was found.
     pub fn ended(&self, peer: &Peer, link: &Link, end: &End) -> bool {
         let mut changing = self.changing.lock();
-        link.asked.end();
         let is_aside = changing.asides.remove(link);
-        if !peer.detach(link) || is_aside {
+        let was_attached = peer.detach(link);
+        // Whoever waits for an answer finds it detached.
+        link.asked.end();
+        if !was_attached || is_aside {
             return false;
         }
         peer.figures.down();

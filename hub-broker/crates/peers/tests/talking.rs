@@ -40,6 +40,18 @@ async fn parcels_to_a_hub_that_is_not_connected_are_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_round_hears_from_whoever_is_there_and_finds_out_who_is_not() {
+    let (first, second) = pair().await;
+    for _ in 0..50 {
+        tokio::time::timeout(DEADLINE, first.peers.look_round(2 * DEADLINE)).await.expect("it answers");
+        assert!(first.peers.reaches(node(2)));
+    }
+    second.peers.shutdown().await;
+    tokio::time::timeout(DEADLINE, first.peers.look_round(2 * DEADLINE)).await.expect("nobody is waited for");
+    assert!(!first.peers.reaches(node(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_threads_send_at_once() {
     let (first, mut second) = pair().await;
     let threads: Vec<_> = (0..4u32)

@@ -16,7 +16,7 @@ use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
 use crate::leadership;
-use crate::limits::AUTO_CREATED_TOPICS_MAX;
+use crate::limits::{AUTO_CREATED_TOPICS_MAX, LOOK_ROUND_MAX};
 use crate::session::Session;
 use crate::topics::{OPERATIONS_NOT_ASKED, TopicRef, text};
 use crate::wire::{Field, Shape, all, since, within};
@@ -35,6 +35,7 @@ impl Control for Metadata {
     ];
 
     async fn handle(session: &Session, head: &Head, request: MetadataRequest) -> MetadataResponse {
+        session.context.metadata.shards().peers().look_round(LOOK_ROUND_MAX).await;
         let topics = match wanted(head, request.topics) {
             None => every_topic(session),
             Some(named) => {
