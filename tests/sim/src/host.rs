@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use schemas::{NodeId, Term};
 use shards::StartError;
 use shards::simulation::{Faults, Hub, HubConfig, Journal, Part, Wipe};
 use uuid::Uuid;
 
 use crate::machine::Tally;
-use crate::plan::{SHARDS, WALL_MS};
+use crate::plan::{GROUPS, SHARDS, WALL_MS};
 
 pub const CLUSTER: Uuid = Uuid::from_u128(1);
 
@@ -36,6 +37,8 @@ pub struct Host {
     pub full_until: u64,
     /// A sync of its disk is under way.
     pub syncing: bool,
+    /// Groups in the order in which they are checkpointed next.
+    to_checkpoint: Vec<u32>,
     wiped: Wipe,
 }
 
@@ -61,6 +64,7 @@ impl Host {
             stalled_until: 0,
             full_until: 0,
             syncing: false,
+            to_checkpoint: Vec::new(),
             wiped: Wipe::default(),
         }
     }
@@ -70,6 +74,15 @@ impl Host {
             State::Up(hub) => Some(hub),
             State::Down(_) => None,
         }
+    }
+
+    /// The group that is checkpointed next: each in its turn, since one that waits long is not compared for long.
+    pub fn next_to_checkpoint(&mut self, random: &mut StdRng) -> u32 {
+        if self.to_checkpoint.is_empty() {
+            self.to_checkpoint.extend(0..GROUPS);
+            self.to_checkpoint.shuffle(random);
+        }
+        self.to_checkpoint.pop().unwrap_or_default()
     }
 
     pub fn is_full(&self, now_ms: u64) -> bool {

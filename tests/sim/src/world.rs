@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use schemas::NodeId;
 use shards::simulation::{Parcel, ParcelBody, Part, ReplicaQuestion, SegmentDamaged};
 
@@ -258,10 +258,10 @@ impl World {
             Event::Deliver { from, to, epoch, parcel } => self.deliver(from, to, epoch, *parcel),
             Event::Synced { node, epoch } => self.synced(node, epoch),
             Event::Checkpoint(node) => {
-                let group = self.random.gen_range(0..plan::GROUPS);
-                self.with_hub(node, |hub| {
-                    hub.checkpoint(group);
-                });
+                let random = &mut self.random;
+                if let Some(group) = self.hosts.get_mut(&node).map(|host| host.next_to_checkpoint(random)) {
+                    self.with_hub(node, |hub| _ = hub.checkpoint(group));
+                }
                 self.at(plan::CHECKPOINT_MS / 2, Event::Checkpoint(node));
             }
             Event::Copy(node) => self.copy(node),
