@@ -15,6 +15,7 @@ use crate::config::{Config, InputConfig, InputKind, StatusConfig};
 use crate::control::Server;
 use crate::data_dir::DataDir;
 use crate::destination::Destination;
+use crate::inputs::Roster;
 use crate::inputs::report::Reporter;
 use crate::operations::{Answer, Answered, Notify, Order, OrderError, What, report};
 use crate::pipeline::{Batching, Supervisor, Tuning};
@@ -38,6 +39,8 @@ pub struct Ground {
     pub device: DeviceId,
     pub buffer: Buffer,
     pub clock: Arc<Clock>,
+    /// How the inputs fare.
+    pub roster: Roster,
 }
 
 pub struct Agent {
@@ -69,7 +72,8 @@ impl Agent {
         let (status, statuses) = watch::channel(UplinkStatus::default());
         let (mailbox, desk) = mailbox();
         let uplink = Shipping::start(&ground, &config, &status, mailbox)?;
-        let server = Server::bind(&ground.dir, ground.device.clone(), ground.buffer.clone(), statuses);
+        let (device, buffer, roster) = (ground.device.clone(), ground.buffer.clone(), ground.roster.clone());
+        let server = Server::bind(&ground.dir, device, buffer, statuses, roster);
         let server_stop = CancellationToken::new();
         tokio::spawn(server.map_err(Failure::usage)?.run(server_stop.clone()));
         let tuning = Tuning::new(config.linger);
@@ -80,7 +84,9 @@ impl Agent {
             buffer: ground.buffer.clone(),
         };
         let agent = Self {
-            supervisor: Supervisor::new(batching, ground.clock.clone()).reporting(reporter(&ground, &status)),
+            supervisor: Supervisor::new(batching, ground.clock.clone())
+                .listing(ground.roster.clone())
+                .reporting(reporter(&ground, &status)),
             answered: Answered::open(ground.dir.answered()),
             notify: Notify::from_environment(),
             ground,
@@ -237,7 +243,7 @@ impl Agent {
     }
 
     fn input_names(&self) -> Vec<String> {
-        self.supervisor.health().into_keys().collect()
+        self.supervisor.names().map(str::to_owned).collect()
     }
 }
 
@@ -303,6 +309,7 @@ fn fixed_at_start(now: &Config, wanted: &Config) -> Vec<&'static str> {
 
 fn status_of(ground: &Ground, uplink: &watch::Sender<UplinkStatus>) -> Status {
     Status::of(&ground.device, &ground.buffer, Some(uplink.borrow().clone()))
+        .with_inputs(ground.roster.health())
 }
 
 fn reporter(ground: &Arc<Ground>, uplink: &watch::Sender<UplinkStatus>) -> Reporter {

@@ -1,10 +1,13 @@
 //! What `status` tells: the buffer's depth, what became of records, and how the hub is reached.
 
+use std::collections::BTreeMap;
+
 use schemas::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::{Buffer, Snapshot};
 use crate::destination::Priority;
+use crate::inputs::{HealthView, InputState};
 use crate::time::realtime_ms;
 use crate::uplink::{LinkStatus, UplinkStatus};
 
@@ -17,6 +20,9 @@ pub struct Status {
     pub buffer: Depth,
     pub records: Records,
     pub lanes: Vec<LaneStatus>,
+    /// By name; none where no agent runs.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, HealthView>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -121,7 +127,13 @@ impl Status {
                 moved_streams: counters.moved_streams,
             },
             lanes: lanes(&snapshot),
+            inputs: BTreeMap::new(),
         }
+    }
+
+    #[must_use]
+    pub fn with_inputs(self, inputs: BTreeMap<String, HealthView>) -> Self {
+        Self { inputs, ..self }
     }
 
     /// For people.
@@ -161,8 +173,29 @@ impl Status {
                 lane.topic, lane.records
             ));
         }
+        lines.extend(
+            self.inputs.iter().map(|(name, health)| format!("input       {name}: {}", fares(health))),
+        );
         lines.join("\n")
     }
+}
+
+/// How an input fares, in one line.
+fn fares(health: &HealthView) -> String {
+    let state = match health.state {
+        InputState::Running => "running".to_owned(),
+        InputState::Failing => format!("failing for {} s", health.failing_ms.unwrap_or(0) / 1000),
+        InputState::Ended => "ended".to_owned(),
+    };
+    let counted = [(health.filtered, "filtered out"), (health.bad, "bad"), (health.restarts, "restarts")];
+    let counted = counted.iter().filter(|(count, _)| *count > 0);
+    let counted: String = counted.map(|(count, what)| format!(", {count} {what}")).collect();
+    let why = match health.state {
+        InputState::Failing => health.last_error.as_ref().or(health.last_bad.as_ref()),
+        InputState::Running | InputState::Ended => health.last_bad.as_ref().or(health.last_error.as_ref()),
+    };
+    let why = why.map_or(String::new(), |why| format!("; last: {why}"));
+    format!("{state}, {} rows{counted}{why}", health.rows)
 }
 
 impl Uplink {

@@ -242,7 +242,16 @@ fn an_input_that_fails_and_rows_that_are_bad_disturb_nobody() {
         log.contains("/nonexistent") && log.contains("gone") && log.matches("regular file").count() >= 2,
         "{log}"
     );
-    drop(agent);
+    let status = agent.wait("how the inputs fare", |status| status["inputs"]["gone"]["state"] == "failing");
+    let (gone, tail) = (&status["inputs"]["gone"], &status["inputs"]["tail"]);
+    assert!(gone["last_error"].as_str().unwrap().contains("/nonexistent"), "{gone}");
+    assert!(gone["failing_ms"].as_u64().unwrap() > 0 && gone["restarts"].as_u64().unwrap() > 0, "{gone}");
+    assert_eq!((&tail["state"], &tail["rows"]), (&"running".into(), &501.into()), "{tail}");
+    assert!(tail["bad"].as_u64().unwrap() >= 375 && tail["last_bad"].is_string(), "{tail}");
+    let told = edge_agent(&["status", "--data-dir", &device.text("data")]).output().unwrap().stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("input       gone: failing for ") && told.contains("last: /nonexistent"), "{told}");
+    assert!(told.contains("input       tail: running, 501 rows, "), "{told}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn other_settings_start_and_end_only_the_inputs_that_they_concern() {
         assert_eq!(starts(dir, "same", 1).await.len(), 1);
         assert!(supervisor.restart("same") && !supervisor.restart("gone"));
         let restarted = starts(dir, "same", 2).await.remove(1);
-        assert_eq!(supervisor.health().keys().collect::<Vec<_>>(), ["changed", "new", "same"]);
+        assert_eq!(supervisor.names().collect::<Vec<_>>(), ["changed", "new", "same"]);
         supervisor.stop().await;
         until("all are ended", || (!runs(&restarted) && !runs(&again)).then_some(()));
         assert_eq!(buffer.snapshot().records(), 6, "what each start printed");

@@ -11,6 +11,7 @@ use crate::agent::{Agent, Ground, Load};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::device_id;
+use crate::inputs::Roster;
 use crate::time::Clock;
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
@@ -54,7 +55,7 @@ async fn run(dir: DataDir, device: DeviceId, config: Config, load: Load) -> Resu
         clock.learn(offset);
     }
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
-    let ground = Ground { dir, device, buffer: buffer.clone(), clock };
+    let ground = Ground { dir, device, buffer: buffer.clone(), clock, roster: Roster::default() };
     let agent = Agent::start(ground, config, load).await?;
     let ended = agent.until(terminated).await;
     let closed = buffer.close().await;

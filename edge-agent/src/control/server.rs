@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line};
 use crate::buffer::{Appended, Buffer, WriteError, durable};
 use crate::data_dir::DataDir;
+use crate::inputs::Roster;
 use crate::limits::CONTROL_PIPELINE;
 use crate::status::Status;
 use crate::uplink::UplinkStatus;
@@ -37,6 +38,7 @@ struct Shared {
     device: DeviceId,
     buffer: Buffer,
     uplink: watch::Receiver<UplinkStatus>,
+    inputs: Roster,
 }
 
 #[derive(Debug, Error)]
@@ -68,6 +70,7 @@ impl Server {
         device: DeviceId,
         buffer: Buffer,
         uplink: watch::Receiver<UplinkStatus>,
+        inputs: Roster,
     ) -> Result<Self, ServerError> {
         let bind = || -> io::Result<UnixListener> {
             // What an agent that was killed left behind; no other one runs, for we hold the lock.
@@ -79,7 +82,7 @@ impl Server {
             UnixListener::bind(path)
         };
         let listener = bind().map_err(|source| ServerError { path: dir.socket(), source })?;
-        Ok(Self { listener, shared: Arc::new(Shared { device, buffer, uplink }) })
+        Ok(Self { listener, shared: Arc::new(Shared { device, buffer, uplink, inputs }) })
     }
 
     pub async fn run(self, shutdown: CancellationToken) {
@@ -135,6 +138,7 @@ async fn requests(
             Ask::Status => {
                 let uplink = shared.uplink.borrow().clone();
                 let status = Status::of(&shared.device, &shared.buffer, Some(uplink));
+                let status = status.with_inputs(shared.inputs.health());
                 Answer::Ready(serde_json::to_vec(&status)?)
             }
             Ask::Append { topic, boot, bytes } => {

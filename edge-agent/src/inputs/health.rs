@@ -1,8 +1,8 @@
 //! How an input fares: what it counted, and what it says to people at a limited rate.
 
 use std::fmt::Display;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub struct Health {
     filtered: AtomicU64,
     bad: AtomicU64,
     restarts: AtomicU64,
+    /// It failed and has handed nothing on since.
+    is_failing: AtomicBool,
+    has_ended: AtomicBool,
     log: Mutex<Log>,
 }
 
@@ -24,13 +27,29 @@ pub struct Health {
 struct Log {
     last: Option<Instant>,
     unsaid: u64,
+    failing_since: Option<Instant>,
     last_error: Option<String>,
     last_bad: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InputState {
+    #[default]
+    Running,
+    /// It failed and is started again and again: nothing has come of it since.
+    Failing,
+    /// Its source has ended for good.
+    Ended,
+}
+
 /// What is told of an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HealthView {
+    pub state: InputState,
+    /// For how long it has been failing.
+    pub failing_ms: Option<u64>,
     /// Rows that were handed on.
     pub rows: u64,
     /// Rows of which the filters left nothing.
@@ -40,22 +59,42 @@ pub struct HealthView {
     pub restarts: u64,
     /// Why it was started again last.
     pub last_error: Option<String>,
+    /// What could not be taken, said last.
+    pub last_bad: Option<String>,
 }
 
 impl Health {
     pub fn count_row(&self) {
         self.rows.fetch_add(1, Ordering::Relaxed);
+        self.note_well();
     }
 
     pub fn count_filtered(&self) {
         self.filtered.fetch_add(1, Ordering::Relaxed);
+        self.note_well();
     }
 
+    fn note_well(&self) {
+        if self.is_failing.swap(false, Ordering::Relaxed)
+            && let Ok(mut log) = self.log.lock()
+        {
+            log.failing_since = None;
+        }
+    }
+
+    /// It failed, and is started again in a moment.
     pub fn note_restart(&self, why: String) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut log) = self.log.lock() {
             log.last_error = Some(why);
+            log.failing_since.get_or_insert_with(Instant::now);
+            self.is_failing.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Its source has ended, or begins again.
+    pub fn note_ended(&self, has_ended: bool) {
+        self.has_ended.store(has_ended, Ordering::Relaxed);
     }
 
     /// Counts something that could not be taken, and says so unless something was said a moment ago.
@@ -74,12 +113,22 @@ impl Health {
     }
 
     pub fn view(&self) -> HealthView {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing_ms = log.failing_since.map(|since| since.elapsed().as_millis());
+        let state = match (self.has_ended.load(Ordering::Relaxed), failing_ms) {
+            (true, _) => InputState::Ended,
+            (false, Some(_)) => InputState::Failing,
+            (false, None) => InputState::Running,
+        };
         HealthView {
+            state,
+            failing_ms: failing_ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX)),
             rows: self.rows.load(Ordering::Relaxed),
             filtered: self.filtered.load(Ordering::Relaxed),
             bad: self.bad.load(Ordering::Relaxed),
             restarts: self.restarts.load(Ordering::Relaxed),
-            last_error: self.log.lock().ok().and_then(|log| log.last_error.clone()),
+            last_error: log.last_error.clone(),
+            last_bad: log.last_bad.clone(),
         }
     }
 }
@@ -114,5 +163,23 @@ mod tests {
         health.note_restart("gone".into());
         let view = health.view();
         assert_eq!((view.bad, view.restarts, view.last_error.as_deref()), (3, 1, Some("gone")));
+        assert_eq!(view.last_bad.as_deref(), Some("no number"));
+    }
+
+    #[test]
+    fn an_input_fails_from_its_first_failure_to_its_next_row() {
+        let health = Health::default();
+        let state = || (health.view().state, health.view().failing_ms.is_some());
+        assert_eq!(state(), (InputState::Running, false));
+        health.note_restart("gone".into());
+        let since = health.log.lock().unwrap().failing_since;
+        health.note_restart("still gone".into());
+        assert_eq!(state(), (InputState::Failing, true));
+        assert_eq!(health.log.lock().unwrap().failing_since, since, "not from its last one");
+        health.count_row();
+        assert_eq!(state(), (InputState::Running, false));
+        assert_eq!(health.view().last_error.as_deref(), Some("still gone"), "what was last is remembered");
+        health.note_ended(true);
+        assert_eq!(state(), (InputState::Ended, false));
     }
 }

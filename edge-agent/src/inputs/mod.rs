@@ -20,6 +20,7 @@ pub mod mark;
 pub mod modbus;
 pub mod receipt;
 pub mod report;
+mod roster;
 mod row;
 pub mod senml;
 pub mod sink;
@@ -38,9 +39,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use filter::Filter;
 pub use format::{DocumentError, LineParser, open_rows, read_rows};
-pub use health::{Health, HealthView};
+pub use health::{Health, HealthView, InputState};
 pub use mark::Mark;
 pub use receipt::{NotStored, Receipt, Stored};
+pub use roster::Roster;
 pub use row::{Bad, BadCell, BadRow, Row, Rows};
 pub use sink::{Closed, Measured, RowSink, Source};
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use schemas::{Measurement, Value};
 
-use crate::inputs::Row;
+use crate::inputs::{InputState, Row};
 use crate::status::Status;
 
 /// How the agent fares now. Units are SenML's (RFC 8428, RFC 8798).
@@ -22,6 +22,8 @@ pub fn report(status: &Status, knows_time: bool) -> Row {
     add("agent.records.dropped", None, status.records.dropped as f64);
     add("agent.records.quarantined", None, status.records.quarantined as f64);
     add("agent.flash.written", Some("B"), status.buffer.flash_bytes as f64);
+    let failing = status.inputs.values().filter(|input| input.state == InputState::Failing).count();
+    add("agent.inputs.failing", None, failing as f64);
     if let Some(uplink) = &status.uplink {
         add("agent.uplink.sent", Some("B"), uplink.bytes_sent as f64);
         add("agent.uplink.reconnects", None, uplink.main.reconnects as f64);

@@ -14,7 +14,7 @@ use super::build::build;
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
-use crate::inputs::{Filter, Health, HealthView, InputError, Mark, Measured, RowSink, Source};
+use crate::inputs::{Filter, Health, InputError, Mark, Measured, Roster, RowSink, Source};
 use crate::limits::ROW_INBOX;
 use crate::time::Clock;
 
@@ -28,6 +28,7 @@ pub struct Supervisor {
     clock: Arc<Clock>,
     batching: Batching,
     reporter: Option<Reporter>,
+    roster: Roster,
     inputs: BTreeMap<String, Supervised>,
     batchers: HashMap<Destination, RunningBatcher>,
 }
@@ -50,13 +51,20 @@ struct Supervised {
 
 impl Supervisor {
     pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
-        Self { clock, batching, reporter: None, inputs: BTreeMap::new(), batchers: HashMap::new() }
+        let (reporter, roster) = (None, Roster::default());
+        Self { clock, batching, reporter, roster, inputs: BTreeMap::new(), batchers: HashMap::new() }
     }
 
     /// The input that stands for the agent itself tells this.
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter: Some(reporter), ..self }
+    }
+
+    /// Its inputs are listed here.
+    #[must_use]
+    pub fn listing(self, roster: Roster) -> Self {
+        Self { roster, ..self }
     }
 
     /// Makes these the inputs that run: those that are as they were go on undisturbed, the others are ended
@@ -87,6 +95,8 @@ impl Supervisor {
             let mark = marks.remove(&config.name).or_else(|| self.durable_mark(&config.name));
             self.start(config, rules, mark);
         }
+        let source = |(name, input): (&String, &Supervised)| (name.clone(), input.sink.source().clone());
+        self.roster.replace(self.inputs.iter().map(source).collect());
         self.end_idle_batchers().await;
     }
 
@@ -145,10 +155,8 @@ impl Supervisor {
         self.inputs.get(name).inspect(|input| input.again.notify_one()).is_some()
     }
 
-    /// How each input fares.
-    pub fn health(&self) -> BTreeMap<String, HealthView> {
-        let views = self.inputs.iter().map(|(name, input)| (name.clone(), input.sink.source().health.view()));
-        views.collect()
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.inputs.keys().map(String::as_str)
     }
 
     /// Ends the inputs, and returns when all that they read is durable.
@@ -192,10 +200,12 @@ impl Watched {
                 Ended::Asked => tracing::info!(input, "the input is started again, as asked"),
                 Ended::ForGood => {
                     tracing::info!(input, "the input has ended");
+                    self.sink.source().health.note_ended(true);
                     tokio::select! {
                         () = stop.cancelled() => return,
                         () = again.notified() => {}
                     }
+                    self.sink.source().health.note_ended(false);
                 }
                 Ended::Failed(error) => {
                     let seconds = backoff.as_secs();

@@ -119,6 +119,7 @@ fn a_command_is_carried_out_once_and_answered() {
         let answers = answers(3);
         let status = answers.iter().find(|answer| answer["id"] == "3")?;
         assert_eq!(status["status"]["device_id"], "pump-7");
+        assert_eq!(status["status"]["inputs"]["host"]["state"], "running");
         Some(())
     });
     let carried_out = agent.printed().matches("a command from the hub").count();
