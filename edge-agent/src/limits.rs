@@ -120,6 +120,10 @@ pub const FILES_WATCHED_MAX: usize = 1024;
 pub const READ_BYTES: usize = 64 << 10;
 /// Clients of a Unix socket; others wait.
 pub const SOCKET_CLIENTS_MAX: usize = 32;
+/// A packet of a sensor that publishes by MQTT.
+pub const MQTT_PACKET_BYTES_MAX: usize = 256 << 10;
+/// Messages of one such client that are not acknowledged yet; it waits beyond that.
+pub const MQTT_UNACKNOWLEDGED_MAX: usize = 64;
 /// A line of JSON, CSV or line protocol.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// Bad rows that `ingest` prints one by one.
@@ -128,6 +132,8 @@ pub const BAD_ROWS_SHOWN: u64 = 20;
 pub const QUARANTINE_BYTES_MAX: u64 = 16 << 20;
 
 const _: () = {
+    // It is told to clients as their Receive Maximum.
+    assert!(MQTT_UNACKNOWLEDGED_MAX <= u16::MAX as usize);
     assert!(AGENT_BATCH_BYTES_TARGET <= AGENT_BATCH_BYTES_MAX);
     assert!(STALL_AFTER_AMONG_SEVERAL.as_secs() < STALL_AFTER.as_secs());
     assert!(CONNECT_TIMEOUT_AMONG_SEVERAL.as_secs() < CONNECT_TIMEOUT.as_secs());

@@ -31,8 +31,8 @@ fn usage_and_settings_that_cannot_be_are_one_line_and_exit_code_2() {
     assert!(refused(&["run", "--config", &config]).contains("did you mean `buffer_bytes`?"));
     let config = settings(folder.path(), "linger_ms = \"soon\"");
     assert!(refused(&["run", "--config", &config]).contains("line 1"));
-    let config = settings(folder.path(), "[[inputs]]\nkind = \"modbus\"");
-    assert!(refused(&["run", "--config", &config]).contains("modbus"));
+    let config = settings(folder.path(), "[[inputs]]\nkind = \"modbas\"");
+    assert!(refused(&["run", "--config", &config]).contains("modbas"));
     assert!(refused(&["run", "--hub", "http://x"]).contains("http://x"));
     assert!(refused(&["run", "--buffer-bytes", "many"]).contains("many"));
     assert!(refused(&["run", "--no-such-flag"]).contains("--no-such-flag"));

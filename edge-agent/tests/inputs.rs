@@ -346,7 +346,7 @@ fn the_examples_are_understood() {
     fs::write(device.path("example.toml"), example).unwrap();
     fs::write(device.path("readme.toml"), format!("{host}{}", blocks.concat())).unwrap();
     assert!(blocks.len() >= 2);
-    for (name, inputs) in [("example.toml", 7), ("readme.toml", 5)] {
+    for (name, inputs) in [("example.toml", 8), ("readme.toml", 5)] {
         let output = edge_agent(&["check", "--wait", "1", "--config", &device.text(name)]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));

@@ -157,6 +157,39 @@ fn what_a_client_of_the_socket_has_written_is_stored_though_the_agent_is_stopped
     assert_eq!(device.values(), numbers);
 }
 
+/// mosquitto_pub ends well with QoS 1 when it has its PUBACK.
+#[test]
+fn what_mosquitto_pub_was_acknowledged_is_there_after_a_kill() {
+    let test = "what_mosquitto_pub_was_acknowledged_is_there_after_a_kill";
+    let Some(mosquitto_pub) = tools::find("mosquitto_pub", test) else { return };
+    let (device, address) = (Device::new(), free_address());
+    let settings = format!("kind = \"mqtt\"\nlisten = \"{address}\"\ntopic_prefix = \"home/\"\n");
+    let mut agent = device.run(&format!("linger_ms = 100\n[[inputs]]\n{settings}"));
+    until("the input to listen", || std::net::TcpStream::connect(address).ok());
+    let publish = |version: &str, qos: &str, more: &[&str]| {
+        let mut command = Command::new(&mosquitto_pub);
+        command.args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-V", version, "-q", qos]);
+        command.args(["-i", &format!("node-{version}"), "-t", "home/env"]).args(more);
+        command.output().unwrap()
+    };
+    let at = |n: u32| format!("{{\"time\":{n},\"temp\":{n}}}");
+    for (n, version) in [(1, "mqttv311"), (2, "mqttv5")] {
+        let output = publish(version, "1", &["-m", &at(n)]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let pack = r#"[{"bn":"m/","bt":1700000000,"n":"a","u":"V","v":3},{"n":"b","vb":true}]"#;
+    let typed = ["-D", "publish", "content-type", "application/senml+json", "-m", pack];
+    assert!(publish("mqttv5", "1", &typed).status.success());
+    agent.kill();
+    let expected = [
+        number("node-mqttv311/env/temp", 1.0),
+        number("node-mqttv5/env/temp", 2.0),
+        number("node-mqttv5/env/m/a", 3.0),
+        ("node-mqttv5/env/m/b".to_owned(), Value::Bool(true)),
+    ];
+    assert_eq!(device.values(), expected);
+}
+
 #[test]
 fn check_says_where_an_input_can_listen() {
     let device = Device::new();

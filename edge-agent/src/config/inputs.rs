@@ -14,6 +14,7 @@ use super::file_inputs::{FilesConfig, FilesSettings, TailConfig, TailSettings};
 use super::format::{FORMAT_KEYS, FormatConfig, FormatError, FormatSettings};
 use super::listen::ListenAddress;
 use super::modbus::{ModbusAddress, ModbusConfig, ModbusError, ModbusSettings};
+use super::mqtt_input::{MqttConfig, MqttSettings};
 use super::network_inputs::{HttpConfig, HttpSettings, NetworkInputError, SocketConfig, SocketSettings};
 use super::{ConfigError, Settings, checked_topic};
 use crate::destination::{Destination, Priority};
@@ -55,6 +56,7 @@ pub enum KindSettings {
     Http(HttpSettings),
     Socket(SocketSettings),
     Modbus(ModbusSettings),
+    Mqtt(MqttSettings),
 }
 
 /// The machine that the agent runs on.
@@ -101,6 +103,7 @@ pub enum InputKind {
     Http(HttpConfig),
     Socket(SocketConfig),
     Modbus(ModbusConfig),
+    Mqtt(MqttConfig),
     /// The agent itself, at this interval.
     Report(Duration),
 }
@@ -111,6 +114,7 @@ impl InputKind {
         match self {
             Self::Http(http) => Some(&http.listen),
             Self::Socket(socket) => Some(&socket.listen),
+            Self::Mqtt(mqtt) => Some(&mqtt.listen),
             _ => None,
         }
     }
@@ -211,6 +215,7 @@ impl KindSettings {
             Self::Http(_) => "http",
             Self::Socket(_) => "socket",
             Self::Modbus(_) => "modbus",
+            Self::Mqtt(_) => "mqtt",
         }
     }
 }
@@ -307,6 +312,7 @@ fn kind(
         KindSettings::Files(files) => InputKind::Files(files.validate(format.validate()?)?),
         KindSettings::Exec(exec) => InputKind::Exec(exec.validate(format.validate()?)?),
         KindSettings::Http(http) => InputKind::Http(http.validate()?),
+        KindSettings::Mqtt(mqtt) => InputKind::Mqtt(mqtt.validate()?),
         KindSettings::Socket(socket) => InputKind::Socket(socket.validate(format.validate()?)?),
         KindSettings::Modbus(modbus) => InputKind::Modbus(modbus.validate()?),
     })

@@ -7,6 +7,7 @@ mod hubs;
 mod inputs;
 mod listen;
 mod modbus;
+mod mqtt_input;
 mod network_inputs;
 mod operations;
 mod profile;
@@ -34,6 +35,7 @@ pub use modbus::{
     ByteOrder, Form, ModbusAddress, ModbusConfig, ModbusError, ModbusParity, ModbusTable, NumberType,
     Register, SerialLine,
 };
+pub use mqtt_input::{ChildName, ChildSettings, MqttConfig, Payload};
 pub use network_inputs::{HttpConfig, NetworkInputError, SocketConfig};
 pub use operations::{RemoteSettings, StatusConfig, StatusSettings};
 pub use profile::{Link, Profile};

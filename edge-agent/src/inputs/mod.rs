@@ -18,6 +18,7 @@ mod lines;
 mod listener;
 pub mod mark;
 pub mod modbus;
+pub mod mqtt;
 pub mod receipt;
 pub mod report;
 mod roster;

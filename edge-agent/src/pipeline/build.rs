@@ -7,6 +7,7 @@ use crate::inputs::files::FilesInput;
 use crate::inputs::host::HostInput;
 use crate::inputs::http::HttpInput;
 use crate::inputs::modbus::ModbusInput;
+use crate::inputs::mqtt::MqttInput;
 use crate::inputs::report::{ReportInput, Reporter};
 use crate::inputs::socket::SocketInput;
 use crate::inputs::stdin::StdinInput;
@@ -21,6 +22,7 @@ pub fn build(config: &InputConfig, reporter: Option<&Reporter>) -> Box<dyn Input
         InputKind::Files(files) => Box::new(FilesInput::new(files)),
         InputKind::Exec(exec) => Box::new(ExecInput::new(exec)),
         InputKind::Http(http) => Box::new(HttpInput::new(http)),
+        InputKind::Mqtt(mqtt) => Box::new(MqttInput::new(mqtt)),
         InputKind::Socket(socket) => Box::new(SocketInput::new(socket)),
         InputKind::Modbus(modbus) => Box::new(ModbusInput::new(modbus)),
         InputKind::Report(interval) => Box::new(ReportInput::new(reporter.cloned(), interval)),

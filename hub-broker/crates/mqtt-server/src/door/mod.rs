@@ -1,6 +1,5 @@
 //! Who may come in by a listener, and as whom.
 
-mod passwords;
 mod tls;
 
 use std::net::SocketAddr;
@@ -13,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use passwords::{PasswordFileError, Passwords};
+pub use program::passwords::{PasswordFileError, Passwords};
 pub use tls::{TlsError, TlsFiles};
 
 use crate::reason::ConnectRefusal;
