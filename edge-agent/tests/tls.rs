@@ -26,8 +26,16 @@ fn ca() -> Issuer {
 
 /// Certificate and key in PEM.
 fn leaf(name: &str, issuer: &Issuer) -> (String, String) {
+    leaf_of(name, issuer, 1975, 4096)
+}
+
+/// Valid from and until these years.
+fn leaf_of(name: &str, issuer: &Issuer, from: i32, until: i32) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, issuer).unwrap();
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let certificate = params.signed_by(&key, issuer).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
 
@@ -135,4 +143,62 @@ fn files_that_cannot_be_used_end_the_start_with_what_is_wanted() {
     let text = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert_eq!(ended.status.code(), Some(2), "{text}");
     assert!(text.contains("tls.ca_file") && text.contains("BEGIN CERTIFICATE"), "{text}");
+}
+
+/// How `check` ends, and what it says of this device's files.
+fn checked(lines: &str, files: &[(&str, &str)]) -> (Option<i32>, String) {
+    let device = Device::new(&format!("hub = \"mqtts://localhost\"\nhost_input = false\n{lines}"), files);
+    let ended = output(&["check", "--wait", "1", "--config", device.config.to_str().unwrap()]);
+    let said = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (ended.status.code(), said)
+}
+
+#[test]
+fn check_says_what_is_wrong_with_which_file() {
+    let lines = format!("[uplink]\nusername = \"pump-1\"\npassword_file = \"FOLDER/password\"\n{ALL}");
+    let issuer = ca();
+    let (ca, (cert, key), (_, other)) = (issuer.pem(), leaf("pump-1", &issuer), leaf("pump-2", &issuer));
+    let with = |cert: &str, key: &str, password: &str| {
+        checked(&lines, &[("ca", &ca), ("cert", cert), ("key", key), ("password", password)])
+    };
+    let (code, said) = with(&cert, &key, "hush\n");
+    assert_eq!(code, Some(0), "{said}");
+    for line in [
+        "tls.ca_file           ok      1 certificate, valid until 4096-01-01\n",
+        "tls.cert_file         ok      1 certificate, valid until 4096-01-01\n",
+        "tls.key_file          ok      the certificate's\n",
+        "uplink.password_file  ok      a password\n",
+    ] {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    assert!(!said.contains("hush"));
+
+    let (code, said) = with(&leaf_of("pump-1", &issuer, 1975, 2001).0, &key, "");
+    assert_eq!(code, Some(1), "the key is of another one: {said}");
+    assert!(
+        said.contains("tls.cert_file         WARN    1 certificate, expired on 2001-01-01; today is 2"),
+        "{said}"
+    );
+    assert!(said.contains("uplink.password_file  WARN    the password is empty\n"), "{said}");
+
+    let (next, _) = leaf_of("pump-1", &issuer, 4000, 4096);
+    let said = with(&next, &key, "hush").1;
+    assert!(said.contains("WARN    1 certificate, not valid before 4000-01-01; today is 2"), "{said}");
+
+    let (code, said) = with(&cert, &other, "hush");
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("tls.cert_file         ok") && said.contains("tls.key_file          FAILED"),
+        "{said}"
+    );
+    assert!(
+        said.contains("key is not the key of the certificate")
+            && said.contains("tls.key_file cannot be used"),
+        "{said}"
+    );
+
+    let (code, said) = checked(&lines, &[("ca", "nothing"), ("cert", "nothing"), ("key", &key)]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("tls.ca_file, tls.cert_file, uplink.password_file cannot be used"), "{said}");
+    assert!(said.contains("ca holds none") && said.contains("password: No such file"), "{said}");
 }

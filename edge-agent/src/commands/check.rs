@@ -1,4 +1,4 @@
-//! `check`: whether the settings can be used, and what comes of each input.
+//! `check`: whether the settings and the files that they name can be used, and what comes of each input.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use super::{CheckArgs, load};
 use crate::config::Config;
 use crate::inputs::Row;
 use crate::pipeline::{Trial, try_input};
-use crate::time::Clock;
+use crate::time::{Clock, realtime_ms};
+use crate::uplink::{FileCheck, Verdict, check_files};
 
 /// Of a row, so many measurements are shown.
 const SHOWN_MAX: usize = 4;
@@ -23,21 +24,49 @@ const TEXT_CHARS_MAX: usize = 40;
 pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
     let config = load(&args.common, vec![])?;
+    let clock = Arc::new(Clock::of_this_machine());
+    let useless = look_at_files(&config, &clock);
     let runtime = runtime()?;
-    let failed = runtime.block_on(try_all(&config, Duration::from_secs(args.wait)));
+    let failed = runtime.block_on(try_all(&config, &clock, Duration::from_secs(args.wait)));
     // A thread that reads standard input cannot be woken; the process does not wait for it.
     runtime.shutdown_background();
-    match (failed, config.inputs.len()) {
-        (0, 0) => println!("no inputs are configured"),
-        (0, _) => {}
-        (failed, all) => return Err(Failure::run(format!("{failed} of {all} inputs do not work"))),
+    if config.inputs.is_empty() {
+        println!("no inputs are configured");
     }
-    Ok(())
+    let mut wrong = Vec::new();
+    if !useless.is_empty() {
+        wrong.push(format!("{} cannot be used", useless.join(", ")));
+    }
+    if failed > 0 {
+        wrong.push(format!("{failed} of {} inputs do not work", config.inputs.len()));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::run(wrong.join("; "))) }
+}
+
+/// Tells of the files that connections need, and answers which of them cannot be used.
+fn look_at_files(config: &Config, clock: &Clock) -> Vec<&'static str> {
+    // Somebody looks at it who knows what day it is: what this machine thinks will do.
+    let now_ms = realtime_ms().max(clock.earliest_ms());
+    let now = Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
+    let checks = check_files(&config.uplink, &config.hubs, now);
+    let width = checks.iter().map(|check| check.setting.len()).max().unwrap_or(0);
+    let mut useless = Vec::new();
+    for FileCheck { setting, verdict } in checks {
+        let (word, what) = match verdict {
+            Verdict::Fine(what) => ("ok", what),
+            Verdict::Doubtful(what) => ("WARN", what),
+            Verdict::Useless(what) => {
+                useless.push(setting);
+                ("FAILED", what)
+            }
+        };
+        println!("{setting:width$}  {word:6}  {}", one_line(&what));
+    }
+    useless
 }
 
 /// Tries all of them at once, tells them in their order, and answers how many do not work.
-async fn try_all(config: &Config, time_max: Duration) -> usize {
-    let clock = Arc::new(Clock::of_this_machine());
+async fn try_all(config: &Config, clock: &Arc<Clock>, time_max: Duration) -> usize {
     let rules = Arc::new(config.sensors.clone());
     let mut trials = JoinSet::new();
     for (index, input) in config.inputs.iter().cloned().enumerate() {

@@ -79,7 +79,7 @@ impl Access {
     }
 }
 
-fn read_login(login: &Login) -> Result<(String, String), AccessError> {
+pub(super) fn read_login(login: &Login) -> Result<(String, String), AccessError> {
     let password = match &login.password_file {
         None => String::new(),
         Some(path) => {

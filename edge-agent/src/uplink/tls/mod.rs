@@ -1,9 +1,10 @@
 //! TLS towards the hubs: rustls with ring, the hub's certificate checked also while nobody knows the time.
 
+mod files;
 mod pem;
 mod verifier;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -14,6 +15,7 @@ use thiserror::Error;
 use crate::config::TlsSettings;
 use crate::time::Clock;
 
+pub use files::look_at;
 pub use pem::PemError;
 use verifier::{HubVerifier, TimeSource};
 
@@ -52,12 +54,16 @@ fn config_at(files: &TlsSettings, time: TimeSource) -> Result<Arc<ClientConfig>,
         return Ok(Arc::new(config.with_no_client_auth()));
     };
     let config = config.with_client_auth_cert(pem::certificates("tls.cert_file", cert)?, pem::key(key)?);
-    match config {
-        Ok(config) => Ok(Arc::new(config)),
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(TlsError::OtherKey { key: key.clone(), cert: cert.clone() })
+    config.map(Arc::new).map_err(|source| own_certificate(source, cert, key))
+}
+
+/// What is wrong with the device's own certificate and its key.
+fn own_certificate(source: rustls::Error, cert: &Path, key: &Path) -> TlsError {
+    match source {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::OtherKey { key: key.to_owned(), cert: cert.to_owned() }
         }
-        Err(source) => Err(TlsError::Certificate { path: cert.clone(), source }),
+        source => TlsError::Certificate { path: cert.to_owned(), source },
     }
 }
 
