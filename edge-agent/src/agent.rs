@@ -1,5 +1,7 @@
 //! A running agent: its inputs, its connections and its socket, and what may change while it runs.
 
+mod remote;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +13,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::buffer::Buffer;
-use crate::config::{Config, InputConfig, InputKind, StatusConfig};
+use crate::config::{Config, InputConfig, InputKind, RemoteSettings, Settings, StatusConfig};
 use crate::control::Server;
 use crate::data_dir::DataDir;
+use crate::desired::Standing;
 use crate::destination::Destination;
 use crate::inputs::Roster;
 use crate::inputs::report::Reporter;
@@ -25,13 +28,15 @@ use crate::uplink::{
     Desk, Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkError, UplinkStatus, Uplinks, mailbox,
 };
 
+pub use remote::Remote;
+
 /// How long inputs and batchers may take to end.
 const STOP_MAX: Duration = Duration::from_secs(8);
 /// The input that stands for the agent itself.
 const OWN_INPUT: &str = "agent";
 
-/// Reads the configuration as it was read at the start.
-pub type Load = Box<dyn Fn() -> Result<Config, Failure>>;
+/// Reads the configuration as it was read at the start, and checks it.
+pub type Load = Box<dyn Fn() -> Result<Settings, Failure>>;
 
 /// What stays while an agent runs.
 pub struct Ground {
@@ -43,9 +48,21 @@ pub struct Ground {
     pub roster: Roster,
 }
 
+/// What an agent begins with.
+pub struct Setup {
+    /// The device's own configuration.
+    pub file: Settings,
+    /// What is in force of it, with what a hub has set over it.
+    pub config: Config,
+    pub load: Load,
+    pub remote: Remote,
+}
+
 pub struct Agent {
     ground: Arc<Ground>,
+    file: Settings,
     config: Config,
+    remote: Remote,
     load: Load,
     hangups: Signal,
     notify: Notify,
@@ -66,14 +83,16 @@ struct Shipping {
 
 impl Agent {
     /// Starts everything; the caller holds the data directory's lock.
-    pub async fn start(ground: Ground, config: Config, load: Load) -> Result<Self, Failure> {
+    pub async fn start(ground: Ground, setup: Setup) -> Result<Self, Failure> {
+        let Setup { file, config, load, remote } = setup;
         let ground = Arc::new(ground);
         let hangups = program::signals::hangup().map_err(Failure::run)?;
         let (status, statuses) = watch::channel(UplinkStatus::default());
         let (mailbox, desk) = mailbox();
         let uplink = Shipping::start(&ground, &config, &status, mailbox)?;
+        let standing = remote.standing();
         let (device, buffer, roster) = (ground.device.clone(), ground.buffer.clone(), ground.roster.clone());
-        let server = Server::bind(&ground.dir, device, buffer, statuses, roster);
+        let server = Server::bind(&ground.dir, device, buffer, statuses, roster, standing.clone());
         let server_stop = CancellationToken::new();
         tokio::spawn(server.map_err(Failure::usage)?.run(server_stop.clone()));
         let tuning = Tuning::new(config.linger);
@@ -86,11 +105,13 @@ impl Agent {
         let agent = Self {
             supervisor: Supervisor::new(batching, ground.clock.clone())
                 .listing(ground.roster.clone())
-                .reporting(reporter(&ground, &status)),
+                .reporting(reporter(&ground, &status, standing)),
             answered: Answered::open(ground.dir.answered()),
             notify: Notify::from_environment(),
             ground,
+            file,
             config,
+            remote,
             load,
             hangups,
             tuning,
@@ -104,6 +125,8 @@ impl Agent {
 
     async fn with_inputs(mut self) -> Self {
         self.apply_inputs().await;
+        self.remote.connected_anew(0);
+        self.settle_remote();
         self.notify.ready();
         self
     }
@@ -126,7 +149,8 @@ impl Agent {
                 }
                 ended = &mut self.uplink.task => break Some(ended),
                 _ = self.hangups.recv() => self.reload().await?,
-                Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await,
+                Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await?,
+                occasion = self.remote.next() => self.look(occasion).await?,
                 () = next(&mut alive) => self.notify.alive(),
             }
         };
@@ -145,14 +169,16 @@ impl Agent {
 
     /// Reads the configuration again and goes over to it; one that cannot be used changes nothing.
     async fn reload(&mut self) -> Result<(), Failure> {
-        let config = match (self.load)() {
-            Ok(config) => config,
+        self.file = match (self.load)() {
+            Ok(file) => file,
             Err(error) => {
                 let error = error.message();
                 tracing::error!(error, "the configuration cannot be used; everything stays as it was");
                 return Ok(());
             }
         };
+        self.remote.set(&self.file.remote);
+        let config = self.remote.over(&self.file).map_err(Failure::run)?;
         let fixed = fixed_at_start(&self.config, &config);
         if !fixed.is_empty() {
             tracing::warn!(
@@ -160,15 +186,27 @@ impl Agent {
                 "these settings change only when the agent is restarted"
             );
         }
+        self.go_over_to(config, false).await?;
+        self.settle_remote();
+        tracing::info!("the configuration was read again");
+        Ok(())
+    }
+
+    /// Puts another configuration in force. `anew`: with new connections in any case.
+    async fn go_over_to(&mut self, config: Config, anew: bool) -> Result<(), Failure> {
         let other_uplink =
             uplink_config(&self.config) != uplink_config(&config) || self.config.remote != config.remote;
+        if self.config.buffer != config.buffer {
+            let retention = config.buffer.retention(config.buffer_bytes);
+            let retained = self.ground.buffer.retain(retention, config.buffer.flash_bytes_per_day_max);
+            retained.await.map_err(Failure::run)?;
+        }
         self.config = config;
         self.tuning.set_linger(self.config.linger);
         self.apply_inputs().await;
-        if other_uplink {
+        if anew || other_uplink {
             self.restart_uplink().await?;
         }
-        tracing::info!("the configuration was read again");
         Ok(())
     }
 
@@ -180,21 +218,28 @@ impl Agent {
             Err(error) => {
                 let error = error.message();
                 tracing::error!(error, "the connection goes on as it was");
+                self.remote.not_connected_anew();
                 return Ok(());
             }
         };
         self.uplink.stop.cancel();
         (&mut self.uplink.task).await.map_err(Failure::run)?.map_err(Failure::run)?;
+        self.remote.connected_anew(self.status.borrow().main.acknowledged);
         (self.uplink, self.desk) = (Shipping::run(begun), desk);
         Ok(())
     }
 
-    /// Carries out a command, once, and answers it.
-    async fn obey(&mut self, inbound: Inbound) {
-        if inbound.kind != InboundKind::Command {
-            return;
+    async fn obey(&mut self, inbound: Inbound) -> Result<(), Failure> {
+        match inbound.kind {
+            InboundKind::Desired => return self.desired(&inbound.payload).await,
+            InboundKind::Command => self.command(&inbound.payload).await,
         }
-        let answer = match Order::parse(&inbound.payload) {
+        Ok(())
+    }
+
+    /// Carries out a command, once, and answers it.
+    async fn command(&mut self, payload: &[u8]) {
+        let answer = match Order::parse(payload) {
             Ok(order) => match self.answered.find(&order.id) {
                 Some(answer) => answer.to_owned(),
                 None => self.carry_out(order),
@@ -225,7 +270,7 @@ impl Agent {
                 Answer::done(id)
             }
             What::Status {} => {
-                let status = status_of(&self.ground, &self.status);
+                let status = status_of(&self.ground, &self.status, &self.remote.standing());
                 Answer { status: Some(Box::new(status)), ..Answer::done(id) }
             }
         };
@@ -268,13 +313,20 @@ impl Shipping {
         let (clock, sent) = (ground.clock.clone(), ground.dir.sent());
         let uplinks = Uplinks::new(uplink_config(config), device, buffer, clock, status.clone(), sent);
         let uplinks = uplinks.map_err(Failure::usage)?;
-        Ok(if config.remote.commands { uplinks.with_mailbox(mailbox) } else { uplinks })
+        let kinds = kinds(&config.remote);
+        Ok(if kinds.is_empty() { uplinks } else { uplinks.with_mailbox(mailbox.of(kinds)) })
     }
 
     fn run(uplinks: Uplinks) -> Self {
         let stop = CancellationToken::new();
         Self { task: tokio::spawn(uplinks.run(stop.clone())), stop }
     }
+}
+
+/// What of a hub's messages is taken.
+fn kinds(remote: &RemoteSettings) -> Vec<InboundKind> {
+    let kinds = [(remote.settings, InboundKind::Desired), (remote.commands, InboundKind::Command)];
+    kinds.into_iter().filter(|(is_taken, _)| *is_taken).map(|(_, kind)| kind).collect()
 }
 
 fn own_input(status: &StatusConfig) -> InputConfig {
@@ -302,19 +354,29 @@ fn fixed_at_start(now: &Config, wanted: &Config) -> Vec<&'static str> {
         ("data_dir", now.data_dir != wanted.data_dir),
         ("device_id", now.device_id != wanted.device_id),
         ("buffer_bytes", now.buffer_bytes != wanted.buffer_bytes),
-        ("buffer", now.buffer != wanted.buffer),
+        ("buffer.durability and buffer.preallocate", !now.buffer.is_opened_like(&wanted.buffer)),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
 }
 
-fn status_of(ground: &Ground, uplink: &watch::Sender<UplinkStatus>) -> Status {
-    Status::of(&ground.device, &ground.buffer, Some(uplink.borrow().clone()))
-        .with_inputs(ground.roster.health())
+fn status_of(
+    ground: &Ground,
+    uplink: &watch::Sender<UplinkStatus>,
+    standing: &watch::Receiver<Option<Standing>>,
+) -> Status {
+    let status = Status::of(&ground.device, &ground.buffer, Some(uplink.borrow().clone()));
+    status.with_inputs(ground.roster.health()).with_desired(standing.borrow().clone())
 }
 
-fn reporter(ground: &Arc<Ground>, uplink: &watch::Sender<UplinkStatus>) -> Reporter {
+fn reporter(
+    ground: &Arc<Ground>,
+    uplink: &watch::Sender<UplinkStatus>,
+    standing: watch::Receiver<Option<Standing>>,
+) -> Reporter {
     let (ground, uplink) = (ground.clone(), uplink.clone());
-    Reporter::new(move || report(&status_of(&ground, &uplink), ground.clock.known_offset().is_some()))
+    Reporter::new(move || {
+        report(&status_of(&ground, &uplink, &standing), ground.clock.known_offset().is_some())
+    })
 }
 
 fn text(answer: &Answer) -> String {

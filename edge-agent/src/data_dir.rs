@@ -100,6 +100,10 @@ impl DataDir {
         self.root.join("answered")
     }
 
+    pub fn remote(&self) -> PathBuf {
+        self.root.join("remote")
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.root.join("agent.sock")
     }

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod data_dir;
+pub mod desired;
 pub mod destination;
 pub mod device_id;
 pub mod inputs;

@@ -73,6 +73,11 @@ pub const INBOUND_BYTES_MAX: u32 = 256 << 10;
 /// Answers of the device that the hub does not have yet.
 pub const LETTERS_MAX: usize = 64;
 
+/// Settings from a hub, as they travel.
+pub const DESIRED_BYTES_MAX: usize = 64 << 10;
+/// How long settings may be on trial, in s: less may be too little to connect, more leaves a device to itself.
+pub const TRIAL_S: std::ops::RangeInclusive<u64> = 5..=86_400;
+
 /// Nothing received for this long while a publish or a ping is unanswered: the connection is dropped.
 pub const STALL_AFTER: Duration = Duration::from_secs(20);
 /// The same where there are other hubs to go to: a hub that is up but cut off costs less than this.
@@ -143,6 +148,7 @@ const _: () = {
     assert!(APPENDS_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     // What waits for a sync keeps its pages: the map has room for that beyond the cap.
     assert!(RELAXED_BYTES_MAX + COMMIT_BYTES_MAX as u64 <= MAP_BYTES_EXTRA);
+    assert!(DESIRED_BYTES_MAX < INBOUND_BYTES_MAX as usize);
     assert!(WINDOW_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     assert!(PUBLISH_BYTES_TARGET >= AGENT_BATCH_BYTES_TARGET);
     assert!((WINDOW_PUBLISHES_MAX as u64) < SHIP_SPAN_ENTRIES);

@@ -6,6 +6,7 @@ use schemas::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use crate::buffer::{Buffer, Snapshot};
+use crate::desired::Standing;
 use crate::destination::Priority;
 use crate::inputs::{HealthView, InputState};
 use crate::time::realtime_ms;
@@ -23,6 +24,9 @@ pub struct Status {
     /// By name; none where no agent runs.
     #[serde(default)]
     pub inputs: BTreeMap<String, HealthView>,
+    /// Settings from a hub, where any came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<Standing>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -128,12 +132,18 @@ impl Status {
             },
             lanes: lanes(&snapshot),
             inputs: BTreeMap::new(),
+            desired: None,
         }
     }
 
     #[must_use]
     pub fn with_inputs(self, inputs: BTreeMap<String, HealthView>) -> Self {
         Self { inputs, ..self }
+    }
+
+    #[must_use]
+    pub fn with_desired(self, desired: Option<Standing>) -> Self {
+        Self { desired, ..self }
     }
 
     /// For people.
@@ -143,6 +153,7 @@ impl Status {
             None => lines.push("agent       not running".to_owned()),
             Some(uplink) => uplink.tell(&mut lines),
         }
+        lines.extend(self.desired.as_ref().map(|desired| format!("settings    {desired}")));
         let share = 100 * self.buffer.bytes / self.buffer.cap_bytes.max(1);
         let age =
             self.buffer.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));

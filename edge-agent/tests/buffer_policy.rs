@@ -209,3 +209,22 @@ fn a_batch_that_is_too_old_becomes_a_gap() {
         adds_up(&buffer);
     });
 }
+
+#[test]
+fn other_limits_hold_from_then_on() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = keeping(folder.path(), with(Policy::DropNewest));
+        fill(&buffer, Priority::Bulk, 0, 20).await;
+        assert_eq!(held(&buffer, Priority::Bulk).0.len(), 40);
+        let caps = Caps { bulk: Some(CAP / 16), ..Caps::default() };
+        let retention = Retention { caps, cap_bytes: 1, ..with(Policy::DropOldest) };
+        buffer.retain(retention, None).await.unwrap();
+        fill(&buffer, Priority::Bulk, 20, 1).await;
+        let (numbers, lost) = held(&buffer, Priority::Bulk);
+        assert_eq!((numbers.last(), numbers.len() as u64 + lost), (Some(&41), 42));
+        assert!(numbers.len() < 20, "{numbers:?}");
+        assert_eq!(buffer.snapshot().cap_bytes, CAP, "the whole buffer's stays");
+        adds_up(&buffer);
+    });
+}

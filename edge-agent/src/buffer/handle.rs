@@ -260,6 +260,16 @@ impl Buffer {
         self.commands.send(command).await.map_err(|_| WriteError::Closed)
     }
 
+    /// Keeps so much from now on. The whole buffer's cap stays as it was opened.
+    pub async fn retain(
+        &self,
+        retention: Retention,
+        flash_bytes_per_day_max: Option<u64>,
+    ) -> Result<(), WriteError> {
+        self.wear.set_budget(flash_bytes_per_day_max);
+        self.commands.send(Command::Retain(retention)).await.map_err(|_| WriteError::Closed)
+    }
+
     /// Entries of a lane below `end` are on their way and are not dropped; 0 where none are.
     pub fn set_in_flight(&self, lane: u8, end: u64) {
         self.in_flight[usize::from(lane)].store(end, Ordering::Release);

@@ -59,12 +59,13 @@ fn written_by_this_thread() -> Option<u64> {
 /// Keeps what is written below a day's budget by stretching the linger.
 #[derive(Debug)]
 pub struct WearBudget {
-    bytes_per_s: Option<f64>,
     window: Mutex<Window>,
 }
 
 #[derive(Debug)]
 struct Window {
+    /// None without a limit.
+    bytes_per_s: Option<f64>,
     began: Instant,
     commits: u32,
     bytes: u64,
@@ -82,16 +83,26 @@ impl WearBudget {
         let bytes_per_s = bytes_per_day_max.map(|bytes| bytes.max(1) as f64 / DAY_S);
         let credit = bytes_per_s.unwrap_or(0.0) * DAY_S * BURST;
         let (configured, linger) = (Duration::ZERO, Duration::ZERO);
-        let window = Window { began: now, commits: 0, bytes: 0, credit, configured, linger };
-        Self { bytes_per_s, window: Mutex::new(window) }
+        let window = Window { bytes_per_s, began: now, commits: 0, bytes: 0, credit, configured, linger };
+        Self { window: Mutex::new(window) }
+    }
+
+    /// Another limit from now on; the same one changes nothing.
+    pub fn set_budget(&self, bytes_per_day_max: Option<u64>) {
+        let fresh = Self::new(bytes_per_day_max, Instant::now());
+        let fresh = fresh.window.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.lock();
+        if window.bytes_per_s != fresh.bytes_per_s {
+            *window = fresh;
+        }
     }
 
     /// How long a batch is to be filled where so long is configured.
     pub fn linger(&self, configured: Duration) -> Duration {
-        if self.bytes_per_s.is_none() {
+        let mut window = self.lock();
+        if window.bytes_per_s.is_none() {
             return configured;
         }
-        let mut window = self.lock();
         window.configured = configured;
         window.linger.max(configured)
     }
@@ -109,8 +120,8 @@ impl WearBudget {
 
     /// Counts what a commit has written.
     pub(super) fn note_commit(&self, bytes: u64, now: Instant) {
-        let Some(bytes_per_s) = self.bytes_per_s else { return };
         let mut window = self.lock();
+        let Some(bytes_per_s) = window.bytes_per_s else { return };
         window.commits += 1;
         window.bytes += bytes;
         let passed = now.saturating_duration_since(window.began);
@@ -201,6 +212,20 @@ mod tests {
             assert!((0.7..1.1).contains(&share), "{share} of {megabytes} MB by {destinations} destinations");
             assert!(budget.stretched().is_some());
         }
+    }
+
+    #[test]
+    fn another_budget_counts_from_now_on() {
+        let budget = WearBudget::new(None, Instant::now());
+        budget.set_budget(Some(100 << 20));
+        written(&budget, 24.0, 1, Duration::from_secs(1));
+        let stretched = budget.stretched();
+        assert!(stretched.is_some());
+        budget.set_budget(Some(100 << 20));
+        assert_eq!(budget.stretched(), stretched, "it is the same");
+        budget.set_budget(None);
+        assert_eq!(budget.stretched(), None);
+        assert_eq!(budget.linger(Duration::from_secs(1)), Duration::from_secs(1));
     }
 
     #[test]

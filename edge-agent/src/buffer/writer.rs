@@ -39,6 +39,8 @@ pub(super) enum Command {
         gaps: Vec<GapAnswer>,
         at_once: bool,
     },
+    /// How much is kept from now on; the whole buffer's cap stays.
+    Retain(Retention),
     /// Answered when everything before it is durable and the marker says that the buffer is closed.
     Close {
         done: oneshot::Sender<Result<(), WriteError>>,
@@ -188,8 +190,17 @@ impl Writer {
                     None => self.backlog.trims.push(Trim { lane, through, gaps }),
                 }
             }
+            Command::Retain(retention) => self.retain(retention),
             Command::Close { done } => group.close = Some(done),
         }
+    }
+
+    fn retain(&mut self, retention: Retention) {
+        self.retention = Retention { cap_bytes: self.retention.cap_bytes, ..retention };
+        let now = Instant::now();
+        self.backlog.age_at = retention.age_max.map(|_| now);
+        // What waits may have room now.
+        self.backlog.retry_at = Some(now);
     }
 
     /// Commits a group, with what waited for room before it, and answers it; false where the buffer is poisoned.

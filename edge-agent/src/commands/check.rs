@@ -9,8 +9,10 @@ use schemas::Value;
 use tokio::task::JoinSet;
 
 use super::common::runtime;
-use super::{CheckArgs, load};
-use crate::config::Config;
+use super::{CheckArgs, read};
+use crate::config::{Config, Settings};
+use crate::data_dir::DataDir;
+use crate::desired::Record;
 use crate::inputs::Row;
 use crate::pipeline::{Trial, try_input};
 use crate::time::{Clock, realtime_ms};
@@ -23,8 +25,10 @@ const TEXT_CHARS_MAX: usize = 40;
 
 pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
-    let config = load(&args.common, vec![])?;
+    let settings = read(&args.common, vec![])?;
+    let config = settings.clone().validate().map_err(Failure::usage)?;
     let clock = Arc::new(Clock::of_this_machine());
+    tell_desired(&settings);
     let useless = look_at_files(&config, &clock);
     let runtime = runtime()?;
     let failed = runtime.block_on(try_all(&config, &clock, Duration::from_secs(args.wait)));
@@ -63,6 +67,27 @@ fn look_at_files(config: &Config, clock: &Clock) -> Vec<&'static str> {
         println!("{setting:width$}  {word:6}  {}", one_line(&what));
     }
     useless
+}
+
+/// Settings from a hub that an agent puts over these.
+fn tell_desired(settings: &Settings) {
+    let record = DataDir::existing(&settings.data_dir).ok().and_then(|dir| Record::read(&dir.remote()).ok());
+    let Some(desired) = record.as_ref().and_then(Record::in_force).filter(|_| settings.remote.settings)
+    else {
+        return;
+    };
+    let version = desired.version;
+    match settings.clone().overlaid_by(&desired.settings) {
+        Ok(_) => {
+            println!("version {version} of the settings from the hub lies over these when the agent runs");
+        }
+        Err(error) => {
+            let error = one_line(error.to_string());
+            println!(
+                "version {version} of the settings from the hub does not fit these and is left out: {error}"
+            );
+        }
+    }
 }
 
 /// Tries all of them at once, tells them in their order, and answers how many do not work.

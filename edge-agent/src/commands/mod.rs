@@ -169,15 +169,18 @@ pub fn execute(cli: Cli) -> Result<(), Failure> {
 type Flags = Vec<(&'static str, Option<String>)>;
 
 /// File, environment and flags, checked.
-fn load(common: &CommonArgs, mut flags: Flags) -> Result<Config, Failure> {
+fn load(common: &CommonArgs, flags: Flags) -> Result<Config, Failure> {
+    read(common, flags)?.validate().map_err(Failure::usage)
+}
+
+/// The same as they stand.
+fn read(common: &CommonArgs, mut flags: Flags) -> Result<Settings, Failure> {
     let data_dir = match &common.data_dir {
         Some(dir) => Some(dir.to_str().ok_or_else(|| Failure::usage("--data-dir is not UTF-8"))?.to_owned()),
         None => None,
     };
     flags.push(("data_dir", data_dir));
-    let settings: Settings = program::settings::load(common.config.as_deref(), std::env::vars(), &flags)
-        .map_err(Failure::usage)?;
-    settings.validate().map_err(Failure::usage)
+    program::settings::load(common.config.as_deref(), std::env::vars(), &flags).map_err(Failure::usage)
 }
 
 fn text(value: Option<impl ToString>) -> Option<String> {

@@ -6,30 +6,30 @@ use program::Failure;
 use schemas::DeviceId;
 
 use super::common::{Access, access, open_buffer, runtime};
-use super::{RunArgs, load, text};
-use crate::agent::{Agent, Ground, Load};
-use crate::config::Config;
+use super::{RunArgs, read, text};
+use crate::agent::{Agent, Ground, Load, Remote, Setup};
+use crate::config::{Config, Settings};
 use crate::data_dir::DataDir;
 use crate::device_id;
 use crate::inputs::Roster;
 use crate::time::Clock;
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
-    let config = configured(args)?;
+    let (settings, config) = configured(args)?;
     let dir = DataDir::create(&config.data_dir).map_err(Failure::usage)?;
     let device = device_id::fix(&dir, config.device_id.as_ref()).map_err(Failure::usage)?;
     program::logging::start();
     let runtime = runtime()?;
     let again = args.clone();
-    let load: Load = Box::new(move || configured(&again));
-    let result = runtime.block_on(run(dir, device, config, load));
+    let load: Load = Box::new(move || configured(&again).map(|(settings, _)| settings));
+    let result = runtime.block_on(run(dir, device, settings, load));
     // A thread that reads standard input cannot be woken; the process does not wait for it.
     runtime.shutdown_background();
     result
 }
 
-/// File, environment and flags, as they are now.
-fn configured(args: &RunArgs) -> Result<Config, Failure> {
+/// File, environment and flags, as they are now, and what they mean.
+fn configured(args: &RunArgs) -> Result<(Settings, Config), Failure> {
     let flags = vec![
         ("hub", text(args.hub.as_ref())),
         ("device_id", text(args.device_id.as_ref())),
@@ -39,14 +39,18 @@ fn configured(args: &RunArgs) -> Result<Config, Failure> {
         ("host_interval_ms", text(args.host_interval_ms)),
         ("host_input", args.no_host_input.then(|| "false".to_owned())),
     ];
-    load(&args.common, flags)
+    let settings = read(&args.common, flags)?;
+    let config = settings.clone().validate().map_err(Failure::usage)?;
+    Ok((settings, config))
 }
 
-async fn run(dir: DataDir, device: DeviceId, config: Config, load: Load) -> Result<(), Failure> {
+async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> Result<(), Failure> {
     let Access::Own(_lock) = access(&dir).await? else {
         return Err(Failure::usage(format!("{}: an agent runs on it already", dir.root().display())));
     };
     let terminated = program::signals::termination().map_err(Failure::run)?;
+    let mut remote = Remote::open(&dir, &settings.remote);
+    let config = remote.over(&settings).map_err(Failure::usage)?;
     let buffer = open_buffer(&dir, &device, &config)?;
     let clock = Arc::new(Clock::of_this_machine());
     let known =
@@ -56,7 +60,7 @@ async fn run(dir: DataDir, device: DeviceId, config: Config, load: Load) -> Resu
     }
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
     let ground = Ground { dir, device, buffer: buffer.clone(), clock, roster: Roster::default() };
-    let agent = Agent::start(ground, config, load).await?;
+    let agent = Agent::start(ground, Setup { file: settings, config, load, remote }).await?;
     let ended = agent.until(terminated).await;
     let closed = buffer.close().await;
     ended?;

@@ -8,6 +8,7 @@ use super::common::{Access, access, open_buffer, runtime};
 use super::{StatusArgs, load};
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::desired::{Record, Standing};
 use crate::device_id;
 use crate::status::Status;
 
@@ -29,13 +30,20 @@ pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the agent remembers of settings from a hub.
+fn standing(dir: &DataDir) -> Option<Standing> {
+    let record = Record::read(&dir.remote()).ok()?;
+    let in_force = record.in_force().map(|desired| desired.version);
+    Some(Standing { verdict: record.verdict()?, in_force })
+}
+
 async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
     match access(dir).await? {
         Access::Agent(mut client) => client.status().await.map_err(Failure::run),
         Access::Own(_lock) => {
             let device = device_id::fix(dir, None).map_err(Failure::usage)?;
             let buffer = open_buffer(dir, &device, config)?;
-            let status = Status::of(&device, &buffer, None);
+            let status = Status::of(&device, &buffer, None).with_desired(standing(dir));
             buffer.close().await.map_err(Failure::run)?;
             Ok(status)
         }

@@ -91,6 +91,11 @@ impl BufferSettings {
 }
 
 impl BufferConfig {
+    /// What of it an open buffer cannot change.
+    pub fn is_opened_like(&self, other: &Self) -> bool {
+        (self.durability, self.is_preallocated) == (other.durability, other.is_preallocated)
+    }
+
     pub fn retention(&self, cap_bytes: u64) -> Retention {
         Retention { cap_bytes, caps: self.caps, policy: self.policy, age_max: self.age_max }
     }

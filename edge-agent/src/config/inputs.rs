@@ -250,7 +250,7 @@ impl Settings {
     }
 
     /// Every input's own name, or its kind with a number where that is taken.
-    fn names(&self) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn names(&self) -> Result<Vec<String>, ConfigError> {
         let mut taken = BTreeSet::new();
         for name in self.inputs.iter().filter_map(|input| input.common.name.as_ref()) {
             if !is_good_name(name) {
@@ -275,6 +275,15 @@ impl Settings {
 }
 
 impl InputSettings {
+    /// The input that there is where none is configured.
+    pub(super) fn host(interval_ms: u64) -> Self {
+        Self {
+            common: CommonSettings::default(),
+            format: FormatSettings::default(),
+            kind: KindSettings::Host(HostSettings { interval_ms: Some(interval_ms) }),
+        }
+    }
+
     fn validate(
         self,
         name: String,

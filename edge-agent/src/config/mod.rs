@@ -1,6 +1,7 @@
 //! What can be configured, and what it means once it was checked.
 
 mod buffer;
+mod desired;
 mod file_inputs;
 mod format;
 mod hubs;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 pub use buffer::{BufferConfig, BufferSettings, BufferSettingsError};
+pub use desired::{DesiredError, DesiredSettings};
 pub use file_inputs::{Done, FilesConfig, TailConfig, TailFrom};
 pub use format::{
     ColumnKey, ColumnSettings, ColumnType, CsvConfig, FormatConfig, Precision, RowFormat, TimeConfig,
@@ -43,7 +45,7 @@ pub use proxy::Proxy;
 pub use sensors::{Deadband, SensorError, SensorRule, SensorSettings};
 pub use uplink::{CatchUp, Login, TlsSettings, UplinkOptions, UplinkSettings, UplinkSettingsError};
 
-use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX};
+use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX, TRIAL_S};
 
 /// The settings as they stand in file, environment and flags.
 #[derive(Clone, Debug, Deserialize)]
@@ -169,6 +171,8 @@ pub enum ConfigError {
     TooManyBufferBytes(u64),
     #[error(transparent)]
     Buffer(#[from] BufferSettingsError),
+    #[error("remote.trial_s: {0} is not from {min} to {max}", min = TRIAL_S.start(), max = TRIAL_S.end())]
+    Trial(u64),
     #[error("{0}: an interval must be at least 10 ms")]
     Interval(&'static str),
     #[error("inputs: standard input can be read only once")]
@@ -215,7 +219,7 @@ impl Settings {
             inputs,
             sensors,
             status: self.status.validate()?,
-            remote: self.remote,
+            remote: self.remote.validate()?,
             uplink,
             trust_hub_time: self.trust_hub_time,
             fsync: !self.unsafe_no_fsync,

@@ -7,6 +7,7 @@ use schemas::mqtt::log_topic;
 use serde::Deserialize;
 
 use super::{ConfigError, checked_topic};
+use crate::limits::TRIAL_S;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -17,11 +18,31 @@ pub struct StatusSettings {
     pub topic: String,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct RemoteSettings {
     /// Take commands from the hub.
     pub commands: bool,
+    /// Take settings from the hub: those on the allow-list, each version on trial at first.
+    pub settings: bool,
+    /// For so long, in s, settings on trial may be in force without a hub.
+    pub trial_s: u64,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self { commands: false, settings: false, trial_s: 300 }
+    }
+}
+
+impl RemoteSettings {
+    pub(super) fn validate(self) -> Result<Self, ConfigError> {
+        if TRIAL_S.contains(&self.trial_s) { Ok(self) } else { Err(ConfigError::Trial(self.trial_s)) }
+    }
+
+    pub fn trial(&self) -> Duration {
+        Duration::from_secs(self.trial_s)
+    }
 }
 
 impl Default for StatusSettings {

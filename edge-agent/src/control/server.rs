@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line};
 use crate::buffer::{Appended, Buffer, WriteError, durable};
 use crate::data_dir::DataDir;
+use crate::desired::Standing;
 use crate::inputs::Roster;
 use crate::limits::CONTROL_PIPELINE;
 use crate::status::Status;
@@ -39,6 +40,7 @@ struct Shared {
     buffer: Buffer,
     uplink: watch::Receiver<UplinkStatus>,
     inputs: Roster,
+    desired: watch::Receiver<Option<Standing>>,
 }
 
 #[derive(Debug, Error)]
@@ -71,6 +73,7 @@ impl Server {
         buffer: Buffer,
         uplink: watch::Receiver<UplinkStatus>,
         inputs: Roster,
+        desired: watch::Receiver<Option<Standing>>,
     ) -> Result<Self, ServerError> {
         let bind = || -> io::Result<UnixListener> {
             // What an agent that was killed left behind; no other one runs, for we hold the lock.
@@ -82,7 +85,7 @@ impl Server {
             UnixListener::bind(path)
         };
         let listener = bind().map_err(|source| ServerError { path: dir.socket(), source })?;
-        Ok(Self { listener, shared: Arc::new(Shared { device, buffer, uplink, inputs }) })
+        Ok(Self { listener, shared: Arc::new(Shared { device, buffer, uplink, inputs, desired }) })
     }
 
     pub async fn run(self, shutdown: CancellationToken) {
@@ -139,6 +142,7 @@ async fn requests(
                 let uplink = shared.uplink.borrow().clone();
                 let status = Status::of(&shared.device, &shared.buffer, Some(uplink));
                 let status = status.with_inputs(shared.inputs.health());
+                let status = status.with_desired(shared.desired.borrow().clone());
                 Answer::Ready(serde_json::to_vec(&status)?)
             }
             Ask::Append { topic, boot, bytes } => {

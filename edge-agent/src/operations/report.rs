@@ -28,11 +28,18 @@ pub fn report(status: &Status, knows_time: bool) -> Row {
         add("agent.uplink.sent", Some("B"), uplink.bytes_sent as f64);
         add("agent.uplink.reconnects", None, uplink.main.reconnects as f64);
     }
+    if let Some(version) = status.desired.as_ref().and_then(|desired| desired.verdict.version) {
+        add("agent.desired.version", None, version as f64);
+    }
     if let Some(bytes) = resident_bytes() {
         add("agent.memory", Some("B"), bytes);
     }
     if let Some(celsius) = hottest() {
         add("agent.temperature", Some("Cel"), celsius);
+    }
+    if let Some(desired) = &status.desired {
+        let value = Value::Text(desired.verdict.state.to_string());
+        measurements.push(Measurement { name: "agent.desired.state".to_owned(), unit: None, value });
     }
     let value = Value::Bool(knows_time);
     measurements.push(Measurement { name: "agent.clock.known".to_owned(), unit: None, value });

@@ -14,7 +14,6 @@ use schemas::mqtt::property;
 use schemas::{DeviceId, TopicName};
 use thiserror::Error;
 
-use super::plan::Carries;
 use super::tls::{TlsError, client_config};
 use crate::config::{HubAddress, Login, Scheme, UplinkOptions};
 use crate::limits::{INBOUND_BYTES_MAX, INBOUND_MAX, WINDOW_PUBLISHES_MAX};
@@ -94,7 +93,8 @@ pub(super) fn read_login(login: &Login) -> Result<(String, String), AccessError>
 /// What CONNECT says.
 pub(super) struct Introduction<'a> {
     pub device: &'a DeviceId,
-    pub carries: Carries,
+    /// What the client id has after the device's name: each connection has a session of its own.
+    pub suffix: &'static str,
     pub topics: &'a [TopicName],
     pub keep_alive: Duration,
     /// From TCP's first packet to CONNACK.
@@ -102,12 +102,8 @@ pub(super) struct Introduction<'a> {
 }
 
 impl Introduction<'_> {
-    /// Alarms have a session of their own.
     fn client_id(&self) -> String {
-        match self.carries {
-            Carries::Rest => self.device.to_string(),
-            Carries::Alarms => format!("{}.alarms", self.device),
-        }
+        format!("{}{}", self.device, self.suffix)
     }
 
     fn properties(&self) -> ConnectProperties {

@@ -26,8 +26,18 @@ pub struct Outbound(pub Bytes);
 /// The uplink's end.
 #[derive(Debug)]
 pub struct Mailbox {
+    /// What is subscribed to.
+    pub(super) kinds: Vec<InboundKind>,
     pub(super) inbound: mpsc::Sender<Inbound>,
     pub(super) outbound: mpsc::Receiver<Outbound>,
+}
+
+impl Mailbox {
+    /// Takes these alone.
+    #[must_use]
+    pub fn of(self, kinds: Vec<InboundKind>) -> Self {
+        Self { kinds, ..self }
+    }
 }
 
 /// The end of whoever obeys and answers.
@@ -42,6 +52,7 @@ pub struct Desk {
 pub fn mailbox() -> (Mailbox, Desk) {
     let (inbound_sender, inbound) = mpsc::channel(INBOUND_MAX);
     let (outbound, outbound_receiver) = mpsc::channel(INBOUND_MAX);
-    let mailbox = Mailbox { inbound: inbound_sender, outbound: outbound_receiver };
+    let kinds = vec![InboundKind::Desired, InboundKind::Command];
+    let mailbox = Mailbox { kinds, inbound: inbound_sender, outbound: outbound_receiver };
     (mailbox, Desk { inbound, outbound })
 }

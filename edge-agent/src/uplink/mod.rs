@@ -9,6 +9,7 @@
 mod access;
 mod backoff;
 mod connection;
+mod control;
 mod event;
 mod files;
 mod lane;
@@ -33,6 +34,7 @@ mod window;
 
 pub use access::AccessError;
 pub use backoff::Ended;
+pub use control::{Control, Served};
 pub use event::{Action, Answer, DropReason, Event, Facts, reason};
 pub use files::{FileCheck, Verdict, check_files};
 pub use machine::{Core, Now};

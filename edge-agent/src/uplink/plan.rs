@@ -17,6 +17,14 @@ impl Carries {
     pub fn takes(self, priority: Priority) -> bool {
         (priority == Priority::Alarm) == (self == Self::Alarms)
     }
+
+    /// What the client id has after the device's name.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::Rest => "",
+            Self::Alarms => ".alarms",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -29,6 +29,8 @@ pub struct LinkStatus {
     pub has_connected: bool,
     /// Connections that were made after the first one.
     pub reconnects: u64,
+    /// Publishes that a hub acknowledged since the start.
+    pub acknowledged: u64,
     /// Why the last connection ended or could not be made.
     pub last_error: Option<String>,
     /// Why something is not shipped although the hub is connected.

@@ -14,8 +14,8 @@ use rumqttc::v5::mqttbytes::v5::{
     PubAckReason, Publish, SubAck, SubscribeReasonCode,
 };
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use schemas::TopicName;
-use schemas::mqtt::{log_topic_answer, parse_agent_topic, property};
+use schemas::mqtt::{desired_topic, log_topic_answer, parse_agent_topic, property};
+use schemas::{DeviceId, TopicName};
 
 use super::Hub;
 
@@ -49,6 +49,14 @@ pub struct Inner {
     /// Packet ids that were used again before they were answered.
     pub reused_ids: usize,
     pub subscriptions: Vec<String>,
+    /// What whoever subscribes to a device's desired state is given.
+    pub desired: Option<Bytes>,
+    /// Whether connections are refused.
+    pub is_out: bool,
+    /// After so many answers of devices, no more connections are taken.
+    pub out_after_answers: Option<usize>,
+    /// Client ids whose publishes are neither stored nor answered.
+    pub mute: Vec<String>,
     /// What devices answered, and how much of what they were sent they acknowledged.
     pub answers: Vec<Bytes>,
     pub acknowledged: usize,
@@ -72,6 +80,10 @@ impl Default for Inner {
             takes_over: false,
             reused_ids: 0,
             subscriptions: Vec::new(),
+            desired: None,
+            is_out: false,
+            out_after_answers: None,
+            mute: Vec::new(),
             answers: Vec::new(),
             acknowledged: 0,
             sockets: Vec::new(),
@@ -160,7 +172,21 @@ impl FakeHub {
         }
     }
 
+    /// Publishes a desired state, also to whoever subscribes later.
+    pub fn want(&self, device: &str, payload: &str) {
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        let publish = wanted(&desired_topic(&DeviceId::try_from(device).unwrap()), payload.clone());
+        let mut inner = self.inner();
+        inner.desired = Some(payload);
+        for (_, socket) in &inner.sockets {
+            send(&mut socket.try_clone().unwrap(), &publish);
+        }
+    }
+
     fn accept(&self, socket: TcpStream) {
+        if self.inner().is_out {
+            return;
+        }
         let known = socket.try_clone().unwrap();
         match &self.tls {
             None => self.serve(socket, &known),
@@ -235,6 +261,7 @@ impl FakeHub {
                 let is_let_in = inner.login.is_none() || inner.login == login;
                 Packet::ConnAck(connack(&inner, &connect, is_let_in))
             }
+            Packet::Publish(_) if inner.mute.contains(&session.client) => return Ok(Vec::new()),
             Packet::Publish(publish) => {
                 inner.reused_ids += usize::from(!session.unanswered.insert(publish.pkid));
                 let answer = inner.take(&publish)?;
@@ -246,8 +273,12 @@ impl FakeHub {
             }
             Packet::Subscribe(subscribe) => {
                 let codes = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce); subscribe.filters.len()];
-                inner.subscriptions.extend(subscribe.filters.into_iter().map(|filter| filter.path));
-                Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None })
+                let paths: Vec<String> = subscribe.filters.into_iter().map(|filter| filter.path).collect();
+                let desired = paths.iter().find(|path| path.ends_with("/desired"));
+                let desired = desired.and_then(|path| Some(wanted(path, inner.desired.clone()?)));
+                inner.subscriptions.extend(paths);
+                let granted = SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None };
+                return Ok(std::iter::once(Packet::SubAck(granted)).chain(desired).collect());
             }
             Packet::PubAck(_) => {
                 inner.acknowledged += 1;
@@ -266,6 +297,7 @@ impl Inner {
         let topic = std::str::from_utf8(&publish.topic).unwrap();
         if topic.ends_with("/answers") {
             self.answers.push(publish.payload.clone());
+            self.is_out |= self.out_after_answers.is_some_and(|count| self.answers.len() >= count);
             return Ok(Answer::default());
         }
         let place = parse_agent_topic(topic).unwrap().unwrap();
@@ -295,6 +327,12 @@ fn send(stream: &mut impl Write, packet: &Packet) -> bool {
     let mut output = BytesMut::new();
     packet.write(&mut output, None).unwrap();
     stream.write_all(&output).and_then(|()| stream.flush()).is_ok()
+}
+
+fn wanted(topic: &str, payload: Bytes) -> Packet {
+    let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload, None);
+    publish.pkid = 7;
+    Packet::Publish(publish)
 }
 
 fn connack(inner: &Inner, connect: &Connect, is_let_in: bool) -> ConnAck {

@@ -170,7 +170,7 @@ impl Uplink {
         let topics = self.topics();
         let introduction = Introduction {
             device: &self.around.device,
-            carries: self.carries,
+            suffix: self.carries.suffix(),
             topics: &topics,
             keep_alive: self.config.options.link.keep_alive,
             timeout: self.route.connect_timeout(),

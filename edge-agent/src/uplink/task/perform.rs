@@ -10,7 +10,7 @@ use crate::buffer::{Amendment, WriteError};
 use crate::limits::{PACKET_OVERHEAD_BYTES, PUBLISH_BYTES_TARGET};
 use crate::uplink::backoff::Ended;
 use crate::uplink::connection::Connection;
-use crate::uplink::event::{Action, DropReason, Event};
+use crate::uplink::event::{Action, DropReason, Event, reason};
 use crate::uplink::plan::Carries;
 
 /// What one read takes out of the buffer at most: a few publishes.
@@ -27,6 +27,9 @@ impl Uplink {
         connection: &mut Connection,
     ) -> Result<Option<Turn>, UplinkError> {
         let stamped = self.learn_from_kernel().await?.then_some(Event::Stamped);
+        if matches!(&event, Some(Event::Answer { answer, .. }) if answer.reason < reason::REFUSED) {
+            self.report.change(|link| link.acknowledged += 1);
+        }
         // What came from the hub shows that it lives, whatever it said.
         let from_hub = matches!(event, Some(Event::Answer { .. } | Event::PingAnswered));
         let received = from_hub.then_some(Event::Received);

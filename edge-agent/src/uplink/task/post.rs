@@ -32,10 +32,12 @@ impl Post {
 
     /// What is to be subscribed to.
     pub fn topics(&self) -> Vec<String> {
-        match self.mailbox {
-            Some(_) => vec![self.desired.clone(), self.commands.clone()],
-            None => Vec::new(),
-        }
+        let kinds = self.mailbox.iter().flat_map(|mailbox| &mailbox.kinds);
+        let topic = |kind: &InboundKind| match kind {
+            InboundKind::Desired => self.desired.clone(),
+            InboundKind::Command => self.commands.clone(),
+        };
+        kinds.map(topic).collect()
     }
 
     pub fn arrived(&mut self, publish: Publish) {

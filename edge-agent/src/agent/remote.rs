@@ -1,0 +1,346 @@
+//! Settings from a hub in a running agent: what `desired` decides is done here.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use program::Failure;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval};
+
+use super::{Agent, uplink_config};
+use crate::config::{Config, ConfigError, RemoteSettings, Settings};
+use crate::data_dir::DataDir;
+use crate::desired::{Action, Core, Event, Record, Standing, State, Verdict, Wanted};
+use crate::uplink::{Control, Outbound, Served};
+
+/// A trial's time is looked at so often, at most and at least.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const LOOKS_PER_TRIAL: u32 = 50;
+
+pub struct Remote {
+    core: Core,
+    path: PathBuf,
+    /// What is durable.
+    saved: Record,
+    is_enabled: bool,
+    trial: Duration,
+    /// The version that lies over the file.
+    in_force: Option<u64>,
+    /// What the hub is to be told.
+    letters: VecDeque<Verdict>,
+    /// What hubs had acknowledged before the connections were made that there are now.
+    acknowledged_before: Option<u64>,
+    /// While something is on trial.
+    looks: Option<Looks>,
+    control: Option<Watched>,
+    standing: watch::Sender<Option<Standing>>,
+}
+
+struct Looks {
+    interval: Interval,
+    last: Instant,
+}
+
+/// The control connection; it ends with this.
+struct Watched {
+    /// None where it could not be made.
+    task: Option<JoinHandle<()>>,
+    served: mpsc::Receiver<Served>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// Why a trial is to be looked at.
+pub(super) enum Occasion {
+    Time,
+    Control(Served),
+}
+
+impl Remote {
+    /// Reads what the device remembers, before anything is in force. The caller holds the data directory's lock.
+    pub fn open(dir: &DataDir, settings: &RemoteSettings) -> Self {
+        let path = dir.remote();
+        let saved = Record::read(&path).unwrap_or_else(|error| {
+            let path = path.display();
+            tracing::error!(%path, %error, "settings from the hub are forgotten: the device's own file is in force");
+            Record::default()
+        });
+        let mut remote = Self {
+            core: Core::new(saved.clone(), settings.trial()),
+            path,
+            saved,
+            is_enabled: false,
+            trial: settings.trial(),
+            in_force: None,
+            letters: VecDeque::new(),
+            acknowledged_before: Some(0),
+            looks: None,
+            control: None,
+            standing: watch::Sender::new(None),
+        };
+        remote.set(settings);
+        remote
+    }
+
+    /// What `status` says.
+    pub fn standing(&self) -> watch::Receiver<Option<Standing>> {
+        self.standing.subscribe()
+    }
+
+    /// Goes over to other settings of its own.
+    pub(super) fn set(&mut self, settings: &RemoteSettings) {
+        self.trial = settings.trial();
+        self.core.set_deadline(self.trial);
+        let was_enabled = std::mem::replace(&mut self.is_enabled, settings.settings);
+        if self.is_enabled && !was_enabled {
+            self.handle(Event::Started);
+        }
+    }
+
+    /// The file's settings with what is in force over them. What does not fit is left out as a whole.
+    pub fn over(&mut self, file: &Settings) -> Result<Config, ConfigError> {
+        while let Some(desired) = self.core.record().in_force().filter(|_| self.is_enabled) {
+            let version = desired.version;
+            match file.clone().overlaid_by(&desired.settings) {
+                Ok(config) => {
+                    self.in_force = Some(version);
+                    self.show();
+                    return Ok(config);
+                }
+                Err(error) => {
+                    let was_trying = self.core.record().is_trying(version);
+                    self.handle(Event::Unfit(error.to_string()));
+                    if !was_trying {
+                        break;
+                    }
+                }
+            }
+        }
+        self.in_force = None;
+        self.show();
+        file.clone().validate()
+    }
+
+    /// True where something else is in force by it.
+    fn handle(&mut self, event: Event) -> bool {
+        let mut is_to_apply = false;
+        for action in self.core.handle(event) {
+            match action {
+                Action::Save => {
+                    if !self.save() {
+                        return false;
+                    }
+                }
+                Action::Apply => is_to_apply = true,
+                Action::Tell(verdict) => self.tell(verdict),
+            }
+        }
+        is_to_apply
+    }
+
+    /// False where what is to be tried is not durable, and so has not begun.
+    fn save(&mut self) -> bool {
+        let record = self.core.record();
+        if let Err(error) = record.write(&self.path) {
+            tracing::error!(%error, "what becomes of settings from the hub could not be written down");
+            let trying = record.trial.as_ref().map(|trial| trial.desired.version);
+            if trying.is_some_and(|version| record.is_trying(version) && !self.saved.is_trying(version)) {
+                self.core.fall_back(self.saved.clone());
+                return false;
+            }
+            return true;
+        }
+        self.saved = record.clone();
+        true
+    }
+
+    fn tell(&mut self, verdict: Verdict) {
+        let Verdict { version, state, error } = &verdict;
+        match state {
+            State::Rejected | State::Refused | State::Waiting => {
+                tracing::warn!(version, %state, error, "settings from the hub");
+            }
+            State::Trying | State::Accepted | State::Withdrawn => {
+                tracing::info!(version, %state, "settings from the hub");
+            }
+        }
+        self.letters.push_back(verdict);
+    }
+
+    /// The connections that there are now began with what is in force.
+    pub(super) fn connected_anew(&mut self, acknowledged: u64) {
+        self.acknowledged_before = Some(acknowledged);
+        if let Some(looks) = &mut self.looks {
+            looks.last = Instant::now();
+        }
+        // What the former connection had of it is gone, and its acknowledgement is waited for.
+        let verdict = self.core.trial_verdict().filter(|_| self.is_enabled);
+        self.letters.extend(verdict.filter(|verdict| !self.letters.contains(verdict)));
+    }
+
+    /// The connections are the former ones: what is acknowledged on them says nothing.
+    pub(super) fn not_connected_anew(&mut self) {
+        self.acknowledged_before = None;
+    }
+
+    /// Waits until a trial is to be looked at. May be cancelled.
+    pub(super) async fn next(&mut self) -> Occasion {
+        tokio::select! {
+            () = look(&mut self.looks) => Occasion::Time,
+            served = served(&mut self.control) => Occasion::Control(served),
+        }
+    }
+
+    /// The time since the last look.
+    fn passed(&mut self) -> Duration {
+        let now = Instant::now();
+        let last = self.looks.as_mut().map(|looks| std::mem::replace(&mut looks.last, now));
+        last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
+    }
+
+    /// Looks at the time only while it matters, and shows how things are.
+    fn settle(&mut self) {
+        if !self.is_enabled || self.core.record().trial.is_none() {
+            self.looks = None;
+        } else if self.looks.is_none() {
+            let every = (self.trial / LOOKS_PER_TRIAL).clamp(LOOK.0, LOOK.1);
+            let mut interval = tokio::time::interval(every);
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            self.looks = Some(Looks { interval, last: Instant::now() });
+        }
+        self.show();
+    }
+
+    fn show(&self) {
+        let verdict = self.core.verdict().filter(|_| self.is_enabled);
+        let standing = verdict.map(|verdict| Standing { verdict, in_force: self.in_force });
+        self.standing.send_replace(standing);
+    }
+
+    fn wants_control(&self) -> bool {
+        self.is_enabled && self.core.wants_control()
+    }
+
+    /// What is in force when nothing is tried.
+    fn former(&self, file: &Settings) -> Result<Config, ConfigError> {
+        let accepted = self.core.record().accepted.as_ref();
+        let overlaid = accepted.and_then(|it| file.clone().overlaid_by(&it.settings).ok());
+        overlaid.map_or_else(|| file.clone().validate(), Ok)
+    }
+}
+
+async fn look(looks: &mut Option<Looks>) {
+    match looks {
+        Some(looks) => drop(looks.interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn served(control: &mut Option<Watched>) -> Served {
+    let served = match control {
+        Some(control) => control.served.recv().await,
+        None => None,
+    };
+    match served {
+        Some(served) => served,
+        None => std::future::pending().await,
+    }
+}
+
+impl Agent {
+    /// Somebody says how the device is to be set.
+    pub(super) async fn desired(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        let event = match Wanted::parse(payload) {
+            Ok(Wanted::Nothing) => Event::Withdrawn,
+            Ok(Wanted::Settings(desired)) => {
+                let fits = self.file.clone().overlaid_by(&desired.settings);
+                Event::Arrived { desired, fits: fits.map(drop).map_err(|error| error.to_string()) }
+            }
+            Err(error) => Event::Unreadable(error),
+        };
+        self.pursue(event).await
+    }
+
+    /// Looks at what is on trial.
+    pub(super) async fn look(&mut self, occasion: Occasion) -> Result<(), Failure> {
+        match occasion {
+            Occasion::Time => {
+                let acknowledged = self.status.borrow().main.acknowledged;
+                if self.remote.acknowledged_before.is_some_and(|before| acknowledged > before) {
+                    self.pursue(Event::Acknowledged).await?;
+                }
+                let passed = self.remote.passed();
+                self.pursue(Event::Passed(passed)).await
+            }
+            Occasion::Control(Served::Reached) => {
+                // The trial's own connection is not to wait for its turn meanwhile.
+                if !self.status.borrow().main.connected {
+                    self.restart_uplink().await?;
+                    self.settle_remote();
+                }
+                Ok(())
+            }
+            Occasion::Control(Served::Kept) => self.pursue(Event::ControlKept).await,
+        }
+    }
+
+    async fn pursue(&mut self, event: Event) -> Result<(), Failure> {
+        if self.remote.handle(event) {
+            let config = self.remote.over(&self.file).map_err(Failure::run)?;
+            self.go_over_to(config, true).await?;
+        }
+        self.settle_remote();
+        Ok(())
+    }
+
+    /// Sends what is to be told, and makes or ends the control connection.
+    pub(super) fn settle_remote(&mut self) {
+        self.remote.settle();
+        for verdict in self.remote.letters.drain(..) {
+            if self.desk.outbound.try_send(Outbound(verdict.to_answer().into())).is_err() {
+                tracing::warn!(version = verdict.version, "the hub is not told of its settings' state");
+            }
+        }
+        if !self.remote.wants_control() {
+            self.remote.control = None;
+        } else if self.remote.control.is_none() {
+            self.remote.control = Some(self.watch());
+        }
+    }
+
+    fn watch(&self) -> Watched {
+        let (sender, served) = mpsc::channel(1);
+        let former = self.remote.former(&self.file).map_err(|error| error.to_string());
+        let control = former.and_then(|config| {
+            let (device, clock) = (self.ground.device.clone(), self.ground.clock.clone());
+            Control::new(uplink_config(&config), device, clock).map_err(|error| error.to_string())
+        });
+        match control {
+            Ok(control) => {
+                let window = self.remote.core.control_window();
+                Watched { task: Some(tokio::spawn(control.run(window, self.doubt(), sender))), served }
+            }
+            Err(error) => {
+                tracing::warn!(error, "it cannot be told whether settings or hubs are at fault");
+                Watched { task: None, served }
+            }
+        }
+    }
+
+    /// What the control connection says.
+    fn doubt(&self) -> Bytes {
+        let version = self.remote.core.record().trial.as_ref().map(|trial| trial.desired.version);
+        let what = "a hub is reached with the former settings, and not with these so far";
+        let doubt = Verdict { version, state: State::Trying, error: Some(what.to_owned()) };
+        doubt.to_answer().into()
+    }
+}
