@@ -35,7 +35,13 @@ pub(super) fn check(
 ) -> Result<Checked, EnvironmentError> {
     let mut deaths = Vec::new();
     while deaths.len() < DEATHS_MAX as usize {
-        let output = run(program, data_dir)?;
+        let output = match run(program, data_dir) {
+            Ok(output) => output,
+            Err(error) => {
+                tracing::warn!(%error, "no child process can be started for the check of the buffer");
+                break;
+            }
+        };
         match (output.status.code(), output.status.signal()) {
             (Some(0), _) => {
                 if let Ok(walked) = serde_json::from_slice(&output.stdout) {
@@ -85,13 +91,25 @@ fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
     }
 }
 
-fn run(program: &Path, data_dir: &Path) -> Result<Output, EnvironmentError> {
+fn run(program: &Path, data_dir: &Path) -> io::Result<Output> {
     let mut command = Command::new(program);
     command.arg("check-buffer").arg("--data-dir").arg(data_dir).stdin(Stdio::null());
-    Ok(command.output()?)
+    command.output()
 }
 
 /// This program, for the child.
 pub(super) fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_child_can_be_started_the_check_is_done_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let checked = check(Path::new("/nonexistent"), folder.path(), folder.path()).unwrap();
+        assert_eq!(checked, Checked::Sound(Walked::default()));
+    }
 }

@@ -222,7 +222,8 @@ impl Watched {
         }
     }
 
-    /// Runs the input as a task of its own, so that not even a panic in it is anyone else's.
+    /// Runs the input as a task of its own, so that not even a panic in it is anyone else's; but in the profile `edge`,
+    /// which does not unwind, it ends the agent.
     async fn run_once(&self, stop: &CancellationToken, again: &Notify) -> Ended {
         let own = stop.child_token();
         let mut task =

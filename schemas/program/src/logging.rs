@@ -2,9 +2,12 @@
 
 use std::io::{IsTerminal, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt, registry};
 
-/// Starts logging. `HEADWATER_LOG` chooses what is logged, in `tracing`'s filter syntax
+/// Starts logging. `HEADWATER_LOG` chooses what is logged: a level, levels of modules, or both
 /// (`debug`, `mqtt_server=trace,info`); the default is `info`, and `warn` for libraries that talk a lot.
 pub fn start() {
     start_with("info,rumqttd=warn,rumqttc=warn,librdkafka=warn,rdkafka=warn,hyper=warn");
@@ -16,15 +19,15 @@ pub fn start_quiet() {
 }
 
 fn start_with(default: &str) {
-    let filter = EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    // A second start (tests in one process) leaves the first in place.
-    let started = if stderr().is_terminal() {
-        lines.with_target(false).try_init()
+    let chosen = std::env::var("HEADWATER_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = chosen.or_else(|| default.parse().ok()).unwrap_or_default();
+    let lines = if stderr().is_terminal() {
+        fmt::layer().with_target(false).with_writer(stderr).boxed()
     } else {
-        lines.json().flatten_event(true).try_init()
+        fmt::layer().json().flatten_event(true).with_writer(stderr).boxed()
     };
-    if let Err(error) = started {
+    // A second start (tests in one process) leaves the first in place.
+    if let Err(error) = registry().with(lines.with_filter(filter)).try_init() {
         tracing::debug!(%error, "logging was already started");
     }
 }

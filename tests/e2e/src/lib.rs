@@ -1,5 +1,7 @@
 //! What the tests across the programs share: numbered records, and what must become of them.
 
+pub mod board;
+pub mod counted;
 pub mod damage;
 pub mod group;
 pub mod numbered;

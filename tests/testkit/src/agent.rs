@@ -18,6 +18,8 @@ pub struct Agent {
     device: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    /// Another program than the one that was built with the test, with what runs it.
+    program: Option<Vec<PathBuf>>,
     process: Option<Process>,
 }
 
@@ -33,6 +35,7 @@ impl Agent {
             arguments: vec!["--no-host-input".to_owned()],
             // Many agents of one test have disks of other sizes in mind than the one that they share.
             variables: vec![("HEADWATER_BUFFER__PREALLOCATE".to_owned(), "false".to_owned())],
+            program: None,
             process: None,
         }
     }
@@ -48,6 +51,13 @@ impl Agent {
     #[must_use]
     pub fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Is this program from now on: its path, or those of an emulator, of its arguments and of the program.
+    #[must_use]
+    pub fn with_program(mut self, words: &[PathBuf]) -> Self {
+        self.program = Some(words.to_vec());
         self
     }
 
@@ -70,7 +80,7 @@ impl Agent {
     }
 
     pub fn start(&mut self) {
-        let mut command = Command::new(binaries::path("edge-agent"));
+        let mut command = self.command();
         command
             .args(["run", "--hub", &self.hub, "--device-id", &self.device, "--data-dir"])
             .arg(&self.data_dir);
@@ -127,9 +137,18 @@ impl Agent {
     }
 
     fn ingest(&self) -> Command {
-        let mut command = Command::new(binaries::path("edge-agent"));
+        let mut command = self.command();
         command.args(["ingest", "--device-id", &self.device, "--data-dir"]).arg(&self.data_dir);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn command(&self) -> Command {
+        let Some([first, rest @ ..]) = self.program.as_deref() else {
+            return Command::new(binaries::path("edge-agent"));
+        };
+        let mut command = Command::new(first);
+        command.args(rest);
         command
     }
 
@@ -148,7 +167,7 @@ impl Agent {
 
     /// `edge-agent status`; none where it cannot tell.
     pub fn status(&self) -> Option<String> {
-        let mut command = Command::new(binaries::path("edge-agent"));
+        let mut command = self.command();
         let output =
             command.arg("status").arg("--json").arg("--data-dir").arg(&self.data_dir).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
