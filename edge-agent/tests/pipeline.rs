@@ -75,7 +75,7 @@ fn rows_are_stored_when_they_are_in_the_buffer() {
         let folder = tempfile::tempdir().unwrap();
         let buffer = buffer(folder.path(), Policy::DropOldest, None);
         let sink = sink(&batching(&buffer, 1), Priority::Telemetry);
-        sink.store((0..500).map(|n| row("n", n)).collect()).await.unwrap();
+        sink.store((0..500).map(|n| row("n", n))).await.unwrap();
         assert_eq!(buffer.snapshot().records(), 500);
         assert_eq!(sink.store(Vec::new()).await, Ok(()), "nothing is stored already");
     });

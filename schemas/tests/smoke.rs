@@ -57,6 +57,15 @@ fn seeds() -> Vec<Vec<u8>> {
         "1 4611686018427387904 out-of-order",
     ];
     seeds.extend(texts.map(|text| text.as_bytes().to_vec()));
+    // Packs of others, behind a choice of their encoding.
+    seeds.push(
+        br#"0[{"bn":"m/","bt":1.27e9,"bu":"A","bver":5,"n":"a","v":1},{"n":"b","t":-5,"vd":"aGk","s":2}]"#
+            .to_vec(),
+    );
+    seeds.push(
+        b"\x01\x82\xa4\x21\x62m/\x22\x1a\x4c\x0e\x86\xcc\x00\x61a\x02\xf9\x3e\x00\xa2\x00\x61b\x04\xf5"
+            .to_vec(),
+    );
     seeds
 }
 

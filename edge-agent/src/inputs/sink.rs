@@ -131,12 +131,12 @@ impl RowSink {
 
     /// Hands rows on and waits until all are durable, which takes as long as batches linger. Rows that the
     /// filters leave out count as stored.
-    pub async fn store(&self, rows: Vec<Row>) -> Result<(), NotStored> {
+    pub async fn store(&self, rows: impl IntoIterator<Item = Row>) -> Result<(), NotStored> {
         self.hand_over(rows).await.map_err(|Closed| NotStored::Closed)?.wait().await
     }
 
     /// The same in two steps, for inputs that go on meanwhile.
-    pub async fn hand_over(&self, rows: Vec<Row>) -> Result<Stored, Closed> {
+    pub async fn hand_over(&self, rows: impl IntoIterator<Item = Row>) -> Result<Stored, Closed> {
         let (receipt, stored) = Receipt::pair();
         for row in rows {
             self.send_with(row, Some(&receipt), None).await?;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use schemas::headers::{StreamStart, Untimed};
+use schemas::senml::foreign::{Encoding, Time, read_foreign_pack};
 use schemas::{
     BATCH_HEADER_BYTES, Depth, DeviceId, GatewayGrant, OriginRules, RawBatch, Record, Rules, Sequence,
     TopicName, decode_pack, decode_record, encode_pack, patch_stream, read_gap, validate,
@@ -11,10 +12,11 @@ use schemas::{limits, mqtt, senml};
 pub type Target = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("batch", batch),
     ("body", body),
     ("pack", pack),
+    ("foreign_pack", foreign_pack),
     ("gap", gap),
     ("names", names),
     ("headers", headers),
@@ -86,6 +88,19 @@ pub fn pack(data: &[u8]) {
     // A foreign name may become too long when it is coded; what can be coded comes back as it was.
     if let Ok(again) = encode_pack(&measurements) {
         assert_eq!(decode_pack(&again).as_ref(), Ok(&measurements));
+    }
+}
+
+/// The first byte chooses between JSON and CBOR.
+pub fn foreign_pack(data: &[u8]) {
+    let [choice, pack @ ..] = data else { return };
+    let encoding = if choice % 2 == 0 { Encoding::Json } else { Encoding::Cbor };
+    let Ok(records) = read_foreign_pack(pack, encoding) else { return };
+    assert!(!records.is_empty());
+    for record in records {
+        assert!(!record.name.is_empty() && (record.value.is_some() || record.sum.is_some()));
+        let (Time::At(ms) | Time::FromNow(ms)) = record.time;
+        assert!(ms.unsigned_abs() <= 100_000_000_000_000);
     }
 }
 

@@ -15,23 +15,26 @@ use tokio::time::timeout;
 use super::access::Tokens;
 use super::answer::{self, Answer, Refusal};
 use super::body::{self, Packing};
-use super::write;
+use super::write::{self, Lines};
 use crate::inputs::senml::{encoding_of, read_senml};
 use crate::inputs::{Row, RowSink};
 use crate::limits::STORED_WITHIN;
 
-/// As many bodies of the largest size are in memory at a time.
-const BODIES_AT_ONCE: usize = 4;
-/// How long a request waits for that.
-const ROOM_WITHIN: Duration = Duration::from_secs(10);
+/// As many bodies of the largest size are in memory at a time, packed and unpacked.
+const BODIES_AT_ONCE: usize = 2;
+/// A pack becomes rows as a whole, which take more room than it.
+const ROOM_PER_PACK_BYTE: usize = 8;
+/// How long a request waits for room.
+const ROOM_WITHIN: Duration = Duration::from_secs(20);
 
 /// What all connections share.
 pub struct Desk {
     rows: RowSink,
     tokens: Option<Tokens>,
     body_bytes_max: usize,
-    /// Bytes that bodies may take.
+    /// Bytes that bodies may take; so many in all.
     room: Semaphore,
+    room_bytes: usize,
 }
 
 /// What a path wants.
@@ -67,8 +70,8 @@ impl Route {
 
 impl Desk {
     pub fn new(rows: RowSink, tokens: Option<Tokens>, body_bytes_max: usize) -> Self {
-        let room = Semaphore::new(BODIES_AT_ONCE * 2 * body_bytes_max);
-        Self { rows, tokens, body_bytes_max, room }
+        let room_bytes = BODIES_AT_ONCE * 2 * body_bytes_max;
+        Self { rows, tokens, body_bytes_max, room: Semaphore::new(room_bytes), room_bytes }
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Answer {
@@ -89,7 +92,9 @@ impl Desk {
             return Err(Refusal::Unauthorized);
         }
         let packing = Packing::of(&head.headers)?;
-        let _room = self.room(body::size_hint(&body, packing, self.body_bytes_max)?).await?;
+        let bytes = body::size_hint(&body, packing, self.body_bytes_max)?;
+        let _room =
+            self.room(if matches!(route, Route::Senml) { bytes * ROOM_PER_PACK_BYTE } else { bytes }).await?;
         let body = body::read(body, packing, self.body_bytes_max).await;
         let body = body.inspect_err(|_| self.rows.bad(&"a request's body cannot be taken"))?;
         if matches!(route, Route::Senml) {
@@ -102,11 +107,13 @@ impl Desk {
     async fn write(&self, head: &Parts, body: &Bytes) -> Result<Answer, Refusal> {
         let asked = parameter(head, "precision").unwrap_or_default();
         let precision = write::precision(&asked).ok_or_else(|| Refusal::Precision(asked.into_owned()))?;
-        let (rows, partial) = write::parse(body, precision);
+        let mut lines = Lines::new(body, precision);
+        let stored = self.store(lines.by_ref()).await;
+        let partial = lines.finish();
         if let Some(partial) = &partial {
             (0..partial.refused).for_each(|_| self.rows.bad(partial));
         }
-        self.store(rows).await?;
+        stored?;
         partial.map_or_else(|| Ok(answer::stored()), |partial| Err(Refusal::Partial(partial)))
     }
 
@@ -119,7 +126,7 @@ impl Desk {
     }
 
     /// Returns when all rows are durable.
-    async fn store(&self, rows: Vec<Row>) -> Result<(), Refusal> {
+    async fn store(&self, rows: impl IntoIterator<Item = Row>) -> Result<(), Refusal> {
         match timeout(STORED_WITHIN, self.rows.store(rows)).await {
             Ok(stored) => stored.map_err(Refusal::NotStored),
             Err(_) => Err(Refusal::NotStoredWithin(STORED_WITHIN)),
@@ -127,7 +134,8 @@ impl Desk {
     }
 
     async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refusal> {
-        let bytes = u32::try_from(bytes).map_err(|_| Refusal::TooLarge(self.body_bytes_max))?;
+        let bytes = u32::try_from(bytes.min(self.room_bytes));
+        let bytes = bytes.map_err(|_| Refusal::TooLarge(self.body_bytes_max))?;
         match timeout(ROOM_WITHIN, self.room.acquire_many(bytes)).await {
             Ok(Ok(room)) => Ok(room),
             _ => Err(Refusal::Busy),

@@ -33,7 +33,7 @@ use super::{Input, Running};
 use crate::config::HttpConfig;
 
 /// A request's head comes within this time; a connection without a request ends after it.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// What of a connection is read ahead; a head may be no larger.
 const READ_BYTES: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;

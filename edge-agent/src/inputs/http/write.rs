@@ -22,29 +22,67 @@ pub fn precision(text: &str) -> Option<Precision> {
     })
 }
 
-/// The rows of all good lines, and what is to be told of the others.
-pub fn parse(body: &[u8], precision: Precision) -> (Vec<Row>, Option<Partial>) {
-    let format = FormatConfig { precision, ..FormatConfig::plain(RowFormat::LineProtocol) };
-    let mut parser = LineParser::new(&format);
-    let (mut rows, mut said) = (Vec::new(), Vec::new());
-    let mut partial: Option<Partial> = None;
-    for (line, text) in (1..).zip(body.split(|byte| *byte == b'\n')) {
-        let what = if text.len() > LINE_BYTES_MAX {
-            Some(too_long())
-        } else {
-            // Line protocol has no header that could be wrong.
-            let _ = parser.line(line, text, &mut said);
-            said.drain(..).filter_map(|said| said.map(|row| rows.push(row)).err()).map(what).last()
-        };
-        if let Some(what) = what {
-            let first = || Partial { line, text: shortened(text), what, refused: 0, stored: 0 };
-            partial.get_or_insert_with(first).refused += 1;
+/// The rows of all good lines, one after another: together they would take many times the room of the body. What is
+/// to be told of the others is known at the end.
+pub struct Lines<'a> {
+    rest: Option<&'a [u8]>,
+    line: u64,
+    parser: LineParser,
+    said: Vec<Result<Row, Bad>>,
+    taken: usize,
+    partial: Option<Partial>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(body: &'a [u8], precision: Precision) -> Self {
+        let format = FormatConfig { precision, ..FormatConfig::plain(RowFormat::LineProtocol) };
+        let parser = LineParser::new(&format);
+        Self { rest: Some(body), line: 0, parser, said: Vec::new(), taken: 0, partial: None }
+    }
+
+    /// None where all lines were good.
+    pub fn finish(self) -> Option<Partial> {
+        self.partial.map(|partial| Partial { stored: self.taken, ..partial })
+    }
+
+    fn next_line(&mut self) -> Option<&'a [u8]> {
+        let rest = self.rest?;
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let (text, rest) = end.map_or((rest, None), |end| (&rest[..end], rest.get(end + 1..)));
+        (self.rest, self.line) = (rest, self.line + 1);
+        Some(text)
+    }
+
+    fn parse(&mut self, text: &[u8]) -> Result<Option<Row>, String> {
+        if text.len() > LINE_BYTES_MAX {
+            return Err(too_long());
+        }
+        // Line protocol has no header that could be wrong, and says one thing of a line.
+        let _ = self.parser.line(self.line, text, &mut self.said);
+        self.said.drain(..).next_back().transpose().map_err(what)
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        loop {
+            let text = self.next_line()?;
+            match self.parse(text) {
+                Ok(Some(row)) => {
+                    self.taken += 1;
+                    return Some(row);
+                }
+                Ok(None) => {}
+                Err(what) => {
+                    let line = self.line;
+                    let first = || Partial { line, text: shortened(text), what, refused: 0, stored: 0 };
+                    self.partial.get_or_insert_with(first).refused += 1;
+                }
+            }
         }
     }
-    if let Some(partial) = &mut partial {
-        partial.stored = rows.len();
-    }
-    (rows, partial)
 }
 
 fn what(bad: Bad) -> String {
@@ -63,10 +101,15 @@ fn shortened(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn parse(body: &[u8]) -> (Vec<Row>, Option<Partial>) {
+        let mut lines = Lines::new(body, Precision::Second);
+        (lines.by_ref().collect(), lines.finish())
+    }
+
     #[test]
     fn good_lines_are_taken_and_the_first_bad_one_is_told() {
         let body = b"m a=1 1\r\n\n# comment\nm a\nm a=x\xff\nm a=2 2";
-        let (rows, partial) = parse(body, Precision::Second);
+        let (rows, partial) = parse(body);
         let times: Vec<_> = rows.iter().map(|row| row.time_ms).collect();
         assert_eq!(times, [Some(1000), Some(2000)]);
         let partial = partial.unwrap();
@@ -77,13 +120,13 @@ mod tests {
             "{told}"
         );
         assert!(told.ends_with("stored=2 dropped=2"), "{told}");
-        assert!(parse(b"\n", Precision::Second).1.is_none());
+        assert!(parse(b"\n").1.is_none() && parse(b"").1.is_none());
     }
 
     #[test]
     fn a_line_beyond_the_bound_is_refused_alone() {
         let long = format!("m a=\"{}\"\nm b=1", "x".repeat(LINE_BYTES_MAX));
-        let (rows, partial) = parse(long.as_bytes(), Precision::Second);
+        let (rows, partial) = parse(long.as_bytes());
         assert_eq!((rows.len(), partial.unwrap().text.len()), (1, SHOWN_CHARS_MAX));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Gateway;
+use super::clients::Seat;
 use super::link::Link;
 use super::mapping::{Client, is_good_child};
 use super::wire::{Admission, Connect, Publish, Version, WireError, read_connect};
@@ -17,6 +18,7 @@ pub struct Admitted {
     /// In seconds; 0 for none.
     pub keep_alive: u16,
     pub will: Option<Publish>,
+    pub seat: Seat,
 }
 
 /// Reads CONNECT and answers it; `None` where the client may not come in, or is gone.
@@ -47,9 +49,11 @@ pub async fn admit(link: &mut Link, gateway: &Gateway) -> Option<Admitted> {
             (refused, None)
         }
     };
+    // Before it is told so: a client that comes again at once finds this one there.
+    let seated = client.map(|client| (gateway.clients.enter(&client.id), client));
     link.send(&connect.version.connack(admission)).await.ok()?;
     let Connect { version, keep_alive, will, .. } = connect;
-    client.map(|client| Admitted { client, version, keep_alive, will })
+    seated.map(|(seat, client)| Admitted { client, version, keep_alive, will, seat })
 }
 
 /// The client, with its id where it left that to us.

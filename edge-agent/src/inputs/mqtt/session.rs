@@ -11,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::Gateway;
 use super::admission::{Admitted, admit};
-use super::clients::Seat;
 use super::link::{Link, LinkError};
 use super::payload;
 use super::wire::{Goodbye, Packet, Publish, Verdict, WireError, read_packet};
@@ -86,14 +85,13 @@ pub async fn serve(stream: Stream, gateway: Arc<Gateway>, stop: CancellationToke
         admitted = timeout(CONNECT_WITHIN, admit(&mut link, &gateway)) => admitted,
     };
     let Ok(Some(admitted)) = admitted else { return };
-    let seat = gateway.clients.enter(&admitted.client.id);
     let mut session = Session { gateway, admitted, owed: Owed::default() };
-    let end = session.run(&mut link, &seat, &stop).await;
+    let end = session.run(&mut link, &stop).await;
     session.end(&mut link, end).await;
 }
 
 impl Session {
-    async fn run(&mut self, link: &mut Link, seat: &Seat, stop: &CancellationToken) -> End {
+    async fn run(&mut self, link: &mut Link, stop: &CancellationToken) -> End {
         let version = self.admitted.version;
         // §3.1.2.10: one and a half times the keep-alive.
         let silent_max = match self.admitted.keep_alive {
@@ -107,7 +105,7 @@ impl Session {
             let done = tokio::select! {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
-                () = seat.taken() => return End::Fault(Goodbye::TakenOver),
+                () = self.admitted.seat.taken() => return End::Fault(Goodbye::TakenOver),
                 (packet_id, verdict) = self.owed.next() => match version.puback(packet_id, verdict) {
                     Some(ack) => link.send(&ack).await.map_err(End::from),
                     None => Err(End::Fault(Goodbye::QuotaExceeded)),

@@ -14,10 +14,11 @@ mod resolve;
 
 use std::fmt;
 
-use serde::de::{self, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use self::record::Record;
+use self::resolve::Resolving;
 use crate::cbor::{self, MapIn};
 use crate::limits::{
     FOREIGN_PACK_BYTES_MAX, FOREIGN_PACK_DEPTH_MAX, MEASUREMENT_NAME_BYTES_MAX, PACK_MEASUREMENTS_MAX,
@@ -62,8 +63,10 @@ pub enum ForeignPackError {
     TooLarge { bytes: usize },
     #[error("no SenML in JSON: {0}")]
     Json(String),
-    #[error("no array of at most {PACK_MEASUREMENTS_MAX} SenML records in CBOR")]
+    #[error("no array of SenML records in CBOR")]
     Cbor,
+    #[error("more than {PACK_MEASUREMENTS_MAX} records in the pack")]
+    TooMany,
     #[error("record {record}: {label} is of the wrong type, or there twice")]
     Label { record: usize, label: &'static str },
     #[error("record {record}: {label} is to be a number; CBOR's decimal fractions are not taken")]
@@ -97,7 +100,7 @@ pub fn read_foreign_pack(pack: &[u8], encoding: Encoding) -> Result<Vec<Resolved
     if pack.len() > FOREIGN_PACK_BYTES_MAX {
         return Err(ForeignPackError::TooLarge { bytes: pack.len() });
     }
-    let Records(records) = match encoding {
+    let Records(resolving) = match encoding {
         Encoding::Json => {
             serde_json::from_slice(pack).map_err(|error| ForeignPackError::Json(error.to_string()))?
         }
@@ -105,10 +108,11 @@ pub fn read_foreign_pack(pack: &[u8], encoding: Encoding) -> Result<Vec<Resolved
             cbor::from_slice(pack, FOREIGN_PACK_DEPTH_MAX).map_err(|_| ForeignPackError::Cbor)?
         }
     };
-    resolve::resolve(records)
+    resolving?.finish()
 }
 
-struct Records(Vec<Record>);
+/// What has become of records as they were read: a pack is never there in two forms at a time.
+struct Records(Result<Resolving, ForeignPackError>);
 
 impl<'de> Deserialize<'de> for Records {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -122,15 +126,11 @@ impl<'de> Deserialize<'de> for Records {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Records, A::Error> {
-                let mut records = Vec::new();
-                while let Some(MapIn(record)) = seq.next_element()? {
-                    if records.len() == PACK_MEASUREMENTS_MAX {
-                        let what = format_args!("more than {PACK_MEASUREMENTS_MAX} records");
-                        return Err(de::Error::custom(what));
-                    }
-                    records.push(record);
+                let mut resolving = Ok(Resolving::default());
+                while let Some(MapIn::<Record>(record)) = seq.next_element()? {
+                    resolving = resolving.and_then(|so_far| so_far.with(record));
                 }
-                Ok(Records(records))
+                Ok(Records(resolving))
             }
         }
 

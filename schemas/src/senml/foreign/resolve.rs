@@ -2,7 +2,9 @@
 
 use super::record::{Number, Record};
 use super::{ForeignPackError, Resolved, Time};
-use crate::limits::{FOREIGN_PACK_BYTES_MAX, MEASUREMENT_NAME_BYTES_MAX, UNIT_BYTES_MAX};
+use crate::limits::{
+    FOREIGN_PACK_BYTES_MAX, MEASUREMENT_NAME_BYTES_MAX, PACK_MEASUREMENTS_MAX, UNIT_BYTES_MAX,
+};
 use crate::senml::Value;
 
 /// Of RFC 8428; those after it change what is known here.
@@ -25,24 +27,38 @@ struct Base {
     sum: Option<Number>,
 }
 
-pub fn resolve(records: Vec<Record>) -> Result<Vec<Resolved>, ForeignPackError> {
-    let mut base = Base::default();
-    let mut resolved = Vec::with_capacity(records.len());
-    let mut bytes = 0;
-    for (number, mut record) in (1..).zip(records) {
-        record.check(number)?;
-        base.set(&mut record, number)?;
-        if !record.has_regular {
-            continue;
+/// A pack as far as it was read.
+#[derive(Default)]
+pub struct Resolving {
+    base: Base,
+    /// Records so far.
+    read: usize,
+    resolved: Vec<Resolved>,
+    name_bytes: usize,
+}
+
+impl Resolving {
+    pub fn with(mut self, mut record: Record) -> Result<Self, ForeignPackError> {
+        self.read += 1;
+        if self.read > PACK_MEASUREMENTS_MAX {
+            return Err(ForeignPackError::TooMany);
         }
-        let one = base.apply(record, number)?;
-        bytes += one.name.len();
-        if bytes > FOREIGN_PACK_BYTES_MAX {
-            return Err(ForeignPackError::NamesTooLong);
+        record.check(self.read)?;
+        self.base.set(&mut record, self.read)?;
+        if record.has_regular {
+            let one = self.base.apply(record, self.read)?;
+            self.name_bytes += one.name.len();
+            if self.name_bytes > FOREIGN_PACK_BYTES_MAX {
+                return Err(ForeignPackError::NamesTooLong);
+            }
+            self.resolved.push(one);
         }
-        resolved.push(one);
+        Ok(self)
     }
-    if resolved.is_empty() { Err(ForeignPackError::Empty) } else { Ok(resolved) }
+
+    pub fn finish(self) -> Result<Vec<Resolved>, ForeignPackError> {
+        if self.resolved.is_empty() { Err(ForeignPackError::Empty) } else { Ok(self.resolved) }
+    }
 }
 
 impl Base {
