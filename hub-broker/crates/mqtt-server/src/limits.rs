@@ -8,6 +8,10 @@ pub const CONNECTIONS_MAX_DEFAULT: usize = 10_000;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection waits for the one that it takes over from to let go of the session.
 pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client id that is taken over twice within this time seems to be two devices'.
+pub const CONTESTED_WITHIN: Duration = Duration::from_secs(180);
+/// Client ids that were taken over lately, as many as are remembered.
+pub const CONTESTED_IDS_MAX: usize = 1024;
 /// A client that takes none of what is written to it for this long is disconnected.
 pub const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// How long a stopping hub waits for the publishes of a connection that are on their way.

@@ -24,7 +24,7 @@ use crate::limits::{
 use crate::observe::METRICS;
 use crate::reason::{Close, ConnectRefusal};
 use crate::session::Session;
-use crate::session::registry::Claim;
+use crate::session::registry::{Claim, Claimed};
 use crate::wire::control::{self, ConnectError, ConnectPacket};
 use crate::wire::frame::Frame;
 use crate::wire::{Version, WireError};
@@ -61,7 +61,7 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         return None;
     };
     let answer = match first.transpose()? {
-        Ok((frame, bytes)) => answer(&hub, frame, &bytes, visitor).await,
+        Ok((frame, bytes)) => answer(&hub, frame, &bytes, peer, visitor).await,
         Err(error) => {
             let refusal = ConnectError::from(error).into();
             Err(Refused { version: None, client_id: String::new(), refusal })
@@ -90,7 +90,13 @@ async fn first_packet<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-async fn answer(hub: &Arc<Hub>, frame: Frame, bytes: &Bytes, visitor: &Visitor) -> Result<Accepted, Refused> {
+async fn answer(
+    hub: &Arc<Hub>,
+    frame: Frame,
+    bytes: &Bytes,
+    peer: SocketAddr,
+    visitor: &Visitor,
+) -> Result<Accepted, Refused> {
     let nameless =
         |version, error: ConnectError| Refused { version, client_id: String::new(), refusal: error.into() };
     let version = control::connect_version(frame, bytes).map_err(|error| {
@@ -105,14 +111,19 @@ async fn answer(hub: &Arc<Hub>, frame: Frame, bytes: &Bytes, visitor: &Visitor) 
     let packet = control::read_connect(version, frame, bytes)
         .map_err(|error| nameless(Some(version), error.into()))?;
     let client_id = packet.connect.client_id.clone();
-    admit(hub, packet, visitor).await.map_err(|refusal| Refused {
+    admit(hub, packet, peer, visitor).await.map_err(|refusal| Refused {
         version: Some(version),
         client_id,
         refusal,
     })
 }
 
-async fn admit(hub: &Arc<Hub>, packet: ConnectPacket, visitor: &Visitor) -> Result<Accepted, ConnectRefusal> {
+async fn admit(
+    hub: &Arc<Hub>,
+    packet: ConnectPacket,
+    peer: SocketAddr,
+    visitor: &Visitor,
+) -> Result<Accepted, ConnectRefusal> {
     let principal = authenticate(&packet, visitor).await?;
     let (id, is_assigned) = client_id(&packet)?;
     let will = will(&packet)?;
@@ -122,7 +133,14 @@ async fn admit(hub: &Arc<Hub>, packet: ConnectPacket, visitor: &Visitor) -> Resu
     let signals = Arc::new(Signals::default());
     let evicted = Arc::clone(&signals);
     let evict = Arc::new(move || evicted.close(Close::TakenOver));
-    let (claim, kept) = hub.registry.claim(&id, evict).await.map_err(|_busy| ConnectRefusal::SessionBusy)?;
+    let claimed = hub.registry.claim(&id, peer, evict).await;
+    let Claimed { claim, session: kept, rival } = claimed.map_err(|_busy| ConnectRefusal::SessionBusy)?;
+    if let Some(rival) = rival {
+        tracing::warn!(
+            client = &*id, %peer, %rival,
+            "duplicate identity: two connections take this client id from each other; give each device its own"
+        );
+    }
     let (session, is_present) = session(hub, kept, packet.connect.clean_session).await;
     if packet.version == Version::V5 {
         limits(&mut properties);

@@ -3,6 +3,7 @@
 //! where sessions are kept while their clients are away ([`registry`]).
 
 pub mod acks;
+mod contested;
 pub mod outbound;
 pub mod received;
 pub mod registry;

@@ -4,6 +4,7 @@
 //! so that a QoS 2 publish that is on its way is never judged by two.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Session;
+use super::contested::Contested;
 use crate::limits::{STORED_SESSIONS_MAX, TAKE_OVER_TIMEOUT};
 
 type Evict = Arc<dyn Fn() + Send + Sync>;
@@ -19,6 +21,7 @@ type Evict = Arc<dyn Fn() + Send + Sync>;
 #[derive(Default)]
 pub struct Registry {
     clients: Mutex<HashMap<Arc<str>, Client>>,
+    contested: Mutex<Contested>,
 }
 
 #[derive(Default)]
@@ -28,6 +31,7 @@ struct Client {
 }
 
 struct Live {
+    peer: SocketAddr,
     evict: Evict,
     released: watch::Receiver<()>,
 }
@@ -42,6 +46,14 @@ struct Away {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
+/// A client id that was taken, and with it the session that was kept for it.
+pub struct Claimed {
+    pub claim: Claim,
+    pub session: Option<Session>,
+    /// Whom it was taken from, where that is not the first time lately: the two seem to be two devices.
+    pub rival: Option<SocketAddr>,
+}
+
 /// The right to be the connection of a client id. Dropping it gives the id up and its session with it.
 pub struct Claim {
     registry: Arc<Registry>,
@@ -51,37 +63,46 @@ pub struct Claim {
 }
 
 impl Registry {
-    /// Takes the client id, and the session that was kept for it.
+    /// Takes the client id, and the session that was kept for it, for a connection from `peer`.
     pub async fn claim(
         self: &Arc<Self>,
         client_id: &Arc<str>,
+        peer: SocketAddr,
         evict: Evict,
-    ) -> Result<(Claim, Option<Session>), Busy> {
+    ) -> Result<Claimed, Busy> {
         let waiting = async {
+            let mut former = None;
             loop {
-                match self.try_claim(client_id, &evict) {
-                    Ok(claimed) => return claimed,
-                    // An error means that the sender is gone, which is what is waited for.
-                    Err(mut released) => while released.changed().await.is_ok() {},
+                match self.try_claim(client_id, peer, &evict) {
+                    Ok((claim, session)) => return (claim, session, former),
+                    Err((holder, mut released)) => {
+                        former = Some(holder);
+                        // An error means that the sender is gone, which is what is waited for.
+                        while released.changed().await.is_ok() {}
+                    }
                 }
             }
         };
-        timeout(TAKE_OVER_TIMEOUT, waiting).await.map_err(|_| Busy)
+        let (claim, session, former) = timeout(TAKE_OVER_TIMEOUT, waiting).await.map_err(|_| Busy)?;
+        let rival = former.filter(|_| self.contested.lock().note(client_id, Instant::now()));
+        Ok(Claimed { claim, session, rival })
     }
 
+    /// Where another connection holds it: from where, and what ends when it lets go.
     fn try_claim(
         self: &Arc<Self>,
         client_id: &Arc<str>,
+        peer: SocketAddr,
         evict: &Evict,
-    ) -> Result<(Claim, Option<Session>), watch::Receiver<()>> {
+    ) -> Result<(Claim, Option<Session>), (SocketAddr, watch::Receiver<()>)> {
         let mut clients = self.clients.lock();
         let client = clients.entry(Arc::clone(client_id)).or_default();
         if let Some(live) = &client.live {
             (live.evict)();
-            return Err(live.released.clone());
+            return Err((live.peer, live.released.clone()));
         }
         let (sender, released) = watch::channel(());
-        client.live = Some(Live { evict: Arc::clone(evict), released });
+        client.live = Some(Live { peer, evict: Arc::clone(evict), released });
         let session =
             client.away.take().filter(|away| !away.is_over(Instant::now())).map(|away| away.session);
         let claim = Claim { registry: Arc::clone(self), client_id: Arc::clone(client_id), _released: sender };
@@ -140,6 +161,10 @@ mod tests {
     use crate::fanout::SubscriberId;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    fn from(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
     fn no_eviction() -> Evict {
         Arc::new(|| {})
     }
@@ -153,26 +178,47 @@ mod tests {
         let evict: Evict = Arc::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
         });
-        let (old, session) = registry.claim(&id, evict).await.unwrap();
-        assert!(session.is_none());
+        let Claimed { claim: old, session, rival } = registry.claim(&id, from(1), evict).await.unwrap();
+        assert!(session.is_none() && rival.is_none());
         let new = tokio::spawn({
             let (registry, id) = (Arc::clone(&registry), Arc::clone(&id));
-            async move { registry.claim(&id, no_eviction()).await }
+            async move { registry.claim(&id, from(2), no_eviction()).await }
         });
         while evicted.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
         old.keep(Session::new(SubscriberId(7)), None, Instant::now()).map_err(|_| ()).unwrap();
-        let (_claim, session) = new.await.unwrap().unwrap();
-        assert_eq!(session.unwrap().subscriber, SubscriberId(7));
+        let new = new.await.unwrap().unwrap();
+        assert_eq!(new.session.unwrap().subscriber, SubscriberId(7));
+        assert_eq!(new.rival, None, "a device that lost its connection does the same");
+    }
+
+    #[tokio::test]
+    async fn two_that_take_an_id_from_each_other_are_rivals() {
+        let registry = Arc::new(Registry::default());
+        let id: Arc<str> = "device".into();
+        let mut rivals = Vec::new();
+        for port in [1, 2, 1] {
+            let asked = Arc::new(tokio::sync::Notify::new());
+            let evicted = Arc::clone(&asked);
+            let claimed = registry.claim(&id, from(port), Arc::new(move || evicted.notify_one())).await;
+            let Claimed { claim, rival, .. } = claimed.unwrap();
+            rivals.push(rival);
+            // Whoever is asked to go does so.
+            tokio::spawn(async move {
+                asked.notified().await;
+                drop(claim);
+            });
+        }
+        assert_eq!(rivals, [None, None, Some(from(2))]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_does_not_let_go_is_waited_for_only_so_long() {
         let registry = Arc::new(Registry::default());
         let id: Arc<str> = "device".into();
-        let _old = registry.claim(&id, no_eviction()).await.unwrap();
-        assert!(matches!(registry.claim(&id, no_eviction()).await, Err(Busy)));
+        let _old = registry.claim(&id, from(1), no_eviction()).await.unwrap();
+        assert!(matches!(registry.claim(&id, from(2), no_eviction()).await, Err(Busy)));
     }
 
     #[tokio::test]
@@ -180,12 +226,11 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let id: Arc<str> = "device".into();
         let now = Instant::now();
-        let (claim, _) = registry.claim(&id, no_eviction()).await.unwrap();
+        let claim = registry.claim(&id, from(1), no_eviction()).await.unwrap().claim;
         let minute = Duration::from_secs(60);
         claim.keep(Session::new(SubscriberId(1)), Some(minute), now).map_err(|_| ()).unwrap();
         assert!(registry.expire(now).is_empty());
         assert_eq!(registry.expire(now + minute).len(), 1);
-        let (_claim, session) = registry.claim(&id, no_eviction()).await.unwrap();
-        assert!(session.is_none());
+        assert!(registry.claim(&id, from(1), no_eviction()).await.unwrap().session.is_none());
     }
 }
