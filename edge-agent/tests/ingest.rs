@@ -135,3 +135,43 @@ fn line_protocol_is_told_by_the_name_or_said() {
     assert!(why.starts_with("line 2: field \"temperature\""), "{why}");
     assert_eq!(ingested("rows.txt", text, &["--format", "line-protocol"]).1, said);
 }
+
+#[test]
+fn rows_are_as_urgent_as_is_said_with_and_without_an_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let urgent = |priority: &str| {
+        let mut command =
+            edge_agent(&["ingest", "--device-id", "pump-1", "--priority", priority, "--data-dir"]);
+        command
+            .arg(folder.path())
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        write(&mut child, "{\"n\": 1}\n");
+        assert_eq!(ended(child), (Some(0), "1 records stored, 0 dropped\n".to_owned(), String::new()));
+    };
+    let lanes = |status: &serde_json::Value| {
+        let lane = |lane: &serde_json::Value| {
+            (lane["priority"].as_str().unwrap().to_owned(), lane["records"].as_u64())
+        };
+        let mut lanes: Vec<_> = status["lanes"].as_array().unwrap().iter().map(lane).collect();
+        lanes.retain(|(_, records)| *records > Some(0));
+        lanes.sort();
+        lanes
+    };
+    urgent("alarm");
+    assert_eq!(lanes(&try_status(folder.path()).unwrap()), [("alarm".to_owned(), Some(1))]);
+    let agent = Agent::run(folder.path(), "mqtt://127.0.0.1:1", &["--no-host-input"]);
+    agent.wait("the agent", |status| status["running"] == true);
+    urgent("alarm");
+    urgent("bulk");
+    urgent("telemetry");
+    let status = agent.wait("all rows", |status| status["buffer"]["records"] == 4);
+    let meant =
+        [("alarm", 2), ("bulk", 1), ("telemetry", 1)].map(|(name, count)| (name.to_owned(), Some(count)));
+    assert_eq!(lanes(&status), meant);
+    let refused = edge_agent(&["ingest", "--priority", "high", "-"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use program::Failure;
 
 use crate::config::{Config, Settings};
+use crate::destination::Priority;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,6 +116,9 @@ struct IngestArgs {
     /// The log topic [default: telemetry]
     #[arg(long)]
     topic: Option<String>,
+    /// How urgent the records are: alarms are shipped before everything else, bulk after it [default: telemetry]
+    #[arg(long, value_enum)]
+    priority: Option<PriorityName>,
     /// The column or field with the time [default: the first named time, timestamp, date, datetime or ts]
     #[arg(long, value_name = "NAME")]
     time_column: Option<String>,
@@ -130,6 +134,23 @@ enum Format {
     Csv,
     JsonLines,
     LineProtocol,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PriorityName {
+    Alarm,
+    Telemetry,
+    Bulk,
+}
+
+impl From<PriorityName> for Priority {
+    fn from(name: PriorityName) -> Self {
+        match name {
+            PriorityName::Alarm => Self::Alarm,
+            PriorityName::Telemetry => Self::Telemetry,
+            PriorityName::Bulk => Self::Bulk,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

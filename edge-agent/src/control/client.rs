@@ -4,15 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use schemas::TopicName;
 use thiserror::Error;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line};
+use super::protocol::{AppendAnswer, Ask, LineError, Request, read_line};
 use crate::data_dir::DataDir;
+use crate::destination::Destination;
 use crate::limits::{STATUS_WITHIN, STORED_WITHIN};
 use crate::status::Status;
 
@@ -66,11 +66,12 @@ impl Client {
     /// Sends a batch; its answer is to be read with [`Client::appended`], in order.
     pub async fn append(
         &mut self,
-        topic: &TopicName,
+        destination: &Destination,
         boot: Option<Uuid>,
         batch: Bytes,
     ) -> Result<(), ClientError> {
-        let ask = Ask::Append { topic: topic.to_string(), boot, bytes: batch.len() };
+        let Destination { topic, priority } = destination;
+        let ask = Ask::Append { topic: topic.to_string(), priority: *priority, boot, bytes: batch.len() };
         self.send(ask, Some(batch), STORED_WITHIN).await
     }
 
@@ -85,7 +86,7 @@ impl Client {
     }
 
     async fn send(&mut self, ask: Ask, body: Option<Bytes>, within: Duration) -> Result<(), ClientError> {
-        let mut message = serde_json::to_vec(&Request { version: VERSION, ask })?;
+        let mut message = serde_json::to_vec(&Request::new(ask))?;
         message.push(b'\n');
         message.extend(body.unwrap_or_default());
         let sent = timeout(within, self.stream.write_all(&message)).await;

@@ -1,8 +1,11 @@
 //! One request: a line of JSON, for an append followed by the batch's bytes. One answer a request, in order: a
-//! line of JSON. Version 1.
+//! line of JSON. Version 2 knows priorities; a request bears the lowest version that knows what it says, so that an
+//! agent of the version before understands all that it can obey.
 //!
 //! ```text
 //! > {"version":1,"ask":"append","topic":"telemetry","boot":null,"bytes":812}\n…812 bytes…
+//! < {"dropped":0}
+//! > {"version":2,"ask":"append","topic":"telemetry","priority":"alarm","boot":null,"bytes":97}\n…97 bytes…
 //! < {"dropped":0}
 //! > {"version":1,"ask":"status"}
 //! < {"device_id":…}
@@ -13,9 +16,11 @@ use thiserror::Error;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use uuid::Uuid;
 
+use crate::destination::Priority;
 use crate::limits::CONTROL_LINE_BYTES_MAX;
 
-pub const VERSION: u32 = 1;
+/// The newest that is understood.
+pub const VERSION: u32 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -27,8 +32,28 @@ pub struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Ask {
-    Append { topic: String, boot: Option<Uuid>, bytes: usize },
+    Append {
+        topic: String,
+        #[serde(default, skip_serializing_if = "is_telemetry")]
+        priority: Priority,
+        boot: Option<Uuid>,
+        bytes: usize,
+    },
     Status,
+}
+
+impl Request {
+    pub fn new(ask: Ask) -> Self {
+        let version = match &ask {
+            Ask::Append { priority, .. } if !is_telemetry(priority) => 2,
+            Ask::Append { .. } | Ask::Status => 1,
+        };
+        Self { version, ask }
+    }
+}
+
+fn is_telemetry(priority: &Priority) -> bool {
+    *priority == Priority::Telemetry
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,5 +92,30 @@ pub async fn read_line(source: &mut (impl AsyncBufRead + Unpin)) -> Result<Optio
         Some(b'\n') => Ok(Some(line)),
         _ if line.len() == CONTROL_LINE_BYTES_MAX => Err(LineError::TooLong),
         _ => Err(LineError::Short),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = r#"{"version":1,"ask":"append","topic":"t","boot":null,"bytes":9}"#;
+    const ALARM: &str =
+        r#"{"version":2,"ask":"append","topic":"t","priority":"alarm","boot":null,"bytes":9}"#;
+
+    fn append(priority: Priority) -> Request {
+        Request::new(Ask::Append { topic: "t".to_owned(), priority, boot: None, bytes: 9 })
+    }
+
+    #[test]
+    fn an_append_without_a_priority_is_as_it_was_in_version_1() {
+        assert_eq!(serde_json::to_string(&append(Priority::Telemetry)).unwrap(), PLAIN);
+        assert_eq!(serde_json::to_string(&append(Priority::Alarm)).unwrap(), ALARM);
+        for (line, meant) in [(PLAIN, Priority::Telemetry), (ALARM, Priority::Alarm)] {
+            match serde_json::from_str::<Request>(line).unwrap().ask {
+                Ask::Append { priority, .. } => assert_eq!(priority, meant),
+                Ask::Status => panic!("{line}"),
+            }
+        }
     }
 }

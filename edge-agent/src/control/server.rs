@@ -17,6 +17,7 @@ use super::protocol::{AppendAnswer, Ask, LineError, Request, VERSION, read_line}
 use crate::buffer::{Appended, Buffer, WriteError, durable};
 use crate::data_dir::DataDir;
 use crate::desired::Standing;
+use crate::destination::Destination;
 use crate::inputs::Roster;
 use crate::limits::CONTROL_PIPELINE;
 use crate::status::Status;
@@ -134,7 +135,7 @@ async fn requests(
 ) -> Result<(), RequestError> {
     while let Some(line) = read_line(&mut source).await? {
         let request: Request = serde_json::from_slice(&line)?;
-        if request.version != VERSION {
+        if !(1..=VERSION).contains(&request.version) {
             return Err(RequestError::Version(request.version));
         }
         let answer = match request.ask {
@@ -145,7 +146,7 @@ async fn requests(
                 let status = status.with_desired(shared.desired.borrow().clone());
                 Answer::Ready(serde_json::to_vec(&status)?)
             }
-            Ask::Append { topic, boot, bytes } => {
+            Ask::Append { topic, priority, boot, bytes } => {
                 if bytes > AGENT_BATCH_BYTES_MAX {
                     return Err(RequestError::TooLarge(bytes));
                 }
@@ -153,7 +154,8 @@ async fn requests(
                 source.read_exact(&mut batch).await?;
                 match (checked(batch.into()), TopicName::try_from(topic)) {
                     (Ok(batch), Ok(topic)) => {
-                        let answer = shared.buffer.append(&topic.into(), boot, batch).await;
+                        let destination = Destination { topic, priority };
+                        let answer = shared.buffer.append(&destination, boot, batch).await;
                         Answer::Append(answer.map_err(|_| RequestError::Closed)?)
                     }
                     (Err(error), _) => Answer::Ready(refusal(error)?),

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use program::Failure;
-use schemas::TopicName;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -20,6 +19,7 @@ use super::common::runtime;
 use super::{IngestArgs, load, text};
 use crate::batcher::Batcher;
 use crate::data_dir::DataDir;
+use crate::destination::{Destination, Priority};
 use crate::device_id;
 use crate::inputs::{Bad, BadRow, Row, Rows};
 use crate::limits::ROW_INBOX;
@@ -39,7 +39,9 @@ pub fn execute(args: &IngestArgs) -> Result<(), Failure> {
         let clock = Arc::new(Clock::of_this_machine());
         sink.teach(&clock);
         let batcher = Batcher::new(device, clock.boot());
-        let mut filling = Filling { topic: config.topic, linger: config.linger, batcher, due: None };
+        let priority = args.priority.map(Priority::from).unwrap_or_default();
+        let destination = Destination { topic: config.topic, priority };
+        let mut filling = Filling { destination, linger: config.linger, batcher, due: None };
         let taken = filling.take(rows, clock, &mut sink, &mut tally).await;
         // What was handed over is counted and closed cleanly, whatever ended the rows.
         let settled = sink.finish(&mut tally).await;
@@ -54,7 +56,7 @@ pub fn execute(args: &IngestArgs) -> Result<(), Failure> {
 
 /// The batch that is being filled.
 struct Filling {
-    topic: TopicName,
+    destination: Destination,
     linger: Duration,
     batcher: Batcher,
     /// When it has lingered long enough; none while it is empty.
@@ -121,7 +123,7 @@ impl Filling {
             Ok(None) => {}
             Ok(Some(built)) => {
                 self.due = None;
-                sink.append(&self.topic, built, tally).await?;
+                sink.append(&self.destination, built, tally).await?;
             }
             Err(error) => tally.note_bad(&BadRow { line: row.line, what: error.to_string() }.into()),
         }
@@ -136,7 +138,7 @@ impl Filling {
     async fn flush(&mut self, sink: &mut Sink, tally: &mut Tally) -> Result<(), Failure> {
         self.due = None;
         match self.batcher.flush().map_err(Failure::run)? {
-            Some(built) => sink.append(&self.topic, built, tally).await,
+            Some(built) => sink.append(&self.destination, built, tally).await,
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use program::Failure;
-use schemas::{DeviceId, TopicName};
+use schemas::DeviceId;
 use tokio::sync::oneshot;
 
 use super::tally::Tally;
@@ -13,6 +13,7 @@ use crate::commands::common::{Access, access, open_buffer};
 use crate::config::Config;
 use crate::control::{Client, ClientError};
 use crate::data_dir::{DataDir, DataDirLock};
+use crate::destination::Destination;
 use crate::limits::CONTROL_PIPELINE;
 use crate::time::Clock;
 
@@ -52,7 +53,7 @@ impl Sink {
     /// Hands a batch over; waits for the oldest where many are not durable yet.
     pub async fn append(
         &mut self,
-        topic: &TopicName,
+        destination: &Destination,
         built: Built,
         tally: &mut Tally,
     ) -> Result<(), Failure> {
@@ -60,14 +61,12 @@ impl Sink {
         match self {
             Self::Agent { client, waiting } => {
                 waiting.push_back(records);
-                let sent = client.append(topic, built.boot, built.batch).await;
+                let sent = client.append(destination, built.boot, built.batch).await;
                 sent.map_err(|error| lost(&error, waiting, tally))?;
             }
             Self::Own { buffer, waiting, .. } => {
-                let answer = buffer
-                    .append(&topic.clone().into(), built.boot, built.batch)
-                    .await
-                    .map_err(Failure::run)?;
+                let answer =
+                    buffer.append(destination, built.boot, built.batch).await.map_err(Failure::run)?;
                 waiting.push_back((records, answer));
             }
         }
