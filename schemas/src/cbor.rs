@@ -10,6 +10,7 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_cbor::tags::current_cbor_tag;
 
 mod shape;
 
@@ -18,6 +19,8 @@ mod shape;
 pub enum Item<'a> {
     Int(i128),
     Float(f64),
+    /// A decimal fraction (RFC 8949 §3.4.4) as the nearest double, which may be infinite. It is only read.
+    Decimal(f64),
     Text(Cow<'a, str>),
     Bool(bool),
     Bytes(Cow<'a, [u8]>),
@@ -79,7 +82,7 @@ impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Item::Int(number) => serializer.serialize_i128(*number),
-            Item::Float(number) => serializer.serialize_f64(*number),
+            Item::Float(number) | Item::Decimal(number) => serializer.serialize_f64(*number),
             Item::Text(text) => serializer.serialize_str(text),
             Item::Bool(truth) => serializer.serialize_bool(*truth),
             Item::Bytes(bytes) => serializer.serialize_bytes(bytes),
@@ -114,6 +117,11 @@ impl<'de, T: Fields> Deserialize<'de> for MapIn<T> {
                 }
                 Ok(MapIn(fields))
             }
+
+            /// A tag changes nothing.
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, tagged: D) -> Result<MapIn<T>, D::Error> {
+                tagged.deserialize_map(self)
+            }
         }
 
         deserializer.deserialize_map(Members(PhantomData))
@@ -135,6 +143,9 @@ impl<'de> Deserialize<'de> for Item<'static> {
         deserializer.deserialize_any(AnyItem)
     }
 }
+
+/// The tag of an array of exponent and mantissa.
+const DECIMAL_FRACTION: u64 = 4;
 
 struct AnyItem;
 
@@ -181,6 +192,17 @@ impl<'de> Visitor<'de> for AnyItem {
         Ok(Item::Null)
     }
 
+    /// What is tagged; other tags than that of decimal fractions change nothing.
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, tagged: D) -> Result<Self::Value, D::Error> {
+        if current_cbor_tag() != Some(DECIMAL_FRACTION) {
+            return tagged.deserialize_any(self);
+        }
+        Ok(match <(Item<'static>, Item<'static>)>::deserialize(tagged)? {
+            (Item::Int(exponent), Item::Int(mantissa)) => Item::Decimal(decimal(mantissa, exponent)),
+            _ => Item::Nested,
+        })
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Item::Nested)
@@ -190,4 +212,10 @@ impl<'de> Visitor<'de> for AnyItem {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Item::Nested)
     }
+}
+
+/// The nearest double; no mantissa of 64 bits reaches back from beyond these exponents.
+fn decimal(mantissa: i128, exponent: i128) -> f64 {
+    let exponent = exponent.clamp(-400, 400);
+    format!("{mantissa}e{exponent}").parse().unwrap_or(f64::NAN)
 }

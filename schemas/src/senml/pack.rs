@@ -159,6 +159,10 @@ impl<'de> Deserialize<'de> for Entries {
                 }
                 Ok(Entries(entries))
             }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, tagged: D) -> Result<Entries, D::Error> {
+                tagged.deserialize_seq(self)
+            }
         }
 
         deserializer.deserialize_seq(Array)

@@ -69,7 +69,7 @@ pub enum ForeignPackError {
     TooMany,
     #[error("record {record}: {label} is of the wrong type, or there twice")]
     Label { record: usize, label: &'static str },
-    #[error("record {record}: {label} is to be a number; CBOR's decimal fractions are not taken")]
+    #[error("record {record}: {label} is to be a number")]
     Number { record: usize, label: &'static str },
     #[error("record {record}: the field {label:?} must be understood, and is not")]
     MustUnderstand { record: usize, label: String },
@@ -131,6 +131,10 @@ impl<'de> Deserialize<'de> for Records {
                     resolving = resolving.and_then(|so_far| so_far.with(record));
                 }
                 Ok(Records(resolving))
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, tagged: D) -> Result<Records, D::Error> {
+                tagged.deserialize_seq(self)
             }
         }
 

@@ -157,7 +157,7 @@ impl Record {
     fn set_number(&mut self, label: &'static str, item: &Item<'_>) -> Result<(), Wrong> {
         let number = match item {
             Item::Int(number) => Number::Integer(*number),
-            Item::Float(number) => Number::Float(*number),
+            Item::Float(number) | Item::Decimal(number) => Number::Float(*number),
             _ => return Err(Wrong::Number(label)),
         };
         let slot = match label {
