@@ -86,6 +86,8 @@ pub(crate) struct Group {
     suspended: bool,
     /// The replica stands for nothing any more.
     resigned: bool,
+    /// To whom the lead was handed while this hub stops, without their taking it.
+    lead_offered: Vec<ReplicaId>,
     /// Replicas that have, or are about to have, everything that is committed; only the leader knows.
     in_sync: Vec<ReplicaId>,
     /// At how many looks one after another a replica had not been heard of.
@@ -133,6 +135,7 @@ impl Group {
             ways_made: 0,
             suspended: false,
             resigned: false,
+            lead_offered: Vec::new(),
             in_sync: Vec::new(),
             quiet_looks: BTreeMap::new(),
             news: 0,

@@ -1,5 +1,6 @@
 //! Who leads the group, who belongs to it, and what this hub is told of both.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use consensus::{Event, MembershipChange, Progress, ProgressState, ReplicaId};
@@ -45,7 +46,8 @@ impl Group {
         }
     }
 
-    /// Hands the lead to the voter that has come furthest. False if there is nothing to hand over, or nobody.
+    /// Hands the lead to the voter that has come furthest of those to whom it was offered least often. False if there
+    /// is nothing to hand over, or nobody.
     pub(crate) fn hand_over(&mut self, outbox: &mut Outbox) -> bool {
         if !self.leads() {
             return false;
@@ -57,8 +59,9 @@ impl Group {
         let others = progress
             .into_iter()
             .filter(|it| it.id != self.own && it.recently_active && self.membership.voters.contains(&it.id));
-        let Some(best) = others.max_by_key(|it| it.matched) else { return false };
-        self.step(Event::TransferLeadership { to: best.id }, outbox);
+        let Some(heir) = heir(others, &self.lead_offered) else { return false };
+        self.lead_offered.push(heir);
+        self.step(Event::TransferLeadership { to: heir }, outbox);
         self.leads()
     }
 
@@ -247,4 +250,35 @@ pub(crate) struct ViewKey {
     leader: Option<ReplicaId>,
     serving: bool,
     news: u64,
+}
+
+/// One that does not take the lead may be stopped: then it is another's turn.
+fn heir(candidates: impl Iterator<Item = Progress>, offered: &[ReplicaId]) -> Option<ReplicaId> {
+    let times = |id| offered.iter().filter(|other| **other == id).count();
+    candidates.max_by_key(|it| (Reverse(times(it.id)), it.matched)).map(|it| it.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_is_offered_to_each_in_turn_beginning_with_whoever_has_most() {
+        let candidate = |node, matched| Progress {
+            id: ReplicaId::new(node, 1),
+            matched,
+            next: matched + 1,
+            state: ProgressState::Replicate,
+            recently_active: true,
+            is_learner: false,
+        };
+        let candidates = [candidate(2, 10), candidate(3, 12), candidate(4, 11)];
+        let mut offered = Vec::new();
+        for node in [3, 4, 2, 3, 4, 2] {
+            let next = heir(candidates.iter().cloned(), &offered);
+            assert_eq!(next, Some(ReplicaId::new(node, 1)));
+            offered.extend(next);
+        }
+        assert_eq!(heir(std::iter::empty(), &offered), None);
+    }
 }
