@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -158,7 +158,7 @@ impl Inner {
             FetchError::Cancelled
         })?;
         let node = NodeId(wanted.from.node());
-        let mut line = Line { inner: self, node, cancelled, runtime };
+        let mut line = Line { inner: self, node, cancelled, runtime, patience: SNAPSHOT_SILENCE_MAX };
         let Ground { log, files, checkpoints, reserve_bytes, tell, .. } = &*self.ground;
         let files = watched(files, wanted.group, wanted.to.number(), tell);
         let checkpoints = checkpoints.join(wanted.group.to_string());
@@ -173,10 +173,12 @@ struct Line<'a> {
     node: NodeId,
     cancelled: watch::Receiver<bool>,
     runtime: Runtime,
+    /// How long nothing may be answered.
+    patience: Duration,
 }
 
 impl Line<'_> {
-    /// Runs `work`, but not beyond the end of the copy.
+    /// Runs `work`, but not beyond the end of the copy. It MUST NOT have begun: timers need the runtime.
     fn until_cancelled<T>(&mut self, work: impl Future<Output = T>) -> Result<T, FetchError> {
         let cancelled = self.cancelled.wait_for(|is_set| *is_set);
         self.runtime.block_on(async {
@@ -191,7 +193,7 @@ impl Line<'_> {
 
 impl Ask for Line<'_> {
     fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError> {
-        let give_up_at = Instant::now() + SNAPSHOT_SILENCE_MAX;
+        let give_up_at = Instant::now() + self.patience;
         let (peers, node) = (self.inner.ground.peers.clone(), self.node);
         loop {
             match self.until_cancelled(peers.request(node, kind, body.clone(), SNAPSHOT_ANSWER_MAX))? {
@@ -205,7 +207,7 @@ impl Ask for Line<'_> {
             if kind == CLOSE || Instant::now() >= give_up_at {
                 return Err(FetchError::Silent);
             }
-            self.until_cancelled(tokio::time::sleep(SNAPSHOT_RETRY))?;
+            self.until_cancelled(async { tokio::time::sleep(SNAPSHOT_RETRY).await })?;
         }
     }
 
@@ -222,5 +224,45 @@ impl Ask for Line<'_> {
                 tokio::time::sleep(pause).await;
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use partition_log::FileCache;
+    use peers::Peers;
+    use uuid::Uuid;
+    use wal::Wal;
+
+    use super::*;
+    use crate::snapshot::format::OPEN;
+
+    #[test]
+    fn a_sender_that_is_not_connected_is_asked_again_until_patience_ends() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (wal, _) = Wal::open(wal::Config::new(dir.path().join("wal"))).expect("opens");
+        let ground = Ground {
+            peers: Peers::alone(NodeId(2), Uuid::from_u128(2)),
+            orders: channel().0,
+            wal,
+            log: dir.path().join("log"),
+            checkpoints: dir.path().join("checkpoint"),
+            files: FileCache::new(4),
+            reserve_bytes: 0,
+            rate_bytes_max: 1 << 20,
+            tell: Arc::new(|_| {}),
+        };
+        let fetches = Fetches::new(Arc::new(ground));
+        let (_cancel, cancelled) = watch::channel(false);
+        let mut line = Line {
+            inner: &fetches.inner,
+            node: NodeId(1),
+            cancelled,
+            runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),
+            patience: SNAPSHOT_RETRY / 2,
+        };
+        assert!(matches!(line.ask(OPEN, Bytes::new()), Err(FetchError::Silent)));
     }
 }
