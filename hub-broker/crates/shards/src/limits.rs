@@ -135,6 +135,8 @@ pub const LEAVE_TICKS: u32 = 20;
 pub const LEAVE_WAIT_TICKS: u64 = 30;
 /// Everything is read through at most this often.
 pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
+/// Where there is nothing to be read through, it is looked again after this time.
+pub const SCRUB_LOOK: Duration = Duration::from_secs(10);
 /// A tombstone of a compacted partition stays this long, so that every reader of the whole log meets it.
 pub const TOMBSTONE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Further than this the wall clock may not run from what the uptime accounts for.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use schemas::{Offset, PartitionId};
 
-use crate::limits::{SCRUB_PASS_MIN, SCRUB_STEP_BYTES};
+use crate::limits::{SCRUB_LOOK, SCRUB_PASS_MIN, SCRUB_STEP_BYTES};
 use crate::readers::Readers;
 
 /// What a step has done.
@@ -17,8 +17,8 @@ pub(crate) enum Step {
     Read(usize),
     /// The partition is done.
     Partition,
-    /// All are.
-    Pass,
+    /// All are; there was this many of them.
+    Pass(usize),
 }
 
 pub(crate) struct Scrubber {
@@ -27,11 +27,13 @@ pub(crate) struct Scrubber {
     rate_bytes: u64,
     at: Option<PartitionId>,
     next: Offset,
+    /// Partitions of this pass until now.
+    turned_to: usize,
 }
 
 impl Scrubber {
     pub(crate) fn new(readers: Readers, rate_bytes: u64) -> Self {
-        Self { readers, rate_bytes, at: None, next: Offset(0) }
+        Self { readers, rate_bytes, at: None, next: Offset(0), turned_to: 0 }
     }
 
     /// Until the other end of `stop` is dropped.
@@ -41,7 +43,9 @@ impl Scrubber {
             let pause = match self.step() {
                 Step::Read(bytes) => self.pause_after(bytes),
                 Step::Partition => Duration::ZERO,
-                Step::Pass => {
+                // Partitions may come any moment.
+                Step::Pass(0) => SCRUB_LOOK,
+                Step::Pass(_) => {
                     let took = begun.elapsed();
                     tracing::debug!(?took, "all partitions were read through");
                     begun = Instant::now() + SCRUB_PASS_MIN.saturating_sub(took);
@@ -76,7 +80,11 @@ impl Scrubber {
     fn turn(&mut self) -> Step {
         self.at = self.readers.after(self.at);
         self.next = Offset(0);
-        if self.at.is_some() { Step::Partition } else { Step::Pass }
+        if self.at.is_some() {
+            self.turned_to += 1;
+            return Step::Partition;
+        }
+        Step::Pass(std::mem::take(&mut self.turned_to))
     }
 
     fn pause_after(&self, bytes: usize) -> Duration {
@@ -120,7 +128,7 @@ mod tests {
             match scrubber.step() {
                 Step::Read(_) => pieces += 1,
                 Step::Partition => {}
-                Step::Pass => return pieces,
+                Step::Pass(_) => return pieces,
             }
         }
     }
@@ -174,7 +182,7 @@ mod tests {
         assert_eq!(scrubber.step(), Step::Partition);
         assert_eq!(scrubber.at, Some(second.id()));
         readers.remove(second.id());
-        assert_eq!(scrubber.step(), Step::Pass);
-        assert_eq!(scrubber.step(), Step::Pass);
+        assert_eq!(scrubber.step(), Step::Pass(2));
+        assert_eq!(scrubber.step(), Step::Pass(0), "there is nothing: it is looked again soon");
     }
 }

@@ -159,15 +159,16 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     };
     running.spawn_registrar(to_record)?;
     running.spawn_mender(to_mend)?;
-    if config.scrub_rate_bytes > 0 {
-        running.spawn_scrubber(config.scrub_rate_bytes)?;
-    }
     let (log_reads, reading) =
         LogReads::start(&running.wal, config.snapshot_rate_bytes_max).map_err(StartError::Thread)?;
     running.log_reading = Some(reading);
     let parts = Parts { ground, snapshots: snapshots.clone(), log_reads, exchange, records, damaged };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
     drop(parts);
+    // The executors have opened the partitions.
+    if config.scrub_rate_bytes > 0 {
+        running.spawn_scrubber(config.scrub_rate_bytes)?;
+    }
     running.go_on_with_clock(anchor, last_stamp_ms, founder);
     let checkpointer = Checkpointer {
         groups: stores,
