@@ -14,8 +14,8 @@ pub(super) const FOUNDERS_REPLICA: u32 = 1;
 
 impl Catalog {
     /// A hub that is new, or comes with another incarnation than before, has none of the replicas that were ever
-    /// handed out: those of its former self are struck off, and the planner gives it others. Where nobody else has what
-    /// the former self had, its place is kept for it.
+    /// handed out: those of its former self are struck off, and the planner gives it others. Where the others are
+    /// no majority without the former self, its place is kept for it.
     pub(super) fn register_hub(&mut self, hub: Hub) -> Response {
         let node = hub.node;
         let known = self.hubs.get(&node);
@@ -24,7 +24,7 @@ impl Catalog {
         }
         let state = known.map_or_else(HubState::default, |known| known.state);
         let same = known.filter(|known| known.hub.incarnation == hub.incarnation);
-        if same.is_none() && self.has_an_only_replica(node) {
+        if same.is_none() && self.is_needed(node) {
             return Err(Refusal::LastReplica);
         }
         let replica_floor = same.map_or(self.next_replica.saturating_sub(1), |known| known.replica_floor);
@@ -51,11 +51,12 @@ impl Catalog {
         }
     }
 
-    /// Whether there is a group that nobody but this hub has.
-    fn has_an_only_replica(&self, node: NodeId) -> bool {
+    /// Whether there is a group that can agree on nothing without what this hub has.
+    fn is_needed(&self, node: NodeId) -> bool {
         self.groups.iter().any(|records| {
-            let is_elsewhere = records.iter().any(|record| record.node != node && record.joined);
-            !is_elsewhere && records.iter().any(|record| record.node == node)
+            let joined = records.iter().filter(|record| record.joined).count();
+            let elsewhere = records.iter().filter(|record| record.joined && record.node != node).count();
+            elsewhere * 2 <= joined && records.iter().any(|record| record.node == node)
         })
     }
 

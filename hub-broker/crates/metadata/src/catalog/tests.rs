@@ -200,29 +200,36 @@ fn of_two_hubs_that_claim_a_node_id_at_the_same_time_the_first_has_it() {
 }
 
 #[test]
-fn a_hub_with_the_only_replica_of_a_group_keeps_its_place_until_another_has_joined() {
+fn a_hub_without_which_a_group_has_no_majority_keeps_its_place_until_others_have_joined() {
     let mut catalog = formed();
     catalog.apply(claim(1, None)).unwrap();
     catalog.apply(Command::AdoptFounder { node: NodeId(7), incarnation: Uuid::from_u128(1) }).unwrap();
     let groups = 0..u32::try_from(catalog.groups.len()).unwrap();
-    catalog.apply(Command::RegisterHub(Hub::new(NodeId(8), Uuid::from_u128(8)))).unwrap();
-    for group in groups.clone() {
-        catalog.apply(Command::AddReplica { group, node: NodeId(8) }).unwrap();
+    for other in [8, 9] {
+        catalog
+            .apply(Command::RegisterHub(Hub::new(NodeId(other), Uuid::from_u128(u128::from(other)))))
+            .unwrap();
+        for group in groups.clone() {
+            catalog.apply(Command::AddReplica { group, node: NodeId(other) }).unwrap();
+        }
     }
-    // The metadata has a second replica already, and so have all shards but one.
-    for group in groups.clone().take(groups.len() - 1) {
-        let number = catalog.groups[group as usize][1].number;
-        catalog.apply(Command::ReplicaJoined { group, number }).unwrap();
+    // The metadata has all its replicas already, and so have all shards but one, which has two.
+    for group in groups.clone() {
+        let has_all = group + 1 < groups.end;
+        for at in [1, 2].into_iter().take(if has_all { 2 } else { 1 }) {
+            let number = catalog.groups[group as usize][at].number;
+            catalog.apply(Command::ReplicaJoined { group, number }).unwrap();
+        }
     }
     let before = catalog.clone();
     assert_eq!(catalog.apply(claim(2, Some(1))), Err(Refusal::LastReplica));
     assert_eq!(catalog, before);
     assert!(catalog.apply(claim(1, Some(1))).is_ok(), "the one that has it comes back");
     let group = groups.end - 1;
-    let number = catalog.groups[group as usize][1].number;
+    let number = catalog.groups[group as usize][2].number;
     catalog.apply(Command::ReplicaJoined { group, number }).unwrap();
     assert!(catalog.apply(claim(2, Some(1))).is_ok());
-    assert!(catalog.groups.iter().all(|records| records.iter().all(|record| record.node == NodeId(8))));
+    assert!(catalog.groups.iter().all(|records| records.iter().all(|record| record.node != NodeId(7))));
 }
 
 #[test]

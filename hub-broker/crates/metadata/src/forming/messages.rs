@@ -68,7 +68,7 @@ pub enum JoinRefusal {
     #[error("another hub has just been given its node id: each needs a --node-id of its own")]
     NodeTaken,
     #[error(
-        "what the hub with this node id had of some shards, no other hub has, so that its place is kept: start it with its former data directory; if that is lost, so are these shards, and a new hub needs a --node-id of its own"
+        "of some shards too few other hubs have what the hub with this node id had, so that its place is kept: start it with its former data directory, or wait until the shards are replicated again (cluster status); if the directory is lost and they cannot be, a new hub needs a --node-id of its own"
     )]
     OnlyReplica,
 }

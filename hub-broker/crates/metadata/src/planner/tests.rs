@@ -230,11 +230,14 @@ impl World {
         }
     }
 
-    fn has_an_only_replica(&self, node: NodeId) -> bool {
+    /// Whether a group could agree on nothing without what the hub has.
+    fn needs(&self, node: NodeId) -> bool {
         let view = self.view();
         view.group_numbers().any(|group| {
-            let mut joined = view.replicas(group).iter().filter(|it| it.joined);
-            joined.all(|it| it.node == node)
+            let records = view.replicas(group);
+            let (own, others): (Vec<_>, Vec<_>) = records.iter().partition(|it| it.node == node);
+            let joined = |of: &[&ReplicaRecord]| of.iter().filter(|it| it.joined).count();
+            !own.is_empty() && joined(&others) <= joined(&own)
         })
     }
 
@@ -489,12 +492,12 @@ impl World {
             }
             Turn::Wipe(hub) => {
                 let Some(rack) = self.view().hub(node(hub)).map(|hub| hub.rack.clone()) else { return };
-                if self.survives(|_, it| it.node == node(hub)) {
-                    self.join(node(hub), rack);
-                } else if self.has_an_only_replica(node(hub)) {
+                if self.needs(node(hub)) {
                     let wiped = Hub::new(node(hub), Uuid::from_u128(u128::MAX));
                     let refused = self.catalog.apply(Command::RegisterHub(wiped));
                     assert_eq!(refused, Err(Refusal::LastReplica));
+                } else if self.survives(|_, it| it.node == node(hub)) {
+                    self.join(node(hub), rack);
                 }
             }
             Turn::Lose(group, hub) => {
