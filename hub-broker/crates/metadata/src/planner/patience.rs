@@ -1,7 +1,7 @@
 //! How long a replica may take to join. Knows no clock and no network: it is told what is seen, and when.
 //!
 //! A replica gets on when anything that is seen of it changes. While it copies a snapshot nothing does; so it is given
-//! the time in which everything that is being copied to its hub would have arrived at the lowest rate.
+//! the time in which everything that is being copied to its hub would have arrived at half the lowest rate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +11,9 @@ use shards::limits::SNAPSHOT_RATE_BYTES_MIN;
 
 use crate::limits::{JOIN_PATIENCE, JOIN_REST, METADATA_GROUP};
 use crate::view::View;
+
+/// Copies are given so much time as if they came at half the lowest rate: they pause, and more may be copied by then.
+const COPY_RATE_BYTES: u64 = SNAPSHOT_RATE_BYTES_MIN / 2;
 
 /// What is seen of a replica that is joining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +60,10 @@ impl Patience {
         self.stuck.retain(|_, at| now.saturating_sub(*at) < JOIN_REST);
         self.joins = joining(view)
             .map(|(group, number, _)| {
-                let sight = seen.get(&(group, number)).copied().unwrap_or_default();
                 let before = self.joins.get(&(group, number));
+                // Where a leader has not told this time, what it told before counts.
+                let known = before.map(|(sight, _)| *sight).unwrap_or_default();
+                let sight = seen.get(&(group, number)).copied().unwrap_or(known);
                 let same = before.filter(|(before, _)| before.progress() == sight.progress());
                 ((group, number), (sight, same.map_or(now, |(_, since)| *since)))
             })
@@ -78,7 +83,7 @@ impl Patience {
     fn patience_with(&self, view: &View, node: NodeId) -> Duration {
         let there = joining(view).filter(|(_, _, on)| *on == node);
         let bytes = there.map(|(group, number, _)| self.joins[&(group, number)].0.to_copy_bytes);
-        JOIN_PATIENCE + Duration::from_secs(bytes.sum::<u64>() / SNAPSHOT_RATE_BYTES_MIN)
+        JOIN_PATIENCE + Duration::from_secs(bytes.sum::<u64>() / COPY_RATE_BYTES)
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
     fn time_to_copy_is_given_to_all_that_wait_for_the_same_hub() {
         let (view, mut patience) = (view(), Patience::default());
         let copy = Duration::from_secs(1_000);
-        let seen = seen(5, SNAPSHOT_RATE_BYTES_MIN * 1_000);
+        let seen = seen(5, COPY_RATE_BYTES * 1_000);
         patience.look(&view, &seen, Duration::ZERO);
         assert!(patience.look(&view, &seen, JOIN_PATIENCE + copy / 2).is_empty());
         assert_eq!(patience.look(&view, &seen, JOIN_PATIENCE + copy), BTreeMap::from([(TWO, vec![1, 2])]));
