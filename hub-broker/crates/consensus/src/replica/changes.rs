@@ -27,6 +27,11 @@ impl Replica {
         }
     }
 
+    /// A change was proposed, and is not applied yet.
+    pub fn has_pending_change(&self) -> bool {
+        self.node.raft.has_pending_conf()
+    }
+
     /// raft-rs would put an empty entry in the place of a change that comes too early, and refuse an impossible one
     /// only when it is applied.
     fn possible_change(&self, change: &MembershipChange) -> Result<Bytes, RefusedReason> {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use consensus::{Event, MembershipChange, Progress, ProgressState, ReplicaId};
 use schemas::{NodeId, Term};
 
-use super::{Group, Standing};
+use super::{Group, Refusal, Standing};
 use crate::leaders::OwnView;
 use crate::limits::{MAKE_WAY_DOUBLINGS_MAX, MAKE_WAY_TICKS, QUIET_LOOKS_MAX};
 use crate::outbox::{Outbox, Wish};
@@ -22,6 +22,9 @@ impl Group {
     ) {
         let token = self.waiting.token();
         self.waiting.change(token, reply);
+        if !self.bears(&change) {
+            return self.waiting.refused(token, Refusal::Overloaded, ChangeError::Pending);
+        }
         self.step(Event::ChangeMembership { change, token }, outbox);
     }
 

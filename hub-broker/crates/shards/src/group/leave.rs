@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use consensus::ReplicaId;
+use consensus::{MembershipChange, ReplicaId};
 
 use super::Group;
 use crate::leave::Plea;
@@ -10,14 +10,17 @@ use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
+/// Leave is given after so many pleas, or there are too few who stay.
+const PLEAS_MAX: u32 = (LEAVE_WAIT_TICKS / LEAVE_TICKS as u64) as u32 + 2;
+
 #[derive(Default)]
 pub(super) struct Leaves {
     /// Who has asked this leader in its term.
     asked: BTreeMap<ReplicaId, Asked>,
     /// Ticks until the replica here asks again.
     asks_in: u32,
-    /// The replica here has asked before.
-    has_asked: bool,
+    /// How often the replica here has asked.
+    pleas: u32,
     /// That it is kept all the same was said.
     is_kept: bool,
 }
@@ -38,12 +41,13 @@ impl Group {
             return;
         }
         if !self.is_damaged() || !self.is_hopeless() {
-            (self.leaves.has_asked, self.leaves.is_kept) = (false, false);
+            (self.leaves.pleas, self.leaves.is_kept) = (0, false);
             return;
         }
         self.leaves.asks_in = LEAVE_TICKS;
-        let has_asked = std::mem::replace(&mut self.leaves.has_asked, true);
-        if (has_asked || !self.membership.can_spare(self.own))
+        self.leaves.pleas = self.leaves.pleas.saturating_add(1);
+        let is_denied = self.leaves.pleas > PLEAS_MAX;
+        if (is_denied || !self.membership.can_spare(self.own))
             && !std::mem::replace(&mut self.leaves.is_kept, true)
         {
             tracing::error!(
@@ -62,7 +66,8 @@ impl Group {
     pub(crate) fn give_leave(&mut self, plea: &Plea) -> bool {
         let is_asked =
             plea.leader == self.own && plea.replica != self.own && plea.term == self.replica.term();
-        if !is_asked || !self.is_serving() || self.is_damaged() || self.membership.is_joint() {
+        let is_settled = !self.membership.is_joint() && !self.replica.has_pending_change();
+        if !is_asked || !self.is_serving() || self.is_damaged() || !is_settled {
             return false;
         }
         if !self.membership.contains(plea.replica) {
@@ -90,6 +95,12 @@ impl Group {
         given
     }
 
+    /// Whether those whom this leader has not let go are a majority of the voters that a change leaves.
+    pub(super) fn bears(&self, change: &MembershipChange) -> bool {
+        let is_let_go = |id: ReplicaId| self.leaves.asked.get(&id).is_some_and(|asked| asked.is_let_go);
+        bears(&self.membership.voters, change, is_let_go)
+    }
+
     /// Leave counts in the term in which it was given, and for a replica that still needs it.
     pub(crate) fn may_go(&self, plea: &Plea) -> bool {
         plea.replica == self.own && plea.term == self.replica.term() && !self.leads() && self.is_hopeless()
@@ -98,5 +109,32 @@ impl Group {
     /// The replica leads no more, or in another term.
     pub(super) fn forget_pleas(&mut self) {
         self.leaves.asked.clear();
+    }
+}
+
+fn bears(voters: &[ReplicaId], change: &MembershipChange, is_let_go: impl Fn(ReplicaId) -> bool) -> bool {
+    let left = voters.iter().chain(&change.promote).filter(|id| !change.remove.contains(id));
+    let (gone, staying) = left.fold((0, 0), |(gone, staying), id| match is_let_go(*id) {
+        true => (gone + 1, staying),
+        false => (gone, staying + 1),
+    });
+    gone == 0 || staying > gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_more_voters_than_are_let_go() {
+        let [a, b, c, d] = [1, 2, 3, 4].map(|node| ReplicaId::new(node, 1));
+        let remove = |id| MembershipChange { remove: vec![id], ..MembershipChange::default() };
+        let replace = |id, by| MembershipChange { promote: vec![by], ..remove(id) };
+        let c_goes = |id| id == c;
+        assert!(!bears(&[a, b, c], &remove(b), c_goes), "a alone would not be a majority of two");
+        assert!(bears(&[a, b, c], &remove(c), c_goes));
+        assert!(bears(&[a, b, c], &replace(b, d), c_goes));
+        assert!(bears(&[a, b, c], &remove(b), |_| false));
+        assert!(bears(&[a], &remove(b), |_| false), "what else is wrong with a change is not said here");
     }
 }
