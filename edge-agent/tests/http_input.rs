@@ -55,7 +55,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The examples of InfluxDB's documentation ("Write data with the API") and of Telegraf's line protocol.
+/// The examples of InfluxDB's documentation ("Write data with the API").
 #[test]
 fn line_protocol_is_stored_with_the_precision_that_is_said() {
     let (input, address) = listening("");
@@ -90,6 +90,31 @@ fn line_protocol_is_stored_with_the_precision_that_is_said() {
     assert_eq!(stored[0].tags, [("tag.mytag".to_owned(), "1".to_owned())]);
     let names: Vec<_> = stored[2].values.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["airSensors.temperature", "airSensors.humidity", "airSensors.co"]);
+}
+
+/// The examples of what Telegraf's inputs mem and cpu write, in its documentation, sent as its output influxdb does.
+#[test]
+fn what_telegraf_sends_is_stored() {
+    let (input, address) = listening("");
+    let mem = "mem active=9299595264i,available_percent=80.41654254645131,high_free=0i,vmalloc_total=35184372087808i 1574712869000000000";
+    let cpu =
+        "cpu,cpu=cpu0,host=loaner usage_active=31.249999981810106,usage_guest_nice=0 1568760922000000000";
+    let packed = gzip(format!("{mem}\n{cpu}\n").as_bytes());
+    let headers = "User-Agent: Telegraf/1.31.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Encoding: gzip\r\n";
+    let answer = request(address, "POST", "/write?consistency=any&db=telegraf", headers, &packed);
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let stored = input.stored();
+    let number = |name: &str, value| (name.to_owned(), Value::Float(value));
+    let expected = [
+        number("mem.active", 9_299_595_264.0),
+        number("mem.available_percent", 80.416_542_546_451_31),
+        number("mem.high_free", 0.0),
+        number("mem.vmalloc_total", 35_184_372_087_808.0),
+    ];
+    assert_eq!((stored[0].time_ms, &stored[0].values[..]), (1_574_712_869_000, &expected[..]));
+    let tags =
+        [("tag.cpu", "cpu0"), ("tag.host", "loaner")].map(|(name, tag)| (name.to_owned(), tag.to_owned()));
+    assert_eq!((stored[1].time_ms, &stored[1].tags[..]), (1_568_760_922_000, &tags[..]));
 }
 
 #[test]
