@@ -92,7 +92,8 @@ impl Agent {
         let uplink = Shipping::start(&ground, &config, &status, mailbox)?;
         let standing = remote.standing();
         let (device, buffer, roster) = (ground.device.clone(), ground.buffer.clone(), ground.roster.clone());
-        let server = Server::bind(&ground.dir, device, buffer, statuses, roster, standing.clone());
+        let (clock, standing_of_server) = (ground.clock.clone(), standing.clone());
+        let server = Server::bind(&ground.dir, device, buffer, clock, statuses, roster, standing_of_server);
         let server_stop = CancellationToken::new();
         tokio::spawn(server.map_err(Failure::usage)?.run(server_stop.clone()));
         let tuning = Tuning::new(config.linger);
@@ -364,7 +365,7 @@ fn status_of(
     uplink: &watch::Sender<UplinkStatus>,
     standing: &watch::Receiver<Option<Standing>>,
 ) -> Status {
-    let status = Status::of(&ground.device, &ground.buffer, Some(uplink.borrow().clone()));
+    let status = Status::of(&ground.device, &ground.buffer, &ground.clock, Some(uplink.borrow().clone()));
     status.with_inputs(ground.roster.health()).with_desired(standing.borrow().clone())
 }
 
@@ -374,9 +375,7 @@ fn reporter(
     standing: watch::Receiver<Option<Standing>>,
 ) -> Reporter {
     let (ground, uplink) = (ground.clone(), uplink.clone());
-    Reporter::new(move || {
-        report(&status_of(&ground, &uplink, &standing), ground.clock.known_offset().is_some())
-    })
+    Reporter::new(move || report(&status_of(&ground, &uplink, &standing)))
 }
 
 fn text(answer: &Answer) -> String {

@@ -8,6 +8,7 @@
 //! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
 //! buffer.damaged/  an environment that was set aside
 //! sent             how many bytes were sent this month
+//! time             the last known time, and this boot's (see time::last_known)
 //! quarantine/      batches that a hub refused as malformed
 //! agent.sock       where a running agent listens
 //! ```
@@ -94,6 +95,10 @@ impl DataDir {
 
     pub fn sent(&self) -> PathBuf {
         self.root.join("sent")
+    }
+
+    pub fn time(&self) -> PathBuf {
+        self.root.join("time")
     }
 
     pub fn answered(&self) -> PathBuf {

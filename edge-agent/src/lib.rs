@@ -21,4 +21,5 @@ pub mod operations;
 pub mod pipeline;
 pub mod status;
 pub mod time;
+pub mod timekeeper;
 pub mod uplink;

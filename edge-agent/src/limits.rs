@@ -93,6 +93,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECT_TIMEOUT_AMONG_SEVERAL: Duration = Duration::from_secs(3);
 /// What is unstamped this long after the connection came up is shipped with the arrival time.
 pub const UNTIMED_AFTER: Duration = Duration::from_secs(60);
+/// The clocks are looked at this often where nothing else does.
+pub const CLOCK_LOOK: Duration = Duration::from_secs(10);
+/// The last known time is written down this often while nothing about it changes, which costs the flash next to nothing.
+pub const CLOCK_WRITE: Duration = Duration::from_secs(6 * 3600);
 /// How long an agent that was asked to stop goes on shipping.
 pub const DRAIN_TIME: Duration = Duration::from_secs(3);
 

@@ -9,7 +9,7 @@ use crate::buffer::{Buffer, Snapshot};
 use crate::desired::Standing;
 use crate::destination::Priority;
 use crate::inputs::{HealthView, InputState};
-use crate::time::realtime_ms;
+use crate::time::{Clock, ClockStatus, far};
 use crate::uplink::{LinkStatus, UplinkStatus};
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -20,6 +20,9 @@ pub struct Status {
     pub uplink: Option<Uplink>,
     pub buffer: Depth,
     pub records: Records,
+    /// What is known of the time; `None` from an agent of a release before it was told.
+    #[serde(default)]
+    pub clock: Option<ClockStatus>,
     pub lanes: Vec<LaneStatus>,
     /// By name; none where no agent runs.
     #[serde(default)]
@@ -98,9 +101,8 @@ pub struct LaneStatus {
 
 impl Status {
     /// `uplink` is `None` where no agent runs.
-    pub fn of(device: &DeviceId, buffer: &Buffer, uplink: Option<UplinkStatus>) -> Self {
+    pub fn of(device: &DeviceId, buffer: &Buffer, clock: &Clock, uplink: Option<UplinkStatus>) -> Self {
         let snapshot = buffer.snapshot();
-        let oldest = buffer.reader().oldest_appended_ms().ok().flatten();
         let counters = snapshot.counters;
         Self {
             device_id: device.clone(),
@@ -116,7 +118,7 @@ impl Status {
                 records: snapshot.records(),
                 bytes: snapshot.bytes,
                 cap_bytes: snapshot.cap_bytes,
-                oldest_age_ms: oldest.map(|appended| (realtime_ms() - appended).max(0)),
+                oldest_age_ms: buffer.reader().oldest_age_ms(clock).ok().flatten(),
                 flash_bytes: counters.flash_bytes,
                 stretched_linger_ms: buffer
                     .wear()
@@ -130,6 +132,7 @@ impl Status {
                 quarantined: counters.quarantined,
                 moved_streams: counters.moved_streams,
             },
+            clock: Some(clock.status()),
             lanes: lanes(&snapshot),
             inputs: BTreeMap::new(),
             desired: None,
@@ -169,6 +172,9 @@ impl Status {
             "records     {} appended, {} acknowledged, {} dropped",
             self.records.appended, self.records.acknowledged, self.records.dropped
         ));
+        if let Some(clock) = &self.clock {
+            tell_clock(clock, &mut lines);
+        }
         for lane in &self.lanes {
             let stream = lane.shipping.as_deref().unwrap_or("none yet");
             let partition =
@@ -229,6 +235,30 @@ impl Uplink {
             self.bytes_sent, self.bytes_this_month
         ));
     }
+}
+
+fn tell_clock(clock: &ClockStatus, lines: &mut Vec<String>) {
+    let time = match (clock.source, clock.since_ms) {
+        (Some(source), Some(since_ms)) => format!("known by {} since {}", source.name(), date(since_ms)),
+        _ => format!("not known, {} at least", date(clock.last_known_ms)),
+    };
+    lines.push(format!("time        {time}"));
+    if let Some(jump) = clock.last_jump {
+        let followed = if jump.is_followed { "followed" } else { "not followed" };
+        let (by, times) = (far(jump.by_ms), clock.jumps);
+        let at = clock.last_jump_at_ms.map_or(String::new(), |ms| format!(" at {}", date(ms)));
+        lines.push(format!("jumps       {times}, the kernel's clock was last set{at} by {by}, {followed}"));
+    }
+    if let Some(by_ms) = clock.hub_differs_ms {
+        lines.push(format!("hub's time  {} against the agent's", far(by_ms)));
+    }
+    if let Some(why) = &clock.hardware_clock {
+        lines.push(format!("rtc         not believed: {why}"));
+    }
+}
+
+fn date(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |at| format!("{at:.0}"))
 }
 
 impl Link {

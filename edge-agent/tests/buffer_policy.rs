@@ -193,7 +193,7 @@ fn a_batch_that_is_too_old_becomes_a_gap() {
         let clock = edge_agent::time::Clock::of_this_machine();
         let mut snapshots = buffer.subscribe();
         let taken = |at_ms: i64| common::batch_at(0..3, at_ms);
-        let now_ms = edge_agent::time::boottime_ms();
+        let now_ms = clock.boot_ms();
         let to = Destination::from(topic());
         for at_ms in [now_ms - 25_000, now_ms] {
             let answer = buffer.append(&to, Some(clock.boot()), taken(at_ms)).await.unwrap();

@@ -160,25 +160,40 @@ fn without_a_hub_status_says_so_and_the_records_wait() {
 fn the_host_is_read_at_once_and_a_hub_on_this_machine_tells_the_time() {
     let clock = edge_agent::time::Clock::of_this_machine();
     let (folder, hub) = (folder(), FakeHub::start());
-    hub.inner().time_ms = Some(1_000_000_000_000);
+    // Later than this program's build.
+    hub.inner().time_ms = Some(4_000_000_000_000);
     let more = ["--linger-ms", "0", "--host-interval-ms", "60000"];
-    let agent = Agent::run(folder.path(), &hub.url(), &more);
+    let mut agent = Agent::run(folder.path(), &hub.url(), &more);
     hub.wait("a record of the host", |inner| !inner.hub.log.is_empty());
-    agent.wait("an empty buffer", |status| records(status) == 0);
+    let shipped = agent.wait("an empty buffer", |status| records(status) == 0);
     if clock.stamp().is_wall() {
         eprintln!("skipped: this machine's clock is synchronised, so the hub's is not asked");
         return;
     }
     let times = hub.inner().hub.times.clone();
-    assert!((times[0] - 1_000_000_000_000).abs() < 60_000, "{times:?}");
+    assert!((times[0] - 4_000_000_000_000).abs() < 60_000, "{times:?}");
     assert!(hub.inner().hub.headers.is_empty(), "it is not untimed");
+    assert_eq!((&shipped["clock"]["source"], &shipped["clock"]["jumps"]), (&"hub".into(), &0.into()));
+    assert!(agent.stop().success());
+    assert_eq!(status(folder.path())["clock"]["source"], "earlier-run", "it is kept for this boot");
+}
+
+#[test]
+fn a_last_known_time_that_is_damaged_is_told_and_not_used() {
+    let folder = folder();
+    std::fs::write(folder.path().join("time"), "{\"version\":1}\n00000000\n").unwrap();
+    let agent = Agent::run(folder.path(), "mqtt://127.0.0.1:1", &["--no-host-input"]);
+    let known = agent.wait("its status", |status| status["clock"]["last_known_ms"].is_i64());
+    assert!(known["clock"]["last_known_ms"].as_i64() > Some(1_700_000_000_000), "the build's time: {known}");
+    let log = std::fs::read_to_string(folder.path().join("agent.log")).unwrap();
+    assert!(log.contains("the last known time is not used") && log.contains("damaged"), "{log}");
 }
 
 #[test]
 fn sigterm_makes_the_last_rows_durable() {
     let (folder, hub) = (folder(), FakeHub::start());
     // Where nothing else knows the time, the hub's lets the rows be stamped and shipped.
-    hub.inner().time_ms = Some(1_700_000_000_000);
+    hub.inner().time_ms = Some(4_000_000_000_000);
     let more = ["--linger-ms", "60000", "--host-interval-ms", "20"];
     let mut agent = Agent::run(folder.path(), &hub.url(), &more);
     agent.wait("a connection", |status| status["uplink"]["connected"] == true);

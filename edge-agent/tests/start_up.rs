@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::world::block_on;
 use common::{batch, open, topic};
 use edge_agent::buffer::{Buffer, durable};
+use edge_agent::time::Clock;
 
 const BATCHES: u64 = 100_000;
 const CAP: u64 = 8 << 30;
@@ -63,7 +64,7 @@ fn a_large_buffer_is_opened_as_fast_and_as_small_as_an_empty_one() {
         for folder in [empty, large] {
             let (began, before) = (Instant::now(), anonymous_bytes());
             let buffer = open(folder, CAP, None);
-            let oldest = buffer.reader().oldest_appended_ms().unwrap();
+            let oldest = buffer.reader().oldest_age_ms(&Clock::of_this_machine()).unwrap();
             assert_eq!(oldest.is_some(), folder == large);
             took.push((began.elapsed(), anonymous_bytes().saturating_sub(before)));
             close(buffer, folder).await;

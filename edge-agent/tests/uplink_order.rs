@@ -272,3 +272,38 @@ fn an_answer_of_the_device_is_said_until_the_hub_has_it() {
         assert!(!world.core.has_room_for_letter());
     });
 }
+
+/// The header of records that were never stamped, where it is one.
+fn untimed(world: &World) -> Vec<String> {
+    let headers = world.hub.headers.iter().filter(|(name, _)| name == "untimed");
+    headers.map(|(_, value)| value.clone()).collect()
+}
+
+#[test]
+fn what_nobody_knows_the_time_of_waits_a_minute_and_is_shipped_marked() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        // The state machine's own boot is 1.
+        for boot in [2, 1] {
+            let boot = Some(Uuid::from_u128(boot));
+            let answer = world.buffer().append(&topic().into(), boot, batch(0..1, 0)).await.unwrap();
+            edge_agent::buffer::durable(answer).await.unwrap();
+        }
+        world.now_ms = 5_000;
+        world.run(&CONNECT).await;
+        exchange(&mut world).await;
+        let of = |boot| format!("1 {} 1700000000000", Uuid::from_u128(boot));
+        assert_eq!(untimed(&world), [of(2)], "an earlier boot's can never be stamped");
+        assert_eq!(world.core.deadline_ms(), Some(65_000));
+        world.now_ms = 64_999;
+        world.tell(Event::Timer).await;
+        exchange(&mut world).await;
+        assert_eq!(untimed(&world), [of(2)]);
+        world.now_ms = 65_000;
+        world.tell(Event::Timer).await;
+        exchange(&mut world).await;
+        assert_eq!(untimed(&world), [of(2), of(1)]);
+        // When they arrived, by the hub's clock.
+        assert_eq!(world.hub.times, [1_700_000_000_000; 2]);
+    });
+}

@@ -10,6 +10,7 @@ use super::environment::Key;
 use super::state::State;
 use super::work::{Work, WorkError};
 use crate::limits::GIVEN_UP_PER_COMMIT;
+use crate::time::Clock;
 
 /// The clocks by which ages are told.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,12 @@ pub(super) struct AgeClock {
     pub boot: Uuid,
     /// ms since this boot.
     pub boot_ms: i64,
+}
+
+impl AgeClock {
+    pub fn of(clock: &Clock) -> Self {
+        Self { wall_ms: clock.wall_ms(), boot: clock.boot(), boot_ms: clock.boot_ms() }
+    }
 }
 
 /// What one look at the ages found.
@@ -63,7 +70,7 @@ impl Work<'_> {
 
 /// How old a batch is at least; `None` where nothing tells. A batch whose records bring their own times is as old as
 /// its stay in the buffer.
-fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64> {
+pub(super) fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64> {
     match head.kind {
         Kind::Gap => None,
         Kind::Batch => {

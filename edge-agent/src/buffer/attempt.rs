@@ -16,7 +16,6 @@ use super::work::{Work, WorkError};
 use super::writer::{Group, InFlight, Outcome, Writer};
 use crate::destination::Destination;
 use crate::limits::{DROP_FOR_DISK_BYTES_MIN, TRIM_AFTER};
-use crate::time::{Clock, Stamp, boottime_ms, realtime_ms};
 
 /// How often room is made for a commit that found the map or the disk full.
 const ROOM_TRIES: u32 = 8;
@@ -149,13 +148,13 @@ impl Writer {
             let bytes = appends.map(|(append, _)| cost(append.new.batch.len())).sum();
             self.environment.reserve(bytes).map_err(WorkError::from)?;
         }
-        let mut work = begin(&self.environment, &self.state, &self.in_flight)?;
+        let mut work = begin(&self.environment, &self.state, &self.in_flight, self.clock.kernel_ms())?;
         for trim in &self.backlog.trims {
             work.trim(trim)?;
         }
         let aged = match (self.retention.age_max, self.backlog.age_at) {
             (Some(age_max), Some(at)) if at <= Instant::now() => {
-                Some(work.give_up_older(age_max, &age_clock(&self.clock))?)
+                Some(work.give_up_older(age_max, &AgeClock::of(&self.clock))?)
             }
             _ => None,
         };
@@ -198,7 +197,7 @@ impl Writer {
             return Ok(None);
         }
         let target = self.state.cost() / 16 * 15;
-        let mut work = begin(&self.environment, &self.state, &self.in_flight)?;
+        let mut work = begin(&self.environment, &self.state, &self.in_flight, self.clock.kernel_ms())?;
         let dropped = match work.shrink(target) {
             Ok(Some(dropped)) if dropped > 0 => dropped,
             Ok(_) => return Ok(None),
@@ -288,18 +287,11 @@ fn begin<'e>(
     environment: &'e Environment,
     state: &State,
     in_flight: &InFlight,
+    now_ms: i64,
 ) -> Result<Work<'e>, WorkError> {
     let spared = in_flight.clone();
     let spare = move |lane: u8| spared[usize::from(lane)].load(Ordering::Acquire);
-    Ok(Work::begin(environment, state.clone(), realtime_ms())?.sparing(spare))
-}
-
-fn age_clock(clock: &Clock) -> AgeClock {
-    let wall_ms = match clock.stamp() {
-        Stamp::Wall(ms) => Some(ms),
-        Stamp::Boot(_) => None,
-    };
-    AgeClock { wall_ms, boot: clock.boot(), boot_ms: boottime_ms() }
+    Ok(Work::begin(environment, state.clone(), now_ms)?.sparing(spare))
 }
 
 /// Whether an error is of the one command and not of the buffer.

@@ -25,7 +25,7 @@ use super::writer::{Append, Backlog, Command, InFlight, Writer};
 use crate::data_dir::DataDir;
 use crate::destination::{Destination, Priority};
 use crate::limits::{APPENDS_BYTES_MAX, WRITER_INBOX};
-use crate::time::Clock;
+use crate::time::{Clock, Source};
 
 #[derive(Debug, Error)]
 pub enum WriteError {
@@ -55,6 +55,8 @@ pub struct BufferOptions {
     pub flash_bytes_per_day_max: Option<u64>,
     /// Where batches go that are salvaged without knowing their topic.
     pub default_topic: TopicName,
+    /// The clock by which ages are told, and whose boot this is.
+    pub clock: Arc<Clock>,
     /// The program that checks a buffer after an unclean stop; this one where `None`.
     pub checker: Option<PathBuf>,
 }
@@ -70,6 +72,7 @@ impl BufferOptions {
             is_preallocated: false,
             flash_bytes_per_day_max: None,
             default_topic,
+            clock: Arc::new(Clock::of_this_machine()),
             checker: None,
         }
     }
@@ -168,7 +171,7 @@ const WAITING_UNIT: usize = 1 << 10;
 impl Buffer {
     /// Opens the buffer of a data directory whose lock the caller holds, and starts its writer.
     pub fn open(options: &BufferOptions) -> Result<Self, OpenError> {
-        let clock = Clock::of_this_machine();
+        let clock = options.clock.clone();
         let checker = options.checker.clone().unwrap_or_else(this_program);
         let opening = Opening {
             dir: &options.dir,
@@ -184,7 +187,7 @@ impl Buffer {
         let snapshot = Snapshot::of(&opened.state, opened.cap_bytes);
         let (publisher, snapshots) = watch::channel(Arc::new(snapshot));
         if let Some(offset_ms) = opened.state.offset_of(clock.boot()) {
-            clock.learn(offset_ms);
+            clock.recall(Source::EarlierRun, offset_ms);
         }
         let in_flight: InFlight = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
         let wear = Arc::new(WearBudget::new(options.flash_bytes_per_day_max, Instant::now()));

@@ -7,10 +7,12 @@ use schemas::{DeviceId, ProducerId, RawBatch, Sequence, build_gap, patch_stream,
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::age::{AgeClock, age_ms};
 use super::entry::{GapEntry, Head, Kind, batch_bytes_mut, decode_batch};
 use super::environment::{Environment, EnvironmentError, Key};
 use super::state::{Placement, State};
 use super::walk::follows;
+use crate::time::Clock;
 
 #[derive(Debug, Error)]
 #[error("the buffer cannot be read: {0}")]
@@ -77,15 +79,18 @@ impl Reader {
         Ok(items)
     }
 
-    /// When the first entry of any lane was appended, by the kernel's clock.
-    pub fn oldest_appended_ms(&self) -> Result<Option<i64>, ReadError> {
+    /// How old the first entry of any lane is, in ms; where nothing tells, by when the kernel's clock said that it was
+    /// appended.
+    pub fn oldest_age_ms(&self, clock: &Clock) -> Result<Option<i64>, ReadError> {
+        let (now, kernel_ms) = (AgeClock::of(clock), clock.kernel_ms());
         let txn = self.environment.read()?;
         let state = self.environment.state(&txn)?.unwrap_or_default();
         let mut oldest = None;
         for lane in &state.lanes {
             let first = self.environment.range(&txn, lane.id, 0..=u64::MAX)?.next().transpose()?;
-            let appended = first.and_then(|(_, value)| Head::parse(value).ok()).map(|head| head.appended_ms);
-            oldest = [oldest, appended].into_iter().flatten().min();
+            let Some(head) = first.and_then(|(_, value)| Head::parse(value).ok()) else { continue };
+            let age = age_ms(&state, &head, &now).unwrap_or((kernel_ms - head.appended_ms).max(0));
+            oldest = oldest.max(Some(age));
         }
         Ok(oldest)
     }

@@ -191,9 +191,12 @@ impl State {
         }
     }
 
-    /// The first offset that is told for a boot stays.
+    /// The first offset that is told for a boot stays. Nothing in an empty buffer is of an earlier one.
     pub fn set_offset(&mut self, boot: Uuid, offset_ms: i64) {
         if self.offset_of(boot).is_none() {
+            if self.lanes.iter().all(Lane::is_empty) {
+                self.boots.clear();
+            }
             if self.boots.len() == BOOTS_MAX {
                 self.boots.remove(0);
             }
@@ -338,5 +341,20 @@ mod tests {
         state.set_offset(Uuid::from_u128(1), 10);
         state.set_offset(Uuid::from_u128(1), 20);
         assert_eq!(state.offset_of(Uuid::from_u128(1)), Some(10));
+    }
+
+    #[test]
+    fn the_offsets_of_earlier_boots_are_kept_while_something_may_be_of_them() {
+        let mut state = State::default();
+        let mut lane = Lane::new(1, &to("t"));
+        lane.next += NUMBER_STEP;
+        state.lanes.push(lane);
+        state.set_offset(Uuid::from_u128(1), 10);
+        state.set_offset(Uuid::from_u128(2), 20);
+        assert_eq!(state.offset_of(Uuid::from_u128(1)), Some(10));
+        state.lanes[0].first = state.lanes[0].next;
+        state.set_offset(Uuid::from_u128(3), 30);
+        assert_eq!(state.boots.len(), 1);
+        assert_eq!(state.offset_of(Uuid::from_u128(3)), Some(30));
     }
 }

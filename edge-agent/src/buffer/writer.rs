@@ -73,7 +73,7 @@ pub(super) struct Writer {
     pub inbox: mpsc::Receiver<Command>,
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     pub in_flight: InFlight,
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     pub wear: Arc<WearBudget>,
     pub meter: Meter,
     /// Where commits are not synced one by one.

@@ -1,5 +1,6 @@
 //! What commands share: who has the buffer open.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use program::Failure;
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::control::Client;
 use crate::data_dir::{DataDir, DataDirLock};
 use crate::limits::BLOCKING_THREADS_MAX;
+use crate::time::Clock;
 
 /// How long a command waits for another one that has the buffer open.
 const BUSY_MAX: Duration = Duration::from_secs(60);
@@ -44,14 +46,27 @@ pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
     }
 }
 
+/// The clock of this machine, with what an earlier run knew of it.
+pub fn open_clock(dir: &DataDir) -> Arc<Clock> {
+    let clock = Clock::of_this_machine();
+    clock.read(&dir.time());
+    Arc::new(clock)
+}
+
 /// Opens the buffer; the caller holds the lock.
-pub fn open_buffer(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<Buffer, Failure> {
+pub fn open_buffer(
+    dir: &DataDir,
+    device: &DeviceId,
+    clock: &Arc<Clock>,
+    config: &Config,
+) -> Result<Buffer, Failure> {
     let buffer = &config.buffer;
     let options = BufferOptions {
         retention: buffer.retention(config.buffer_bytes),
         durability: if config.fsync { buffer.durability } else { Durability::Off },
         is_preallocated: buffer.is_preallocated,
         flash_bytes_per_day_max: buffer.flash_bytes_per_day_max,
+        clock: clock.clone(),
         ..BufferOptions::new(dir.clone(), device.clone(), config.topic.clone(), config.buffer_bytes)
     };
     Buffer::open(&options).map_err(Failure::usage)

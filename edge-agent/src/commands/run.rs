@@ -1,18 +1,16 @@
 //! `run`: the agent itself.
 
-use std::sync::Arc;
-
 use program::Failure;
 use schemas::DeviceId;
 
-use super::common::{Access, access, open_buffer, runtime};
+use super::common::{Access, access, open_buffer, open_clock, runtime};
 use super::{RunArgs, read, text};
 use crate::agent::{Agent, Ground, Load, Remote, Setup};
 use crate::config::{Config, Settings};
 use crate::data_dir::DataDir;
 use crate::device_id;
 use crate::inputs::Roster;
-use crate::time::Clock;
+use crate::timekeeper::Timekeeper;
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
     let (settings, config) = configured(args)?;
@@ -51,17 +49,14 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
     let terminated = program::signals::termination().map_err(Failure::run)?;
     let mut remote = Remote::open(&dir, &settings.remote);
     let config = remote.over(&settings).map_err(Failure::usage)?;
-    let buffer = open_buffer(&dir, &device, &config)?;
-    let clock = Arc::new(Clock::of_this_machine());
-    let known =
-        buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot()).map(|(_, offset)| *offset);
-    if let Some(offset) = known {
-        clock.learn(offset);
-    }
+    let clock = open_clock(&dir);
+    let buffer = open_buffer(&dir, &device, &clock, &config)?;
+    let timekeeper = Timekeeper::start(clock.clone(), buffer.clone(), dir.time());
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
     let ground = Ground { dir, device, buffer: buffer.clone(), clock, roster: Roster::default() };
     let agent = Agent::start(ground, Setup { file: settings, config, load, remote }).await?;
     let ended = agent.until(terminated).await;
+    timekeeper.stop().await;
     let closed = buffer.close().await;
     ended?;
     closed.map_err(Failure::run)?;

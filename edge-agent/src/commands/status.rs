@@ -4,7 +4,7 @@ use std::io;
 
 use program::Failure;
 
-use super::common::{Access, access, open_buffer, runtime};
+use super::common::{Access, access, open_buffer, open_clock, runtime};
 use super::{StatusArgs, load};
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -42,8 +42,9 @@ async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
         Access::Agent(mut client) => client.status().await.map_err(Failure::run),
         Access::Own(_lock) => {
             let device = device_id::fix(dir, None).map_err(Failure::usage)?;
-            let buffer = open_buffer(dir, &device, config)?;
-            let status = Status::of(&device, &buffer, None).with_desired(standing(dir));
+            let clock = open_clock(dir);
+            let buffer = open_buffer(dir, &device, &clock, config)?;
+            let status = Status::of(&device, &buffer, &clock, None).with_desired(standing(dir));
             buffer.close().await.map_err(Failure::run)?;
             Ok(status)
         }

@@ -21,6 +21,7 @@ use crate::destination::Destination;
 use crate::inputs::Roster;
 use crate::limits::CONTROL_PIPELINE;
 use crate::status::Status;
+use crate::time::Clock;
 use crate::uplink::UplinkStatus;
 
 #[derive(Debug, Error)]
@@ -39,6 +40,7 @@ pub struct Server {
 struct Shared {
     device: DeviceId,
     buffer: Buffer,
+    clock: Arc<Clock>,
     uplink: watch::Receiver<UplinkStatus>,
     inputs: Roster,
     desired: watch::Receiver<Option<Standing>>,
@@ -72,6 +74,7 @@ impl Server {
         dir: &DataDir,
         device: DeviceId,
         buffer: Buffer,
+        clock: Arc<Clock>,
         uplink: watch::Receiver<UplinkStatus>,
         inputs: Roster,
         desired: watch::Receiver<Option<Standing>>,
@@ -86,7 +89,8 @@ impl Server {
             UnixListener::bind(path)
         };
         let listener = bind().map_err(|source| ServerError { path: dir.socket(), source })?;
-        Ok(Self { listener, shared: Arc::new(Shared { device, buffer, uplink, inputs, desired }) })
+        let shared = Shared { device, buffer, clock, uplink, inputs, desired };
+        Ok(Self { listener, shared: Arc::new(shared) })
     }
 
     pub async fn run(self, shutdown: CancellationToken) {
@@ -141,7 +145,7 @@ async fn requests(
         let answer = match request.ask {
             Ask::Status => {
                 let uplink = shared.uplink.borrow().clone();
-                let status = Status::of(&shared.device, &shared.buffer, Some(uplink));
+                let status = Status::of(&shared.device, &shared.buffer, &shared.clock, Some(uplink));
                 let status = status.with_inputs(shared.inputs.health());
                 let status = status.with_desired(shared.desired.borrow().clone());
                 Answer::Ready(serde_json::to_vec(&status)?)

@@ -1,15 +1,41 @@
 //! What time it is, and whether that is known.
 //!
-//! A device may boot in 1970, at a stale but plausible time, or in 2099. Wall time is known when the kernel's
-//! clock is synchronised, or when a hub that may be believed said it in this boot. Until then a record carries
-//! the boot and `CLOCK_BOOTTIME`, which never jumps.
+//! A device may boot in 1970, at a stale but plausible time, or in 2099. Wall time is known when the kernel's clock is
+//! synchronised, or when a hub that may be believed said it in this boot, or when the hardware clock is plausible.
+//! Until then a record carries the boot and `CLOCK_BOOTTIME`, which never jumps.
 
-mod kernel;
+mod hardware;
+mod knowledge;
+mod last_known;
+mod machine;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 use uuid::Uuid;
+
+pub use hardware::HardwareCheck;
+pub use knowledge::{Jump, Source};
+pub use machine::{Machine, ThisMachine, realtime_ms};
+
+use hardware::span;
+use knowledge::{Knowledge, Notice};
+use last_known::{DAY_MS, LastKnown, Past};
+use machine::Reading;
+
+use crate::data_dir::DataDirError;
+
+/// When this program was built, as its build script wrote it down.
+const BUILT_AT_MS: i64 = match i64::from_str_radix(env!("BUILT_AT_SECONDS"), 10) {
+    Ok(seconds) => seconds * 1000,
+    Err(_) => 0,
+};
+/// The clock of the machine that built it may have been so much ahead.
+const EARLIEST_MS: i64 = BUILT_AT_MS - DAY_MS;
+/// The kernel's clock is looked at this often at most.
+const OBSERVE_EVERY_MS: i64 = 100;
 
 /// When a record was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,98 +70,256 @@ impl Stamp {
 /// The machine's clocks and what is known of them.
 #[derive(Debug)]
 pub struct Clock {
+    machine: Box<dyn Machine>,
     boot: Uuid,
-    /// Wall time minus boot time in ms, as a hub or an earlier run in this boot told it.
-    offset: AtomicI64,
+    state: Mutex<State>,
+    changed: Notify,
 }
 
-const UNKNOWN: i64 = i64::MIN;
-/// When this program was built, as its build script wrote it down.
-const BUILT_AT_MS: i64 = match i64::from_str_radix(env!("BUILT_AT_SECONDS"), 10) {
-    Ok(seconds) => seconds * 1000,
-    Err(_) => 0,
-};
+#[derive(Debug)]
+struct State {
+    knowledge: Knowledge,
+    last_known: LastKnown,
+    /// When the kernel's clock was looked at, in ms since the boot.
+    observed_boot_ms: Option<i64>,
+    /// Why the hardware clock is not believed.
+    hardware_doubt: Option<String>,
+}
+
+/// What `status` tells of the clock.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct ClockStatus {
+    /// Who told the time; `None` while it is not known.
+    pub source: Option<Source>,
+    /// The agent's time, and since when by this source, in ms since 1970.
+    pub now_ms: Option<i64>,
+    pub since_ms: Option<i64>,
+    /// It is this at least, whatever is known, in ms since 1970.
+    pub last_known_ms: i64,
+    /// How often the kernel's clock was set since the agent began.
+    pub jumps: u64,
+    pub last_jump: Option<Jump>,
+    /// When that was, in ms since 1970, where the time is known.
+    pub last_jump_at_ms: Option<i64>,
+    /// How far the hub's clock is ahead of the agent's time, where that is more than 10 s.
+    pub hub_differs_ms: Option<i64>,
+    /// Why the hardware clock is not believed.
+    pub hardware_clock: Option<String>,
+}
 
 impl Clock {
     pub fn of_this_machine() -> Self {
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         // Without a boot id (no /proc), each run counts as a boot of its own.
         let boot = text.trim().parse().unwrap_or_else(|_| Uuid::from_u128(rand::random()));
-        Self { boot, offset: AtomicI64::new(UNKNOWN) }
+        Self::of(Box::<ThisMachine>::default(), boot)
+    }
+
+    /// Of a machine in this boot.
+    pub fn of(machine: Box<dyn Machine>, boot: Uuid) -> Self {
+        let state = State {
+            knowledge: Knowledge::new(EARLIEST_MS),
+            last_known: LastKnown::new(boot, None, BUILT_AT_MS),
+            observed_boot_ms: None,
+            hardware_doubt: None,
+        };
+        Self { machine, boot, state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub fn boot(&self) -> Uuid {
         self.boot
     }
 
-    /// It is this or later, in ms since 1970: as late as when the program was built.
-    pub fn earliest_ms(&self) -> i64 {
-        BUILT_AT_MS
+    /// ms since the boot, sleep included.
+    pub fn boot_ms(&self) -> i64 {
+        self.machine.boot_ms()
     }
 
-    /// Takes the offset that was made durable for this boot.
-    pub fn learn(&self, offset_ms: i64) {
-        self.offset.store(offset_ms, Ordering::Relaxed);
+    /// ms since 1970 by the kernel's clock, right or wrong: for ages only.
+    pub fn kernel_ms(&self) -> i64 {
+        self.machine.kernel_ms()
+    }
+
+    /// s since 1970 by the hardware clock, right or wrong.
+    pub fn hardware_s(&self) -> Option<i64> {
+        self.machine.hardware_s()
     }
 
     /// Now, as well as it is known.
     pub fn stamp(&self) -> Stamp {
-        if kernel::is_synchronised() {
-            return Stamp::Wall(realtime_ms());
-        }
-        match self.offset.load(Ordering::Relaxed) {
-            UNKNOWN => Stamp::Boot(boottime_ms()),
-            offset => Stamp::Wall(boottime_ms() + offset),
+        let boot_ms = self.boot_ms();
+        match self.observed(boot_ms).knowledge.own() {
+            Some(own) => Stamp::Wall(boot_ms + own.offset_ms),
+            None => Stamp::Boot(boot_ms),
         }
     }
 
     /// Wall time minus boot time, if wall time is known.
     pub fn known_offset(&self) -> Option<i64> {
+        Some(self.observed(self.boot_ms()).knowledge.own()?.offset_ms)
+    }
+
+    /// ms since 1970, if that is known.
+    pub fn wall_ms(&self) -> Option<i64> {
         match self.stamp() {
-            Stamp::Wall(ms) => Some(ms - boottime_ms()),
+            Stamp::Wall(ms) => Some(ms),
             Stamp::Boot(_) => None,
+        }
+    }
+
+    /// ms since 1970, as well as anybody said it: of use only for what would have no time otherwise.
+    pub fn likely_ms(&self) -> i64 {
+        let boot_ms = self.boot_ms();
+        let state = self.observed(boot_ms);
+        let offset_ms = state.knowledge.own().map(|own| own.offset_ms).or(state.knowledge.hub_offset_ms());
+        offset_ms.map_or_else(|| self.kernel_ms(), |offset_ms| boot_ms + offset_ms)
+    }
+
+    /// ms since 1970 where that is so sure that a certificate may be refused for it: the kernel's clock is
+    /// synchronised, or was in this boot. A hub or a hardware clock that is wrong must not lock the device out.
+    pub fn sure_ms(&self) -> Option<i64> {
+        let boot_ms = self.boot_ms();
+        let own = self.observed(boot_ms).knowledge.own()?;
+        (own.source == Source::Kernel).then_some(boot_ms + own.offset_ms)
+    }
+
+    /// It is surely this or later, in ms since 1970.
+    pub fn earliest_ms(&self) -> i64 {
+        self.observed(self.boot_ms()).last_known.earliest_ms()
+    }
+
+    pub fn last_known_ms(&self) -> i64 {
+        self.observed(self.boot_ms()).last_known.ms()
+    }
+
+    /// Takes what a hub says the time is; `is_trusted` where it may be believed.
+    pub fn hear_hub(&self, time_ms: i64, is_trusted: bool) {
+        let boot_ms = self.boot_ms();
+        let offset_ms = time_ms.saturating_sub(boot_ms);
+        let mut state = self.observed(boot_ms);
+        let notices = state.knowledge.hear_hub(offset_ms, is_trusted, boot_ms);
+        self.note(&mut state, boot_ms, notices);
+    }
+
+    /// Takes wall time minus boot time as an earlier run in this boot or the hardware clock knew it, where nothing
+    /// better is known.
+    pub fn recall(&self, source: Source, offset_ms: i64) {
+        let boot_ms = self.boot_ms();
+        let mut state = self.observed(boot_ms);
+        let notices = state.knowledge.recall(source, offset_ms, boot_ms);
+        self.note(&mut state, boot_ms, notices);
+    }
+
+    /// The hardware clock is not believed.
+    pub fn doubt_hardware(&self, why: String) {
+        self.state().hardware_doubt = Some(why);
+    }
+
+    /// Takes what an earlier run wrote down; what cannot be used is told and left out.
+    pub fn read(&self, path: &Path) {
+        match Past::read(path, BUILT_AT_MS) {
+            Ok(None) => {}
+            Ok(Some(past)) => {
+                self.state().last_known = LastKnown::new(self.boot, Some(&past), BUILT_AT_MS);
+                if let Some(offset_ms) = past.offset_in(self.boot) {
+                    self.recall(Source::EarlierRun, offset_ms);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "the last known time is not used");
+            }
+        }
+    }
+
+    /// Writes down the last known time, where this boot's is known.
+    pub fn write(&self, path: &Path) -> Result<(), DataDirError> {
+        let past = {
+            let state = self.observed(self.boot_ms());
+            let Some(own) = state.knowledge.own() else { return Ok(()) };
+            state.last_known.past(own.offset_ms)
+        };
+        past.write(path)
+    }
+
+    /// Waits until the time is known otherwise than it was.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub fn status(&self) -> ClockStatus {
+        let boot_ms = self.boot_ms();
+        let state = self.observed(boot_ms);
+        let own = state.knowledge.own();
+        let (jumps, last_jump) = state.knowledge.jumps();
+        ClockStatus {
+            source: own.map(|own| own.source),
+            now_ms: own.map(|own| boot_ms + own.offset_ms),
+            since_ms: own.map(|own| own.since_boot_ms + own.offset_ms),
+            last_known_ms: state.last_known.ms(),
+            jumps,
+            last_jump,
+            last_jump_at_ms: own.zip(last_jump).map(|(own, jump)| jump.at_boot_ms + own.offset_ms),
+            hub_differs_ms: state.knowledge.hub_differs_ms(),
+            hardware_clock: state.hardware_doubt.clone(),
+        }
+    }
+
+    /// The state, after a look at the kernel's clock where one is due.
+    fn observed(&self, boot_ms: i64) -> MutexGuard<'_, State> {
+        let mut state = self.state();
+        if state.observed_boot_ms.is_none_or(|last| boot_ms - last >= OBSERVE_EVERY_MS) {
+            state.observed_boot_ms = Some(boot_ms);
+            let notices = state.knowledge.observe(&Reading::of(self.machine.as_ref()));
+            self.note(&mut state, boot_ms, notices);
+        }
+        state
+    }
+
+    fn note(&self, state: &mut State, boot_ms: i64, notices: Vec<Notice>) {
+        if let Some(own) = state.knowledge.own() {
+            state.last_known.advance(boot_ms.saturating_add(own.offset_ms), boot_ms);
+        }
+        for notice in notices {
+            if matches!(notice, Notice::Known { .. }) {
+                self.changed.notify_one();
+            }
+            tell(notice);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(notice: Notice) {
+    match notice {
+        Notice::Known { source, moved_by_ms: None } => {
+            tracing::info!(source = source.name(), "the time is known");
+        }
+        Notice::Known { source, moved_by_ms: Some(by_ms) } => {
+            tracing::info!(source = source.name(), by_ms, "the time is corrected");
+        }
+        Notice::Jumped(jump) => {
+            let (by, is_followed) = (far(jump.by_ms), jump.is_followed);
+            tracing::warn!(by, is_followed, "the kernel's clock was set");
+        }
+        Notice::Followed => tracing::info!("the kernel's clock is synchronised: its jump is followed"),
+        Notice::TooEarly { source, ms } => {
+            let source = source.name();
+            tracing::warn!(source, ms, "a time before this program was built is not believed");
+        }
+        Notice::HubDiffers { by_ms: 0 } => tracing::info!("the hub's clock agrees with the agent's again"),
+        Notice::HubDiffers { by_ms } => {
+            tracing::warn!(by = far(by_ms), "the hub's clock is another than the agent's");
         }
     }
 }
 
-/// The kernel's wall clock, right or wrong: for ages and file names only.
-pub fn realtime_ms() -> i64 {
-    ms(ClockId::Realtime)
-}
-
-/// ms since the boot, sleep included.
-pub fn boottime_ms() -> i64 {
-    ms(ClockId::Boottime)
-}
-
-fn ms(clock: ClockId) -> i64 {
-    let time = clock_gettime(clock);
-    time.tv_sec * 1000 + time.tv_nsec / 1_000_000
+/// How far a clock is off, for people: with the sign.
+pub fn far(by_ms: i64) -> String {
+    format!("{}{}", if by_ms < 0 { '-' } else { '+' }, span(by_ms))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_learned_offset_makes_wall_time_known() {
-        let clock = Clock::of_this_machine();
-        clock.learn(1_700_000_000_000 - boottime_ms());
-        assert!(clock.stamp().is_wall());
-        assert!(clock.known_offset().is_some());
-    }
-
-    #[test]
-    fn what_was_before_the_boot_counts_as_at_it() {
-        assert_eq!(Stamp::Wall(1000).earlier(3000), Stamp::Wall(-2000));
-        assert_eq!(Stamp::Boot(1000).earlier(300), Stamp::Boot(700));
-        assert_eq!(Stamp::Boot(1000).earlier(3000), Stamp::Boot(0));
-        assert_eq!(Stamp::Boot(1000).earlier(-5), Stamp::Boot(1005));
-    }
-
-    #[test]
-    fn boot_time_only_goes_forward() {
-        let earlier = boottime_ms();
-        assert!(boottime_ms() >= earlier && earlier > 0);
-    }
-}
+mod tests;

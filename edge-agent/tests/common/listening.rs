@@ -11,7 +11,7 @@ use edge_agent::config::{InputConfig, InputKind, ListenAddress, Settings};
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::inputs::{Filter, Health, HealthView, InputError, RowSink, Source};
 use edge_agent::pipeline::{Batching, Tuning, build};
-use edge_agent::time::{Clock, boottime_ms, realtime_ms};
+use edge_agent::time::{self, Clock, realtime_ms};
 use schemas::{RawBatch, Value, decode_pack};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ impl Listening {
         let buffer = Buffer::open(&BufferOptions { retention, ..options(folder.path(), CAP, None) }).unwrap();
         let clock = Arc::new(Clock::of_this_machine());
         // Also where the kernel does not know what time it is.
-        clock.learn(realtime_ms() - boottime_ms());
+        clock.recall(time::Source::EarlierRun, realtime_ms() - clock.boot_ms());
         let batching = Batching {
             device: device(),
             boot: clock.boot(),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::sink::Sink;
 use self::source::open_rows;
 use self::tally::Tally;
-use super::common::runtime;
+use super::common::{open_clock, runtime};
 use super::{IngestArgs, load, text};
 use crate::batcher::Batcher;
 use crate::data_dir::DataDir;
@@ -35,9 +35,8 @@ pub fn execute(args: &IngestArgs) -> Result<(), Failure> {
     let mut tally = Tally::default();
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
-        let mut sink = Sink::open(&dir, &device, &config).await?;
-        let clock = Arc::new(Clock::of_this_machine());
-        sink.teach(&clock);
+        let clock = open_clock(&dir);
+        let mut sink = Sink::open(&dir, &device, &clock, &config).await?;
         let batcher = Batcher::new(device, clock.boot());
         let priority = args.priority.map(Priority::from).unwrap_or_default();
         let destination = Destination { topic: config.topic, priority };

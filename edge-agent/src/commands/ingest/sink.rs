@@ -1,6 +1,7 @@
 //! Where batches go: to the running agent, or into the buffer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use program::Failure;
 use schemas::DeviceId;
@@ -31,23 +32,19 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    pub async fn open(dir: &DataDir, device: &DeviceId, config: &Config) -> Result<Self, Failure> {
+    pub async fn open(
+        dir: &DataDir,
+        device: &DeviceId,
+        clock: &Arc<Clock>,
+        config: &Config,
+    ) -> Result<Self, Failure> {
         Ok(match access(dir).await? {
             Access::Agent(client) => Self::Agent { client, waiting: VecDeque::new() },
             Access::Own(lock) => {
-                let buffer = open_buffer(dir, device, config)?;
+                let buffer = open_buffer(dir, device, clock, config)?;
                 Self::Own { buffer, waiting: VecDeque::new(), _lock: lock }
             }
         })
-    }
-
-    /// What an agent learnt of this boot's time counts here too.
-    pub fn teach(&self, clock: &Clock) {
-        if let Self::Own { buffer, .. } = self
-            && let Some((_, offset)) = buffer.snapshot().boots.iter().find(|(boot, _)| *boot == clock.boot())
-        {
-            clock.learn(*offset);
-        }
     }
 
     /// Hands a batch over; waits for the oldest where many are not durable yet.

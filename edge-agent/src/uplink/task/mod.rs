@@ -70,8 +70,6 @@ pub(super) struct Uplink {
     post: Post,
     started: Instant,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// The hub's clock minus boot time, as the last CONNACK said it; believed only for what has no better time.
-    hub_offset_ms: Option<i64>,
     /// What the state machine was told of this month's bytes.
     is_used_up: bool,
 }
@@ -103,7 +101,6 @@ impl Uplink {
             report: Report { status: around.status.clone(), carries },
             snapshots: around.buffer.subscribe(),
             started: Instant::now(),
-            hub_offset_ms: None,
             is_used_up: false,
             config,
             around,

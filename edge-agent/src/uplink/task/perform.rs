@@ -26,7 +26,7 @@ impl Uplink {
         event: Option<Event>,
         connection: &mut Connection,
     ) -> Result<Option<Turn>, UplinkError> {
-        let stamped = self.learn_from_kernel().await?.then_some(Event::Stamped);
+        let stamped = self.stamp_what_waits().await?.then_some(Event::Stamped);
         if matches!(&event, Some(Event::Answer { answer, .. }) if answer.reason < reason::REFUSED) {
             self.report.change(|link| link.acknowledged += 1);
         }

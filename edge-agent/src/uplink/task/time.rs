@@ -3,7 +3,6 @@
 use super::{Uplink, UplinkError};
 use crate::buffer::Amendment;
 use crate::config::HubAddress;
-use crate::time::{boottime_ms, realtime_ms};
 use crate::uplink::machine::Now;
 
 impl Uplink {
@@ -13,19 +12,18 @@ impl Uplink {
         hub: &HubAddress,
         hub_time_ms: Option<i64>,
     ) -> Result<(), UplinkError> {
-        self.hub_offset_ms = hub_time_ms.map(|ms| ms - boottime_ms());
+        let Some(time_ms) = hub_time_ms else { return Ok(()) };
         // TLS has made sure who it is.
         let is_trusted = self.config.trust_hub_time || hub.is_loopback() || hub.scheme.is_tls();
-        match self.hub_offset_ms {
-            Some(offset_ms) if is_trusted && self.around.clock.known_offset().is_none() => {
-                self.stamp_boot(offset_ms).await
-            }
-            _ => Ok(()),
+        self.around.clock.hear_hub(time_ms, is_trusted);
+        match self.around.clock.known_offset() {
+            Some(offset_ms) => self.stamp_boot(offset_ms).await,
+            None => Ok(()),
         }
     }
 
-    /// The kernel's clock may have become right since something was measured that waits for it.
-    pub(super) async fn learn_from_kernel(&mut self) -> Result<bool, UplinkError> {
+    /// The time may have become known since something was measured that waits for it.
+    pub(super) async fn stamp_what_waits(&mut self) -> Result<bool, UplinkError> {
         if !self.core.waits_for_time() {
             return Ok(false);
         }
@@ -37,24 +35,21 @@ impl Uplink {
     /// Makes durable what this boot's clock is, before anything is stamped by it.
     async fn stamp_boot(&mut self, offset_ms: i64) -> Result<(), UplinkError> {
         let boot = self.around.clock.boot();
-        if !self.amend(Amendment::StampBoot { boot, offset_ms }).await? {
-            return Ok(());
-        }
         // What was made durable first stays.
-        let snapshot = self.around.buffer.snapshot();
-        let known = snapshot.boots.iter().find(|(known, _)| *known == boot).map(|(_, offset)| *offset);
-        self.around.clock.learn(known.unwrap_or(offset_ms));
+        let is_durable = self.around.buffer.snapshot().boots.iter().any(|(known, _)| *known == boot);
+        if !is_durable {
+            self.amend(Amendment::StampBoot { boot, offset_ms }).await?;
+        }
         Ok(())
     }
 
     pub(super) fn now(&self) -> Now {
         let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let known = self.around.clock.known_offset().or(self.hub_offset_ms);
-        Now { ms, wall_ms: known.map_or_else(realtime_ms, |offset| boottime_ms() + offset) }
+        Now { ms, wall_ms: self.around.clock.likely_ms() }
     }
 
     /// ms since 1970, where that is known.
     pub(super) fn known_wall_ms(&self) -> Option<i64> {
-        self.around.clock.known_offset().map(|offset| boottime_ms() + offset)
+        self.around.clock.wall_ms()
     }
 }

@@ -1,9 +1,10 @@
 //! Checks a hub's certificate at a time that may not be known.
 //!
 //! A device without a clock would find every certificate not valid yet at 1970, and no hub could ever tell it the
-//! time. While nobody knows the time, a certificate is checked at the last known one, at least that of the build. One
-//! that is not valid yet says that it is later than that: the check is repeated at the time from which it is valid,
-//! so that what had expired by then stays refused.
+//! time. Until the kernel's clock is synchronised, a certificate is checked at the last known time, at least that of
+//! the build. One that is not valid yet says that it is later than that: the check is repeated at the time from which
+//! it is valid, so that what had expired by then stays refused. What a hub says of the time refuses no certificate: a
+//! hub that is wrong once would lock the device out for good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::time::{Clock, boottime_ms};
+use crate::time::Clock;
 
 /// Each certificate of a chain may move the time once.
 const MOVES_MAX: usize = 16;
@@ -31,8 +32,8 @@ pub type TimeSource = Box<dyn Fn() -> CertificateTime + Send + Sync>;
 /// The time by the agent's clock.
 pub fn of_clock(clock: &Arc<Clock>) -> TimeSource {
     let clock = clock.clone();
-    Box::new(move || match clock.known_offset() {
-        Some(offset_ms) => CertificateTime::Known(unix_time(boottime_ms() + offset_ms)),
+    Box::new(move || match clock.sure_ms() {
+        Some(ms) => CertificateTime::Known(unix_time(ms)),
         None => CertificateTime::AtLeast(unix_time(clock.earliest_ms())),
     })
 }
