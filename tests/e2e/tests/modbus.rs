@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use schemas::{Value, decode_pack};
 use testkit::process::Process;
-use testkit::{Agent, Hub, kafka, ports, tools, wait};
+use testkit::{Agent, Hub, binaries, kafka, ports, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const SIMULATOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/modbus_simulator.py");
@@ -125,6 +125,13 @@ fn agent(folder: &Path, hub: &Hub, address: &str) -> Agent {
         .with_argument(config.to_str().unwrap())
 }
 
+/// Whether `edge-agent check` finds everything well, and what it says.
+fn check(folder: &Path) -> (bool, String) {
+    let mut command = Command::new(binaries::path("edge-agent"));
+    let output = command.arg("check").arg("--config").arg(folder.join("agent.toml")).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
     let Some(python) = python("Modbus over TCP") else { return };
@@ -137,10 +144,16 @@ fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
     wait_rows(&hub, 10);
     let refused = "nowhere (unit 1, holding 5): the device answered: Illegal data address";
     wait::until("the refusal", WITHIN, || agent.printed().contains(refused).then_some(()));
+    assert_eq!(
+        check(folder.path()),
+        (true, "modbus  ok      u16: 513, swapped: 513, i16: -2, cold: -10 Cel, 30 more\n".to_owned())
+    );
     simulator.process.kill();
     let failed = |agent: &Agent| agent.printed().contains("the input failed");
     wait::until("the input to notice", WITHIN, || failed(&agent).then_some(()));
     let before = rows(&hub).len();
+    let (is_well, said) = check(folder.path());
+    assert!(!is_well && said.contains("modbus  FAILED") && said.contains("Connection refused"), "{said}");
     let _simulator = Simulator::start(&python, &log, &["tcp", &port]);
     wait_rows(&hub, before + 10);
 }
