@@ -1,7 +1,7 @@
 //! What the agent takes of a device, as it is built for devices: how large it is, its share of a processor and its
 //! memory, beside collectd at the same work; then its memory with a full buffer.
 //!
-//! `cargo build --profile edge -p edge-agent && cargo run --release -p bench --bin edge_footprint`
+//! `deploy/cross x86_64 && cargo run --release -p bench --bin edge_footprint`
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ struct Arguments {
     /// The size of the buffer that is filled, in MiB
     #[arg(long, default_value_t = 256)]
     buffer_mib: u64,
-    /// The agent's program  [default: the one built with the profile edge]
+    /// The agent's program  [default: the one that deploy/cross built for this processor]
     #[arg(long)]
     agent: Option<PathBuf>,
 }
@@ -136,8 +136,10 @@ impl Drop for Agent {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let program = arguments.agent.clone().or_else(|| binaries::find("edge/edge-agent"));
-    let program = program.context("build it first: cargo build --profile edge -p edge-agent")?;
+    let built = format!("{}-unknown-linux-gnu/edge/edge-agent", std::env::consts::ARCH);
+    let program = arguments.agent.clone().or_else(|| binaries::find(&built));
+    let program =
+        program.with_context(|| format!("build it first: deploy/cross {}", std::env::consts::ARCH))?;
     beside_collectd(&program, Duration::from_secs(arguments.seconds))?;
     full_buffer(&program, &arguments)
 }
