@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
+
+use crate::wait;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(200);
@@ -41,8 +44,13 @@ pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
     let described = metadata.topics().first().expect("the topic is described");
     let indexes = described.partitions().iter().map(rdkafka::metadata::MetadataPartition::id);
     let bounds = |index| {
-        let (low, high) =
-            consumer.fetch_watermarks(topic, index, ANSWER_WITHIN).expect("ListOffsets is answered");
+        let (low, high) = wait::until("ListOffsets", ANSWER_WITHIN, || {
+            match consumer.fetch_watermarks(topic, index, ANSWER_WITHIN) {
+                // A leader that is new asks to be asked again (KIP-207).
+                Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OffsetNotAvailable)) => None,
+                answer => Some(answer.expect("ListOffsets is answered")),
+            }
+        });
         (index, low, high)
     };
     indexes.map(bounds).collect()
