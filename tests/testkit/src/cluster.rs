@@ -135,7 +135,12 @@ impl Cluster {
 
     /// Waits until no shard has fewer replicas than it should, and all of them have everything.
     pub fn wait_replicated(&self) {
-        wait::until("every shard to be replicated", SETTLED_WITHIN, || {
+        self.wait_replicated_within(SETTLED_WITHIN);
+    }
+
+    /// The same where much is to be copied.
+    pub fn wait_replicated_within(&self, time: Duration) {
+        wait::until("every shard to be replicated", time, || {
             let status = self.status()?;
             status.get("settled").and_then(Value::as_bool)?.then_some(())
         });
