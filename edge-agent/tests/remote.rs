@@ -234,6 +234,20 @@ fn a_program_set_from_afar_is_refused() {
 }
 
 #[test]
+fn whoever_sets_a_device_learns_which_inputs_fail_with_it() {
+    let hub = FakeHub::start();
+    let inputs = "[[inputs]]\nkind = \"exec\"\nname = \"modem\"\ncommand = [\"/nonexistent/modem\"]\n\
+                  interval_ms = 60000\nformat = \"line-protocol\"\n";
+    let device = Device::new(&[&hub], 5, inputs);
+    hub.want("pump-1", &wanted(1, &json!({ "inputs": { "modem": { "interval_ms": 30000 } } })));
+    let _agent = device.run();
+    wait_told(&hub, &[(1, "trying"), (1, "accepted")]);
+    let accepted: Value = serde_json::from_slice(hub.inner().answers.last().unwrap()).unwrap();
+    let error = accepted["desired"]["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("inputs that fail: modem: "), "{accepted}");
+}
+
+#[test]
 fn another_file_keeps_what_is_set_over_it_unless_it_does_not_fit() {
     let hub = FakeHub::start();
     let file = |inputs: &str| format!("[remote]\nsettings = true\ntrial_s = 5\n{inputs}");

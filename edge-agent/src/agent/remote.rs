@@ -14,6 +14,7 @@ use super::{Agent, uplink_config};
 use crate::config::{Config, ConfigError, RemoteSettings, Settings};
 use crate::data_dir::DataDir;
 use crate::desired::{Action, Core, Event, Record, Standing, State, Verdict, Wanted};
+use crate::inputs::InputState;
 use crate::uplink::{Control, Outbound, Served};
 
 /// A trial's time is looked at so often, at most and at least.
@@ -25,6 +26,8 @@ pub struct Remote {
     path: PathBuf,
     /// What is durable.
     saved: Record,
+    /// The last record could not be made durable.
+    is_failing: bool,
     is_enabled: bool,
     trial: Duration,
     /// The version that lies over the file.
@@ -78,6 +81,7 @@ impl Remote {
             core: Core::new(saved.clone(), settings.trial()),
             path,
             saved,
+            is_failing: false,
             is_enabled: false,
             trial: settings.trial(),
             in_force: None,
@@ -151,7 +155,9 @@ impl Remote {
     fn save(&mut self) -> bool {
         let record = self.core.record();
         if let Err(error) = record.write(&self.path) {
-            tracing::error!(%error, "what becomes of settings from the hub could not be written down");
+            if !std::mem::replace(&mut self.is_failing, true) {
+                tracing::error!(%error, "what becomes of settings from the hub could not be written down");
+            }
             let trying = record.trial.as_ref().map(|trial| trial.desired.version);
             if trying.is_some_and(|version| record.is_trying(version) && !self.saved.is_trying(version)) {
                 self.core.fall_back(self.saved.clone());
@@ -159,7 +165,7 @@ impl Remote {
             }
             return true;
         }
-        self.saved = record.clone();
+        (self.saved, self.is_failing) = (record.clone(), false);
         true
     }
 
@@ -305,7 +311,10 @@ impl Agent {
     /// Sends what is to be told, and makes or ends the control connection.
     pub(super) fn settle_remote(&mut self) {
         self.remote.settle();
-        for verdict in self.remote.letters.drain(..) {
+        for mut verdict in std::mem::take(&mut self.remote.letters) {
+            if verdict.state == State::Accepted {
+                verdict.error = self.failing_inputs();
+            }
             if self.desk.outbound.try_send(Outbound(verdict.to_answer().into())).is_err() {
                 tracing::warn!(version = verdict.version, "the hub is not told of its settings' state");
             }
@@ -315,6 +324,16 @@ impl Agent {
         } else if self.remote.control.is_none() {
             self.remote.control = Some(self.watch());
         }
+    }
+
+    /// The hub was reached, and whoever set the device learns what else is not as it should be.
+    fn failing_inputs(&self) -> Option<String> {
+        let health = self.ground.roster.health().into_iter();
+        let failing = health.filter(|(_, health)| health.state == InputState::Failing);
+        let errors =
+            failing.map(|(name, health)| format!("{name}: {}", health.last_error.unwrap_or_default()));
+        let errors = errors.collect::<Vec<_>>().join("; ");
+        (!errors.is_empty()).then(|| format!("inputs that fail: {errors}"))
     }
 
     fn watch(&self) -> Watched {

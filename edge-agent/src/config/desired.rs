@@ -36,7 +36,7 @@ struct Sections {
     uplink: Map<String, Value>,
     buffer: Map<String, Value>,
     status: Map<String, Value>,
-    sensors: Option<Vec<SensorSettings>>,
+    sensors: Option<Value>,
     inputs: BTreeMap<String, Map<String, Value>>,
 }
 
@@ -100,10 +100,19 @@ impl DesiredSettings {
             uplink: part("uplink.", sections.uplink)?,
             buffer: part("buffer.", sections.buffer)?,
             status: part("status.", sections.status)?,
-            sensors: sections.sensors,
+            sensors: sections.sensors.map(sensors).transpose()?,
             inputs: inputs.collect::<Result<_, DesiredError>>()?,
         })
     }
+}
+
+/// Of these, all that a file has can be set.
+fn sensors(list: Value) -> Result<Vec<SensorSettings>, DesiredError> {
+    let wrong = |error: serde_json::Error| DesiredError::Value {
+        place: "sensors: ".to_owned(),
+        what: error.to_string(),
+    };
+    serde_json::from_value(list).map_err(wrong)
 }
 
 /// `place`: the keys' beginning, with its dot.
@@ -163,7 +172,8 @@ impl Settings {
         for (name, part) in wanted {
             let named = |input: &&mut InputSettings| input.common.name.as_ref() == Some(&name);
             let Some(input) = self.inputs.iter_mut().find(named) else {
-                return Err(DesiredError::NoInput { name, known: names.join(", ") });
+                let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+                return Err(DesiredError::NoInput { name, known });
             };
             for (key, ms) in part.rates() {
                 if !input.kind.set_rate(key, ms) {
@@ -379,6 +389,7 @@ mod tests {
             (r#"{"inputs":{"host":{"interval_ms":1}}}"#, "at least 10 ms"),
             (r#"{"inputs":{"host":{"poll_ms":1000}}}"#, "inputs.host.poll_ms"),
             (r#"{"inputs":{"modem":{"enabled":"no"}}}"#, "inputs.modem: "),
+            (r#"{"sensors":[{"match":"a","deadbnd":1}]}"#, "sensors: unknown field `deadbnd`"),
             (r#"{"sensors":[{"deadband":1}]}"#, "`match` is missing"),
             (r#"{"sensors":[{"match":"a","input":"pump"}]}"#, "no input \"pump\""),
             (r#"{"uplink":{"ship_linger_ms":100000000}}"#, "more than a day"),

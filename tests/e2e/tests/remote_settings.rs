@@ -18,11 +18,9 @@ fn a_kafka_producer_sets_a_device_that_keeps_what_works() {
     let Some(kcat) = tools::find("kcat", "settings from afar") else { return };
     let hub = Hub::started(folder.path());
     let config = folder.path().join("agent.toml");
-    fs::write(
-        &config,
-        "linger_ms = 50\n[remote]\nsettings = true\ntrial_s = 10\n[status]\ninterval_s = 3600\n",
-    )
-    .unwrap();
+    let file = "linger_ms = 50\n[remote]\nsettings = true\ntrial_s = 10\n[status]\ninterval_s = 3600\n\
+                [[inputs]]\nkind = \"host\"\ninterval_ms = 3600000\n";
+    fs::write(&config, file).unwrap();
     let want = |text: &str| {
         let mut kcat = Command::new(&kcat)
             .args(["-P", "-K", "=", "-t", "headwater.desired", "-b", &hub.brokers()])
@@ -41,7 +39,7 @@ fn a_kafka_producer_sets_a_device_that_keeps_what_works() {
         })
     };
     let measured = || kafka::read_all(&hub.brokers(), "telemetry", WITHIN).len();
-    want(r#"{"version":1,"settings":{"inputs":{"host":{"interval_ms":3600000}}}}"#);
+    want(r#"{"version":1,"settings":{"inputs":{"host":{"enabled":false}}}}"#);
     want(r#"{"version":2,"settings":{"inputs":{"host":{"interval_ms":100}}}}"#);
     let mut agent = Agent::new(folder.path(), "pump-7", &hub.mqtt_url())
         .with_argument("--config")
