@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mqtt_server::{Passwords, SecureListener, TlsFiles};
+use mqtt_server::{KeyFiles, Keyring, SecureListener, TlsFiles};
 use program::outcome::Failure;
 
 use super::address::{refuse_open_door, socket_address};
@@ -38,22 +38,19 @@ pub fn validated(raw: RawSecure, insecure: bool) -> Result<Option<SecureListener
     let needed = |key: &str, file: Option<PathBuf>| {
         file.ok_or_else(|| Failure::usage(format!("mqtts_listen needs {key}, the path of a PEM file")))
     };
-    let asks_certificates = raw.client_roots.is_some();
-    if !asks_certificates && raw.passwords.is_none() {
+    if raw.client_roots.is_none() && raw.passwords.is_none() {
         refuse_open_door("mqtts_listen", listen, insecure).map_err(|_| {
             Failure::usage(format!(
                 "mqtts_listen {listen} can be reached from outside this machine, and clients are not asked who they are; give mqtt_client_ca_file or mqtt_password_file, or --insecure to let everybody in"
             ))
         })?;
     }
-    let files = TlsFiles {
+    let tls = TlsFiles {
         certificate: needed("tls_cert_file", raw.certificate)?,
         key: needed("tls_key_file", raw.key)?,
         client_roots: raw.client_roots,
         may_lack_certificate: raw.passwords.is_some(),
     };
-    let tls = Arc::new(files.load().map_err(Failure::usage)?);
-    let passwords = raw.passwords.map(|path| Passwords::read(&path).map(Arc::new)).transpose();
-    let passwords = passwords.map_err(Failure::usage)?;
-    Ok(Some(SecureListener { listen, tls, passwords, asks_certificates }))
+    let keyring = Keyring::open(KeyFiles { tls, passwords: raw.passwords }).map_err(Failure::usage)?;
+    Ok(Some(SecureListener { listen, keyring: Arc::new(keyring) }))
 }

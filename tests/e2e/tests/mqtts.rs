@@ -95,6 +95,27 @@ fn only_who_proves_a_name_comes_in() {
 }
 
 #[test]
+fn renewed_certificates_and_passwords_are_used_without_a_restart_and_bad_ones_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(secured) = Secured::start("renewed certificates", folder.path()) else { return };
+    let is_let_in = |identity: &[&str]| secured.publish(identity, "plant/7", "in").status.success();
+    assert!(is_let_in(BY_PASSWORD) && is_let_in(BY_CERTIFICATE));
+    // Another root, and a new certificate of the hub by it; the password has another name.
+    certificates(folder.path());
+    fs::write(folder.path().join("passwords"), PASSWORDS.replace("pump-7", "pump-6")).unwrap();
+    let renamed = ["-u", "pump-6", "-P", "secret"];
+    wait::until("the renewed certificate", WITHIN, || is_let_in(&renamed).then_some(()));
+    assert!(is_let_in(BY_CERTIFICATE), "the device's is of the new root");
+    assert!(!is_let_in(BY_PASSWORD), "the name is no more");
+
+    let told = || secured.hub.printed().matches("former certificates").count();
+    let before = told();
+    fs::write(folder.path().join("hub.pem"), "no certificate").unwrap();
+    wait::until("that it is told", WITHIN, || (told() > before).then_some(()));
+    assert!(is_let_in(&renamed) && is_let_in(BY_CERTIFICATE));
+}
+
+#[test]
 fn a_kafka_producer_steers_a_device_that_answers() {
     let test = "a device is steered";
     let folder = tempfile::tempdir().unwrap();

@@ -27,7 +27,7 @@ mod session;
 mod wire;
 
 pub use config::Config;
-pub use door::{PasswordFileError, Passwords, SecureListener, TlsError, TlsFiles};
+pub use door::{KeyError, KeyFiles, Keyring, PasswordFileError, SecureListener, TlsError, TlsFiles};
 pub use observe::describe;
 pub use routes::{Decoding, Key, Route, RouteError, Routes};
 pub use server::{BindError, Server};

@@ -24,6 +24,8 @@ use crate::session::registry::Registry;
 
 /// How often sessions of clients that stay away are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is looked whether the files of certificates and passwords have changed.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the front cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
         let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+        let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
         loop {
             tokio::select! {
                 accepted = self.plain.socket.accept() => {
@@ -119,6 +122,7 @@ impl Server {
                     }
                 }
                 _ = expiry.tick() => self.expire().await,
+                _ = renewal.tick() => self.renew(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -167,6 +171,14 @@ impl Server {
             }
             drop(place);
         });
+    }
+
+    /// New connections are let in by what the files say now; a disk that is slow holds nobody up.
+    fn renew(&self) {
+        if let Some(secure) = &self.secure {
+            let door = Arc::clone(&secure.door);
+            tokio::task::spawn_blocking(move || door.renew());
+        }
     }
 
     async fn expire(&self) {

@@ -1,5 +1,6 @@
 //! Who may come in by a listener, and as whom.
 
+mod keyring;
 mod tls;
 
 use std::net::SocketAddr;
@@ -12,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use program::passwords::{PasswordFileError, Passwords};
+pub use keyring::{KeyError, KeyFiles, Keyring};
+pub use program::passwords::PasswordFileError;
 pub use tls::{TlsError, TlsFiles};
 
 use crate::reason::ConnectRefusal;
@@ -25,11 +27,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SecureListener {
     /// Where to listen. Port 0 takes any.
     pub listen: SocketAddr,
-    pub tls: Arc<rustls::ServerConfig>,
-    /// Clients without a certificate give a name and password of these.
-    pub passwords: Option<Arc<Passwords>>,
-    /// Client certificates are asked for and verified.
-    pub asks_certificates: bool,
+    /// Its certificates, and how clients say who they are.
+    pub keyring: Arc<Keyring>,
 }
 
 impl std::fmt::Debug for SecureListener {
@@ -41,10 +40,8 @@ impl std::fmt::Debug for SecureListener {
 /// The way in by one listener.
 #[derive(Clone)]
 pub struct Door {
-    tls: Option<TlsAcceptor>,
-    passwords: Option<Arc<Passwords>>,
-    /// Nobody comes in without saying who it is.
-    must_identify: bool,
+    /// Of a door that speaks TLS.
+    keyring: Option<Arc<Keyring>>,
 }
 
 /// Somebody who stands at a door.
@@ -70,21 +67,24 @@ impl Door {
     /// Everybody comes in, and nobody is asked.
     #[must_use]
     pub fn open() -> Self {
-        Self { tls: None, passwords: None, must_identify: false }
+        Self { keyring: None }
     }
 
     #[must_use]
     pub fn secure(listener: &SecureListener) -> Self {
-        Self {
-            tls: Some(TlsAcceptor::from(Arc::clone(&listener.tls))),
-            passwords: listener.passwords.clone(),
-            must_identify: listener.asks_certificates || listener.passwords.is_some(),
+        Self { keyring: Some(Arc::clone(&listener.keyring)) }
+    }
+
+    /// Reads certificates and passwords again if their files have changed.
+    pub fn renew(&self) {
+        if let Some(keyring) = &self.keyring {
+            keyring.renew();
         }
     }
 
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        self.tls.is_some()
+        self.keyring.is_some()
     }
 
     #[must_use]
@@ -97,7 +97,8 @@ impl Door {
         self: &Arc<Self>,
         stream: TcpStream,
     ) -> Result<(TlsStream<TcpStream>, Visitor), HandshakeError> {
-        let tls = self.tls.as_ref().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::Unsupported))?;
+        let unsupported = || std::io::Error::from(std::io::ErrorKind::Unsupported);
+        let tls = TlsAcceptor::from(self.keyring.as_ref().ok_or_else(unsupported)?.keys().tls);
         let accepted = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let stream = accepted.await.map_err(|_| HandshakeError::Timeout)??;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
@@ -115,12 +116,13 @@ impl Visitor {
         if let Some(name) = &self.certified {
             return proved(name);
         }
-        if let (Some(passwords), Some(login)) = (&self.door.passwords, login)
-            && passwords.clone().verify(&login.username, &login.password).await
+        let Some(keyring) = &self.door.keyring else { return Ok(Principal::anonymous()) };
+        if let (Some(passwords), Some(login)) = (keyring.keys().passwords, login)
+            && passwords.verify(&login.username, &login.password).await
         {
             return proved(&login.username);
         }
-        if self.door.must_identify { Err(ConnectRefusal::Unidentified) } else { Ok(Principal::anonymous()) }
+        if keyring.asks_who() { Err(ConnectRefusal::Unidentified) } else { Ok(Principal::anonymous()) }
     }
 }
 
