@@ -48,6 +48,14 @@ impl LocalLog {
         Ok(Self { dir: dir.to_owned(), logs, vouched })
     }
 
+    /// These files are not what the manifest says: they are believed only once they are read.
+    #[must_use]
+    pub fn doubting(mut self, files: &[PathBuf]) -> Self {
+        let is_doubted = |segment: &SegmentState| files.contains(&self.dir.join(segment.file_name()));
+        self.vouched.retain(|_, segment| !is_doubted(segment));
+        self
+    }
+
     /// The file that begins at the same offset, and whether it is the newest there.
     pub(super) fn candidate(&self, segment: &SegmentState) -> Option<(&Path, bool)> {
         self.logs.get(&segment.base_offset).map(|(path, newest)| (path.as_path(), *newest))

@@ -117,6 +117,10 @@ impl Group {
         }
     }
 
+    pub(super) fn damaged_files(&self) -> Vec<PathBuf> {
+        self.mending.files.keys().cloned().collect()
+    }
+
     /// Something of the replica is not as it should be.
     pub(super) fn is_damaged(&mut self) -> bool {
         if self.has_damage() {

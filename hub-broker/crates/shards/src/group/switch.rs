@@ -31,7 +31,8 @@ impl Group {
         outbox: &mut Outbox,
     ) {
         let generation = self.origin.generation + 1;
-        let wanted = Wanted { group: self.id.0, index, term, from, to: self.own, generation };
+        let damaged = self.damaged_files();
+        let wanted = Wanted { group: self.id.0, index, term, from, to: self.own, generation, damaged };
         if self.incoming.is_switching() {
             return;
         }

@@ -94,6 +94,8 @@ pub(crate) struct Wanted {
     pub to: ReplicaId,
     /// The generation to be made: one above that of the group's state now.
     pub generation: u32,
+    /// Files of the group's state now that are known to be damaged: nothing is taken from them unread.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// Why a snapshot was not copied. The leader hears of it and offers one again.

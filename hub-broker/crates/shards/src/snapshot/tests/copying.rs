@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 
 use partition_log::ImportError;
 use proptest::prelude::*;
@@ -7,7 +8,8 @@ use wal::Lsn;
 
 use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
 use crate::PartitionCommand;
-use crate::snapshot::{FetchError, Notice, Shelf, Target, copy};
+use crate::partitions::generation_directory;
+use crate::snapshot::{FetchError, Notice, Shelf, Target, Wanted, copy};
 
 fn total(hub: &mut Hub) -> u64 {
     let bytes = |log: &partition_log::PartitionLog| -> u64 {
@@ -168,6 +170,35 @@ fn readers_of_the_old_state_go_on_and_see_nothing_go_back() {
         super::hub::batches(&reader),
         super::hub::batches(&leader.readers.get(partition(0)).expect("there"))
     );
+}
+
+/// The oldest segment of partition 0, which is closed.
+fn first_log(hub: &Hub) -> PathBuf {
+    let dir = generation_directory(&hub.log, partition(0), hub.origin.generation);
+    let files = fs::read_dir(dir).expect("readable").map(|entry| entry.expect("an entry").path());
+    files.filter(|path| path.extension().is_some_and(|it| it == "log")).min().expect("a segment")
+}
+
+#[test]
+fn a_file_that_is_known_to_be_damaged_is_copied_again() {
+    let (_ours, mut leader, _theirs, mut follower) = pair(10, 30);
+    let mut copy = |follower: &mut Hub, damaged: Vec<PathBuf>| {
+        let mut shelf = Shelf::new(&leader.log);
+        shelf.offer(leader.offer(), std::time::Instant::now());
+        let wanted = Wanted { damaged, ..follower.wanted(&leader) };
+        let arrived = follower.copy(&wanted, &mut Line::new(&mut shelf)).expect("copied");
+        follower.install(arrived, Lsn(u64::from(wanted.generation) * 100));
+        leader.append(20, 3);
+    };
+    copy(&mut follower, Vec::new());
+    let first = first_log(&follower);
+    let mut bytes = fs::read(&first).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&first, bytes).expect("written");
+    copy(&mut follower, vec![first]);
+    let reader = follower.readers.get(partition(0)).expect("there");
+    assert!(super::hub::batches(&reader).len() > 10, "all of them can be read");
 }
 
 #[test]

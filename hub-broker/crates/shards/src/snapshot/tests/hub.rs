@@ -170,7 +170,8 @@ impl Hub {
     pub fn wanted(&self, leader: &Hub) -> Wanted {
         let (index, term) = leader.applied;
         let generation = self.origin.generation + 1;
-        Wanted { group: GROUP, index, term, from: leader_id(), to: follower_id(), generation }
+        let (from, to, damaged) = (leader_id(), follower_id(), Vec::new());
+        Wanted { group: GROUP, index, term, from, to, generation, damaged }
     }
 
     pub fn copy(&self, wanted: &Wanted, line: &mut Line<'_>) -> Result<Arrived, FetchError> {
