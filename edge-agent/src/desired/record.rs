@@ -6,7 +6,8 @@
 //! {"format":1,
 //!  "accepted":{"version":11,"settings":{…}},
 //!  "trial":{"desired":{"version":12,"settings":{…}},"phase":"trying","left_ms":270000,"starts":1,"crashed":0},
-//!  "rejected":[{"version":9,"contents":3735928559,"error":"…"}]}
+//!  "rejected":[{"version":9,"contents":3735928559,"error":"…"}],
+//!  "newest":12}
 //! ```
 
 use std::collections::VecDeque;
@@ -33,6 +34,9 @@ pub struct Record {
     pub trial: Option<Trial>,
     /// The oldest first.
     rejected: VecDeque<Rejected>,
+    /// The highest version that was ever tried.
+    #[serde(default)]
+    pub newest: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -76,7 +80,7 @@ pub enum RecordError {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { format: FORMAT, accepted: None, trial: None, rejected: VecDeque::new() }
+        Self { format: FORMAT, accepted: None, trial: None, rejected: VecDeque::new(), newest: 0 }
     }
 }
 

@@ -177,6 +177,12 @@ impl Core {
                 format!("version {version} was {what} with other settings: give these another version");
             Verdict::because(version, State::Refused, error)
         };
+        if self.is_outdated(version) {
+            let newest = self.record.newest;
+            let error =
+                format!("version {newest} came before: only higher ones are newer, whatever they set");
+            return self.tell_once(Verdict::because(version, State::Refused, error));
+        }
         if let Some(trial) = self.record.trial.as_ref().filter(|trial| trial.desired.version == version) {
             let verdict = if trial.desired == desired { trial.verdict() } else { other("given") };
             return self.tell_once(verdict);
@@ -193,18 +199,19 @@ impl Core {
             (Some(false), _) => self.tell_once(other("accepted")),
             (_, Err(error)) => self.tell_once(Verdict::because(version, State::Refused, error)),
             (None, Ok(())) => self.begin(desired),
-            (Some(true), Ok(())) => {
-                // It is wanted again, and what is being tried is not any more.
-                if self.record.trial.take().is_some() {
-                    self.save();
-                    self.act(Action::Apply);
-                }
-                self.tell_once(Verdict::of(version, State::Accepted));
-            }
+            (Some(true), Ok(())) => self.tell_once(Verdict::of(version, State::Accepted)),
         }
     }
 
+    /// A hub that has not caught up yet may hand out again what was wanted once.
+    fn is_outdated(&self, version: u64) -> bool {
+        let Record { accepted, trial, newest, .. } = &self.record;
+        let is_in_force = trial.is_none() && accepted.as_ref().is_some_and(|it| it.version == version);
+        version < *newest && !is_in_force && self.record.rejected(version).is_none()
+    }
+
     fn begin(&mut self, desired: Desired) {
+        self.record.newest = self.record.newest.max(desired.version);
         let trial = Trial { desired, phase: Phase::Waiting, left_ms: 0, starts: 0, crashed: 0 };
         self.record.trial = Some(trial);
         self.put_in_force();

@@ -196,10 +196,26 @@ fn what_arrives_later_takes_the_place_of_what_is_tried() {
     assert_eq!((words(&core.handle(arrived(12))), in_force(&core)), (vec![], Some(12)));
     core.handle(arrived(13));
     assert_eq!(in_force(&core), Some(13));
-    assert_eq!(words(&core.handle(arrived(11))), ["save", "apply", "accepted"]);
-    assert_eq!((in_force(&core), core.record().trial.is_none()), (Some(11), true));
+    assert_eq!(words(&core.handle(arrived(12))), ["refused"], "a lower version is older");
+    assert_eq!(words(&core.handle(arrived(11))), ["refused"]);
+    assert_eq!(in_force(&core), Some(13));
     assert_eq!(words(&core.handle(Event::Withdrawn)), ["save", "apply", "withdrawn"]);
     assert_eq!((words(&core.handle(Event::Withdrawn)), in_force(&core)), (vec![], None));
+}
+
+#[test]
+fn what_was_wanted_once_is_not_wanted_again_because_a_hub_hands_it_out_again() {
+    let mut core = accepted(11);
+    core.handle(arrived(12));
+    core.handle(Event::Acknowledged);
+    pass(&mut core, SECOND * 10);
+    for version in 1..12 {
+        assert_eq!(words(&core.handle(arrived(version))), ["refused"]);
+    }
+    assert_eq!((words(&core.handle(arrived(12))), in_force(&core)), (vec!["accepted".to_owned()], Some(12)));
+    core.handle(Event::Withdrawn);
+    assert_eq!((words(&core.handle(arrived(11))), in_force(&core)), (vec!["refused".to_owned()], None));
+    assert_eq!(words(&core.handle(arrived(12))), ["save", "apply", "trying"]);
 }
 
 #[test]
