@@ -184,6 +184,53 @@ fn other_settings_start_and_end_only_the_inputs_that_they_concern() {
 }
 
 #[test]
+fn what_somebody_waits_for_does_not_linger() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(folder.path(), Policy::DropOldest, None);
+        let sink = sink(&batching(&buffer, 3_600_000), Priority::Telemetry);
+        sink.send(row("n", 1)).await.unwrap();
+        let stored = tokio::time::timeout(Duration::from_secs(60), sink.store(vec![row("n", 2)]));
+        assert_eq!(stored.await.expect("not after an hour"), Ok(()));
+        assert_eq!(buffer.snapshot().records(), 2);
+    });
+}
+
+#[test]
+fn a_file_that_is_read_while_its_input_changes_is_read_once() {
+    const ROWS: u64 = 20_000;
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("in");
+        std::fs::create_dir(&dir).unwrap();
+        let lines: String = (0..ROWS).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        std::fs::write(dir.join("a.json"), lines).unwrap();
+        let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
+        let mut supervisor = Supervisor::new(batching(&buffer, 1), Arc::new(Clock::of_this_machine()));
+        let inputs = |tag: u64| {
+            let path = dir.display();
+            let text = format!(
+                "[[inputs]]\nkind = \"files\"\npath = \"{path}\"\nformat = \"json-lines\"\npoll_ms = 10\n\
+                 settle_ms = 0\ntags = {{ change = \"{tag}\" }}\n"
+            );
+            toml::from_str::<Settings>(&text).unwrap().validate().unwrap().inputs
+        };
+        let mut change = 0;
+        while !dir.join("a.json.done").exists() {
+            supervisor.apply(inputs(change), &[]).await;
+            change += 1;
+            let before = buffer.snapshot().records();
+            while buffer.snapshot().records() < before + 500 && !dir.join("a.json.done").exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        supervisor.stop().await;
+        assert!(change > 2, "it was changed {change} times");
+        assert_eq!(buffer.snapshot().records(), ROWS);
+    });
+}
+
+#[test]
 fn a_rule_of_one_input_does_not_restart_the_others() {
     let settings: Settings = toml::from_str(
         "[[inputs]]\nkind = \"host\"\nname = \"a\"\n[[inputs]]\nkind = \"host\"\nname = \"b\"\n\

@@ -83,6 +83,12 @@ impl FilesInput {
                 rows.bad(&format_args!("{}: {why}; it is renamed to .{BAD}", path.display()));
                 rename_beside(&path, BAD).map_err(of_file)
             }
+            Read::Unopened(error) if rows.source().is_trial => Err(of_file(error)),
+            // Nothing of it was read, and others need not wait for it.
+            Read::Unopened(error) => {
+                rows.bad(&format_args!("{}: {error}; it is tried again", path.display()));
+                Ok(())
+            }
             Read::Stopped => Err(FeedEnd::Closed),
         }
     }
@@ -92,6 +98,7 @@ enum Read {
     Whole,
     /// It is no document of this format.
     Refused(String),
+    Unopened(io::Error),
     Stopped,
 }
 
@@ -104,7 +111,10 @@ fn read_file<E: std::fmt::Display>(
 ) -> (io::Result<Read>, Stored) {
     let (receipt, stored) = Receipt::pair();
     let read = || -> io::Result<Read> {
-        let file = File::open(path)?;
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => return Ok(Read::Unopened(error)),
+        };
         let meta = file.metadata()?;
         let id = FileId { device: meta.dev(), inode: meta.ino(), head: Head::of(&beginning(&file)?) };
         let before = rows.mark().filter(|mark| mark.file == id).map_or(0, |mark| mark.offset);

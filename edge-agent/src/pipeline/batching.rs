@@ -16,7 +16,7 @@ use crate::batcher::{Batcher, Built};
 use crate::buffer::{Buffer, WriteError, durable};
 use crate::destination::Destination;
 use crate::inputs::{Mark, Measured, NotStored, Receipt};
-use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX};
+use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX, WAITED_FOR_LINGER_MAX};
 
 /// What batchers are made with.
 #[derive(Clone)]
@@ -83,6 +83,7 @@ impl Filling {
     async fn push(&mut self, measured: Measured, linger: Duration, sink: &mut BufferSink) {
         let Measured { source, row, at, receipt, mark } = measured;
         let pushed = self.batcher.push(&row, at);
+        let mut is_waited_for = false;
         // A batch that ended with nothing after it has the row in it; else the row began the next one.
         let begins_next = matches!(pushed, Ok(Some(_))) && !self.batcher.is_empty();
         let before = begins_next.then(|| std::mem::take(&mut self.riders));
@@ -91,6 +92,8 @@ impl Filling {
         }
         match pushed {
             Ok(built) => {
+                // A file that is read waits for its last row alone, and has time.
+                is_waited_for = receipt.is_some() && mark.is_none();
                 self.riders.receipts.extend(receipt);
                 if let Some(built) = built {
                     self.due = None;
@@ -109,7 +112,12 @@ impl Filling {
             self.due = None;
         } else {
             // Longer than configured where the flash is to be spared.
-            self.due.get_or_insert_with(|| Instant::now() + sink.buffer.wear().linger(linger));
+            let now = Instant::now();
+            let due = self.due.get_or_insert_with(|| now + sink.buffer.wear().linger(linger));
+            // Whoever waits gives up after some seconds and sends everything again.
+            if is_waited_for {
+                *due = (*due).min(now + WAITED_FOR_LINGER_MAX);
+            }
         }
     }
 

@@ -71,8 +71,8 @@ impl Supervisor {
     /// or started.
     pub async fn apply(&mut self, inputs: Vec<InputConfig>, rules: &[SensorRule]) {
         let mut former = std::mem::take(&mut self.inputs);
-        let mut marks = BTreeMap::new();
         let mut starting = Vec::new();
+        let mut ending = Vec::new();
         for config in inputs {
             let rules: Vec<SensorRule> =
                 rules.iter().filter(|rule| rule.concerns(&config.name)).cloned().collect();
@@ -81,16 +81,14 @@ impl Supervisor {
                     self.inputs.insert(config.name.clone(), same);
                 }
                 Some(changed) => {
-                    marks.extend(changed.sink.mark().map(|mark| (config.name.clone(), mark)));
-                    changed.end().await;
+                    ending.push(changed);
                     starting.push((config, rules));
                 }
                 None => starting.push((config, rules)),
             }
         }
-        for (_, gone) in former {
-            gone.end().await;
-        }
+        ending.extend(former.into_values());
+        let mut marks = end_all(ending).await;
         for (config, rules) in starting {
             let mark = marks.remove(&config.name).or_else(|| self.durable_mark(&config.name));
             self.start(config, rules, mark);
@@ -144,7 +142,10 @@ impl Supervisor {
         for destination in idle {
             if let Some(batcher) = self.batchers.remove(&destination) {
                 batcher.stop.cancel();
-                let _ = batcher.task.await;
+                if timeout(END_MAX, batcher.task).await.is_err() {
+                    let topic = &destination.topic;
+                    tracing::warn!(%topic, "rows wait for room in the buffer, and go there when there is some");
+                }
             }
         }
     }
@@ -155,25 +156,32 @@ impl Supervisor {
         self.inputs.get(name).inspect(|input| input.again.notify_one()).is_some()
     }
 
+    /// Has the inputs with an interval measure now.
+    pub fn sample_now(&self) {
+        let with_interval = self.inputs.values().filter(|input| input.config.kind.has_interval());
+        with_interval.for_each(|input| input.again.notify_one());
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.inputs.keys().map(String::as_str)
     }
 
     /// Ends the inputs, and returns when all that they read is durable.
     pub async fn stop(mut self) {
-        self.inputs.values().for_each(|input| input.stop.cancel());
-        for (_, input) in std::mem::take(&mut self.inputs) {
-            input.end().await;
-        }
+        end_all(std::mem::take(&mut self.inputs).into_values().collect()).await;
         self.end_idle_batchers().await;
     }
 }
 
-impl Supervised {
-    async fn end(self) {
-        self.stop.cancel();
-        let _ = self.task.await;
+/// Ends them all at once, and says how far each has read: known only when it has handed on its last row.
+async fn end_all(inputs: Vec<Supervised>) -> BTreeMap<String, Mark> {
+    inputs.iter().for_each(|input| input.stop.cancel());
+    let mut marks = BTreeMap::new();
+    for Supervised { config, sink, task, .. } in inputs {
+        let _ = task.await;
+        marks.extend(sink.mark().map(|mark| (config.name, mark)));
     }
+    marks
 }
 
 /// An input as its keeper sees it.
