@@ -73,6 +73,8 @@ pub struct Agent {
     desk: Desk,
     answered: Answered,
     server_stop: CancellationToken,
+    /// The connections could not be made as the configuration says: they are the former ones.
+    is_uplink_former: bool,
 }
 
 /// The uplink's task.
@@ -120,6 +122,7 @@ impl Agent {
             uplink,
             desk,
             server_stop,
+            is_uplink_former: false,
         };
         Ok(agent.with_inputs().await)
     }
@@ -205,7 +208,7 @@ impl Agent {
         self.config = config;
         self.tuning.set_linger(self.config.linger);
         self.apply_inputs().await;
-        if anew || other_uplink {
+        if anew || other_uplink || self.is_uplink_former {
             self.restart_uplink().await?;
         }
         Ok(())
@@ -218,7 +221,8 @@ impl Agent {
             Ok(begun) => begun,
             Err(error) => {
                 let error = error.message();
-                tracing::error!(error, "the connection goes on as it was");
+                tracing::error!(error, "the connection goes on as it was; SIGHUP tries again");
+                self.is_uplink_former = true;
                 self.remote.not_connected_anew();
                 return Ok(());
             }
@@ -226,7 +230,7 @@ impl Agent {
         self.uplink.stop.cancel();
         (&mut self.uplink.task).await.map_err(Failure::run)?.map_err(Failure::run)?;
         self.remote.connected_anew(self.status.borrow().main.acknowledged);
-        (self.uplink, self.desk) = (Shipping::run(begun), desk);
+        (self.uplink, self.desk, self.is_uplink_former) = (Shipping::run(begun), desk, false);
         Ok(())
     }
 
@@ -251,8 +255,10 @@ impl Agent {
             }
             Err(OrderError::What { id, what }) => text(&Answer::failed(id, what)),
         };
-        // The uplink keeps it until the hub has it; where it has ended, so has the agent.
-        let _ = self.desk.outbound.send(Outbound(answer.into())).await;
+        // The uplink keeps it until the hub has it. Whoever asks again is answered again.
+        if self.desk.outbound.try_send(Outbound(answer.into())).is_err() {
+            tracing::warn!("too many answers wait for a hub: one to a command is left out");
+        }
     }
 
     fn carry_out(&mut self, order: Order) -> String {
@@ -261,9 +267,7 @@ impl Agent {
         let answer = match what {
             What::RestartInput { input } | What::SampleNow { input: Some(input) } => self.restart(id, &input),
             What::SampleNow { input: None } => {
-                for name in self.input_names() {
-                    self.supervisor.restart(&name);
-                }
+                self.supervisor.sample_now();
                 Answer::done(id)
             }
             What::Flush {} => {
@@ -276,7 +280,10 @@ impl Agent {
             }
         };
         let text = text(&answer);
-        self.answered.remember(answer.id, text.clone());
+        // Who asks again how the agent fares wants to know that anew.
+        if answer.status.is_none() {
+            self.answered.remember(answer.id, text.clone());
+        }
         text
     }
 

@@ -75,6 +75,12 @@ pub const LETTERS_MAX: usize = 64;
 
 /// Settings from a hub, as they travel.
 pub const DESIRED_BYTES_MAX: usize = 64 << 10;
+/// The longest time for which a batch is filled: what lingers is lost with the power.
+pub const LINGER_MS_MAX: u64 = 3_600_000;
+/// The longest time for which a row lingers that somebody waits for: a request, a publish.
+pub const WAITED_FOR_LINGER_MAX: Duration = Duration::from_secs(1);
+/// The longest time between two status records.
+pub const STATUS_INTERVAL_S_MAX: u64 = 86_400;
 /// How long settings may be on trial, in s: less may be too little to connect, more leaves a device to itself.
 pub const TRIAL_S: std::ops::RangeInclusive<u64> = 5..=86_400;
 

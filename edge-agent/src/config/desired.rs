@@ -149,7 +149,7 @@ impl Settings {
         limit(&mut self.buffer.age_max_s, buffer.age_max_s);
         limit(&mut self.buffer.flash_bytes_per_day_max, buffer.flash_bytes_per_day_max);
         set(&mut self.buffer.caps, buffer.caps);
-        set(&mut self.status.interval_s, status.interval_s);
+        limit(&mut self.status.interval_s, status.interval_s);
         set(&mut self.sensors, sensors);
         self.overlay_inputs(inputs)?;
         Ok(self.validate()?)

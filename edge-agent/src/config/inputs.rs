@@ -119,6 +119,16 @@ impl InputKind {
         }
     }
 
+    /// Whether it measures from time to time by itself.
+    pub fn has_interval(&self) -> bool {
+        match self {
+            Self::Host(_) | Self::Modbus(_) | Self::Report(_) => true,
+            Self::Exec(exec) => exec.run != ExecRun::ForEver,
+            Self::Stdin(_) | Self::Tail(_) | Self::Files(_) => false,
+            Self::Http(_) | Self::Socket(_) | Self::Mqtt(_) => false,
+        }
+    }
+
     /// Nobody else can use it meanwhile.
     fn serial_line(&self) -> Option<&Path> {
         match self {

@@ -45,7 +45,10 @@ pub use proxy::Proxy;
 pub use sensors::{Deadband, SensorError, SensorRule, SensorSettings};
 pub use uplink::{CatchUp, Login, TlsSettings, UplinkOptions, UplinkSettings, UplinkSettingsError};
 
-use crate::limits::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX, TRIAL_S};
+use crate::limits::{
+    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, INPUTS_MAX, LINGER_MS_MAX,
+    STATUS_INTERVAL_S_MAX, TRIAL_S,
+};
 
 /// The settings as they stand in file, environment and flags.
 #[derive(Clone, Debug, Deserialize)]
@@ -173,6 +176,10 @@ pub enum ConfigError {
     Buffer(#[from] BufferSettingsError),
     #[error("remote.trial_s: {0} is not from {min} to {max}", min = TRIAL_S.start(), max = TRIAL_S.end())]
     Trial(u64),
+    #[error("linger_ms: {0} is more than {LINGER_MS_MAX}, an hour")]
+    Linger(u64),
+    #[error("status.interval_s: {0} is more than {STATUS_INTERVAL_S_MAX}, a day")]
+    StatusInterval(u64),
     #[error("{0}: an interval must be at least 10 ms")]
     Interval(&'static str),
     #[error("inputs: standard input can be read only once")]
@@ -206,6 +213,9 @@ impl Settings {
             sensor.validate(&names).map_err(|error| ConfigError::Sensor(index + 1, error))
         });
         let sensors = sensors.collect::<Result<Vec<_>, _>>()?;
+        if self.linger_ms > LINGER_MS_MAX {
+            return Err(ConfigError::Linger(self.linger_ms));
+        }
         let linger = Duration::from_millis(self.linger_ms);
         let uplink = self.uplink.validate(self.tls, self.profile, &hubs, linger)?;
         Ok(Config {
@@ -218,7 +228,7 @@ impl Settings {
             linger,
             inputs,
             sensors,
-            status: self.status.validate()?,
+            status: self.status.validate(uplink.link.status_interval)?,
             remote: self.remote.validate()?,
             uplink,
             trust_hub_time: self.trust_hub_time,
@@ -245,6 +255,19 @@ mod tests {
     }
 
     #[test]
+    fn the_agent_tells_of_itself_as_often_as_it_is_told_to_or_as_its_link_bears() {
+        let metered = || Settings { profile: Profile::Metered, ..Settings::default() };
+        let interval =
+            |settings: Settings| settings.validate().unwrap().status.map(|it| it.interval.as_secs());
+        assert_eq!(interval(metered()), Some(3600));
+        let uplink = UplinkSettings { status_interval_s: Some(700), ..UplinkSettings::default() };
+        assert_eq!(interval(Settings { uplink: uplink.clone(), ..metered() }), Some(700));
+        let status = |seconds| StatusSettings { interval_s: Some(seconds), ..StatusSettings::default() };
+        assert_eq!(interval(Settings { uplink, status: status(5), ..metered() }), Some(5));
+        assert_eq!(interval(Settings { status: status(0), ..metered() }), None);
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         let wrong = [
             Settings { topic: "a b".into(), ..Settings::default() },
@@ -252,6 +275,11 @@ mod tests {
             Settings { device_id: Some("a/b".into()), ..Settings::default() },
             Settings { buffer_bytes: 1, ..Settings::default() },
             Settings { host_interval_ms: 0, ..Settings::default() },
+            Settings { linger_ms: 3_600_001, ..Settings::default() },
+            Settings {
+                status: StatusSettings { interval_s: Some(u64::MAX), ..StatusSettings::default() },
+                ..Settings::default()
+            },
         ];
         for settings in wrong {
             assert!(settings.clone().validate().is_err(), "{settings:?}");

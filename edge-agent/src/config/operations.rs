@@ -7,13 +7,13 @@ use schemas::mqtt::log_topic;
 use serde::Deserialize;
 
 use super::{ConfigError, checked_topic};
-use crate::limits::TRIAL_S;
+use crate::limits::{STATUS_INTERVAL_S_MAX, TRIAL_S};
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusSettings {
-    /// How often the agent tells of itself, in s; 0 for never.
-    pub interval_s: u64,
+    /// How often the agent tells of itself, in s; 0 for never. Without it, as often as the link is to bear.
+    pub interval_s: Option<u64>,
     /// The log topic that it tells it to.
     pub topic: String,
 }
@@ -47,7 +47,7 @@ impl RemoteSettings {
 
 impl Default for StatusSettings {
     fn default() -> Self {
-        Self { interval_s: 60, topic: log_topic::STATUS.to_owned() }
+        Self { interval_s: None, topic: log_topic::STATUS.to_owned() }
     }
 }
 
@@ -59,10 +59,13 @@ pub struct StatusConfig {
 }
 
 impl StatusSettings {
-    /// `None`: there are none.
-    pub(super) fn validate(&self) -> Result<Option<StatusConfig>, ConfigError> {
+    /// `None`: there are none. `by_link`: the interval where none is set.
+    pub(super) fn validate(&self, by_link: Duration) -> Result<Option<StatusConfig>, ConfigError> {
         let topic = checked_topic(&self.topic)?;
-        let interval = Duration::from_secs(self.interval_s);
+        if let Some(seconds) = self.interval_s.filter(|seconds| *seconds > STATUS_INTERVAL_S_MAX) {
+            return Err(ConfigError::StatusInterval(seconds));
+        }
+        let interval = self.interval_s.map_or(by_link, Duration::from_secs);
         Ok((!interval.is_zero()).then_some(StatusConfig { interval, topic }))
     }
 }

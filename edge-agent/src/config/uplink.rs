@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::hubs::HubAddress;
 use super::profile::{Link, Profile};
 use super::proxy::{Proxy, ProxyError};
+use crate::limits::STATUS_INTERVAL_S_MAX;
 
 /// Below this a rate limit would hold a single batch up for minutes.
 const CATCH_UP_BYTES_PER_SECOND_MIN: u64 = 1024;
@@ -100,7 +101,7 @@ pub enum UplinkSettingsError {
     Rate(u64),
     #[error("uplink.ship_linger_ms: {0} is more than a day")]
     ShipLinger(u64),
-    #[error("uplink.status_interval_s: must be at least 1")]
+    #[error("uplink.status_interval_s: must be from 1 to {STATUS_INTERVAL_S_MAX}")]
     StatusInterval,
     #[error(
         "uplink.bytes_per_month_max: {0} is less than {BYTES_PER_MONTH_MIN}, which connecting alone can take"
@@ -154,7 +155,7 @@ impl UplinkSettings {
         if let Some(ms) = self.ship_linger_ms.filter(|ms| Duration::from_millis(*ms) > SHIP_LINGER_MAX) {
             return Err(UplinkSettingsError::ShipLinger(ms));
         }
-        if self.status_interval_s == Some(0) {
+        if self.status_interval_s.is_some_and(|seconds| !(1..=STATUS_INTERVAL_S_MAX).contains(&seconds)) {
             return Err(UplinkSettingsError::StatusInterval);
         }
         if let Some(bytes) = self.bytes_per_month_max.filter(|bytes| *bytes < BYTES_PER_MONTH_MIN) {
