@@ -215,6 +215,11 @@ fn naming<'a>(mut message: String, others: impl Iterator<Item = &'a &'a str>) ->
 }
 
 impl KindSettings {
+    /// Under the input's name.
+    fn keeps_position(&self) -> bool {
+        matches!(self, Self::Tail(_) | Self::Files(_))
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Host(_) => "host",
@@ -277,6 +282,10 @@ impl Settings {
             let mut own = std::iter::once(kind.to_owned()).chain(numbered);
             names.push(match &input.common.name {
                 Some(name) => name.clone(),
+                // Its number would change with the inputs before it.
+                None if input.kind.keeps_position() && taken.contains(kind) => {
+                    return Err(ConfigError::Unnamed(kind));
+                }
                 None => own.find(|name| taken.insert(name.clone())).unwrap_or_default(),
             });
         }
@@ -387,6 +396,15 @@ mod tests {
         let toml = "[[inputs]]\nkind=\"host\"\n[[inputs]]\nkind=\"host\"\n[[inputs]]\nkind=\"host\"\nname=\"host\"\n[[inputs]]\nkind=\"exec\"\ncommand=[\"a\"]\nformat=\"csv\"";
         let names: Vec<_> = inputs(toml).unwrap().into_iter().map(|input| input.name).collect();
         assert_eq!(names, ["host-2", "host-3", "host", "exec"]);
+    }
+
+    #[test]
+    fn a_second_input_that_reads_files_needs_a_name() {
+        let tail = |more: &str| format!("[[inputs]]\nkind=\"tail\"\nformat=\"csv\"\npath=\"/a\"\n{more}\n");
+        assert_eq!(inputs(&(tail("") + &tail("name=\"other\""))).unwrap().len(), 2);
+        for both in [tail("") + &tail(""), tail("") + &tail("name=\"tail\"")] {
+            assert!(inputs(&both).unwrap_err().contains("a `name`"), "{both}");
+        }
     }
 
     #[test]

@@ -188,6 +188,8 @@ pub enum ConfigError {
     SameLine(PathBuf),
     #[error("inputs: two are named {0:?}")]
     SameName(String),
+    #[error("inputs: there is a {0:?} already: give this one a `name`, under which its position is kept")]
+    Unnamed(&'static str),
     #[error("inputs: {0} are too many, {INPUTS_MAX} are allowed")]
     TooManyInputs(usize),
     #[error("inputs: {0}: {1}")]
