@@ -15,7 +15,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use schemas::NodeId;
-use shards::simulation::{Parcel, ParcelBody, Part, ReplicaQuestion, SegmentDamaged};
+use shards::simulation::{Parcel, ParcelBody, Part, ReplicaId, ReplicaQuestion, SegmentDamaged};
 
 use crate::client::Client;
 use crate::consumer::Consumer;
@@ -106,6 +106,8 @@ pub struct World {
     mischief: usize,
     /// A replica was lost and may not have its successor yet.
     is_mourning: bool,
+    /// A replica that was damaged for good and waits for leave to go.
+    doomed: Option<(NodeId, u32, ReplicaId)>,
     /// Where bytes have changed on a disk, until that is mended.
     rotten: Vec<Rotten>,
     /// A replica that is to be altered as soon as its group is whole, and until when that is waited for.
@@ -185,6 +187,7 @@ impl World {
             history: History::new(options.is_told),
             mischief: 0,
             is_mourning: false,
+            doomed: None,
             rotten: Vec::new(),
             to_alter: None,
             phase: Phase::Mischief,

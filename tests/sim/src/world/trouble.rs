@@ -50,8 +50,18 @@ impl World {
 
     /// A replica was lost and has no successor yet.
     fn mourns(&mut self) -> bool {
-        self.is_mourning &= !self.is_whole();
+        self.is_mourning &= !self.is_whole() || self.is_doomed();
         self.is_mourning
+    }
+
+    /// A replica has not gone yet that will go as soon as it has leave.
+    fn is_doomed(&mut self) -> bool {
+        let Some((node, group, replica)) = self.doomed else { return false };
+        let is_there = self.replica_at(node, group) == Some(replica);
+        if !is_there {
+            self.doomed = None;
+        }
+        is_there
     }
 
     /// Of this group all that was acknowledged is on others, too, and whole there.
@@ -64,7 +74,7 @@ impl World {
     }
 
     pub(super) fn can_lose_one(&mut self) -> bool {
-        self.steward.replicas_min() > 2 && self.is_whole() && self.is_sound()
+        self.steward.replicas_min() > 2 && self.is_whole() && self.is_sound() && !self.is_doomed()
     }
 
     fn make(&mut self, mischief: &Mischief) {
@@ -81,7 +91,10 @@ impl World {
                 }
             }
             Mischief::Wipe(node) => self.wipe(node),
-            Mischief::Damage(node, group) => self.damage(node, group),
+            Mischief::Damage(node, group) => {
+                self.doomed = self.replica_at(node, group).map(|replica| (node, group, replica));
+                self.damage(node, group);
+            }
             Mischief::Rot(node, partition) => self.rot(node, partition),
             Mischief::Alter(node, group) => {
                 self.heal();
