@@ -7,6 +7,7 @@ mod laggards;
 mod lead;
 mod leave;
 mod mending;
+mod pleas;
 mod switch;
 
 use std::collections::{BTreeMap, VecDeque};

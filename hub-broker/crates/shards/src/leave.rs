@@ -8,7 +8,8 @@
 //!
 //! How many members a group has does not say how many are there: where one hub is gone for good, a second replica that
 //! ends leaves a group of three without a majority for ever. So the leader counts those that have answered it in its own
-//! term, and of these none that it has let go. A replica that goes has answered in no later term, and so no later leader
+//! term and have everything but the last moments of it, for the replica that asks goes on acknowledging until it goes;
+//! and of these none that it has let go. A replica that goes has answered in no later term, and so no later leader
 //! counts it; leave of an earlier term than the replica's is none. A leader that is damaged itself gives none: what it
 //! lacks only the other may have. It leaves the lead to one that is whole, and asks that one.
 //!

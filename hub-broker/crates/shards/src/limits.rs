@@ -133,6 +133,10 @@ pub const MEND_PAUSE_DOUBLINGS_MAX: u32 = 6;
 pub const LEAVE_TICKS: u32 = 20;
 /// Ticks from its first plea until it can be: then whoever counts as there has been heard of since.
 pub const LEAVE_WAIT_TICKS: u64 = 30;
+/// Those who stay must have what was committed so many ticks before leave is given: less would never be found under load.
+pub const LEAVE_BEHIND_TICKS: usize = 5;
+/// One that has not asked for so many ticks begins to wait anew when it does.
+pub const LEAVE_FORGOTTEN_TICKS: u64 = 200;
 /// Everything is read through at most this often.
 pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 /// Where there is nothing to be read through, it is looked again after this time.
@@ -164,3 +168,5 @@ const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 const _: () =
     assert!(LEAVE_WAIT_TICKS >= ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS);
 const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as u64);
+const _: () = assert!(LEAVE_BEHIND_TICKS as u64 <= LEAVE_WAIT_TICKS);
+const _: () = assert!(2 * LEAVE_TICKS as u64 <= LEAVE_FORGOTTEN_TICKS);

@@ -1,10 +1,9 @@
 //! Leave for damaged replicas to give themselves up: asked for, and given; see `leave`.
 
-use std::collections::BTreeMap;
-
 use consensus::{MembershipChange, ReplicaId};
 
 use super::Group;
+use super::pleas::Pleas;
 use crate::leave::Plea;
 use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS};
 use crate::observe;
@@ -15,8 +14,8 @@ const PLEAS_MAX: u32 = (LEAVE_WAIT_TICKS / LEAVE_TICKS as u64) as u32 + 2;
 
 #[derive(Default)]
 pub(super) struct Leaves {
-    /// Who has asked this leader in its term.
-    asked: BTreeMap<ReplicaId, Asked>,
+    /// What this leader was asked in its term.
+    asked: Pleas,
     /// Ticks until the replica here asks again.
     asks_in: u32,
     /// How often the replica here has asked.
@@ -25,17 +24,10 @@ pub(super) struct Leaves {
     is_kept: bool,
 }
 
-struct Asked {
-    /// The last index that was committed when it first asked, and the ticks since.
-    commit: u64,
-    ticks: u64,
-    is_let_go: bool,
-}
-
 impl Group {
     /// Where the damage will not be mended, asks the leader from time to time to be let go.
     pub(super) fn plead(&mut self, outbox: &mut Outbox) {
-        self.leaves.asked.values_mut().for_each(|asked| asked.ticks += 1);
+        self.leaves.asked.tick(self.commit());
         self.leaves.asks_in = self.leaves.asks_in.saturating_sub(1);
         if self.leaves.asks_in > 0 {
             return;
@@ -62,7 +54,7 @@ impl Group {
         }
     }
 
-    /// Whether the replica that asks may go. What it had when it first asked must be where the group goes on.
+    /// Whether the replica that asks may go. What it has, but for the last moments, must be where the group goes on.
     pub(crate) fn give_leave(&mut self, plea: &Plea) -> bool {
         let is_asked =
             plea.leader == self.own && plea.replica != self.own && plea.term == self.replica.term();
@@ -73,32 +65,28 @@ impl Group {
         if !self.membership.contains(plea.replica) {
             return true;
         }
-        let (commit, membership) = (self.commit(), &self.membership);
-        self.leaves.asked.retain(|id, _| membership.contains(*id));
-        let asked =
-            self.leaves.asked.entry(plea.replica).or_insert(Asked { commit, ticks: 0, is_let_go: false });
-        let (commit, has_waited) = (asked.commit, asked.ticks >= LEAVE_WAIT_TICKS);
+        let membership = &self.membership;
+        self.leaves.asked.retain(|id| membership.contains(id));
+        let Some(needed) = self.leaves.asked.hear(plea.replica) else { return false };
         self.count_in_sync();
-        let is_let_go = |id| self.leaves.asked.get(id).is_some_and(|asked| asked.is_let_go);
         let progress = self.progress();
         let staying = progress.iter().filter(|it| {
             it.id != plea.replica
-                && it.matched >= commit
+                && it.matched >= needed
                 && self.in_sync.contains(&it.id)
                 && self.membership.voters.contains(&it.id)
-                && !is_let_go(&it.id)
+                && !self.leaves.asked.is_let_go(it.id)
         });
-        let given = has_waited && staying.count() > self.membership.voters.len() / 2;
-        if given && let Some(asked) = self.leaves.asked.get_mut(&plea.replica) {
-            asked.is_let_go = true;
+        let given = staying.count() > self.membership.voters.len() / 2;
+        if given {
+            self.leaves.asked.let_go(plea.replica);
         }
         given
     }
 
     /// Whether those whom this leader has not let go are a majority of the voters that a change leaves.
     pub(super) fn bears(&self, change: &MembershipChange) -> bool {
-        let is_let_go = |id: ReplicaId| self.leaves.asked.get(&id).is_some_and(|asked| asked.is_let_go);
-        bears(&self.membership.voters, change, is_let_go)
+        bears(&self.membership.voters, change, |id| self.leaves.asked.is_let_go(id))
     }
 
     /// Leave counts in the term in which it was given, and for a replica that still needs it.

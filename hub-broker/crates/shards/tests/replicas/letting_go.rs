@@ -45,6 +45,26 @@ fn a_damaged_replica_stays_while_a_third_hub_is_away_and_goes_when_that_is_back(
 }
 
 #[test]
+fn what_a_damaged_replica_has_acknowledged_since_it_asked_is_with_others_before_it_goes() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, [damaged, slow]) = of_three(&mut producer);
+    world.hub(damaged).damage(GROUP, damaged);
+    world.rounds(2);
+    // It is heard of, has what was committed when the damaged one first asked, and takes on no more for want of room.
+    world.hub(slow).starve(true);
+    for _ in 0..140 {
+        world.append(0, producer.batch(1, 600_000));
+    }
+    let last = world.status(leader, GROUP).last;
+    world.rounds(LEAVE_ROUNDS);
+    assert!(world.status(slow, GROUP).last + 20 < last);
+    assert_eq!(given_up(&mut world), []);
+    world.hub(slow).starve(false);
+    world.until("it goes", LEAVE_ROUNDS, |world| given_up(world) == [own(damaged)]);
+    assert_eq!(world.contents(slow, 0), world.contents(leader, 0));
+}
+
+#[test]
 fn of_two_damaged_replicas_the_second_goes_once_the_first_is_replaced() {
     let mut producer = Producer::new(5);
     let (mut world, leader, others) = of_three(&mut producer);
