@@ -10,7 +10,8 @@
 //! ends leaves a group of three without a majority for ever. So the leader counts those that have answered it in its own
 //! term and have everything but the last moments of it, for the replica that asks goes on acknowledging until it goes;
 //! and of these none that it has let go. A replica that goes has answered in no later term, and so no later leader
-//! counts it; leave of an earlier term than the replica's is none. A leader that is damaged itself gives none: what it
+//! counts it; leave of an earlier term than the replica's is none. One that is heard of long after it was given leave has
+//! not made use of it, because it is whole again or its damage was forgotten by a start: it counts again. A leader that is damaged itself gives none: what it
 //! lacks only the other may have. It leaves the lead to one that is whole, and asks that one.
 //!
 //! Until it has leave, the replica votes and keeps what it is sent, which its damage does not touch; it serves what is

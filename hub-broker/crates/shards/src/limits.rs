@@ -137,6 +137,8 @@ pub const LEAVE_WAIT_TICKS: u64 = 30;
 pub const LEAVE_BEHIND_TICKS: usize = 5;
 /// One that has not asked for so many ticks begins to wait anew when it does.
 pub const LEAVE_FORGOTTEN_TICKS: u64 = 200;
+/// A replica that is still heard of after so many ticks has not made use of its leave, and will not.
+pub const LEAVE_VOID_TICKS: u32 = 100;
 /// Everything is read through at most this often.
 pub const SCRUB_PASS_MIN: Duration = Duration::from_secs(6 * 3600);
 /// Where there is nothing to be read through, it is looked again after this time.
@@ -168,5 +170,12 @@ const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 const _: () =
     assert!(LEAVE_WAIT_TICKS >= ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS);
 const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as u64);
+// One that goes seems to be there until it is missed, and may hear of its leave as late as the answer may come.
+const _: () = assert!(
+    LEAVE_VOID_TICKS as u64
+        > 10 * COMPARE_ANSWER_MAX.as_secs()
+            + ELECTION_TICKS as u64
+            + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS
+);
 const _: () = assert!(LEAVE_BEHIND_TICKS as u64 <= LEAVE_WAIT_TICKS);
 const _: () = assert!(2 * LEAVE_TICKS as u64 <= LEAVE_FORGOTTEN_TICKS);

@@ -5,7 +5,7 @@ use consensus::{MembershipChange, ReplicaId};
 use super::Group;
 use super::pleas::Pleas;
 use crate::leave::Plea;
-use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS};
+use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS, QUIET_LOOKS_MAX};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
@@ -27,7 +27,7 @@ pub(super) struct Leaves {
 impl Group {
     /// Where the damage will not be mended, asks the leader from time to time to be let go.
     pub(super) fn plead(&mut self, outbox: &mut Outbox) {
-        self.leaves.asked.tick(self.commit());
+        self.count_pleas();
         self.leaves.asks_in = self.leaves.asks_in.saturating_sub(1);
         if self.leaves.asks_in > 0 {
             return;
@@ -52,6 +52,12 @@ impl Group {
             let term = self.replica.term();
             outbox.wishes.push(Wish::Plead(Plea { group: self.id.0, replica: self.own, leader, term }));
         }
+    }
+
+    fn count_pleas(&mut self) {
+        let (commit, quiet_looks) = (self.commit(), &self.quiet_looks);
+        let is_heard = |id| quiet_looks.get(&id).is_some_and(|looks| *looks < QUIET_LOOKS_MAX);
+        self.leaves.asked.tick(commit, is_heard);
     }
 
     /// Whether the replica that asks may go. What it has, but for the last moments, must be where the group goes on.

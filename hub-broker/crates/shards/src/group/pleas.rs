@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use consensus::ReplicaId;
 
-use crate::limits::{LEAVE_BEHIND_TICKS, LEAVE_FORGOTTEN_TICKS, LEAVE_WAIT_TICKS};
+use crate::limits::{LEAVE_BEHIND_TICKS, LEAVE_FORGOTTEN_TICKS, LEAVE_VOID_TICKS, LEAVE_WAIT_TICKS};
 
 #[derive(Default)]
 pub(super) struct Pleas {
@@ -18,16 +18,23 @@ struct Asked {
     /// Ticks since it first asked, and since it last did.
     ticks: u64,
     silent_ticks: u64,
-    is_let_go: bool,
+    /// For so many ticks it has been heard of since it was let go.
+    let_go: Option<u32>,
 }
 
 impl Pleas {
-    /// Time passes.
-    pub(super) fn tick(&mut self, commit: u64) {
-        self.asked.retain(|_, asked| {
+    /// Time passes. Leave that a replica has not made use of is void: its damage is mended, or forgotten.
+    pub(super) fn tick(&mut self, commit: u64, is_heard: impl Fn(ReplicaId) -> bool) {
+        self.asked.retain(|id, asked| {
             asked.ticks += 1;
             asked.silent_ticks += 1;
-            asked.is_let_go || asked.silent_ticks < LEAVE_FORGOTTEN_TICKS
+            match &mut asked.let_go {
+                Some(heard_ticks) => {
+                    *heard_ticks = if is_heard(*id) { *heard_ticks + 1 } else { 0 };
+                    *heard_ticks < LEAVE_VOID_TICKS
+                }
+                None => asked.silent_ticks < LEAVE_FORGOTTEN_TICKS,
+            }
         });
         if self.asked.is_empty() {
             return self.commits.clear();
@@ -46,11 +53,11 @@ impl Pleas {
     }
 
     pub(super) fn let_go(&mut self, id: ReplicaId) {
-        self.asked.entry(id).or_default().is_let_go = true;
+        self.asked.entry(id).or_default().let_go = Some(0);
     }
 
     pub(super) fn is_let_go(&self, id: ReplicaId) -> bool {
-        self.asked.get(&id).is_some_and(|asked| asked.is_let_go)
+        self.asked.get(&id).is_some_and(|asked| asked.let_go.is_some())
     }
 
     pub(super) fn retain(&mut self, is_member: impl Fn(ReplicaId) -> bool) {
@@ -78,7 +85,7 @@ mod tests {
         let mut pleas = Pleas::default();
         assert_eq!(pleas.hear(id()), None);
         for commit in 1..=10_000 {
-            pleas.tick(commit);
+            pleas.tick(commit, |_| true);
             let expected = Some((commit + 1).saturating_sub(TICKS)).filter(|_| commit >= LEAVE_WAIT_TICKS);
             assert_eq!(pleas.hear(id()), expected);
         }
@@ -88,11 +95,28 @@ mod tests {
     fn one_that_has_not_asked_for_long_waits_anew() {
         let mut pleas = Pleas::default();
         pleas.hear(id());
-        (0..LEAVE_FORGOTTEN_TICKS - 1).for_each(|commit| pleas.tick(commit));
+        (0..LEAVE_FORGOTTEN_TICKS - 1).for_each(|commit| pleas.tick(commit, |_| true));
         assert!(pleas.hear(id()).is_some());
-        (0..LEAVE_FORGOTTEN_TICKS).for_each(|commit| pleas.tick(commit));
+        (0..LEAVE_FORGOTTEN_TICKS).for_each(|commit| pleas.tick(commit, |_| true));
         assert_eq!(pleas.hear(id()), None);
-        pleas.tick(5);
+        pleas.tick(5, |_| true);
         assert_eq!(pleas.hear(id()), None);
+    }
+
+    #[test]
+    fn leave_is_void_when_the_replica_is_heard_of_long_after_it_and_not_before() {
+        let mut pleas = Pleas::default();
+        pleas.let_go(id());
+        for _ in 0..10 {
+            (1..LEAVE_VOID_TICKS).for_each(|_| pleas.tick(5, |_| true));
+            pleas.tick(5, |_| false);
+        }
+        assert!(pleas.is_let_go(id()), "it may hear of its leave only now");
+        (1..LEAVE_VOID_TICKS).for_each(|_| pleas.tick(5, |_| true));
+        pleas.let_go(id());
+        pleas.tick(5, |_| true);
+        assert!(pleas.is_let_go(id()), "leave was given once more");
+        (1..LEAVE_VOID_TICKS).for_each(|_| pleas.tick(5, |_| true));
+        assert!(!pleas.is_let_go(id()));
     }
 }

@@ -1,6 +1,7 @@
 //! A damaged replica that cannot be mended goes when its group can do without it, and no sooner.
 
-use shards::simulation::{MembershipChange, ReplicaId};
+use shards::ChangeError;
+use shards::simulation::{MembershipChange, ReplicaId, ReplicaQuestion};
 
 use crate::GROUP;
 use crate::common::*;
@@ -111,6 +112,40 @@ fn a_damaged_leader_lets_nobody_go() {
     world.append(0, producer.batch(1, 50));
 }
 
+/// A hub's answer to a plea that the other hub's replica made before.
+fn answer(world: &mut World, plea: &ReplicaQuestion, (from, to): (u32, u32)) {
+    let mut other = world.hubs.remove(&to).expect("it runs");
+    world.hub(from).ask(plea.clone(), &mut other);
+    world.hubs.insert(to, other);
+}
+
+#[test]
+fn a_replica_that_was_let_go_and_stays_counts_again() {
+    let mut producer = Producer::new(5);
+    let (mut world, leader, [damaged, other]) = of_three(&mut producer);
+    world.hub(damaged).damage(GROUP, damaged);
+    let now_ms = world.now_ms;
+    world.hub(damaged).set_clock(now_ms, now_ms);
+    world.hub(damaged).tick();
+    world.hub(damaged).turn();
+    let plea = world.hub(damaged).take_questions().pop().expect("it asks");
+    // Its damage is forgotten.
+    world.crash(damaged);
+    world.start(damaged);
+    answer(&mut world, &plea, (damaged, leader));
+    world.rounds(ELECTION_ROUNDS);
+    answer(&mut world, &plea, (damaged, leader));
+    assert_eq!(given_up(&mut world), []);
+    let remove = MembershipChange { remove: vec![own(other)], ..Default::default() };
+    let mut told = world.hub(leader).change_membership(GROUP, remove.clone());
+    world.settle();
+    assert_eq!(told.try_recv(), Ok(Err(ChangeError::Pending)), "it may go any moment");
+    world.rounds(2 * ELECTION_ROUNDS);
+    assert_eq!(world.leader(GROUP), Some(leader));
+    world.change(GROUP, remove);
+    world.append(0, producer.batch(1, 50));
+}
+
 #[test]
 fn leave_of_an_earlier_term_is_none() {
     let mut producer = Producer::new(5);
@@ -129,9 +164,7 @@ fn leave_of_an_earlier_term_is_none() {
     world.settle();
     assert_eq!(world.leader(GROUP), Some(other));
     for _ in 0..3 {
-        let mut old = world.hubs.remove(&leader).expect("it runs");
-        world.hub(damaged).ask(plea.clone(), &mut old);
-        world.hubs.insert(leader, old);
+        answer(&mut world, &plea, (damaged, leader));
         (0..20).for_each(|_| world.hub(leader).tick());
     }
     assert_eq!(given_up(&mut world), []);
