@@ -8,6 +8,7 @@
 use consensus::{Event, HardState, LogEntry, Membership, PeerMessage, ReplicaId, SnapshotMark};
 use wal::Lsn;
 
+use super::mending::Mending;
 use super::{Group, Machine};
 use crate::fail;
 use crate::incoming::{After, Held, Incoming, Switch};
@@ -113,6 +114,8 @@ impl Group {
         self.news += 1;
         self.forget_committed(mark.index);
         self.replace_machine(arrived);
+        // What was damaged or doubted is not there any more.
+        self.mending = Mending::default();
         let (term, done) = (self.replica.term(), entries.is_empty());
         if !done {
             outbox.persist(self.id, ready, term, None, None, entries);

@@ -64,6 +64,21 @@ fn a_follower_that_was_away_for_longer_than_the_log_is_kept_copies_a_snapshot() 
 }
 
 #[test]
+fn a_replica_that_is_doubted_is_so_no_more_once_a_snapshot_has_taken_its_place() {
+    let (mut world, _, _, away) = with_one_away(60, 6_000, true);
+    let copies = world.copies;
+    world.start(away);
+    world.hub(away).damage(GROUP, away);
+    world.wait_for_all(0, 61);
+    assert!(world.copies > copies);
+    world.rounds(2 * ELECTION_ROUNDS);
+    assert!(world.hub(away).given_up().is_empty());
+    let leader = world.wait_for_leader(GROUP);
+    drop(world.hub(leader).transfer(GROUP, ReplicaId::new(away, away)));
+    world.until("it takes the lead", ELECTION_ROUNDS, |world| world.leader(GROUP) == Some(away));
+}
+
+#[test]
 fn what_no_checkpoint_has_let_go_yet_is_sent_too() {
     let (mut world, _, leader, away) = with_one_away(90, 6_000, false);
     let copies = world.copies;
