@@ -51,12 +51,14 @@ impl Catalog {
         }
     }
 
-    /// Whether there is a group that can agree on nothing without what this hub has.
+    /// Whether there may be a group that can agree on nothing without what this hub has. Its vote may be counted before
+    /// the catalog hears that it has joined, and one that leaves may be out already.
     fn is_needed(&self, node: NodeId) -> bool {
         self.groups.iter().any(|records| {
-            let joined = records.iter().filter(|record| record.joined).count();
-            let elsewhere = records.iter().filter(|record| record.joined && record.node != node).count();
-            elsewhere * 2 <= joined && records.iter().any(|record| record.node == node)
+            let stays = |record: &&ReplicaRecord| record.node != node && record.joined && !record.leaving;
+            let elsewhere = records.iter().filter(stays).count();
+            let voters = elsewhere + 1;
+            elsewhere * 2 <= voters && records.iter().any(|record| record.node == node)
         })
     }
 

@@ -233,6 +233,46 @@ fn a_hub_without_which_a_group_has_no_majority_keeps_its_place_until_others_have
 }
 
 #[test]
+fn a_hub_that_is_joining_may_vote_already_and_keeps_its_place_until_it_is_let_go() {
+    let mut catalog = formed();
+    let founder = Hub::new(NodeId(8), Uuid::from_u128(8));
+    catalog.apply(Command::RegisterHub(founder)).unwrap();
+    catalog.apply(Command::AdoptFounder { node: NodeId(8), incarnation: Uuid::from_u128(8) }).unwrap();
+    catalog.apply(claim(1, None)).unwrap();
+    catalog.apply(Command::AddReplica { group: 1, node: NodeId(7) }).unwrap();
+    assert_eq!(catalog.apply(claim(2, Some(1))), Err(Refusal::LastReplica));
+    // The group has found out that it does not vote, or that was so and is undone.
+    let number = catalog.groups[1][1].number;
+    catalog.apply(Command::LeaveReplica { group: 1, number }).unwrap();
+    assert_eq!(catalog.apply(claim(2, Some(1))), Err(Refusal::LastReplica));
+    catalog.apply(Command::RemoveReplica { group: 1, number }).unwrap();
+    assert!(catalog.apply(claim(2, Some(1))).is_ok());
+}
+
+#[test]
+fn a_replica_that_leaves_is_no_other_that_a_group_could_go_on_with() {
+    let mut catalog = formed();
+    catalog.apply(claim(1, None)).unwrap();
+    catalog.apply(Command::AdoptFounder { node: NodeId(7), incarnation: Uuid::from_u128(1) }).unwrap();
+    for other in [8, 9] {
+        let hub = Hub::new(NodeId(other), Uuid::from_u128(u128::from(other)));
+        catalog.apply(Command::RegisterHub(hub)).unwrap();
+        catalog.apply(Command::AddReplica { group: 1, node: NodeId(other) }).unwrap();
+        let number = catalog.groups[1].last().unwrap().number;
+        catalog.apply(Command::ReplicaJoined { group: 1, number }).unwrap();
+    }
+    // Of the other groups this hub has the only replica.
+    for group in (0..catalog.groups.len()).filter(|group| *group != 1) {
+        catalog.groups_mut()[group].clear();
+    }
+    let number = catalog.groups[1][2].number;
+    let mut leaving = catalog.clone();
+    leaving.apply(Command::LeaveReplica { group: 1, number }).unwrap();
+    assert_eq!(leaving.apply(claim(2, Some(1))), Err(Refusal::LastReplica));
+    assert!(catalog.apply(claim(2, Some(1))).is_ok());
+}
+
+#[test]
 fn a_hub_that_was_removed_is_not_registered_by_saying_where_it_is() {
     let mut catalog = formed();
     assert_eq!(catalog.apply(claim(1, Some(1))), Err(Refusal::UnknownHub));

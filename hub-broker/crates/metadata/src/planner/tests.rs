@@ -235,9 +235,8 @@ impl World {
         let view = self.view();
         view.group_numbers().any(|group| {
             let records = view.replicas(group);
-            let (own, others): (Vec<_>, Vec<_>) = records.iter().partition(|it| it.node == node);
-            let joined = |of: &[&ReplicaRecord]| of.iter().filter(|it| it.joined).count();
-            !own.is_empty() && joined(&others) <= joined(&own)
+            let is_other = |it: &&ReplicaRecord| it.node != node && it.joined && !it.leaving;
+            records.iter().any(|it| it.node == node) && records.iter().filter(is_other).count() <= 1
         })
     }
 
