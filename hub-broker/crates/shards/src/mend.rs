@@ -12,10 +12,13 @@
 
 pub(crate) mod wire;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use consensus::ReplicaId;
+use parking_lot::Mutex;
 use partition_log::{ImportError, PartitionReader};
 use schemas::PartitionId;
 
@@ -32,6 +35,42 @@ pub(crate) struct Damaged {
     /// Those who may have its batches, to be asked in this order.
     pub others: Vec<ReplicaId>,
 }
+
+/// The files of a replica's state that were ever found damaged, whatever was done about them, and whether the copy that
+/// is to take its place has heard of each. Equal is only the same list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DamagedFiles(Arc<Mutex<BTreeMap<PathBuf, bool>>>);
+
+impl DamagedFiles {
+    pub(crate) fn add(&self, file: &Path) {
+        self.0.lock().insert(file.to_owned(), false);
+    }
+
+    /// Those in a directory, for a copy that is about to take files from there.
+    pub(crate) fn hear(&self, directory: &Path) -> Vec<PathBuf> {
+        let mut files = self.0.lock();
+        let there = files.iter_mut().filter(|(file, _)| file.parent() == Some(directory));
+        let heard = there.map(|(file, is_heard)| {
+            *is_heard = true;
+            file.clone()
+        });
+        heard.collect()
+    }
+
+    /// Those that no copy has heard of.
+    pub(crate) fn unheard(&self) -> Vec<PathBuf> {
+        let files = self.0.lock();
+        files.iter().filter(|(_, is_heard)| !**is_heard).map(|(file, _)| file.clone()).collect()
+    }
+}
+
+impl PartialEq for DamagedFiles {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for DamagedFiles {}
 
 /// What has become of a damaged segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -116,6 +116,16 @@ impl PartitionSet {
         self.iter().any(|partition| partition.log.reader().needs(file))
     }
 
+    /// What the file of the generation before is called now, if a partition's log counts on it.
+    pub(crate) fn successor(&self, file: &Path) -> Option<PathBuf> {
+        let (before, name) = (self.generation.checked_sub(1)?, file.file_name()?);
+        let is_in = |id: &&PartitionId| {
+            file.parent().is_some_and(|dir| dir == generation_directory(&self.log, **id, before))
+        };
+        let id = self.partitions.keys().find(is_in)?;
+        Some(generation_directory(&self.log, *id, self.generation).join(name)).filter(|file| self.needs(file))
+    }
+
     /// The directories of partitions closed since the last call.
     pub(crate) fn take_closed(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.closed)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Group, Machine};
 use crate::limits::{MEND_PAUSE_DOUBLINGS_MAX, MEND_PAUSE_TICKS, MEND_TRIES_MAX};
-use crate::mend::{Damaged, Mended};
+use crate::mend::{Damaged, DamagedFiles, Mended};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
@@ -15,6 +15,8 @@ pub(super) struct Mending {
     files: BTreeMap<PathBuf, Care>,
     /// The replica may not be what its group has.
     is_doubted: bool,
+    /// What was ever damaged, for whoever copies what is to take its place.
+    listed: DamagedFiles,
 }
 
 /// What is done about a damaged file.
@@ -25,6 +27,21 @@ enum Care {
     Pausing { tries: u32, ticks: u32 },
     /// It cannot be made again.
     Kept,
+}
+
+impl Mending {
+    /// Says whether the file was whole until now.
+    fn put(&mut self, file: &Path, care: Care) -> bool {
+        let is_new = self.files.insert(file.to_owned(), care).is_none();
+        if is_new {
+            self.listed.add(file);
+        }
+        is_new
+    }
+
+    pub(super) fn listed(&self) -> DamagedFiles {
+        self.listed.clone()
+    }
 }
 
 impl Group {
@@ -39,7 +56,7 @@ impl Group {
                 group = %self.id, own = %self.own, file = %file.display(),
                 "a segment is damaged: its batches are fetched again from other replicas"
             );
-            self.mending.files.insert(file.to_owned(), Care::Asked { tries: 1 });
+            self.mending.put(file, Care::Asked { tries: 1 });
         }
         asked
     }
@@ -78,7 +95,7 @@ impl Group {
     /// The damage stays, in this file or, without one, who knows where.
     pub(crate) fn keep_damage(&mut self, file: Option<&Path>) {
         let is_new = match file {
-            Some(file) => self.mending.files.insert(file.to_owned(), Care::Kept).is_none(),
+            Some(file) => self.mending.put(file, Care::Kept),
             None => !std::mem::replace(&mut self.mending.is_doubted, true),
         };
         if is_new {
@@ -117,8 +134,18 @@ impl Group {
         }
     }
 
-    pub(super) fn damaged_files(&self) -> Vec<PathBuf> {
-        self.mending.files.keys().cloned().collect()
+    /// A snapshot has taken the state's place: what was doubted is not there any more. What its
+    /// copy had not heard of it may have taken, and that is as damaged under its new name.
+    pub(super) fn replace_mending(&mut self, outbox: &mut Outbox) {
+        let before = std::mem::take(&mut self.mending);
+        let Machine::Partitions(partitions) = &self.machine else { return };
+        let unheard = before.listed.unheard();
+        let taken: Vec<PathBuf> = unheard.iter().filter_map(|file| partitions.successor(file)).collect();
+        for file in taken {
+            if !self.mend(&file, outbox) {
+                self.keep_damage(Some(&file));
+            }
+        }
     }
 
     /// Something of the replica is not as it should be.

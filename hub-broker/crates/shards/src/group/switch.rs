@@ -8,7 +8,6 @@
 use consensus::{Event, HardState, LogEntry, Membership, PeerMessage, ReplicaId, SnapshotMark};
 use wal::Lsn;
 
-use super::mending::Mending;
 use super::{Group, Machine};
 use crate::fail;
 use crate::incoming::{After, Held, Incoming, Switch};
@@ -32,7 +31,7 @@ impl Group {
         outbox: &mut Outbox,
     ) {
         let generation = self.origin.generation + 1;
-        let damaged = self.damaged_files();
+        let damaged = self.mending.listed();
         let wanted = Wanted { group: self.id.0, index, term, from, to: self.own, generation, damaged };
         if self.incoming.is_switching() {
             return;
@@ -114,8 +113,7 @@ impl Group {
         self.news += 1;
         self.forget_committed(mark.index);
         self.replace_machine(arrived);
-        // What was damaged or doubted is not there any more.
-        self.mending = Mending::default();
+        self.replace_mending(outbox);
         let (term, done) = (self.replica.term(), entries.is_empty());
         if !done {
             outbox.persist(self.id, ready, term, None, None, entries);

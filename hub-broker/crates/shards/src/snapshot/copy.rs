@@ -145,7 +145,8 @@ impl Copying<'_> {
         let installed = installed.and_then(|state| PartitionState::decode(state).ok());
         let local = generation.checked_sub(1).map(directory).filter(|local| local.is_dir());
         let local = local.map(|local| {
-            LocalLog::look(&local, installed.as_ref()).map(|local| local.doubting(&self.wanted.damaged))
+            let damaged = self.wanted.damaged.hear(&local);
+            LocalLog::look(&local, installed.as_ref()).map(|local| local.doubting(&damaged))
         });
         let local = local.transpose()?;
         Ok(Partition { number, import, local })

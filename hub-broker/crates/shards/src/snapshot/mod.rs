@@ -32,6 +32,7 @@ use partition_log::{FileCache, ImportError};
 use peers::Peers;
 use wal::Wal;
 
+use crate::mend::DamagedFiles;
 use crate::observe::snapshots as observe;
 use crate::order::Order;
 
@@ -94,8 +95,8 @@ pub(crate) struct Wanted {
     pub to: ReplicaId,
     /// The generation to be made: one above that of the group's state now.
     pub generation: u32,
-    /// Files of the group's state now that are known to be damaged: nothing is taken from them unread.
-    pub damaged: Vec<PathBuf>,
+    /// Files of the group's state now, until it is replaced: nothing is taken from them unread.
+    pub damaged: DamagedFiles,
 }
 
 /// Why a snapshot was not copied. The leader hears of it and offers one again.

@@ -1,6 +1,7 @@
 //! Closed segments that are damaged are made again from other replicas' batches.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use crate::common::*;
@@ -171,6 +172,64 @@ fn a_segment_found_cut_short_at_the_start_is_not_served_and_the_other_voter_lead
     world.withholds = false;
     world.until("it is whole again", 2 * TRIES_ROUNDS, |world| world.hub(damaged).is_sound(partition(0)));
     world.wait_for_all(0, BATCHES + 1);
+}
+
+/// A follower that is offered a snapshot in place of its segments, and its copy does not come to an end.
+fn copying() -> (World, u32) {
+    let (mut world, _, others) = with_segments(World::of_three());
+    let away = others[0];
+    world.crash(away);
+    world.rounds(ELECTION_ROUNDS);
+    let mut producer = Producer::new(6);
+    for _ in 0..60 {
+        world.append(0, producer.batch(1, 6_000));
+        for hub in world.hubs.values_mut() {
+            hub.checkpoint(GROUP);
+            hub.turn();
+        }
+    }
+    world.copies_wait = true;
+    world.start(away);
+    let is_offered = |world: &mut World| !world.hub(away).snapshots_wanted().is_empty();
+    world.until("a snapshot is offered", ELECTION_ROUNDS, is_offered);
+    (world, away)
+}
+
+#[test]
+fn damage_found_while_a_snapshot_is_copied_does_not_begin_the_copy_anew_and_is_not_copied() {
+    let (mut world, away) = copying();
+    let wanted = world.hub(away).snapshots_wanted().to_vec();
+    world.withholds = true;
+    rot(&mut world, away, 1);
+    world.hub(away).scrub(partition(0));
+    // The offer is repeated meanwhile.
+    world.rounds(250);
+    assert_eq!(world.hub(away).snapshots_wanted(), wanted);
+    world.copies_wait = false;
+    world.wait_for_all(0, BATCHES + 60);
+    assert!(world.hub(away).is_sound(partition(0)));
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), []);
+}
+
+#[test]
+fn damage_found_after_its_file_was_taken_into_a_snapshot_is_mended_there() {
+    let (mut world, away) = copying();
+    // What has come is not in its place yet.
+    let file = segments(&world, away).remove(1);
+    world.stalled.insert(away);
+    world.copies_wait = false;
+    world.settle();
+    let mut bytes = fs::read(&file).expect("readable");
+    bytes[12_345] ^= 1;
+    fs::File::options().write(true).open(&file).expect("opened").write_all(&bytes).expect("written");
+    world.hub(away).scrub(partition(0));
+    world.settle();
+    world.stalled.remove(&away);
+    world.wait_for_all(0, BATCHES + 60);
+    world.settle();
+    assert!(world.hub(away).is_sound(partition(0)));
+    assert_eq!(given_up(&mut world), []);
 }
 
 #[test]

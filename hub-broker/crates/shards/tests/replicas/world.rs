@@ -29,6 +29,8 @@ pub struct World {
     pub faults: Faults,
     /// Snapshots copied so far.
     pub copies: usize,
+    /// Copies of snapshots do not come to an end.
+    pub copies_wait: bool,
     /// Questions of replicas to others that were answered so far.
     pub questions: usize,
     /// Nobody gives what a damaged segment lacks.
@@ -49,6 +51,7 @@ impl World {
             stalled: BTreeSet::new(),
             faults,
             copies: 0,
+            copies_wait: false,
             questions: 0,
             withholds: false,
             now_ms: 1_700_000_000_000,
@@ -144,7 +147,9 @@ impl World {
             parcels.extend(hub.take_parcels().into_iter().map(|(to, parcel)| (*node, to, parcel)));
             questions.extend(hub.take_questions().into_iter().map(|question| (*node, question)));
             damaged.extend(hub.take_damaged().into_iter().map(|damaged| (*node, damaged)));
-            wanted.extend(hub.snapshots_wanted().iter().cloned().map(|wanted| (*node, wanted)));
+            if !self.copies_wait {
+                wanted.extend(hub.snapshots_wanted().iter().cloned().map(|wanted| (*node, wanted)));
+            }
         }
         for (from, to, parcel) in parcels {
             busy = true;

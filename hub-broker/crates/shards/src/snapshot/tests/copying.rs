@@ -8,6 +8,7 @@ use wal::Lsn;
 
 use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
 use crate::PartitionCommand;
+use crate::mend::DamagedFiles;
 use crate::partitions::generation_directory;
 use crate::snapshot::{FetchError, Notice, Shelf, Target, Wanted, copy};
 
@@ -182,7 +183,7 @@ fn first_log(hub: &Hub) -> PathBuf {
 #[test]
 fn a_file_that_is_known_to_be_damaged_is_copied_again() {
     let (_ours, mut leader, _theirs, mut follower) = pair(10, 30);
-    let mut copy = |follower: &mut Hub, damaged: Vec<PathBuf>| {
+    let mut copy = |follower: &mut Hub, damaged: DamagedFiles| {
         let mut shelf = Shelf::new(&leader.log);
         shelf.offer(leader.offer(), std::time::Instant::now());
         let wanted = Wanted { damaged, ..follower.wanted(&leader) };
@@ -190,13 +191,15 @@ fn a_file_that_is_known_to_be_damaged_is_copied_again() {
         follower.install(arrived, Lsn(u64::from(wanted.generation) * 100));
         leader.append(20, 3);
     };
-    copy(&mut follower, Vec::new());
+    copy(&mut follower, DamagedFiles::default());
     let first = first_log(&follower);
     let mut bytes = fs::read(&first).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&first, bytes).expect("written");
-    copy(&mut follower, vec![first]);
+    let damaged = DamagedFiles::default();
+    damaged.add(&first);
+    copy(&mut follower, damaged);
     let reader = follower.readers.get(partition(0)).expect("there");
     assert!(super::hub::batches(&reader).len() > 10, "all of them can be read");
 }

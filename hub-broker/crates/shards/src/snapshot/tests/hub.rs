@@ -18,6 +18,7 @@ use crate::capture::{Captured, capture_partitions};
 use crate::entry::Command;
 use crate::group_state::{GroupState, StateOrigin};
 use crate::keys::key_partition;
+use crate::mend::DamagedFiles;
 use crate::order::Install;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
@@ -170,7 +171,7 @@ impl Hub {
     pub fn wanted(&self, leader: &Hub) -> Wanted {
         let (index, term) = leader.applied;
         let generation = self.origin.generation + 1;
-        let (from, to, damaged) = (leader_id(), follower_id(), Vec::new());
+        let (from, to, damaged) = (leader_id(), follower_id(), DamagedFiles::default());
         Wanted { group: GROUP, index, term, from, to, generation, damaged }
     }
 
