@@ -1,7 +1,8 @@
 //! How long a replica may take to join. Knows no clock and no network: it is told what is seen, and when.
 //!
 //! A replica gets on when anything that is seen of it changes. While it copies a snapshot nothing does; so it is given
-//! the time in which everything that is being copied to its hub would have arrived at half the lowest rate.
+//! the time in which everything that is being copied to its hub would have arrived at half the lowest rate. Only a few are
+//! copied there at a time: the others' time begins again whenever a copy has arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,10 +39,20 @@ pub(crate) type Sights = BTreeMap<(u32, u32), Sight>;
 /// Counts for how long replicas have not got on. Times are since any beginning.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
-    /// What was last seen of replicas that join, and since when.
-    joins: BTreeMap<(u32, u32), (Sight, Duration)>,
+    /// By group and replica number.
+    joins: BTreeMap<(u32, u32), Join>,
+    looked_at: Duration,
     /// When joins were given up.
     stuck: BTreeMap<(u32, NodeId), Duration>,
+}
+
+/// What was last seen of a replica that joins.
+#[derive(Debug)]
+struct Join {
+    node: NodeId,
+    sight: Sight,
+    /// Since when it has not got on, although it could.
+    since: Duration,
 }
 
 impl Patience {
@@ -58,20 +69,11 @@ impl Patience {
     /// Returns the joins that are given up now, the groups by hub.
     pub(crate) fn look(&mut self, view: &View, seen: &Sights, now: Duration) -> BTreeMap<NodeId, Vec<u32>> {
         self.stuck.retain(|_, at| now.saturating_sub(*at) < JOIN_REST);
-        self.joins = joining(view)
-            .map(|(group, number, _)| {
-                let before = self.joins.get(&(group, number));
-                // Where a leader has not told this time, what it told before counts.
-                let known = before.map(|(sight, _)| *sight).unwrap_or_default();
-                let sight = seen.get(&(group, number)).copied().unwrap_or(known);
-                let same = before.filter(|(before, _)| before.progress() == sight.progress());
-                ((group, number), (sight, same.map_or(now, |(_, since)| *since)))
-            })
-            .collect();
+        self.see(view, seen, now);
         let mut given_up: BTreeMap<NodeId, Vec<u32>> = BTreeMap::new();
         for (group, number, node) in joining(view) {
-            let (_, since) = self.joins[&(group, number)];
-            let is_over = now.saturating_sub(since) >= self.patience_with(view, node);
+            let is_over =
+                now.saturating_sub(self.joins[&(group, number)].since) >= self.patience_with(view, node);
             if is_over && !self.stuck.contains_key(&(group, node)) {
                 self.stuck.insert((group, node), now);
                 given_up.entry(node).or_default().push(group);
@@ -80,9 +82,34 @@ impl Patience {
         given_up
     }
 
+    fn see(&mut self, view: &View, seen: &Sights, now: Duration) {
+        let mut before = std::mem::take(&mut self.joins);
+        let looked_at = std::mem::replace(&mut self.looked_at, now);
+        // Where a copy has come to its end.
+        let mut arrived = BTreeSet::new();
+        for (group, number, node) in joining(view) {
+            let known =
+                before.remove(&(group, number)).unwrap_or(Join { node, sight: Sight::default(), since: now });
+            // Where a leader has not told this time, what it told before counts.
+            let sight = seen.get(&(group, number)).copied().unwrap_or(known.sight);
+            let gets_on = known.sight.progress() != sight.progress();
+            // One that gets on with every look is only following its leader.
+            if gets_on && known.since < looked_at {
+                arrived.insert(node);
+            }
+            let since = if gets_on { now } else { known.since };
+            self.joins.insert((group, number), Join { node, sight, since });
+        }
+        let has_ended = |((group, _), join): ((u32, u32), Join)| {
+            Some(join.node).filter(|node| !self.stuck.contains_key(&(group, *node)))
+        };
+        arrived.extend(before.into_iter().filter_map(has_ended));
+        self.joins.values_mut().filter(|join| arrived.contains(&join.node)).for_each(|join| join.since = now);
+    }
+
     fn patience_with(&self, view: &View, node: NodeId) -> Duration {
         let there = joining(view).filter(|(_, _, on)| *on == node);
-        let bytes = there.map(|(group, number, _)| self.joins[&(group, number)].0.to_copy_bytes);
+        let bytes = there.map(|(group, number, _)| self.joins[&(group, number)].sight.to_copy_bytes);
         JOIN_PATIENCE + Duration::from_secs(bytes.sum::<u64>() / COPY_RATE_BYTES)
     }
 }
@@ -107,8 +134,12 @@ mod tests {
 
     const TWO: NodeId = NodeId(2);
 
-    /// Hub 2 joins groups 1 and 2, with the replicas 2 and 3.
     fn view() -> View {
+        catalog().view()
+    }
+
+    /// Hub 2 joins groups 1 and 2, with the replicas 2 and 3.
+    fn catalog() -> Catalog {
         let mut catalog = Catalog::default();
         let incarnation = Uuid::from_u128(1);
         for command in [
@@ -121,7 +152,7 @@ mod tests {
         ] {
             catalog.apply(command).unwrap();
         }
-        catalog.view()
+        catalog
     }
 
     fn seen(matched: u64, to_copy_bytes: u64) -> Sights {
@@ -164,5 +195,34 @@ mod tests {
         patience.look(&view, &seen, Duration::ZERO);
         assert!(patience.look(&view, &seen, JOIN_PATIENCE + copy / 2).is_empty());
         assert_eq!(patience.look(&view, &seen, JOIN_PATIENCE + copy), BTreeMap::from([(TWO, vec![1, 2])]));
+    }
+
+    #[test]
+    fn one_that_has_waited_for_another_copy_has_all_its_time_when_that_has_come_to_its_end() {
+        let mut catalog = catalog();
+        let before = catalog.view();
+        catalog.apply(Command::ReplicaJoined { group: 2, number: 3 }).unwrap();
+        let after = catalog.view();
+        let both = JOIN_PATIENCE + Duration::from_secs(2_000);
+        let one = JOIN_PATIENCE + Duration::from_secs(1_000);
+        let copying = Sight { matched: Some(0), stored_bytes: 0, to_copy_bytes: COPY_RATE_BYTES * 1_000 };
+        let copies = Sights::from([((1, 2), copying), ((2, 3), copying)]);
+        let arrived = Sights::from([((1, 2), copying), ((2, 3), Sight { matched: Some(9), ..copying })]);
+        let just = Duration::from_secs(1);
+        for (view, seen) in [(&after, &copies), (&before, &arrived)] {
+            let mut patience = Patience::default();
+            patience.look(&before, &copies, Duration::ZERO);
+            patience.look(&before, &copies, just);
+            assert!(patience.look(view, seen, both - just).is_empty());
+            assert!(patience.look(view, seen, both - just + one - just).is_empty());
+        }
+        // One that is sent entries all the time takes nobody's turn.
+        let mut patience = Patience::default();
+        for look in 0..=20 {
+            let following = Sight { matched: Some(u64::from(look)), to_copy_bytes: 0, ..copying };
+            let seen = Sights::from([((1, 2), copying), ((2, 3), following)]);
+            let given_up = patience.look(&before, &seen, one / 20 * look);
+            assert_eq!(given_up.is_empty(), look < 20, "at look {look}");
+        }
     }
 }
