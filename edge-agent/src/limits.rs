@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::limits::{AGENT_BATCH_BYTES_MAX, AGENT_BATCH_BYTES_TARGET};
+use schemas::limits::{AGENT_BATCH_BYTES_MAX, AGENT_BATCH_BYTES_TARGET, RECORD_BYTES_MAX};
 
 /// The buffer's cap where nothing else is configured.
 pub const BUFFER_BYTES_DEFAULT: u64 = if cfg!(target_pointer_width = "32") { 256 << 20 } else { 1 << 30 };
@@ -116,6 +116,8 @@ pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
 pub const STORED_WITHIN: Duration = Duration::from_secs(30);
 /// Rows that wait between an input and the batcher.
 pub const ROW_INBOX: usize = 256;
+/// The same of one destination in bytes, with those that the batcher has in hand; one row may always wait.
+pub const ROWS_WAITING_BYTES_MAX: usize = 1 << 20;
 /// Sections `[[inputs]]`.
 pub const INPUTS_MAX: usize = 64;
 /// Registers and bits that one Modbus request asks for (Modbus Application Protocol, 6.1 to 6.4).
@@ -155,6 +157,9 @@ const _: () = {
     assert!(BUFFER_BYTES_MIN as usize >= 4 * AGENT_BATCH_BYTES_MAX);
     assert!(BUFFER_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
     assert!(COMMIT_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
+    assert!(ROWS_WAITING_BYTES_MAX > RECORD_BYTES_MAX);
+    // Small rows, which count as 1 KiB each, are bounded by their number alone.
+    assert!(ROWS_WAITING_BYTES_MAX >= 2 * ROW_INBOX * 1024);
     assert!(APPENDS_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     // What waits for a sync keeps its pages: the map has room for that beyond the cap.
     assert!(RELAXED_BYTES_MAX + COMMIT_BYTES_MAX as u64 <= MAP_BYTES_EXTRA);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_agent::config::{InputConfig, Settings};
-use edge_agent::inputs::{Filter, Health, InputError, Measured, RowSink, Source};
+use edge_agent::inputs::{Filter, Health, InputError, Measured, RowSink, Source, queue};
 use edge_agent::pipeline::build;
 use edge_agent::time::Clock;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -126,7 +126,7 @@ impl Running {
             health: Health::default(),
             is_trial: false,
         };
-        let (sender, rows) = mpsc::channel(4);
+        let (sender, rows) = queue(4);
         let sink = RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), sender, None);
         let stop = CancellationToken::new();
         let task = tokio::spawn(build(&config, None).run(sink.clone(), stop.clone()));

@@ -17,11 +17,10 @@ use edge_agent::config::{
     ExecConfig, ExecRun, FormatConfig, InputConfig, InputKind, RowFormat, SensorRule, Settings,
 };
 use edge_agent::destination::{Destination, Priority};
-use edge_agent::inputs::{Filter, Health, NotStored, Row, RowSink, Source};
+use edge_agent::inputs::{Filter, Health, NotStored, Row, RowSink, Source, queue};
 use edge_agent::pipeline::{Batching, Supervisor, Tuning};
 use edge_agent::time::Clock;
 use schemas::{Measurement, Value};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const CAP: u64 = 1 << 20;
@@ -41,7 +40,7 @@ fn batching(buffer: &Buffer, linger_ms: u64) -> Batching {
 /// A sink whose rows are batched for this priority.
 fn sink(batching: &Batching, priority: Priority) -> RowSink {
     let destination = Destination { topic: topic(), priority };
-    let (rows, inbox) = mpsc::channel(4);
+    let (rows, inbox) = queue(4);
     tokio::spawn(batching.clone().run(destination.clone(), inbox, CancellationToken::new()));
     let source = Source {
         name: "test".into(),

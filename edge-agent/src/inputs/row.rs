@@ -1,6 +1,6 @@
 //! A row, and where rows come from.
 
-use schemas::Measurement;
+use schemas::{Measurement, Value};
 use thiserror::Error;
 
 /// What was measured at one instant; it becomes one record.
@@ -19,6 +19,21 @@ pub struct Row {
 }
 
 impl Row {
+    /// About what it takes up in memory.
+    pub fn bytes(&self) -> usize {
+        let measured = self.measurements.iter().map(|measured| {
+            let value = match &measured.value {
+                Value::Text(text) => text.len(),
+                Value::Bytes(bytes) => bytes.len(),
+                Value::Float(_) | Value::Integer(_) | Value::Bool(_) => 0,
+            };
+            let unit = measured.unit.as_ref().map_or(0, String::len);
+            size_of::<Measurement>() + measured.name.len() + unit + value
+        });
+        let tags = self.tags.iter().map(|(name, value)| 2 * size_of::<String>() + name.len() + value.len());
+        size_of::<Self>() + measured.sum::<usize>() + tags.sum::<usize>()
+    }
+
     /// Measured now, by a source without lines.
     pub fn now(measurements: Vec<Measurement>) -> Self {
         Self { line: 0, time_ms: None, age_ms: 0, tags: Vec::new(), measurements }

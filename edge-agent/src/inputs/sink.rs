@@ -4,11 +4,12 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 
 use super::filter::Filter;
 use super::health::Health;
 use super::mark::Mark;
+use super::queue::{Room, RowSender};
 use super::receipt::{NotStored, Receipt, Stored};
 use super::row::{Bad, Row};
 use crate::destination::Destination;
@@ -38,6 +39,8 @@ pub struct Measured {
     pub receipt: Option<Receipt>,
     /// How far its source was read with it; made durable together with it.
     pub mark: Option<Mark>,
+    /// Given back with the row, when it is in a batch.
+    pub room: Room,
 }
 
 /// The agent stops.
@@ -54,7 +57,7 @@ pub struct RowSink {
     filter: Arc<Mutex<Filter>>,
     /// How far the source was read with what was handed on.
     mark: Arc<Mutex<Option<Mark>>>,
-    rows: mpsc::Sender<Measured>,
+    rows: RowSender,
 }
 
 impl RowSink {
@@ -63,7 +66,7 @@ impl RowSink {
         source: Source,
         filter: Filter,
         clock: Arc<Clock>,
-        rows: mpsc::Sender<Measured>,
+        rows: RowSender,
         mark: Option<Mark>,
     ) -> Self {
         let (filter, mark) = (Arc::new(Mutex::new(filter)), Arc::new(Mutex::new(mark)));
@@ -97,14 +100,16 @@ impl RowSink {
         receipt: Option<&Receipt>,
         mark: Option<Mark>,
     ) -> Result<(), Closed> {
-        if let Some(measured) = self.prepared(row, receipt, mark) {
-            self.rows.send(measured).await.map_err(|_| Closed)?;
+        if let Some((row, at)) = self.prepared(row) {
+            let place = self.rows.place(row.bytes()).await?;
+            let (source, receipt) = (self.source.clone(), receipt.cloned());
+            place.put(|room| Measured { source, row, at, receipt, mark, room });
         }
         self.note(mark);
         Ok(())
     }
 
-    /// The same for threads.
+    /// The same for the runtime's threads that may block.
     pub fn blocking_send(&self, row: Row) -> Result<(), Closed> {
         self.blocking_send_with(row, None, None)
     }
@@ -115,11 +120,7 @@ impl RowSink {
         receipt: Option<&Receipt>,
         mark: Option<Mark>,
     ) -> Result<(), Closed> {
-        if let Some(measured) = self.prepared(row, receipt, mark) {
-            self.rows.blocking_send(measured).map_err(|_| Closed)?;
-        }
-        self.note(mark);
-        Ok(())
+        Handle::current().block_on(self.send_with(row, receipt, mark))
     }
 
     /// What is read again in this run begins after it.
@@ -156,8 +157,8 @@ impl RowSink {
         said.inspect_err(|bad| self.bad(bad)).ok()
     }
 
-    /// The row as it goes on; `None` where the filters leave nothing of it.
-    fn prepared(&self, mut row: Row, receipt: Option<&Receipt>, mark: Option<Mark>) -> Option<Measured> {
+    /// The row as it goes on, and when it was read; `None` where the filters leave nothing of it.
+    fn prepared(&self, mut row: Row) -> Option<(Row, Stamp)> {
         let at = self.stamp().earlier(row.age_ms);
         let when = row.time_ms.map_or(at, Stamp::Wall);
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut row, when);
@@ -171,6 +172,6 @@ impl RowSink {
             }
         }
         self.source.health.count_row();
-        Some(Measured { source: self.source.clone(), row, at, receipt: receipt.cloned(), mark })
+        Some((row, at))
     }
 }

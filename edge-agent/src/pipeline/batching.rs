@@ -81,8 +81,9 @@ struct Filling {
 
 impl Filling {
     async fn push(&mut self, measured: Measured, linger: Duration, sink: &mut BufferSink) {
-        let Measured { source, row, at, receipt, mark } = measured;
+        let Measured { source, row, at, receipt, mark, room } = measured;
         let pushed = self.batcher.push(&row, at);
+        drop((row, room));
         let mut is_waited_for = false;
         // A batch that ended with nothing after it has the row in it; else the row began the next one.
         let begins_next = matches!(pushed, Ok(Some(_))) && !self.batcher.is_empty();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use super::build::build;
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
-use crate::inputs::{Filter, Health, InputError, Mark, Measured, Roster, RowSink, Source};
+use crate::inputs::{Filter, Health, InputError, Mark, Roster, RowSender, RowSink, Source, queue};
 use crate::limits::ROW_INBOX;
 use crate::time::Clock;
 
@@ -35,7 +35,7 @@ pub struct Supervisor {
 
 /// The batcher of one destination.
 struct RunningBatcher {
-    rows: mpsc::Sender<Measured>,
+    rows: RowSender,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -121,11 +121,11 @@ impl Supervisor {
     }
 
     /// Where rows for a destination go.
-    fn rows(&mut self, destination: &Destination) -> mpsc::Sender<Measured> {
+    fn rows(&mut self, destination: &Destination) -> RowSender {
         if let Some(batcher) = self.batchers.get(destination) {
             return batcher.rows.clone();
         }
-        let (rows, inbox) = mpsc::channel(ROW_INBOX);
+        let (rows, inbox) = queue(ROW_INBOX);
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.batching.clone().run(destination.clone(), inbox, stop.clone()));
         self.batchers.insert(destination.clone(), RunningBatcher { rows: rows.clone(), stop, task });

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::build::build;
 use crate::config::{InputConfig, SensorRule};
-use crate::inputs::{Filter, Health, InputError, Row, RowSink, Source};
+use crate::inputs::{Filter, Health, InputError, Row, RowSink, Source, queue};
 use crate::time::Clock;
 
 /// How long an input that was tried may take to end.
@@ -46,7 +45,7 @@ pub async fn try_input(
         is_trial: true,
     };
     let own = rules.iter().filter(|rule| rule.concerns(&config.name)).cloned().collect();
-    let (rows, mut inbox) = mpsc::channel(1);
+    let (rows, mut inbox) = queue(1);
     let sink = RowSink::new(source, Filter::new(own), clock.clone(), rows, None);
     let source = sink.source().clone();
     let stop = CancellationToken::new();

@@ -9,12 +9,11 @@ use std::time::Duration;
 use edge_agent::buffer::{Buffer, BufferOptions, Content, Policy, Retention};
 use edge_agent::config::{InputConfig, InputKind, ListenAddress, Settings};
 use edge_agent::destination::{Destination, Priority};
-use edge_agent::inputs::{Filter, Health, HealthView, InputError, RowSink, Source};
+use edge_agent::inputs::{Filter, Health, HealthView, InputError, RowSink, Source, queue};
 use edge_agent::pipeline::{Batching, Tuning, build};
 use edge_agent::time::{self, Clock, realtime_ms};
 use schemas::{RawBatch, Value, decode_pack};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +56,7 @@ impl Listening {
             buffer: buffer.clone(),
         };
         let destination = Destination { topic: topic(), priority: Priority::Telemetry };
-        let (rows, inbox) = mpsc::channel(16);
+        let (rows, inbox) = queue(16);
         tokio::spawn(batching.run(destination.clone(), inbox, CancellationToken::new()));
         let (name, health) = ("test".into(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };

@@ -88,11 +88,10 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-    use tokio::sync::mpsc;
 
     use super::*;
     use crate::destination::Destination;
-    use crate::inputs::{Filter, Health, Source};
+    use crate::inputs::{Filter, Health, Source, queue};
     use crate::time::Clock;
 
     fn desk() -> Arc<Desk> {
@@ -100,7 +99,7 @@ mod tests {
         let (name, health) = ("http".to_owned(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
         let clock = Arc::new(Clock::of_this_machine());
-        let sink = RowSink::new(source, Filter::default(), clock, mpsc::channel(1).0, None);
+        let sink = RowSink::new(source, Filter::default(), clock, queue(1).0, None);
         Arc::new(Desk::new(sink, None, 1 << 10))
     }
 

@@ -1,0 +1,104 @@
+//! The way from inputs into one batcher, bounded by the number of the rows that wait in it and by their bytes.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::sink::{Closed, Measured};
+use crate::limits::ROWS_WAITING_BYTES_MAX;
+
+/// What room is counted in; the smallest row takes one.
+const UNIT_BYTES: usize = 1 << 10;
+const UNITS: usize = ROWS_WAITING_BYTES_MAX / UNIT_BYTES;
+
+/// The room that a row takes up until it is in a batch.
+pub type Room = OwnedSemaphorePermit;
+
+/// Where rows are handed on.
+#[derive(Clone, Debug)]
+pub struct RowSender {
+    rows: mpsc::Sender<Measured>,
+    room: Arc<Semaphore>,
+}
+
+/// A place for one row.
+pub struct Place<'a> {
+    place: mpsc::Permit<'a, Measured>,
+    room: Room,
+}
+
+/// For so many rows, and [`ROWS_WAITING_BYTES_MAX`] bytes of them.
+pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Measured>) {
+    let (rows, inbox) = mpsc::channel(rows_max);
+    (RowSender { rows, room: Arc::new(Semaphore::new(UNITS)) }, inbox)
+}
+
+impl RowSender {
+    /// Waits for room for a row of so many bytes. One that is larger than the bound has the queue to itself.
+    pub async fn place(&self, bytes: usize) -> Result<Place<'_>, Closed> {
+        let units = bytes.div_ceil(UNIT_BYTES).clamp(1, UNITS) as u32;
+        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| Closed)?;
+        let place = self.rows.reserve().await.map_err(|_| Closed)?;
+        Ok(Place { place, room })
+    }
+}
+
+impl Place<'_> {
+    /// Puts the row there that is made with its room.
+    pub fn put(self, make: impl FnOnce(Room) -> Measured) {
+        let Self { place, room } = self;
+        place.send(make(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use schemas::{Measurement, TopicName, Value};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::destination::Destination;
+    use crate::inputs::{Filter, Health, Row, RowSink, Source};
+    use crate::time::Clock;
+
+    fn sink(rows: RowSender) -> RowSink {
+        let destination = Destination::from(TopicName::try_from("t").unwrap());
+        let (name, health) = ("test".to_owned(), Health::default());
+        let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
+        RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, None)
+    }
+
+    /// False where it has to wait.
+    async fn is_taken(sink: &RowSink, bytes: usize) -> bool {
+        let value = Value::Bytes(vec![0; bytes]);
+        let row = Row::now(vec![Measurement { name: "n".into(), unit: None, value }]);
+        timeout(Duration::from_secs(1), sink.send(row)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_wait_are_bounded_by_their_bytes() {
+        let (rows, mut inbox) = queue(64);
+        let sink = sink(rows);
+        for _ in 0..3 {
+            assert!(is_taken(&sink, 300 << 10).await);
+        }
+        assert!(!is_taken(&sink, 300 << 10).await, "a fourth is beyond 1 MiB");
+        let first = inbox.recv().await.unwrap();
+        assert!(!is_taken(&sink, 300 << 10).await, "the first is still in hand");
+        drop(first);
+        assert!(is_taken(&sink, 300 << 10).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_larger_than_the_bound_passes_alone() {
+        let (rows, mut inbox) = queue(64);
+        let sink = sink(rows);
+        assert!(is_taken(&sink, 2 * ROWS_WAITING_BYTES_MAX).await);
+        assert!(!is_taken(&sink, 1).await);
+        drop(inbox.recv().await);
+        assert!(is_taken(&sink, 1).await);
+        assert!(!is_taken(&sink, 2 * ROWS_WAITING_BYTES_MAX).await, "not beside another");
+    }
+}
