@@ -149,6 +149,7 @@ impl Agent {
             tokio::select! {
                 signal = &mut terminated => {
                     tracing::info!(signal, "stopping");
+                    self.remote.stopped();
                     break None;
                 }
                 ended = &mut self.uplink.task => break Some(ended),

@@ -206,7 +206,7 @@ async fn run(ground: Ground, file: Settings, stop: CancellationToken) {
     let (clock, buffer) = (ground.clock.clone(), ground.buffer.clone());
     let timekeeper = Timekeeper::start(clock, buffer.clone(), ground.dir.time());
     let (again, config) = (file.clone(), file.clone().validate().unwrap());
-    let remote = Remote::open(&ground.dir, &file.remote);
+    let remote = Remote::open(&ground.dir, &file.remote, ground.clock.boot());
     let setup = Setup { file, config, load: Box::new(move || Ok(again.clone())), remote };
     let agent = Agent::start(ground, setup).await;
     let stopped = async {

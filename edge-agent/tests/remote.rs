@@ -146,7 +146,7 @@ fn a_bad_version_is_rolled_back_and_not_tried_again_after_a_reconnect_or_a_reboo
 }
 
 #[test]
-fn a_power_cut_in_the_middle_of_a_trial_leaves_it_no_more_than_the_rest_of_its_time() {
+fn a_crash_in_the_middle_of_a_trial_leaves_it_no_more_than_the_rest_of_its_time() {
     let hub = FakeHub::start();
     let device = Device::new(&[&hub], 60, HOST);
     hub.inner().mute = vec!["pump-1".to_owned(), "pump-1.control".to_owned()];
@@ -164,7 +164,7 @@ fn a_power_cut_in_the_middle_of_a_trial_leaves_it_no_more_than_the_rest_of_its_t
         assert!(now <= left_ms, "{now} ms are left after {start} starts");
         wait_state(&agent, 1, "trying", Some(1));
     }
-    // Had they crashed the agent, they would have done it often enough.
+    // So often that they are to blame.
     agent.kill();
     agent = device.run();
     wait_state(&agent, 1, "waiting", None);
@@ -172,6 +172,32 @@ fn a_power_cut_in_the_middle_of_a_trial_leaves_it_no_more_than_the_rest_of_its_t
     hub.inner().mute.clear();
     hub.cut();
     wait_told(&hub, &[(1, "waiting"), (1, "trying"), (1, "accepted")]);
+}
+
+#[test]
+fn a_device_that_is_switched_off_and_on_in_a_trial_has_crashed_by_none_of_it() {
+    let hub = FakeHub::start();
+    let device = Device::new(&[&hub], 60, HOST);
+    hub.inner().mute = vec!["pump-1".to_owned(), "pump-1.control".to_owned()];
+    hub.want("pump-1", &wanted(1, &json!({ "linger_ms": 500 })));
+    let mut agent = device.run();
+    for start in 1..=6 {
+        wait_state(&agent, 1, "trying", Some(1));
+        if start % 3 == 0 {
+            assert!(agent.stop().success());
+        } else {
+            agent.kill();
+            // It comes back in another boot.
+            let mut record = device.record();
+            record["trial"]["boot"] = json!("00000000-0000-0000-0000-000000000000");
+            std::fs::write(device.dir().join("remote"), record.to_string()).unwrap();
+        }
+        agent = device.run();
+        until("the start", || {
+            (device.record()["trial"]["left_ms"].as_u64()? <= 60_000 - 6_000 * start).then_some(())
+        });
+        assert_eq!(device.record()["trial"]["starts"], 0);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use program::Failure;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval};
+use uuid::Uuid;
 
 use super::{Agent, uplink_config};
 use crate::config::{Config, ConfigError, RemoteSettings, Settings};
@@ -70,7 +71,7 @@ pub(super) enum Occasion {
 
 impl Remote {
     /// Reads what the device remembers, before anything is in force. The caller holds the data directory's lock.
-    pub fn open(dir: &DataDir, settings: &RemoteSettings) -> Self {
+    pub fn open(dir: &DataDir, settings: &RemoteSettings, boot: Uuid) -> Self {
         let path = dir.remote();
         let saved = Record::read(&path).unwrap_or_else(|error| {
             let path = path.display();
@@ -78,7 +79,7 @@ impl Remote {
             Record::default()
         });
         let mut remote = Self {
-            core: Core::new(saved.clone(), settings.trial()),
+            core: Core::new(saved.clone(), boot, settings.trial()),
             path,
             saved,
             is_failing: false,
@@ -107,6 +108,15 @@ impl Remote {
         let was_enabled = std::mem::replace(&mut self.is_enabled, settings.settings);
         if self.is_enabled && !was_enabled {
             self.handle(Event::Started);
+        } else if was_enabled && !self.is_enabled {
+            self.handle(Event::Stopped);
+        }
+    }
+
+    /// The agent ends because somebody asked it to.
+    pub(super) fn stopped(&mut self) {
+        if self.is_enabled {
+            self.handle(Event::Stopped);
         }
     }
 

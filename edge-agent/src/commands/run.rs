@@ -47,9 +47,9 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
         return Err(Failure::usage(format!("{}: an agent runs on it already", dir.root().display())));
     };
     let terminated = program::signals::termination().map_err(Failure::run)?;
-    let mut remote = Remote::open(&dir, &settings.remote);
-    let config = remote.over(&settings).map_err(Failure::usage)?;
     let clock = open_clock(&dir);
+    let mut remote = Remote::open(&dir, &settings.remote, clock.boot());
+    let config = remote.over(&settings).map_err(Failure::usage)?;
     let buffer = open_buffer(&dir, &device, &clock, &config)?;
     let timekeeper = Timekeeper::start(clock.clone(), buffer.clone(), dir.time());
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");

@@ -5,7 +5,8 @@
 //! ```text
 //! {"format":1,
 //!  "accepted":{"version":11,"settings":{…}},
-//!  "trial":{"desired":{"version":12,"settings":{…}},"phase":"trying","left_ms":270000,"starts":1,"crashed":0},
+//!  "trial":{"desired":{"version":12,"settings":{…}},"phase":"trying","left_ms":270000,"starts":1,"crashed":0,
+//!           "boot":"…"},
 //!  "rejected":[{"version":9,"contents":3735928559,"error":"…"}],
 //!  "newest":12}
 //! ```
@@ -16,6 +17,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::message::Desired;
 use super::verdict::{State, Verdict};
@@ -45,10 +47,13 @@ pub struct Trial {
     pub phase: Phase,
     /// For so long they may be in force without a hub, in ms.
     pub left_ms: u64,
-    /// Starts of the agent under them since they were put in force last.
+    /// Starts of the agent under them after a crash, since they were put in force last.
     pub starts: u32,
-    /// How often most of the time was spent by starts.
+    /// How often most of the time was spent by such starts.
     pub crashed: u32,
+    /// The boot in which the agent runs under them; none where it was asked to stop.
+    #[serde(default)]
+    pub boot: Option<Uuid>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -179,7 +184,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("remote");
         assert_eq!(Record::read(&path).unwrap(), Record::default());
-        let trial = Trial { desired: desired(30), phase: Phase::Trying, left_ms: 5, starts: 1, crashed: 2 };
+        let trial = Trial {
+            desired: desired(30),
+            phase: Phase::Trying,
+            left_ms: 5,
+            starts: 1,
+            crashed: 2,
+            boot: Some(Uuid::from_u128(7)),
+        };
         let mut record = Record { accepted: Some(desired(29)), trial: Some(trial), ..Record::default() };
         for version in 0..20 {
             record.reject(&desired(version), &"long ".repeat(100));

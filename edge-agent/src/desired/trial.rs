@@ -16,9 +16,13 @@
 //! when a hub is there. Both are looked at in the same time, so that no coincidence of outages can condemn settings.
 //!
 //! Every start of the agent spends a tenth of the deadline: settings that crash it are out of force after ten starts at
-//! the latest, and rejected when that has happened three times with a hub in between.
+//! the latest, and rejected when that has happened three times with a hub in between. A start tells of a crash only
+//! where the device has not booted since and nobody had asked the agent to stop: a device that is switched off and on
+//! condemns nothing.
 
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::message::{Desired, MessageError};
 use super::record::{Phase, Record, Trial};
@@ -26,7 +30,7 @@ use super::verdict::{State, Verdict};
 
 /// A start spends this part of the deadline, and what is left of it is written down this often.
 const PARTS: u64 = 10;
-/// Starts that make a trial which came to nothing the settings' own fault: half of its time.
+/// Starts after crashes that make a trial which came to nothing the settings' own fault: half of its time.
 const STARTS_SUSPECT: u32 = 5;
 const CRASHED_MAX: u32 = 3;
 /// Settings that a hub was reached with are accepted when the agent has run so long with them, or a part of the
@@ -37,6 +41,8 @@ const SOAK_MAX_MS: u64 = 10_000;
 pub enum Event {
     /// The agent has started; before anything is in force.
     Started,
+    /// The agent ends because somebody asks it to.
+    Stopped,
     /// Settings came; they fit the device's own file, or why not.
     Arrived {
         desired: Desired,
@@ -68,6 +74,8 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Core {
     record: Record,
+    /// This boot of the device.
+    boot: Uuid,
     deadline_ms: u64,
     /// Of this process: whether a hub was reached with the settings on trial, and how long they have been in force.
     is_acknowledged: bool,
@@ -79,10 +87,11 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(record: Record, deadline: Duration) -> Self {
+    pub fn new(record: Record, boot: Uuid, deadline: Duration) -> Self {
         let saved_left_ms = record.trial.as_ref().map_or(0, |trial| trial.left_ms);
         Self {
             record,
+            boot,
             deadline_ms: ms(deadline),
             is_acknowledged: false,
             ran_ms: 0,
@@ -133,6 +142,7 @@ impl Core {
     pub fn handle(&mut self, event: Event) -> Vec<Action> {
         match event {
             Event::Started => self.started(),
+            Event::Stopped => self.stopped(),
             Event::Arrived { desired, fits } => self.arrived(desired, fits),
             Event::Withdrawn => self.withdrawn(),
             Event::Unreadable(error) => {
@@ -156,10 +166,10 @@ impl Core {
 
     fn started(&mut self) {
         let part_ms = self.deadline_ms.div_ceil(PARTS);
-        let deadline_ms = self.deadline_ms;
+        let (deadline_ms, boot) = (self.deadline_ms, self.boot);
         let Some(trial) = &mut self.record.trial else { return };
         if trial.phase == Phase::Trying {
-            trial.starts += 1;
+            trial.starts += u32::from(trial.boot.replace(boot) == Some(boot));
             trial.left_ms = trial.left_ms.min(deadline_ms).saturating_sub(part_ms);
             if trial.left_ms == 0 {
                 return self.give_up();
@@ -168,6 +178,13 @@ impl Core {
         }
         // The hub's acknowledgement of it is what is waited for.
         self.tell_trial();
+    }
+
+    fn stopped(&mut self) {
+        if let Some(trial) = self.record.trial.as_mut().filter(|trial| trial.phase == Phase::Trying) {
+            trial.boot = None;
+            self.save();
+        }
     }
 
     fn arrived(&mut self, desired: Desired, fits: Result<(), String>) {
@@ -212,7 +229,7 @@ impl Core {
 
     fn begin(&mut self, desired: Desired) {
         self.record.newest = self.record.newest.max(desired.version);
-        let trial = Trial { desired, phase: Phase::Waiting, left_ms: 0, starts: 0, crashed: 0 };
+        let trial = Trial { desired, phase: Phase::Waiting, left_ms: 0, starts: 0, crashed: 0, boot: None };
         self.record.trial = Some(trial);
         self.put_in_force();
     }
@@ -220,6 +237,7 @@ impl Core {
     fn put_in_force(&mut self) {
         let Some(trial) = &mut self.record.trial else { return };
         (trial.phase, trial.left_ms, trial.starts) = (Phase::Trying, self.deadline_ms, 0);
+        trial.boot = Some(self.boot);
         (self.is_acknowledged, self.ran_ms) = (false, 0);
         self.save();
         self.act(Action::Apply);

@@ -16,12 +16,20 @@ fn arrived(version: u64) -> Event {
 }
 
 fn core() -> Core {
-    Core::new(Record::default(), DEADLINE)
+    Core::new(Record::default(), boot(1), DEADLINE)
 }
 
-/// The same device after a power cut.
+fn boot(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// The same device after a crash of the agent.
 fn again(core: &Core, saved: &Record) -> Core {
-    let mut core = Core::new(saved.clone(), Duration::from_millis(core.deadline_ms));
+    started(core, saved, core.boot)
+}
+
+fn started(core: &Core, saved: &Record, boot: Uuid) -> Core {
+    let mut core = Core::new(saved.clone(), boot, Duration::from_millis(core.deadline_ms));
     core.handle(Event::Started);
     core
 }
@@ -158,6 +166,27 @@ fn settings_that_crash_the_agent_are_rejected_after_three_rounds() {
 }
 
 #[test]
+fn a_device_that_is_switched_off_again_and_again_condemns_no_settings() {
+    let mut core = accepted(11);
+    core.handle(arrived(12));
+    for round in 1..=5 {
+        for start in 1..=10 {
+            assert_eq!(in_force(&core), Some(12), "start {start} of round {round}");
+            if start % 2 == 0 {
+                let stopped = core.handle(Event::Stopped);
+                assert_eq!(words(&stopped), ["save"], "by whoever restarts the agent");
+            }
+            let next = core.boot.as_u128() + start % 2;
+            core = started(&core, &core.record().clone(), boot(next));
+        }
+        assert_eq!((in_force(&core), state(&core)), (Some(11), Some(State::Waiting)), "its time is over");
+        core.handle(Event::Acknowledged);
+    }
+    core.handle(Event::Acknowledged);
+    assert_eq!(pass(&mut core, SECOND * 10), ["save", "accepted"]);
+}
+
+#[test]
 fn an_outage_ends_a_trial_neither_way_however_often_and_long() {
     let mut core = accepted(11);
     core.handle(arrived(12));
@@ -259,6 +288,7 @@ enum Step {
     Acknowledged,
     ControlKept,
     Passed(u64),
+    Crash,
     PowerCut,
 }
 
@@ -270,6 +300,7 @@ fn step(is_outage: bool) -> BoxedStrategy<Step> {
     let other = prop_oneof![
         Just(Step::Acknowledged),
         Just(Step::ControlKept),
+        Just(Step::Crash),
         Just(Step::PowerCut),
         Just(Step::Withdrawn)
     ];
@@ -296,6 +327,11 @@ impl Device {
         actions
     }
 
+    fn start(&mut self, boot: Uuid) -> Vec<Action> {
+        self.core = Core::new(self.saved.clone(), boot, DEADLINE);
+        self.take(Event::Started)
+    }
+
     fn step(&mut self, step: Step) -> Vec<Action> {
         match step {
             Step::Arrived(version) => self.take(arrived(version)),
@@ -303,10 +339,8 @@ impl Device {
             Step::Acknowledged => self.take(Event::Acknowledged),
             Step::ControlKept => self.take(Event::ControlKept),
             Step::Passed(seconds) => self.take(Event::Passed(Duration::from_secs(seconds))),
-            Step::PowerCut => {
-                self.core = Core::new(self.saved.clone(), DEADLINE);
-                self.take(Event::Started)
-            }
+            Step::Crash => self.start(self.core.boot),
+            Step::PowerCut => self.start(boot(self.core.boot.as_u128() + 1)),
         }
     }
 }
