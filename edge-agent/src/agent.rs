@@ -25,7 +25,8 @@ use crate::pipeline::{Batching, Supervisor, Tuning};
 use crate::status::Status;
 use crate::time::Clock;
 use crate::uplink::{
-    Desk, Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkError, UplinkStatus, Uplinks, mailbox,
+    Desk, Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkError, UplinkStatus, Uplinks, Usage,
+    mailbox,
 };
 
 pub use remote::Remote;
@@ -69,6 +70,8 @@ pub struct Agent {
     tuning: Arc<Tuning>,
     supervisor: Supervisor,
     status: watch::Sender<UplinkStatus>,
+    /// Of every connection, the former ones too.
+    usage: Arc<Usage>,
     uplink: Shipping,
     desk: Desk,
     answered: Answered,
@@ -91,7 +94,8 @@ impl Agent {
         let hangups = program::signals::hangup().map_err(Failure::run)?;
         let (status, statuses) = watch::channel(UplinkStatus::default());
         let (mailbox, desk) = mailbox();
-        let uplink = Shipping::start(&ground, &config, &status, mailbox)?;
+        let usage = Usage::open(ground.dir.sent());
+        let uplink = Shipping::run(Shipping::prepare(&ground, &config, &status, &usage, mailbox)?);
         let standing = remote.standing();
         let (device, buffer, roster) = (ground.device.clone(), ground.buffer.clone(), ground.roster.clone());
         let (clock, standing_of_server) = (ground.clock.clone(), standing.clone());
@@ -119,6 +123,7 @@ impl Agent {
             hangups,
             tuning,
             status,
+            usage,
             uplink,
             desk,
             server_stop,
@@ -218,7 +223,7 @@ impl Agent {
     /// Nothing is lost by it: what was not acknowledged is sent again.
     async fn restart_uplink(&mut self) -> Result<(), Failure> {
         let (mailbox, desk) = mailbox();
-        let begun = match Shipping::prepare(&self.ground, &self.config, &self.status, mailbox) {
+        let begun = match Shipping::prepare(&self.ground, &self.config, &self.status, &self.usage, mailbox) {
             Ok(begun) => begun,
             Err(error) => {
                 let error = error.message();
@@ -302,25 +307,17 @@ impl Agent {
 }
 
 impl Shipping {
-    fn start(
-        ground: &Ground,
-        config: &Config,
-        status: &watch::Sender<UplinkStatus>,
-        mailbox: Mailbox,
-    ) -> Result<Self, Failure> {
-        Self::prepare(ground, config, status, mailbox).map(Self::run)
-    }
-
     /// Reads what lies in files; connects nowhere yet.
     fn prepare(
         ground: &Ground,
         config: &Config,
         status: &watch::Sender<UplinkStatus>,
+        usage: &Arc<Usage>,
         mailbox: Mailbox,
     ) -> Result<Uplinks, Failure> {
         let (device, buffer) = (ground.device.clone(), ground.buffer.clone());
-        let (clock, sent) = (ground.clock.clone(), ground.dir.sent());
-        let uplinks = Uplinks::new(uplink_config(config), device, buffer, clock, status.clone(), sent);
+        let (clock, usage) = (ground.clock.clone(), usage.clone());
+        let uplinks = Uplinks::new(uplink_config(config), device, buffer, clock, status.clone(), usage);
         let uplinks = uplinks.map_err(Failure::usage)?;
         let kinds = kinds(&config.remote);
         Ok(if kinds.is_empty() { uplinks } else { uplinks.with_mailbox(mailbox.of(kinds)) })

@@ -20,8 +20,9 @@ use edge_agent::buffer::Buffer;
 use edge_agent::config::Settings;
 use edge_agent::time::Clock;
 use edge_agent::uplink::{
-    Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkStatus, Uplinks, mailbox,
+    Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkStatus, Uplinks, Usage, mailbox,
 };
+use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -124,8 +125,8 @@ impl Running {
         };
         let clock = Arc::new(Clock::of_this_machine());
         let status = watch::channel(UplinkStatus::default()).0;
-        let sent = folder.path().join("sent");
-        let uplinks = Uplinks::new(config, device(), buffer.clone(), clock, status, sent).unwrap();
+        let usage = Usage::open(folder.path().join("sent"));
+        let uplinks = Uplinks::new(config, device(), buffer.clone(), clock, status, usage).unwrap();
         let uplinks = match mailbox {
             Some(mailbox) => uplinks.with_mailbox(mailbox),
             None => uplinks,
@@ -275,4 +276,28 @@ fn when_the_months_bytes_are_used_up_records_wait_and_status_says_so() {
     assert_eq!(held["uplink"]["only_alarms"], true);
     assert!(held["uplink"]["held"].as_str().unwrap().contains("this month's bytes"), "{held}");
     assert!(hub.inner().hub.log.is_empty());
+}
+
+#[test]
+fn bytes_that_went_before_the_connections_were_made_anew_count_for_the_month() {
+    let (folder, hub) = (tempfile::tempdir().unwrap(), FakeHub::start());
+    let written = |ship_linger_ms: u64| {
+        let uplink = format!("bytes_per_month_max = 1000000000\nship_linger_ms = {ship_linger_ms}");
+        settings(folder.path(), &format!("[uplink]\n{uplink}\n"))
+    };
+    assert!(ingest(folder.path(), 0..2000).status.success());
+    let config = written(10);
+    let mut agent = Agent::run(folder.path(), &hub.url(), &["--no-host-input", "--config", &config]);
+    hub.wait("every record", |inner| inner.hub.log.len() == 2000);
+    let bytes = |status: &serde_json::Value| status["uplink"]["bytes_this_month"].as_u64().unwrap();
+    let before = bytes(&agent.wait("a count", |status| bytes(status) > 4000));
+    let connections = hub.inner().connections;
+    written(11);
+    agent.signal(Signal::HUP);
+    hub.wait("other connections", |inner| inner.connections > connections);
+    agent.wait("what they sent, on top", |status| bytes(status) > before);
+    assert!(agent.stop().success());
+    let sent: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("sent")).unwrap()).unwrap();
+    assert!(sent["bytes"].as_u64().unwrap() > before, "{sent}");
 }

@@ -44,3 +44,4 @@ pub use plan::{Carries, Plan};
 pub use route::Route;
 pub use status::{LinkStatus, UplinkStatus};
 pub use task::{UplinkConfig, UplinkError};
+pub use usage::Usage;

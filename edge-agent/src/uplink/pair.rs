@@ -1,6 +1,5 @@
 //! The agent's connections: one for alarms, made when there is a use for it, and one for everything else.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemas::DeviceId;
@@ -25,17 +24,16 @@ pub struct Uplinks {
 }
 
 impl Uplinks {
-    /// `usage_file`: where the bytes of this month are written down.
+    /// `usage`: where bytes are counted, also those of connections before these.
     pub fn new(
         config: UplinkConfig,
         device: DeviceId,
         buffer: Buffer,
         clock: Arc<Clock>,
         status: watch::Sender<UplinkStatus>,
-        usage_file: PathBuf,
+        usage: Arc<Usage>,
     ) -> Result<Self, AccessError> {
         let access = Access::read(&config.options, &config.hubs, &clock)?;
-        let usage = Usage::open(usage_file, config.options.link.bytes_per_month_max);
         let around = Surroundings { device, buffer, clock, status, usage, access };
         Ok(Self { config, around, mailbox: None })
     }
@@ -50,6 +48,7 @@ impl Uplinks {
     /// buffer fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), UplinkError> {
         let usage = self.around.usage.clone();
+        usage.set_limit(self.config.options.link.bytes_per_month_max);
         let rest = Uplink::new(self.config.clone(), self.around.clone(), Carries::Rest, self.mailbox);
         let alarms = ship_alarms(self.config, self.around, shutdown.clone());
         let ended = tokio::try_join!(Box::pin(rest.run(shutdown)), Box::pin(alarms));

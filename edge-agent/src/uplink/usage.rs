@@ -25,15 +25,18 @@ struct Count {
     bytes: u64,
 }
 
+/// One for as long as the agent runs, whatever connections it makes.
 #[derive(Debug)]
 pub struct Usage {
     path: PathBuf,
-    bytes_max: Option<u64>,
     state: Mutex<State>,
+    /// Held while it is written, so that an older count never takes the place of a newer one.
+    writing: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
+    bytes_max: Option<u64>,
     count: Count,
     written: u64,
     /// Sent since the start.
@@ -50,7 +53,7 @@ pub struct Sum {
 
 impl Usage {
     /// `path`: where the count is written down.
-    pub fn open(path: PathBuf, bytes_max: Option<u64>) -> Arc<Self> {
+    pub fn open(path: PathBuf) -> Arc<Self> {
         let fresh = Count { version: VERSION, month: 0, bytes: 0 };
         let count = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).ok().filter(|count: &Count| count.version == VERSION),
@@ -61,8 +64,13 @@ impl Usage {
             tracing::warn!(file = %path.display(), "what was sent this month cannot be read; the count begins anew");
         }
         let count = count.unwrap_or(fresh);
-        let state = State { count, written: count.bytes, total: 0 };
-        Arc::new(Self { path, bytes_max, state: Mutex::new(state) })
+        let state = State { bytes_max: None, count, written: count.bytes, total: 0 };
+        Arc::new(Self { path, state: Mutex::new(state), writing: Mutex::new(()) })
+    }
+
+    /// What is allowed a month from now on.
+    pub fn set_limit(&self, bytes_max: Option<u64>) {
+        self.state().bytes_max = bytes_max;
     }
 
     /// Counts bytes; `wall_ms` is the time where it is known. True where it is time to write it down.
@@ -78,7 +86,7 @@ impl Usage {
         }
         state.count.bytes += bytes;
         state.total += bytes;
-        let every = self.bytes_max.map_or(WRITE_EVERY_BYTES, |max| max / 100);
+        let every = state.bytes_max.map_or(WRITE_EVERY_BYTES, |max| max / 100);
         let is_due = state.count.bytes - state.written >= every;
         if is_due {
             state.written = state.count.bytes;
@@ -91,7 +99,7 @@ impl Usage {
         Sum {
             total: state.total,
             this_month: state.count.bytes,
-            is_used_up: self.bytes_max.is_some_and(|max| state.count.bytes >= max),
+            is_used_up: state.bytes_max.is_some_and(|max| state.count.bytes >= max),
         }
     }
 
@@ -101,6 +109,7 @@ impl Usage {
 
     /// Writes the count down.
     pub fn write(&self) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.state().count;
         let written = serde_json::to_vec(&count)
             .map_err(|error| error.to_string())
@@ -125,7 +134,9 @@ mod tests {
     const DAY_MS: i64 = 24 * 3600 * 1000;
 
     fn open(folder: &tempfile::TempDir, max: Option<u64>) -> Arc<Usage> {
-        Usage::open(folder.path().join("sent"), max)
+        let usage = Usage::open(folder.path().join("sent"));
+        usage.set_limit(max);
+        usage
     }
 
     #[test]
