@@ -198,6 +198,25 @@ async fn a_register_that_is_refused_stops_none_of_its_neighbours() {
     assert!(bad >= 5 && last.contains("c (unit 7, holding 13)"), "{bad} {last}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_is_busy_or_has_failed_is_asked_for_as_much_as_before() {
+    // Acknowledge, busy, device failure: each for a while.
+    let mut refusals = vec![4, 4, 6, 5, 4];
+    let device = Device::start(move |asked, frame| {
+        Some(refusals.pop().map_or(frame.clone(), |code| frame_of(&frame, &asked.refusal(code))))
+    });
+    let registers = [("a", "holding", 10), ("b", "holding", 12), ("c", "holding", 15)];
+    let mut input = Running::start(&settings(&device.address, "", &registers));
+    for _ in 0..3 {
+        let row = BTreeMap::from([("a".into(), 10.0), ("b".into(), 12.0), ("c".into(), 15.0)]);
+        assert_eq!(input.row().await, row);
+    }
+    let asked = device.asked();
+    assert!(asked.iter().all(|asked| asked.count == 6), "in one request each time: {asked:?}");
+    let (bad, last) = input.bad();
+    assert!(bad == 15 && last.contains("a (unit 1, holding 10): the device answered"), "{bad} {last}");
+}
+
 /// The same head with another PDU.
 fn frame_of(frame: &[u8], pdu: &[u8]) -> Vec<u8> {
     let length = u16::try_from(pdu.len() + 1).unwrap().to_be_bytes();
@@ -205,7 +224,7 @@ fn frame_of(frame: &[u8], pdu: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_that_is_silent_or_refuses_everything_stops_no_other() {
+async fn a_device_that_is_silent_or_out_of_a_gateways_reach_stops_no_other() {
     let device = Device::start(|asked, frame| match asked.unit {
         1 => Some(frame),
         2 => Some(Vec::new()),
@@ -221,6 +240,7 @@ async fn a_device_that_is_silent_or_refuses_everything_stops_no_other() {
     let asked = device.asked();
     let of = |unit| asked.iter().filter(|asked| asked.unit == unit).count();
     assert!(2 * of(2) <= of(1), "one that is silent is not asked for everything: {asked:?}");
+    assert!(2 * of(3) <= of(1), "nor one that a gateway does not reach: {asked:?}");
     assert!(!input.task.is_finished(), "the input goes on");
 }
 

@@ -1,8 +1,8 @@
 //! Devices that speak Modbus, over TCP or a serial line (RTU): their registers, read at an interval.
 //!
 //! What a device refuses to be asked for together is asked for in halves from then on, until each register that it
-//! refuses stands alone; its neighbours are read all the same. A device that does not answer is left alone until
-//! the next round. An input none of whose devices answers fails, and is started again by its keeper.
+//! refuses stands alone; its neighbours are read all the same. What it refuses for a state that it is in (it is busy, it
+//! has failed) is asked for as it was in the next round. A device that does not answer is left alone until then. An input none of whose devices answers fails, and is started again by its keeper.
 
 mod decode;
 mod link;
@@ -82,6 +82,11 @@ struct Round<'a> {
     last_failure: Option<String>,
 }
 
+/// A gateway answers for a device that it cannot reach, or that did not answer it (Modbus Application Protocol, 7).
+fn is_of_gateway(code: ExceptionCode) -> bool {
+    matches!(code, ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice)
+}
+
 impl<'a> Round<'a> {
     fn new(link: &'a mut Link, registers: &'a [Register], rows: &'a RowSink) -> Self {
         Self { link, registers, rows, silent: BTreeSet::new(), was_answered: false, last_failure: None }
@@ -95,6 +100,9 @@ impl<'a> Round<'a> {
             if !self.silent.contains(&request.unit_id) {
                 match self.link.ask(&request).await {
                     Ok(answer) => self.take(&request, &answer, &mut found),
+                    Err(Failure::Refused(code)) if is_of_gateway(code) => {
+                        self.not_answered(&request, code.to_string());
+                    }
                     Err(Failure::Refused(code)) => {
                         self.was_answered = true;
                         if let Some((left, right)) = self.halves(&request, code) {
@@ -131,14 +139,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What is refused for its place or its length may be fine in parts.
+    /// What is refused for its place or its length may be fine in parts; what else is wrong passes, or is wrong with
+    /// the parts too.
     fn halves(&self, request: &Request, code: ExceptionCode) -> Option<(Request, Request)> {
-        let is_for_the_range = matches!(
-            code,
-            ExceptionCode::IllegalDataAddress
-                | ExceptionCode::IllegalDataValue
-                | ExceptionCode::ServerDeviceFailure
-        );
+        let is_for_the_range =
+            matches!(code, ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue);
         if is_for_the_range { request.halves(self.registers) } else { None }
     }
 
