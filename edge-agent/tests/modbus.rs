@@ -127,7 +127,8 @@ impl Running {
             is_trial: false,
         };
         let (sender, rows) = queue(4);
-        let sink = RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), sender, None);
+        let clock = Arc::new(Clock::of_this_machine());
+        let sink = RowSink::new(source, Filter::default(), clock, sender, Arc::default());
         let stop = CancellationToken::new();
         let task = tokio::spawn(build(&config, None).run(sink.clone(), stop.clone()));
         Self { config, sink, rows, stop, task }

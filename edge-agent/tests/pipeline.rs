@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use edge_agent::config::{
     ExecConfig, ExecRun, FormatConfig, InputConfig, InputKind, RowFormat, SensorRule, Settings,
 };
 use edge_agent::destination::{Destination, Priority};
-use edge_agent::inputs::{Filter, Health, NotStored, Row, RowSink, Source, queue};
+use edge_agent::inputs::{Filter, Health, NotStored, Roster, Row, RowSink, Source, queue};
 use edge_agent::pipeline::{Batching, Supervisor, Tuning};
 use edge_agent::time::Clock;
 use schemas::{Measurement, Value};
@@ -49,7 +50,7 @@ fn sink(batching: &Batching, priority: Priority) -> RowSink {
         health: Health::default(),
         is_trial: false,
     };
-    RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, None)
+    RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, Arc::default())
 }
 
 fn row(name: &str, value: impl Into<Value>) -> Row {
@@ -223,9 +224,48 @@ fn a_file_that_is_read_while_its_input_changes_is_read_once() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        assert_eq!(buffer.snapshot().records(), ROWS, "it is put away when all of it is durable");
         supervisor.stop().await;
         assert!(change > 2, "it was changed {change} times");
         assert_eq!(buffer.snapshot().records(), ROWS);
+    });
+}
+
+#[test]
+fn an_input_that_is_taken_in_again_before_its_rows_are_durable_goes_on_after_them() {
+    const LINES: u64 = 100;
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.log");
+        let lines: String = (0..LINES).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        std::fs::write(&file, lines).unwrap();
+        let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
+        let roster = Roster::default();
+        let clock = Arc::new(Clock::of_this_machine());
+        let mut supervisor = Supervisor::new(batching(&buffer, 3_600_000), clock).listing(roster.clone());
+        let tail = |name: &str| {
+            let path = folder.path().join(name);
+            let keys = "format = \"json-lines\"\npoll_ms = 10";
+            format!("[[inputs]]\nkind = \"tail\"\nname = \"{name}\"\npath = {path:?}\n{keys}\n")
+        };
+        let inputs = |text: &str| toml::from_str::<Settings>(text).unwrap().validate().unwrap().inputs;
+        let rows = async |least: u64| {
+            while roster.health().get("a.log").is_none_or(|health| health.rows < least) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // The other one keeps the batch open meanwhile.
+        let (both, one) = (tail("a.log") + &tail("b.log"), tail("b.log"));
+        supervisor.apply(inputs(&both), &[]).await;
+        rows(LINES).await;
+        supervisor.apply(inputs(&one), &[]).await;
+        assert_eq!(buffer.snapshot().records(), 0);
+        supervisor.apply(inputs(&both), &[]).await;
+        let mut file = std::fs::File::options().append(true).open(&file).unwrap();
+        file.write_all(b"{\"n\":100}\n").unwrap();
+        rows(1).await;
+        supervisor.stop().await;
+        assert_eq!(buffer.snapshot().records(), LINES + 1);
     });
 }
 

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::feed::FeedEnd;
 use super::format::open_rows;
 use super::mark::{FileId, Head, Mark};
-use super::receipt::{NotStored, Receipt, Stored};
-use super::sink::RowSink;
+use super::receipt::{NotStored, Receipt};
+use super::sink::{Closed, RowSink};
 use super::tail::beginning;
 use super::{Input, InputError, Running};
 use crate::config::{Done, FilesConfig};
@@ -44,6 +45,8 @@ impl Input for FilesInput {
 impl FilesInput {
     async fn watch(&self, rows: RowSink, stop: CancellationToken) -> Result<(), FeedEnd> {
         let mut watched = Watched::default();
+        // What an earlier life handed on of a file must be durable before this one puts the file out of the way.
+        settled(&rows, &stop).await?;
         loop {
             for path in watched.settled(&self.config, Instant::now()) {
                 self.take(path, &rows, &stop).await?;
@@ -60,18 +63,20 @@ impl FilesInput {
 
     /// Reads a file to its end, and puts it out of the way when all of it is durable.
     async fn take(&self, path: PathBuf, rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd> {
-        let (read, stored) = {
+        let (receipt, stored) = Receipt::pair();
+        rows.progress().expect(stored).await;
+        let read = {
             let (path, format) = (path.clone(), self.config.format.clone());
             let (rows, stop) = (rows.clone(), stop.clone());
-            let reading = move || read_file(&path, &rows, &stop, |file| open_rows(file, &format));
+            let reading = move || {
+                let read = read_file(&path, &rows, &stop, &receipt, |file| open_rows(file, &format));
+                // This one stands for no row.
+                receipt.stored();
+                read
+            };
             spawn_blocking(reading).await.map_err(|error| FeedEnd::Failed(InputError::new(error)))?
         };
-        match stored.wait().await {
-            // The buffer's policy drops what there is no room for, and says so.
-            Ok(()) | Err(NotStored::Full) => {}
-            Err(why @ NotStored::Refused(_)) => rows.bad(&why),
-            Err(NotStored::Closed) => return Err(FeedEnd::Closed),
-        }
+        settled(rows, stop).await?;
         let of_file =
             |error: io::Error| FeedEnd::Failed(InputError::new(format_args!("{}: {error}", path.display())));
         match read.map_err(of_file)? {
@@ -94,6 +99,19 @@ impl FilesInput {
     }
 }
 
+/// Waits until all that was handed on is durable.
+async fn settled(rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd> {
+    match stop.run_until_cancelled(rows.progress().stored()).await {
+        // The buffer's policy drops what there is no room for, and says so.
+        Some(Ok(()) | Err(NotStored::Full)) => Ok(()),
+        Some(Err(why @ NotStored::Refused(_))) => {
+            rows.bad(&why);
+            Ok(())
+        }
+        Some(Err(NotStored::Closed)) | None => Err(FeedEnd::Closed),
+    }
+}
+
 enum Read {
     Whole,
     /// It is no document of this format.
@@ -107,42 +125,36 @@ fn read_file<E: std::fmt::Display>(
     path: &Path,
     rows: &RowSink,
     stop: &CancellationToken,
+    receipt: &Receipt,
     open: impl FnOnce(File) -> Result<Box<dyn super::Rows>, E>,
-) -> (io::Result<Read>, Stored) {
-    let (receipt, stored) = Receipt::pair();
-    let read = || -> io::Result<Read> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) => return Ok(Read::Unopened(error)),
-        };
-        let meta = file.metadata()?;
-        let id = FileId { device: meta.dev(), inode: meta.ino(), head: Head::of(&beginning(&file)?) };
-        let before = rows.mark().filter(|mark| mark.file == id).map_or(0, |mark| mark.offset);
-        let mut parsed = match open(file) {
-            Ok(parsed) => parsed,
-            Err(why) => return Ok(Read::Refused(why.to_string())),
-        };
-        while let Some(said) = parsed.next() {
-            let said = said?;
-            let offset = parsed.bytes_read();
-            if offset <= before {
-                continue;
-            }
-            if stop.is_cancelled() {
-                return Ok(Read::Stopped);
-            }
-            let Some(row) = rows.good(said) else { continue };
-            let mark = Mark { file: id, offset };
-            if rows.blocking_send_with(row, Some(&receipt), Some(mark)).is_err() {
-                return Ok(Read::Stopped);
-            }
-        }
-        Ok(Read::Whole)
+) -> io::Result<Read> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Read::Unopened(error)),
     };
-    let read = read();
-    // This one stands for no row.
-    receipt.stored();
-    (read, stored)
+    let meta = file.metadata()?;
+    let id = FileId { device: meta.dev(), inode: meta.ino(), head: Head::of(&beginning(&file)?) };
+    let before = rows.mark().filter(|mark| mark.file == id).map_or(0, |mark| mark.offset);
+    let mut parsed = match open(file) {
+        Ok(parsed) => parsed,
+        Err(why) => return Ok(Read::Refused(why.to_string())),
+    };
+    let runtime = Handle::current();
+    while let Some(said) = parsed.next() {
+        let said = said?;
+        let offset = parsed.bytes_read();
+        if offset <= before {
+            continue;
+        }
+        let Some(row) = rows.good(said) else { continue };
+        let sending = rows.send_with(row, Some(receipt), Some(Mark { file: id, offset }));
+        // It does not wait for room when the input is to end.
+        match runtime.block_on(stop.run_until_cancelled(sending)) {
+            Some(Ok(())) => {}
+            Some(Err(Closed)) | None => return Ok(Read::Stopped),
+        }
+    }
+    Ok(Read::Whole)
 }
 
 fn put_away(path: &Path, done: &Done) -> io::Result<()> {

@@ -67,7 +67,7 @@ mod tests {
         let destination = Destination::from(TopicName::try_from("t").unwrap());
         let (name, health) = ("test".to_owned(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
-        RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, None)
+        RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, Arc::default())
     }
 
     /// False where it has to wait.

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::filter::Filter;
 use super::health::Health;
 use super::mark::Mark;
+use super::progress::{Life, Progress};
 use super::queue::{Room, RowSender};
 use super::receipt::{NotStored, Receipt, Stored};
 use super::row::{Bad, Row};
@@ -43,7 +44,7 @@ pub struct Measured {
     pub room: Room,
 }
 
-/// The agent stops.
+/// The agent stops, or the input's life is over.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the agent takes no more rows")]
 pub struct Closed;
@@ -55,27 +56,44 @@ pub struct RowSink {
     source: Arc<Source>,
     clock: Arc<Clock>,
     filter: Arc<Mutex<Filter>>,
-    /// How far the source was read with what was handed on.
-    mark: Arc<Mutex<Option<Mark>>>,
+    progress: Arc<Progress>,
+    /// None takes rows whatever becomes of the input.
+    life: Option<Life>,
     rows: RowSender,
 }
 
 impl RowSink {
-    /// `mark` is how far the source was read by an earlier run.
+    /// `progress` is the input's, also from before.
     pub fn new(
         source: Source,
         filter: Filter,
         clock: Arc<Clock>,
         rows: RowSender,
-        mark: Option<Mark>,
+        progress: Arc<Progress>,
     ) -> Self {
-        let (filter, mark) = (Arc::new(Mutex::new(filter)), Arc::new(Mutex::new(mark)));
-        Self { source: Arc::new(source), clock, filter, mark, rows }
+        let filter = Arc::new(Mutex::new(filter));
+        Self { source: Arc::new(source), clock, filter, progress, life: None, rows }
+    }
+
+    /// For a new life of the input; those of earlier ones take nothing any more.
+    #[must_use]
+    pub fn next_life(&self) -> Self {
+        Self { life: Some(self.progress.next_life()), ..self.clone() }
+    }
+
+    /// For a source that goes on where its reader is, and not where a new life of the input begins.
+    #[must_use]
+    pub fn of_no_life(self) -> Self {
+        Self { life: None, ..self }
+    }
+
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Where an input that is started goes on.
     pub fn mark(&self) -> Option<Mark> {
-        *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.mark()
     }
 
     pub fn source(&self) -> &Arc<Source> {
@@ -103,31 +121,15 @@ impl RowSink {
         if let Some((row, at)) = self.prepared(row) {
             let place = self.rows.place(row.bytes()).await?;
             let (source, receipt) = (self.source.clone(), receipt.cloned());
-            place.put(|room| Measured { source, row, at, receipt, mark, room });
+            let put = || place.put(|room| Measured { source, row, at, receipt, mark, room });
+            return self.progress.pass(self.life, mark, put);
         }
-        self.note(mark);
-        Ok(())
+        self.progress.pass(self.life, mark, || ())
     }
 
     /// The same for the runtime's threads that may block.
     pub fn blocking_send(&self, row: Row) -> Result<(), Closed> {
-        self.blocking_send_with(row, None, None)
-    }
-
-    pub fn blocking_send_with(
-        &self,
-        row: Row,
-        receipt: Option<&Receipt>,
-        mark: Option<Mark>,
-    ) -> Result<(), Closed> {
-        Handle::current().block_on(self.send_with(row, receipt, mark))
-    }
-
-    /// What is read again in this run begins after it.
-    fn note(&self, mark: Option<Mark>) {
-        if mark.is_some() {
-            *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
-        }
+        Handle::current().block_on(self.send(row))
     }
 
     /// Hands rows on and waits until all are durable, which takes as long as batches linger. Rows that the

@@ -31,6 +31,7 @@ impl Input for StdinInput {
                 stop.cancelled().await;
                 return Ok(());
             }
+            let rows = rows.of_no_life();
             let reading = tokio::task::spawn_blocking(move || {
                 let ended = read(&self.format, &rows);
                 IS_READ.store(false, Ordering::Release);

@@ -14,8 +14,8 @@ use super::build::build;
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
-use crate::inputs::{Filter, Health, InputError, Mark, Roster, RowSender, RowSink, Source, queue};
-use crate::limits::ROW_INBOX;
+use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSender, RowSink, Source, queue};
+use crate::limits::{INPUTS_MAX, ROW_INBOX};
 use crate::time::Clock;
 
 /// How long an input may take to end when it is asked to.
@@ -30,6 +30,8 @@ pub struct Supervisor {
     reporter: Option<Reporter>,
     roster: Roster,
     inputs: BTreeMap<String, Supervised>,
+    /// Of the inputs, and of ended ones whose rows may not be durable yet.
+    progress: BTreeMap<String, Arc<Progress>>,
     batchers: HashMap<Destination, RunningBatcher>,
 }
 
@@ -52,7 +54,8 @@ struct Supervised {
 impl Supervisor {
     pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
         let (reporter, roster) = (None, Roster::default());
-        Self { clock, batching, reporter, roster, inputs: BTreeMap::new(), batchers: HashMap::new() }
+        let (inputs, progress, batchers) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
+        Self { clock, batching, reporter, roster, inputs, progress, batchers }
     }
 
     /// The input that stands for the agent itself tells this.
@@ -88,17 +91,17 @@ impl Supervisor {
             }
         }
         ending.extend(former.into_values());
-        let mut marks = end_all(ending).await;
+        end_all(ending).await;
         for (config, rules) in starting {
-            let mark = marks.remove(&config.name).or_else(|| self.durable_mark(&config.name));
-            self.start(config, rules, mark);
+            self.start(config, rules);
         }
+        self.forget_ended();
         let source = |(name, input): (&String, &Supervised)| (name.clone(), input.sink.source().clone());
         self.roster.replace(self.inputs.iter().map(source).collect());
         self.end_idle_batchers().await;
     }
 
-    fn start(&mut self, config: InputConfig, rules: Vec<SensorRule>, mark: Option<Mark>) {
+    fn start(&mut self, config: InputConfig, rules: Vec<SensorRule>) {
         let source = Source {
             name: config.name.clone(),
             destination: config.destination.clone(),
@@ -107,7 +110,8 @@ impl Supervisor {
             is_trial: false,
         };
         let rows = self.rows(&config.destination);
-        let sink = RowSink::new(source, Filter::new(rules.clone()), self.clock.clone(), rows, mark);
+        let progress = self.progress(&config.name);
+        let sink = RowSink::new(source, Filter::new(rules.clone()), self.clock.clone(), rows, progress);
         let (stop, again) = (CancellationToken::new(), Arc::new(Notify::new()));
         let watched = Watched { config: config.clone(), reporter: self.reporter.clone(), sink: sink.clone() };
         let task = tokio::spawn(watched.keep_running(stop.clone(), again.clone()));
@@ -115,9 +119,30 @@ impl Supervisor {
         self.inputs.insert(name, Supervised { config, rules, sink, stop, again, task });
     }
 
-    /// How far an earlier run of the agent read with what it stored.
-    fn durable_mark(&self, input: &str) -> Option<Mark> {
-        self.batching.buffer.snapshot().marks.get(input)?.parse().ok()
+    /// How far an input has read: in this run of the agent, or else in an earlier one with what that stored.
+    fn progress(&mut self, input: &str) -> Arc<Progress> {
+        if let Some(progress) = self.progress.get(input) {
+            return progress.clone();
+        }
+        let snapshot = self.batching.buffer.snapshot();
+        let durable = snapshot.marks.get(input).and_then(|mark| mark.parse().ok());
+        let progress = Arc::new(Progress::from(durable));
+        self.progress.insert(input.to_owned(), progress.clone());
+        progress
+    }
+
+    /// How far ended inputs have read is forgotten when it stands in the buffer, or when there are too many of them.
+    fn forget_ended(&mut self) {
+        let (snapshot, inputs) = (self.batching.buffer.snapshot(), &self.inputs);
+        let mut ended = 0;
+        self.progress.retain(|name, progress| {
+            let is_durable =
+                || progress.mark().map(|mark| mark.to_string()).as_ref() == snapshot.marks.get(name);
+            let is_running = inputs.contains_key(name);
+            let is_kept = is_running || (!is_durable() && ended < INPUTS_MAX);
+            ended += usize::from(is_kept && !is_running);
+            is_kept
+        });
     }
 
     /// Where rows for a destination go.
@@ -173,15 +198,13 @@ impl Supervisor {
     }
 }
 
-/// Ends them all at once, and says how far each has read: known only when it has handed on its last row.
-async fn end_all(inputs: Vec<Supervised>) -> BTreeMap<String, Mark> {
+/// Ends them all at once. One that is left behind hands nothing on any more.
+async fn end_all(inputs: Vec<Supervised>) {
     inputs.iter().for_each(|input| input.stop.cancel());
-    let mut marks = BTreeMap::new();
-    for Supervised { config, sink, task, .. } in inputs {
+    for Supervised { sink, task, .. } in inputs {
         let _ = task.await;
-        marks.extend(sink.mark().map(|mark| (config.name, mark)));
+        sink.progress().next_life();
     }
-    marks
 }
 
 /// An input as its keeper sees it.
@@ -234,8 +257,8 @@ impl Watched {
     /// which does not unwind, it ends the agent.
     async fn run_once(&self, stop: &CancellationToken, again: &Notify) -> Ended {
         let own = stop.child_token();
-        let mut task =
-            tokio::spawn(build(&self.config, self.reporter.as_ref()).run(self.sink.clone(), own.clone()));
+        let input = build(&self.config, self.reporter.as_ref());
+        let mut task = tokio::spawn(input.run(self.sink.next_life(), own.clone()));
         let ended = tokio::select! {
             ended = &mut task => ended,
             asked = async {

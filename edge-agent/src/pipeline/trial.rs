@@ -46,7 +46,7 @@ pub async fn try_input(
     };
     let own = rules.iter().filter(|rule| rule.concerns(&config.name)).cloned().collect();
     let (rows, mut inbox) = queue(1);
-    let sink = RowSink::new(source, Filter::new(own), clock.clone(), rows, None);
+    let sink = RowSink::new(source, Filter::new(own), clock.clone(), rows, Arc::default());
     let source = sink.source().clone();
     let stop = CancellationToken::new();
     let mut task = tokio::spawn(build(config, None).run(sink, stop.clone()));

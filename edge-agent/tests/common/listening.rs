@@ -60,7 +60,7 @@ impl Listening {
         tokio::spawn(batching.run(destination.clone(), inbox, CancellationToken::new()));
         let (name, health) = ("test".into(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
-        let sink = RowSink::new(source, Filter::default(), clock, rows, None);
+        let sink = RowSink::new(source, Filter::default(), clock, rows, Arc::default());
         drop(inside);
         Self { runtime, folder, buffer, source: sink.source().clone(), sink, running: None }
     }

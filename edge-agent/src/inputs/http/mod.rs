@@ -99,7 +99,7 @@ mod tests {
         let (name, health) = ("http".to_owned(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
         let clock = Arc::new(Clock::of_this_machine());
-        let sink = RowSink::new(source, Filter::default(), clock, queue(1).0, None);
+        let sink = RowSink::new(source, Filter::default(), clock, queue(1).0, Arc::default());
         Arc::new(Desk::new(sink, None, 1 << 10))
     }
 
