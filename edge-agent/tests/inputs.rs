@@ -138,6 +138,37 @@ fn finished_files_are_read_once_and_renamed_also_by_an_agent_that_is_killed() {
 }
 
 #[test]
+fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
+    let (device, hub) = (Device::new(), FakeHub::start());
+    let settings = "[[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"json-lines\"\nsettle_ms = 0\n\
+                    poll_ms = 10\nwhen_done = \"move\"\nmove_to = \"{DIR}done/here\"\n";
+    fs::create_dir(device.path("in")).unwrap();
+    // A file is where the folder is to be.
+    device.append("done", "");
+    for file in 0..3u64 {
+        device.append(&format!("in/{file}.json"), &json_lines(file * 10..(file + 1) * 10));
+    }
+    let agent = device.run(&hub, settings);
+    hub.wait("the rows of each", |inner| inner.hub.log.len() >= 30);
+    let status =
+        agent.wait("trouble with each", |status| status["inputs"]["files"]["bad"].as_u64() >= Some(6));
+    let files = &status["inputs"]["files"];
+    let told = files["last_bad"].as_str().unwrap();
+    assert!(told.contains("0.json: it was read and cannot be put away: "), "{told}");
+    assert_eq!((&files["restarts"], &files["rows"]), (&0.into(), &30.into()), "{files}");
+    // A new life of the input knows them too.
+    let path = device.settings(&format!("{settings}tags = {{ a = \"b\" }}\n"));
+    assert!(fs::read_to_string(path).unwrap().contains("tags"));
+    agent.signal(Signal::HUP);
+    device.append("in/3.json", &json_lines(30..40));
+    hub.wait("the new file's", |inner| inner.hub.log.len() >= 40);
+    fs::remove_file(device.path("done")).unwrap();
+    until("they are put away", || fs::read_dir(device.path("in")).unwrap().next().is_none().then_some(()));
+    assert_eq!(hub.inner().hub.log, (0..40).collect::<Vec<_>>());
+    assert_eq!(files_in(&device.path("done/here")), ["0.json", "1.json", "2.json", "3.json"]);
+}
+
+#[test]
 fn rows_of_standard_input_are_shipped_and_its_end_disturbs_nobody() {
     let (device, hub) = (Device::new(), FakeHub::start());
     let config = device.settings(&format!("[[inputs]]\nkind = \"stdin\"\nformat = \"json-lines\"\n{TAIL}"));

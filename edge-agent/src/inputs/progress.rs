@@ -3,9 +3,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::mark::Mark;
+use super::mark::{FileId, Mark};
 use super::receipt::{NotStored, Stored};
 use super::sink::Closed;
+use crate::limits::FILES_WATCHED_MAX;
 
 /// One of an input's lives. What an earlier one still had in hand when it ended is read again by the next, and so is
 /// refused should it come after all.
@@ -23,13 +24,18 @@ pub struct Progress {
 struct State {
     /// That of the present life.
     life: u64,
+    /// Of the file that was read last.
     mark: Option<Mark>,
+    /// That file is out of the way: what is like it is another one.
+    is_put_away: bool,
+    /// Of files before it that could not be put away yet.
+    aside: Vec<Mark>,
 }
 
 impl From<Option<Mark>> for Progress {
     /// An earlier run of the agent has made durable what comes before the mark.
     fn from(mark: Option<Mark>) -> Self {
-        Self { state: Mutex::new(State { life: 0, mark }), ..Self::default() }
+        Self { state: Mutex::new(State { mark, ..State::default() }), ..Self::default() }
     }
 }
 
@@ -54,9 +60,31 @@ impl Progress {
         }
         put();
         if mark.is_some() {
-            state.mark = mark;
+            (state.mark, state.is_put_away) = (mark, false);
         }
         Ok(())
+    }
+
+    /// Up to where a file that is to be read was handed on before. The one that was read last is remembered unless it
+    /// was put away.
+    pub fn turn_to(&self, file: &FileId) -> u64 {
+        let mut state = self.state();
+        let last = state.mark.filter(|_| !state.is_put_away);
+        if let Some(last) = last {
+            state.aside.retain(|mark| mark.file != last.file);
+            if state.aside.len() == FILES_WATCHED_MAX {
+                state.aside.remove(0);
+            }
+            state.aside.push(last);
+        }
+        state.aside.iter().find(|mark| mark.file == *file).map_or(0, |mark| mark.offset)
+    }
+
+    /// There is nothing more to be read of a file, and nothing to be remembered.
+    pub fn put_away(&self, file: &FileId) {
+        let mut state = self.state();
+        state.aside.retain(|mark| mark.file != *file);
+        state.is_put_away |= state.mark.is_some_and(|mark| mark.file == *file);
     }
 
     /// What is handed on from now on is durable when this says so. What came before must be.
@@ -107,6 +135,25 @@ mod tests {
         assert_eq!(progress.pass(Some(second), None, || passed += 1), Ok(()));
         assert_eq!(progress.pass(None, mark(8), || passed += 1), Ok(()), "whose source has one reader");
         assert_eq!((progress.mark(), passed), (mark(8), 3));
+    }
+
+    #[test]
+    fn files_that_stay_where_they_are_are_remembered_and_others_are_not() {
+        let progress = Progress::default();
+        let file = |inode| FileId { device: 1, inode, head: Head::of(b"") };
+        let read = |inode, offset| progress.pass(None, Some(Mark { file: file(inode), offset }), || ());
+        assert_eq!(progress.turn_to(&file(1)), 0);
+        read(1, 10).unwrap();
+        assert_eq!(progress.turn_to(&file(2)), 0);
+        read(2, 20).unwrap();
+        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (10, 20));
+        read(1, 15).unwrap();
+        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (15, 20));
+        progress.put_away(&file(2));
+        progress.put_away(&file(1));
+        assert_eq!(progress.turn_to(&file(2)), 0);
+        assert_eq!(progress.turn_to(&file(1)), 0, "another one has its inode by now");
+        assert_eq!(progress.mark(), Some(Mark { file: file(1), offset: 15 }), "as it stands in the buffer");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,175 @@
+//! Which files are ready to be read, and which are to be tried again.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::put_away::is_put_away;
+use crate::config::FilesConfig;
+use crate::inputs::mark::FileId;
+use crate::limits::FILES_WATCHED_MAX;
+
+/// What gave trouble is tried again after so long, doubling up to so long.
+const AGAIN_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+
+/// What is to be done with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Read,
+    PutAway(Ending),
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It was read, and its rows are durable.
+    Done(FileId),
+    /// It is no document of its format.
+    Bad,
+}
+
+impl Rest {
+    /// What is told where it cannot be done.
+    pub fn undone(self) -> &'static str {
+        match self {
+            Self::Read => "it cannot be read",
+            Self::PutAway(Ending::Done(_)) => "it was read and cannot be put away",
+            Self::PutAway(Ending::Bad) => "it is bad and cannot be put away",
+        }
+    }
+}
+
+/// Files that may still be written to, and those that gave trouble.
+#[derive(Default)]
+pub struct Watched {
+    seen: HashMap<PathBuf, Looks>,
+    postponed: HashMap<PathBuf, Postponed>,
+}
+
+struct Postponed {
+    rest: Rest,
+    /// Of another file under this name there is nothing to be done yet.
+    looks: Looks,
+    wait: Duration,
+    again: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Looks {
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+    /// Since when they are so.
+    since: Instant,
+}
+
+impl Looks {
+    fn of(meta: &Metadata, since: Instant) -> Self {
+        Self { inode: meta.ino(), bytes: meta.len(), changed: (meta.mtime(), meta.mtime_nsec()), since }
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        Self { since: other.since, ..*self } == *other
+    }
+}
+
+impl Watched {
+    /// Those that have not changed for long enough, the oldest first, and what is to be done with each; without those
+    /// that were postponed until later.
+    pub fn settled(&mut self, config: &FilesConfig, now: Instant) -> Vec<(PathBuf, Rest)> {
+        let mut seen = HashMap::new();
+        let paths = glob::glob(&config.pattern).into_iter().flatten().flatten();
+        for path in paths.filter(|path| !is_put_away(path)).take(FILES_WATCHED_MAX) {
+            let Ok(meta) = fs::metadata(&path) else { continue };
+            if meta.is_file() {
+                let looks = Looks::of(&meta, now);
+                let before = self.seen.get(&path).filter(|before| before.is_as(&looks));
+                seen.insert(path, before.copied().unwrap_or(looks));
+            }
+        }
+        let is_same = |path: &PathBuf, looks: &Looks| seen.get(path).is_some_and(|now| now.is_as(looks));
+        self.postponed.retain(|path, postponed| is_same(path, &postponed.looks));
+        let is_settled = |looks: &Looks| now.duration_since(looks.since) >= config.settle;
+        let mut settled: Vec<_> = seen.iter().filter(|(_, looks)| is_settled(looks)).collect();
+        settled.sort_by_key(|(path, looks)| (looks.changed, (*path).clone()));
+        let rest = |path: &PathBuf| match self.postponed.get(path) {
+            Some(postponed) => (postponed.again <= now).then_some(postponed.rest),
+            None => Some(Rest::Read),
+        };
+        let settled = settled.into_iter().filter_map(|(path, _)| Some((path.clone(), rest(path)?))).collect();
+        self.seen = seen;
+        settled
+    }
+
+    /// Leaves a file for a while.
+    pub fn postpone(&mut self, path: &Path, rest: Rest, now: Instant) {
+        let Some(looks) = self.seen.get(path).copied() else { return };
+        let before = self.postponed.get(path).map(|postponed| postponed.wait * 2);
+        let wait = before.unwrap_or(AGAIN_AFTER.0).min(AGAIN_AFTER.1);
+        self.postponed.insert(path.to_owned(), Postponed { rest, looks, wait, again: now + wait });
+    }
+
+    /// There is nothing left to be done with it.
+    pub fn forget(&mut self, path: &Path) {
+        self.postponed.remove(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Done, FormatConfig, RowFormat};
+    use crate::inputs::mark::Head;
+
+    fn config(folder: &Path, settle_ms: u64) -> FilesConfig {
+        FilesConfig {
+            pattern: format!("{}/*", folder.display()),
+            settle: Duration::from_millis(settle_ms),
+            done: Done::Rename,
+            poll: Duration::from_millis(10),
+            format: FormatConfig::plain(RowFormat::Csv),
+        }
+    }
+
+    #[test]
+    fn a_file_is_finished_when_it_has_not_changed_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), 1000);
+        let file = folder.path().join("a.csv");
+        fs::write(&file, "ts,a\n").unwrap();
+        fs::write(folder.path().join("b.csv.done"), "ts,a\n").unwrap();
+        fs::write(folder.path().join(".hidden"), "ts,a\n").unwrap();
+        let (mut watched, start) = (Watched::default(), Instant::now());
+        let after = |ms| start + Duration::from_millis(ms);
+        assert!(watched.settled(&config, start).is_empty());
+        assert!(watched.settled(&config, after(999)).is_empty());
+        fs::write(&file, "ts,a\n1,2\n").unwrap();
+        assert!(watched.settled(&config, after(1000)).is_empty(), "it has grown");
+        assert_eq!(watched.settled(&config, after(2000)), [(file, Rest::Read)]);
+    }
+
+    #[test]
+    fn a_file_that_gave_trouble_is_left_for_longer_each_time_until_it_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), 0);
+        let (file, other) = (folder.path().join("a.csv"), folder.path().join("b.csv"));
+        fs::write(&file, "ts,a\n").unwrap();
+        fs::write(&other, "ts,a\n").unwrap();
+        let (mut watched, start) = (Watched::default(), Instant::now());
+        let after = |ms| start + Duration::from_millis(ms);
+        let rest = Rest::PutAway(Ending::Done(FileId { device: 1, inode: 2, head: Head::of(b"") }));
+        assert_eq!(watched.settled(&config, start).len(), 2);
+        watched.postpone(&file, rest, start);
+        let others = [(other.clone(), Rest::Read)];
+        assert_eq!(watched.settled(&config, after(999)), others, "they go on");
+        fs::remove_file(&other).unwrap();
+        assert_eq!(watched.settled(&config, after(1000)), [(file.clone(), rest)]);
+        watched.postpone(&file, rest, after(1000));
+        assert_eq!(watched.settled(&config, after(2999)), []);
+        assert_eq!(watched.settled(&config, after(3000)), [(file.clone(), rest)]);
+        fs::write(&file, "ts,a\n1,2\n").unwrap();
+        assert_eq!(watched.settled(&config, after(3001)), [(file, Rest::Read)], "it has grown");
+    }
+}
