@@ -119,7 +119,7 @@ impl WearBudget {
     }
 
     /// Counts what a commit has written.
-    pub(super) fn note_commit(&self, bytes: u64, now: Instant) {
+    pub(crate) fn note_commit(&self, bytes: u64, now: Instant) {
         let mut window = self.lock();
         let Some(bytes_per_s) = window.bytes_per_s else { return };
         window.commits += 1;

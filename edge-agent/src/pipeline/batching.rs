@@ -52,8 +52,7 @@ impl Batching {
                 () = stop.cancelled(), if !rows.is_closed() => rows.close(),
             }
             for measured in arrived.drain(..) {
-                let linger = sink.buffer.wear().linger(tuning.linger());
-                filling.push(measured, linger, &mut sink).await;
+                filling.push(measured, tuning.linger(), &mut sink).await;
             }
             if filling.due.is_some_and(|due| due <= Instant::now()) {
                 filling.flush(&mut sink).await;
@@ -80,6 +79,7 @@ struct Filling {
 }
 
 impl Filling {
+    /// `linger` is the one that is configured.
     async fn push(&mut self, measured: Measured, linger: Duration, sink: &mut BufferSink) {
         let Measured { source, row, at, receipt, mark, room } = measured;
         let pushed = self.batcher.push(&row, at);
@@ -193,5 +193,52 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::{Measurement, TopicName};
+
+    use super::*;
+    use crate::buffer::{BufferOptions, Durability};
+    use crate::data_dir::DataDir;
+    use crate::inputs::{Filter, Health, Row, RowSink, Source, queue};
+    use crate::time::Clock;
+
+    #[tokio::test]
+    async fn a_linger_that_is_stretched_is_not_taken_for_the_configured_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (device, topic) = (DeviceId::try_from("d").unwrap(), TopicName::try_from("t").unwrap());
+        let dir = DataDir::create(folder.path()).unwrap();
+        let options = BufferOptions {
+            durability: Durability::Off,
+            flash_bytes_per_day_max: Some(1 << 20),
+            ..BufferOptions::new(dir, device.clone(), topic.clone(), 8 << 20)
+        };
+        let buffer = Buffer::open(&options).unwrap();
+        let configured = Duration::from_secs(1);
+        buffer.wear().linger(configured);
+        (0..8).for_each(|_| buffer.wear().note_commit(1 << 20, std::time::Instant::now()));
+        let stretched = buffer.wear().stretched();
+        assert!(stretched > Some(configured));
+
+        let (destination, (rows, mut inbox)) = (Destination::from(topic), queue(1));
+        let (name, tags, health) = ("test".to_owned(), Vec::new(), Health::default());
+        let source = Source { name, destination: destination.clone(), tags, health, is_trial: false };
+        let clock = Arc::new(Clock::of_this_machine());
+        let input = RowSink::new(source, Filter::default(), clock.clone(), rows, Arc::default());
+        input
+            .send(Row::now(vec![Measurement { name: "n".into(), unit: None, value: 1.into() }]))
+            .await
+            .unwrap();
+        let batcher = Batcher::new(device, clock.boot());
+        let mut filling = Filling { batcher, riders: Riders::default(), due: None };
+        let mut sink = BufferSink { buffer: buffer.clone(), destination, waiting: JoinSet::new() };
+        let began = Instant::now();
+        filling.push(inbox.recv().await.unwrap(), configured, &mut sink).await;
+        assert_eq!(buffer.wear().stretched(), stretched, "it is known as stretched, and shrinks again");
+        let due = filling.due.unwrap() - began;
+        assert!(due >= stretched.unwrap() && due < 2 * stretched.unwrap(), "{due:?}");
     }
 }
