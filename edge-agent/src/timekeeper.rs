@@ -2,7 +2,8 @@
 //! and makes durable what is known.
 //!
 //! What this boot's clock is goes into the buffer as soon as it is known, also without a hub: so what was measured
-//! before that is stamped after a power cut too. The last known time is written when the time becomes known or is
+//! before that is stamped after a power cut too. What only the hardware clock told gives way to what a hub or the
+//! kernel tells later, until something is shipped by it. The last known time is written when the time becomes known or is
 //! corrected, every six hours, and at the end.
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::buffer::{Amendment, Buffer};
+use crate::buffer::Buffer;
 use crate::limits::{CLOCK_LOOK, CLOCK_WRITE};
 use crate::time::{Clock, HardwareCheck, Source};
 
@@ -95,10 +96,9 @@ impl Keeping {
     /// Makes durable what this boot's clock is. Where that fails it is tried again; a buffer that has failed ends the
     /// agent elsewhere.
     async fn stamp_boot(&self) {
-        let boot = self.clock.boot();
-        let is_known = self.buffer.snapshot().boots.iter().any(|(known, _)| *known == boot);
-        if let Some(offset_ms) = self.clock.known_offset().filter(|_| !is_known)
-            && let Err(error) = self.buffer.amend(Amendment::StampBoot { boot, offset_ms }).await
+        let stamping = self.buffer.snapshot().stamping(&self.clock, false);
+        if let Some(amendment) = stamping
+            && let Err(error) = self.buffer.amend(amendment).await
         {
             tracing::debug!(%error, "what this boot's clock is could not be made durable");
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use common::world::block_on;
 use common::{append, append_as, batch, device, numbers, open, topic};
-use edge_agent::buffer::{Amendment, Buffer, Content, GapAnswer, Item};
+use edge_agent::buffer::{Amendment, BootOffset, Buffer, Content, GapAnswer, Item};
 use edge_agent::destination::Priority;
 use edge_agent::limits::{BACKLOG_LANES_MAX, SHIP_SPAN_ENTRIES};
 use schemas::{GapCount, PartitionIndex, RawBatch, Sequence, TopicName, read_gap};
@@ -339,7 +339,8 @@ fn an_untimed_batch_waits_for_its_boots_clock_and_is_stamped_alike_every_time() 
         let number = items(&buffer, 1)[0].number;
         buffer.amend(Amendment::MarkUntimed { lane: 1, number, arrival_ms: 99 }).await.unwrap();
         for offset_ms in [5000, 7000] {
-            buffer.amend(Amendment::StampBoot { boot, offset_ms }).await.unwrap();
+            let told = BootOffset { boot, offset_ms, is_provisional: false };
+            buffer.amend(Amendment::StampBoot(told)).await.unwrap();
         }
         let shipped: Vec<RawBatch> = items(&buffer, 1)
             .into_iter()

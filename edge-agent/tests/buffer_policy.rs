@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::world::block_on;
 use common::{append, append_as, batch, options, records_of, topic};
 use edge_agent::buffer::{
-    Amendment, Appended, Buffer, BufferOptions, Caps, Policy, Retention, WriteError, durable,
+    Amendment, Appended, BootOffset, Buffer, BufferOptions, Caps, Policy, Retention, WriteError, durable,
 };
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::limits::SHIP_SPAN_ENTRIES;
@@ -120,7 +120,10 @@ fn drop_newest_keeps_the_oldest_and_says_what_it_did_not_take() {
 /// An amendment is answered when everything before it was tried.
 async fn tried(buffer: &Buffer) {
     let boot = uuid::Uuid::from_u128(1);
-    buffer.amend(Amendment::StampBoot { boot, offset_ms: 0 }).await.unwrap();
+    buffer
+        .amend(Amendment::StampBoot(BootOffset { boot, offset_ms: 0, is_provisional: false }))
+        .await
+        .unwrap();
 }
 
 #[test]

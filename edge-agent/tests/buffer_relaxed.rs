@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::world::block_on;
 use common::{append, batch, items, numbers, options};
-use edge_agent::buffer::{Amendment, Buffer, BufferOptions, Content, Durability};
+use edge_agent::buffer::{Amendment, BootOffset, Buffer, BufferOptions, Content, Durability};
 use proptest::prelude::*;
 use schemas::RawBatch;
 
@@ -31,7 +31,10 @@ fn data_file(folder: &Path) -> PathBuf {
 /// An amendment is durable when it is answered, and everything before it.
 async fn sync(buffer: &Buffer) {
     let boot = uuid::Uuid::from_u128(rand::random());
-    buffer.amend(Amendment::StampBoot { boot, offset_ms: 0 }).await.unwrap();
+    buffer
+        .amend(Amendment::StampBoot(BootOffset { boot, offset_ms: 0, is_provisional: false }))
+        .await
+        .unwrap();
 }
 
 async fn append_some(buffer: &Buffer, numbers: std::ops::Range<u64>) {

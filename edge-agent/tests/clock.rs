@@ -298,7 +298,7 @@ fn what_was_measured_before_the_time_was_known_is_stamped_after_a_reboot_without
     let age_ms = first.buffer.reader().oldest_age_ms(&first.clock).unwrap().unwrap();
     assert!((0..NEAR_MS).contains(&age_ms), "the clock that was set made it no older: {age_ms}");
     until("the boot's clock", || {
-        first.buffer.snapshot().boots.iter().any(|it| it.0 == boot(1)).then_some(())
+        first.buffer.snapshot().boots.iter().any(|it| it.boot == boot(1)).then_some(())
     });
     let measured_ms = true_ms();
     first.stop();
@@ -370,7 +370,7 @@ fn keep(folder: &Path, hands: &Hands, is_over: impl Fn(&ClockStatus) -> bool) ->
         tokio::time::timeout(Duration::from_secs(60), over).await.unwrap();
         keeper.stop().await;
         let boots = buffer.snapshot().boots.clone();
-        let durable = boots.into_iter().find(|it| it.0 == boot(1)).map(|it| it.1);
+        let durable = boots.into_iter().find(|it| it.boot == boot(1)).map(|it| it.offset_ms);
         (clock.status(), durable)
     })
 }
@@ -388,6 +388,22 @@ fn a_hardware_clock_that_ran_on_tells_the_time_without_a_hub() {
     assert!((offset_ms - booted_ms).abs() <= 1500, "{offset_ms}, meant was {booted_ms}");
     assert_eq!(clock.hardware_clock, None);
     assert!(folder.path().join("time").exists());
+}
+
+#[test]
+fn what_waits_is_stamped_by_the_hubs_time_and_not_by_a_hardware_clock_that_was_wrong_before() {
+    let (folder, fleet) = (tempfile::tempdir().unwrap(), Fleet::start());
+    fleet.close();
+    let hands = Hands::showing(0, Some(true_ms() + 40 * DAY_MS));
+    let agent = Running::start(&hands, boot(1), fleet.config(folder.path()));
+    agent.buffered(3);
+    assert_eq!(agent.clock.status().source, None);
+    agent.clock_is("the hardware clock's time", |it| it.source == Some(Source::HardwareClock));
+    let known = until("its being durable", || agent.buffer.snapshot().boots.first().copied());
+    assert!(known.is_provisional);
+    fleet.open(true_ms());
+    assert_near(&fleet.times(3)[..3], true_ms());
+    agent.stop();
 }
 
 #[test]

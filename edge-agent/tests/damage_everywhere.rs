@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use common::world::{Op, World, block_on};
 use common::{items, numbers};
-use edge_agent::buffer::{Amendment, Content};
+use edge_agent::buffer::{Amendment, BootOffset, Content};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use schemas::RawBatch;
@@ -111,7 +111,11 @@ fn is_listed(file: &[u8], begin: usize) -> bool {
 
 /// Any commit takes the last trim along; false where the buffer cannot be written any more.
 async fn commit(world: &World) -> bool {
-    let amendment = Amendment::StampBoot { boot: uuid::Uuid::from_u128(1), offset_ms: 0 };
+    let amendment = Amendment::StampBoot(BootOffset {
+        boot: uuid::Uuid::from_u128(1),
+        offset_ms: 0,
+        is_provisional: false,
+    });
     world.buffer().amend(amendment).await.is_ok()
 }
 

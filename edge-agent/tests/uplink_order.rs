@@ -8,7 +8,7 @@ mod common;
 use bytes::Bytes;
 use common::world::{Op, World, block_on};
 use common::{append, append_to, batch, topic};
-use edge_agent::buffer::Amendment;
+use edge_agent::buffer::{Amendment, BootOffset};
 use edge_agent::config::CatchUp;
 use edge_agent::destination::{Destination, Priority};
 use edge_agent::uplink::{Answer, Event, Plan, reason};
@@ -91,7 +91,11 @@ fn what_is_measured_now_overtakes_a_backlog_that_drains_at_its_rate() {
             "each in its order, and once"
         );
         // Any commit takes the last trim along.
-        let amendment = Amendment::StampBoot { boot: Uuid::from_u128(1), offset_ms: 0 };
+        let amendment = Amendment::StampBoot(BootOffset {
+            boot: Uuid::from_u128(1),
+            offset_ms: 0,
+            is_provisional: false,
+        });
         world.buffer().amend(amendment).await.unwrap();
         let snapshot = world.buffer().snapshot();
         assert_eq!((snapshot.records(), snapshot.lanes.len()), (0, 1), "the backlog's lane is gone");

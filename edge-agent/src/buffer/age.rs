@@ -92,6 +92,7 @@ pub(super) fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64
 mod tests {
     use schemas::{ProducerId, Sequence};
 
+    use super::super::state::BootOffset;
     use super::*;
 
     const NOW: i64 = 1_800_000_000_000;
@@ -100,7 +101,11 @@ mod tests {
 
     fn age(kind: Kind, appended_ms: i64, newest_ms: i64, clock: &AgeClock) -> Option<i64> {
         let mut state = State::default();
-        state.set_offset(Uuid::from_u128(3), NOW - 100_000);
+        state.set_offset(BootOffset {
+            boot: Uuid::from_u128(3),
+            offset_ms: NOW - 100_000,
+            is_provisional: false,
+        });
         let (stream, base) = (ProducerId(1 << 62), Sequence::ZERO);
         let head = Head { kind, appended_ms, stream, base, sequences: 1, records: 1, newest_ms };
         age_ms(&state, &head, clock)

@@ -40,8 +40,8 @@ impl Work<'_> {
             }
             Amendment::Repair { lane, number } => self.repair(Key { lane, number }),
             Amendment::Split { lane } => self.split(lane, marker),
-            Amendment::StampBoot { boot, offset_ms } => {
-                self.state.set_offset(boot, offset_ms);
+            Amendment::StampBoot(told) => {
+                self.state.set_offset(told);
                 Ok(())
             }
         }

@@ -18,7 +18,7 @@ use super::guard::this_program;
 use super::opening::{OpenError, Opening};
 use super::policy::Retention;
 use super::reader::Reader;
-use super::state::{Counters, State};
+use super::state::{BootOffset, Counters, State};
 use super::wear::{Meter, WearBudget};
 use super::work::{Amendment, GapAnswer, WorkError};
 use super::writer::{Append, Backlog, Command, InFlight, Writer};
@@ -90,7 +90,7 @@ pub struct Appended {
 pub struct Snapshot {
     pub lanes: Vec<LaneView>,
     pub counters: Counters,
-    pub boots: Vec<(Uuid, i64)>,
+    pub boots: Vec<BootOffset>,
     /// How far inputs had read, by their names.
     pub marks: BTreeMap<String, String>,
     /// Bytes of pages that entries take up.
@@ -137,11 +137,22 @@ impl Snapshot {
         Self {
             lanes: lanes.collect(),
             counters: state.counters,
-            boots: state.boots.iter().map(|known| (known.boot, known.offset_ms)).collect(),
+            boots: state.boots.clone(),
             marks: state.marks.clone(),
             bytes: state.cost(),
             cap_bytes,
         }
+    }
+
+    /// What is to be made durable of this boot's clock, if anything: provisionally, unless something is to be stamped by
+    /// it now (`is_final`) or nobody knows better than who told the time.
+    pub fn stamping(&self, clock: &Clock, is_final: bool) -> Option<Amendment> {
+        let (own, boot) = (clock.own()?, clock.boot());
+        let is_provisional = !is_final && own.source < Source::Hub;
+        let known = self.boots.iter().find(|known| known.boot == boot);
+        let is_known = known.is_some_and(|known| !known.is_provisional || is_provisional);
+        let told = BootOffset { boot, offset_ms: own.offset_ms, is_provisional };
+        (!is_known).then_some(Amendment::StampBoot(told))
     }
 
     /// Records in all lanes.
@@ -207,7 +218,8 @@ impl Buffer {
             backlog: Backlog::default(),
         };
         start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
-        let reader = Reader { environment: opened.environment, device: options.device.clone() };
+        let (environment, device) = (opened.environment, options.device.clone());
+        let reader = Reader { environment, device, boot: options.clock.boot() };
         let room = || Arc::new(Semaphore::new(APPENDS_BYTES_MAX / WAITING_UNIT));
         let waiting = Arc::new(std::array::from_fn(|_| room()));
         Ok(Self { commands, snapshots, reader, in_flight, wear, waiting })

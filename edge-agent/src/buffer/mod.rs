@@ -36,6 +36,6 @@ pub use handle::{Appended, Buffer, BufferOptions, LaneView, Snapshot, WriteError
 pub use opening::OpenError;
 pub use policy::{Caps, Policy, Retention};
 pub use reader::{Content, Item, ReadError, Reader};
-pub use state::{Counters, NUMBER_STEP, Placement};
+pub use state::{BootOffset, Counters, NUMBER_STEP, Placement};
 pub use wear::WearBudget;
 pub use work::{Amendment, GapAnswer};

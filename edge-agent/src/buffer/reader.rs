@@ -48,6 +48,8 @@ pub enum Content {
 pub struct Reader {
     pub(super) environment: Environment,
     pub(super) device: DeviceId,
+    /// This boot.
+    pub(super) boot: Uuid,
 }
 
 impl Reader {
@@ -122,7 +124,7 @@ impl Reader {
         let value = Bytes::copy_from_slice(value);
         let batch = decode_batch(&value).ok()?;
         let offset = match head.kind {
-            Kind::Untimed { boot } => match state.offset_of(boot) {
+            Kind::Untimed { boot } => match state.stamp_of(boot, self.boot) {
                 Some(offset) => Some(offset),
                 None => return Some(Content::Untimed { boot }),
             },

@@ -116,8 +116,11 @@ pub struct Wire {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootOffset {
     pub boot: Uuid,
-    /// Wall time minus boot time in ms; never revised.
+    /// Wall time minus boot time in ms; never revised once something may have been shipped by it.
     pub offset_ms: i64,
+    /// Nothing is shipped by it in this boot, and a better one takes its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_provisional: bool,
 }
 
 /// How an entry travels.
@@ -181,6 +184,12 @@ impl State {
         self.boots.iter().find(|known| known.boot == boot).map(|known| known.offset_ms)
     }
 
+    /// What batches of a boot are stamped by for the wire, in the boot `now`.
+    pub fn stamp_of(&self, boot: Uuid, now: Uuid) -> Option<i64> {
+        let known = self.boots.iter().find(|known| known.boot == boot)?;
+        (boot != now || !known.is_provisional).then_some(known.offset_ms)
+    }
+
     /// Those of inputs that are long gone make room.
     pub fn note_marks(&mut self, marks: &[(String, String)]) {
         for (input, mark) in marks {
@@ -191,17 +200,21 @@ impl State {
         }
     }
 
-    /// The first offset that is told for a boot stays. Nothing in an empty buffer is of an earlier one.
-    pub fn set_offset(&mut self, boot: Uuid, offset_ms: i64) {
-        if self.offset_of(boot).is_none() {
-            if self.lanes.iter().all(Lane::is_empty) {
-                self.boots.clear();
+    /// The first offset that is told for a boot for good stays. Nothing in an empty buffer is of an earlier one.
+    pub fn set_offset(&mut self, told: BootOffset) {
+        if let Some(known) = self.boots.iter_mut().find(|known| known.boot == told.boot) {
+            if known.is_provisional {
+                *known = told;
             }
-            if self.boots.len() == BOOTS_MAX {
-                self.boots.remove(0);
-            }
-            self.boots.push(BootOffset { boot, offset_ms });
+            return;
         }
+        if self.lanes.iter().all(Lane::is_empty) {
+            self.boots.clear();
+        }
+        if self.boots.len() == BOOTS_MAX {
+            self.boots.remove(0);
+        }
+        self.boots.push(told);
     }
 }
 
@@ -274,6 +287,10 @@ mod tests {
         }
     }
 
+    fn known(boot: u128, offset_ms: i64) -> BootOffset {
+        BootOffset { boot: Uuid::from_u128(boot), offset_ms, is_provisional: false }
+    }
+
     fn to(topic: &str) -> Destination {
         TopicName::try_from(topic).unwrap().into()
     }
@@ -286,7 +303,8 @@ mod tests {
             Some(Shipping { stream: ProducerId(1), acked: Sequence(3), wires: vec![wire(1, 0, None, 2)] });
         (lane.first, lane.drop_from) = (0, 0);
         state.lanes.push(lane);
-        state.set_offset(Uuid::from_u128(7), -5);
+        state.set_offset(known(7, -5));
+        state.set_offset(BootOffset { is_provisional: true, ..known(8, 9) });
         assert_eq!(State::decode(&state.encode().unwrap()).unwrap(), state);
         assert!(matches!(State::decode(&[9]), Err(StateError::Version(9))));
         assert!(State::decode(&[]).is_err() && State::decode(&[1, b'{']).is_err());
@@ -338,9 +356,21 @@ mod tests {
     #[test]
     fn a_boots_offset_is_never_revised() {
         let mut state = State::default();
-        state.set_offset(Uuid::from_u128(1), 10);
-        state.set_offset(Uuid::from_u128(1), 20);
-        assert_eq!(state.offset_of(Uuid::from_u128(1)), Some(10));
+        state.set_offset(known(1, 10));
+        state.set_offset(known(1, 20));
+        state.set_offset(BootOffset { is_provisional: true, ..known(1, 30) });
+        assert_eq!(state.boots, [known(1, 10)]);
+    }
+
+    #[test]
+    fn a_provisional_offset_stamps_nothing_in_its_boot_and_gives_way() {
+        let mut state = State::default();
+        let (boot, later) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        state.set_offset(BootOffset { is_provisional: true, ..known(1, 10) });
+        assert_eq!((state.stamp_of(boot, boot), state.offset_of(boot)), (None, Some(10)));
+        assert_eq!(state.stamp_of(boot, later), Some(10), "nobody will know it better any more");
+        state.set_offset(known(1, 20));
+        assert_eq!((state.stamp_of(boot, boot), state.boots.len()), (Some(20), 1));
     }
 
     #[test]
@@ -349,11 +379,11 @@ mod tests {
         let mut lane = Lane::new(1, &to("t"));
         lane.next += NUMBER_STEP;
         state.lanes.push(lane);
-        state.set_offset(Uuid::from_u128(1), 10);
-        state.set_offset(Uuid::from_u128(2), 20);
+        state.set_offset(known(1, 10));
+        state.set_offset(known(2, 20));
         assert_eq!(state.offset_of(Uuid::from_u128(1)), Some(10));
         state.lanes[0].first = state.lanes[0].next;
-        state.set_offset(Uuid::from_u128(3), 30);
+        state.set_offset(known(3, 30));
         assert_eq!(state.boots.len(), 1);
         assert_eq!(state.offset_of(Uuid::from_u128(3)), Some(30));
     }

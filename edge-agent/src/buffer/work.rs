@@ -7,12 +7,11 @@ use heed::RwTxn;
 use schemas::headers::StreamStartReason;
 use schemas::{PartitionIndex, ProducerId, Sequence};
 use thiserror::Error;
-use uuid::Uuid;
 
 use super::entry::{EntryError, Head};
 use super::environment::{Environment, EnvironmentError, Key, cost};
 use super::marker::MarkerFile;
-use super::state::{Lane, State};
+use super::state::{BootOffset, Lane, State};
 use crate::destination::Destination;
 
 #[derive(Debug, Error)]
@@ -63,7 +62,7 @@ pub enum Amendment {
     /// as it may.
     Split { lane: u8 },
     /// What a boot's clock was.
-    StampBoot { boot: Uuid, offset_ms: i64 },
+    StampBoot(BootOffset),
 }
 
 /// What the hub said to an entry that was shipped as a gap.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use hardware::HardwareCheck;
-pub use knowledge::{Jump, Source};
+pub use knowledge::{Jump, Own, Source};
 pub use machine::{Machine, ThisMachine, realtime_ms};
 
 use hardware::span;
@@ -154,9 +154,14 @@ impl Clock {
         }
     }
 
+    /// The agent's time, if it is known.
+    pub fn own(&self) -> Option<Own> {
+        self.observed(self.boot_ms()).knowledge.own()
+    }
+
     /// Wall time minus boot time, if wall time is known.
     pub fn known_offset(&self) -> Option<i64> {
-        Some(self.observed(self.boot_ms()).knowledge.own()?.offset_ms)
+        Some(self.own()?.offset_ms)
     }
 
     /// ms since 1970, if that is known.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use edge_agent::buffer::{Amendment, Buffer, WriteError};
+use edge_agent::buffer::{Amendment, BootOffset, Buffer, WriteError};
 use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use uuid::Uuid;
 
@@ -330,7 +330,8 @@ impl World {
     /// What the hub has, what gaps say, and what the agent counted all agree.
     pub async fn assert_exactly_once(&self) {
         // Any commit takes the last trim along.
-        let amendment = Amendment::StampBoot { boot: Uuid::from_u128(1), offset_ms: 0 };
+        let told = BootOffset { boot: Uuid::from_u128(1), offset_ms: 0, is_provisional: false };
+        let amendment = Amendment::StampBoot(told);
         self.buffer().amend(amendment).await.unwrap();
         assert_eq!(self.deaths, 0, "nothing is damaged");
         let log = &self.hub.log;

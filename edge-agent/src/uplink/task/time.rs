@@ -1,7 +1,6 @@
 //! What the uplink learns of the time, and what it tells the state machine of it.
 
 use super::{Uplink, UplinkError};
-use crate::buffer::Amendment;
 use crate::config::HubAddress;
 use crate::uplink::machine::Now;
 
@@ -16,10 +15,7 @@ impl Uplink {
         // TLS has made sure who it is.
         let is_trusted = self.config.trust_hub_time || hub.is_loopback() || hub.scheme.is_tls();
         self.around.clock.hear_hub(time_ms, is_trusted);
-        match self.around.clock.known_offset() {
-            Some(offset_ms) => self.stamp_boot(offset_ms).await,
-            None => Ok(()),
-        }
+        self.stamp_boot(false).await
     }
 
     /// The time may have become known since something was measured that waits for it.
@@ -27,18 +23,18 @@ impl Uplink {
         if !self.core.waits_for_time() {
             return Ok(false);
         }
-        let Some(offset_ms) = self.around.clock.known_offset() else { return Ok(false) };
-        self.stamp_boot(offset_ms).await?;
+        if self.around.clock.known_offset().is_none() {
+            return Ok(false);
+        }
+        self.stamp_boot(true).await?;
         Ok(true)
     }
 
-    /// Makes durable what this boot's clock is, before anything is stamped by it.
-    async fn stamp_boot(&mut self, offset_ms: i64) -> Result<(), UplinkError> {
-        let boot = self.around.clock.boot();
-        // What was made durable first stays.
-        let is_durable = self.around.buffer.snapshot().boots.iter().any(|(known, _)| *known == boot);
-        if !is_durable {
-            self.amend(Amendment::StampBoot { boot, offset_ms }).await?;
+    /// Makes durable what this boot's clock is; for good before anything is stamped by it, since what was shipped once
+    /// is shipped alike again.
+    async fn stamp_boot(&mut self, is_final: bool) -> Result<(), UplinkError> {
+        if let Some(amendment) = self.around.buffer.snapshot().stamping(&self.around.clock, is_final) {
+            self.amend(amendment).await?;
         }
         Ok(())
     }
