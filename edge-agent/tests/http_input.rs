@@ -8,21 +8,15 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use common::listening::{Listening, connect, exchange, free_address, kind, to_end};
+use common::listening::{Listening, connect, exchange, free_address, listens, to_end};
 use common::program::until;
 use edge_agent::buffer::Policy;
-use edge_agent::config::InputKind;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use schemas::Value;
 
-fn http(address: SocketAddr, more: &str) -> InputKind {
-    kind(&format!("kind = \"http\"\nlisten = \"{address}\"\n{more}")).unwrap()
-}
-
 fn listening(more: &str) -> (Listening, SocketAddr) {
-    let address = free_address();
-    (Listening::run(http(address, more)), address)
+    Listening::at_free_address("http", more)
 }
 
 /// Status, headers in small letters, and body.
@@ -232,7 +226,7 @@ fn without_a_token_of_the_file_nothing_is_written() {
 fn a_full_buffer_asks_to_try_again() {
     let mut input = Listening::new(Policy::DropNewest, Duration::from_millis(1));
     let address = free_address();
-    input.start(http(address, ""));
+    input.start(listens("http", address, ""));
     // Text that nothing compresses by more than half.
     let noise = |seed: u64| {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -272,7 +266,7 @@ fn connections_are_bounded_and_others_wait() {
 fn an_input_that_ends_answers_what_it_has_begun_and_can_be_started_at_once() {
     let mut input = Listening::new(Policy::DropOldest, Duration::from_millis(500));
     let address = free_address();
-    input.start(http(address, ""));
+    input.start(listens("http", address, ""));
     let mut idle = connect(address);
     let mut writing = connect(address);
     let said = "POST /write HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nm a=1";
@@ -284,6 +278,6 @@ fn an_input_that_ends_answers_what_it_has_begun_and_can_be_started_at_once() {
     assert_eq!(input.stop(), Ok(()));
     assert_eq!(to_end(&mut idle), b"");
     assert!(TcpStream::connect(address).is_err());
-    input.start(http(address, ""));
+    input.start(listens("http", address, ""));
     assert_eq!(post(address, "/write", "m a=2").status, 204);
 }

@@ -7,42 +7,22 @@ mod common;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
+use common::device::Device;
 use common::fake_hub::FakeHub;
 use common::program::{Agent, edge_agent, until};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A data directory, and beside it what is read.
-struct Device {
-    folder: tempfile::TempDir,
-}
-
 impl Device {
-    fn new() -> Self {
-        let device = Self { folder: tempfile::tempdir().unwrap() };
-        fs::create_dir(device.path("data")).unwrap();
-        device
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
     /// `{DIR}` in the settings is the folder.
     fn run(&self, hub: &FakeHub, settings: &str) -> Agent {
         Agent::run(&self.path("data"), &hub.url(), &["--config", &self.settings(settings)])
     }
 
     fn settings(&self, text: &str) -> String {
-        let text = format!("linger_ms = 20\n{}", text.replace("{DIR}", &self.text("")));
-        fs::write(self.path("agent.toml"), text).unwrap();
-        self.text("agent.toml")
+        self.configure(&format!("linger_ms = 20\n{}", text.replace("{DIR}", &self.text(""))))
     }
 
     fn append(&self, name: &str, text: &str) {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "common/random.rs"]
+mod random;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +17,7 @@ use edge_agent::config::{InputConfig, Settings};
 use edge_agent::inputs::{Filter, Health, InputError, Measured, RowSink, Source, queue};
 use edge_agent::pipeline::build;
 use edge_agent::time::Clock;
+use random::Random;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use schemas::Value;
 use tokio::sync::mpsc;
@@ -298,38 +302,25 @@ async fn a_connection_that_is_closed_between_rounds_costs_no_row() {
     assert!(!input.task.is_finished());
 }
 
-/// xorshift64*, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(bits).unwrap() % bound.max(1)
-    }
-
-    /// What a broken device makes of its answer.
-    fn mutate(&mut self, mut frame: Vec<u8>) -> Option<Vec<u8>> {
-        for _ in 0..=self.below(3) {
-            let at = self.below(frame.len());
-            let noise = self.below(256) as u8;
-            match (self.below(10), frame.get_mut(at)) {
-                (0, _) => return None,
-                (1, _) => return Some(Vec::new()),
-                (2, Some(byte)) => *byte ^= 1 << self.below(8),
-                (3, Some(byte)) => *byte = noise,
-                (4, _) => frame.truncate(at),
-                (5, _) => frame.insert(at, noise),
-                (6, _) => frame.extend_from_within(..at),
-                (7, _) => frame.extend((0..self.below(300)).map(|n| n as u8 ^ noise)),
-                (8, _) => frame.splice(..at, [noise; 3]).for_each(drop),
-                _ => frame = (0..=self.below(40)).map(|n| n as u8 ^ noise).collect(),
-            }
+/// What a broken device makes of its answer.
+fn mutate(mut frame: Vec<u8>, random: &mut Random) -> Option<Vec<u8>> {
+    for _ in 0..=random.below(3) {
+        let at = random.below(frame.len());
+        let noise = random.below(256) as u8;
+        match (random.below(10), frame.get_mut(at)) {
+            (0, _) => return None,
+            (1, _) => return Some(Vec::new()),
+            (2, Some(byte)) => *byte ^= 1 << random.below(8),
+            (3, Some(byte)) => *byte = noise,
+            (4, _) => frame.truncate(at),
+            (5, _) => frame.insert(at, noise),
+            (6, _) => frame.extend_from_within(..at),
+            (7, _) => frame.extend((0..random.below(300)).map(|n| n as u8 ^ noise)),
+            (8, _) => frame.splice(..at, [noise; 3]).for_each(drop),
+            _ => frame = (0..=random.below(40)).map(|n| n as u8 ^ noise).collect(),
         }
-        Some(frame)
     }
+    Some(frame)
 }
 
 const MIXED: [(&str, &str, u16); 6] = [
@@ -354,7 +345,7 @@ async fn nonsense_over_tcp_is_survived_and_the_next_answer_is_read() {
     let (mut random, mut count) = (Random(SEED), 0);
     let device = Device::start(move |_, frame| {
         count += 1;
-        if count < 1000 { random.mutate(frame) } else { Some(frame) }
+        if count < 1000 { mutate(frame, &mut random) } else { Some(frame) }
     });
     let mut input = Running::start(&settings(&device.address, "timeout_ms = 10", &MIXED));
     while device.asked.lock().unwrap().len() < 1000 {
@@ -398,7 +389,7 @@ async fn nonsense_on_a_serial_line_is_never_taken_for_a_value() {
     let (mut random, mut count) = (Random(SEED), 0);
     let path = serial(move |_, frame| {
         count += 1;
-        if count < 200 { random.mutate(frame).unwrap_or_default() } else { frame }
+        if count < 200 { mutate(frame, &mut random).unwrap_or_default() } else { frame }
     });
     let mut input = Running::start(&settings(&path, "timeout_ms = 20", &MIXED));
     let honest = honest();

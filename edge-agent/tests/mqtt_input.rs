@@ -9,20 +9,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use common::listening::{Listening, connect, free_address, kind, to_end};
+use common::listening::{Listening, connect, free_address, listens, to_end};
 use common::program::until;
+use common::random::Random;
 use edge_agent::buffer::Policy;
-use edge_agent::config::InputKind;
 use edge_agent::inputs::mqtt::wire::{Version, read_connect, read_packet, split_packet};
 use schemas::Value;
 
-fn mqtt(address: SocketAddr, more: &str) -> InputKind {
-    kind(&format!("kind = \"mqtt\"\nlisten = \"{address}\"\n{more}")).unwrap()
-}
-
 fn listening(more: &str) -> (Listening, SocketAddr) {
-    let address = free_address();
-    (Listening::run(mqtt(address, more)), address)
+    Listening::at_free_address("mqtt", more)
 }
 
 /// Version 3.1.1 or 5 by its level.
@@ -134,7 +129,7 @@ fn qos_1_is_acknowledged_when_it_is_durable_and_not_before() {
     for level in [V4, V5] {
         let mut input = Listening::new(Policy::DropOldest, Duration::from_millis(400));
         let address = free_address();
-        input.start(mqtt(address, ""));
+        input.start(listens("mqtt", address, ""));
         let mut client = Client::new(address, level, "node-7");
         let begun = Instant::now();
         client.publish(1, 0x1234, "env/temp", "21.5");
@@ -336,7 +331,7 @@ fn a_will_is_stored_when_its_client_goes_without_a_word() {
 fn a_full_buffer_takes_no_more_and_says_so() {
     let mut input = Listening::new(Policy::DropNewest, Duration::from_millis(1));
     let address = free_address();
-    input.start(mqtt(address, ""));
+    input.start(listens("mqtt", address, ""));
     let noise = |seed: u64| -> String {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let digits = (0..4 << 10).map(|_| {
@@ -366,7 +361,7 @@ fn a_full_buffer_takes_no_more_and_says_so() {
 fn an_input_that_ends_acknowledges_what_it_has_taken() {
     let mut input = Listening::new(Policy::DropOldest, Duration::from_millis(500));
     let address = free_address();
-    input.start(mqtt(address, ""));
+    input.start(listens("mqtt", address, ""));
     let will = Some(("state", "offline"));
     let mut client = Client::with(address, V5, "a", &More { will, ..More::default() });
     client.publish(1, 1, "t", "1");
@@ -375,7 +370,7 @@ fn an_input_that_ends_acknowledges_what_it_has_taken() {
     assert_eq!(input.stop(), Ok(()));
     assert_eq!(to_end(&mut client.stream), [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0xe0, 2, 0x8b, 0]);
     assert_eq!(input.stored().len(), 2, "and no will: the client has not gone");
-    input.start(mqtt(address, ""));
+    input.start(listens("mqtt", address, ""));
     assert_eq!(Client::new(address, V4, "a").connack, [0x20, 2, 0, 0]);
 }
 
@@ -397,19 +392,6 @@ fn a_fast_client_is_held_up_and_loses_nothing() {
     assert_eq!(acks, expected, "in their order");
     let numbers: Vec<_> = (1..=2000).map(|id| number("fast/n", f64::from(id))).collect();
     assert_eq!(values(&input, 2000), numbers);
-}
-
-/// xorshift64*
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(bits).unwrap() % bound.max(1)
-    }
 }
 
 #[test]

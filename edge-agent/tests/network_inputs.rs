@@ -9,41 +9,22 @@ mod tools;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use common::device::Device;
 use common::listening::{Stored, free_address, records};
 use common::program::{Agent, edge_agent, status, until};
 use common::{open, world};
 use schemas::Value;
 
-/// A device with nobody to ship to, so that its buffer keeps everything.
-struct Device {
-    folder: tempfile::TempDir,
-}
-
+/// With nobody to ship to, so that the buffer keeps everything.
 impl Device {
-    fn new() -> Self {
-        let device = Self { folder: tempfile::tempdir().unwrap() };
-        fs::create_dir(device.path("data")).unwrap();
-        device
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn settings(&self, text: &str) -> String {
-        fs::write(self.path("agent.toml"), text).unwrap();
-        self.path("agent.toml").to_str().unwrap().to_owned()
-    }
-
     fn run(&self, settings: &str) -> Agent {
-        Agent::run(&self.path("data"), "mqtt://127.0.0.1:1", &["--config", &self.settings(settings)])
+        Agent::run(&self.path("data"), "mqtt://127.0.0.1:1", &["--config", &self.configure(settings)])
     }
 
     fn check(&self, settings: &str) -> Output {
-        edge_agent(&["check", "--wait", "1", "--config", &self.settings(settings)]).output().unwrap()
+        edge_agent(&["check", "--wait", "1", "--config", &self.configure(settings)]).output().unwrap()
     }
 
     /// What the buffer holds, once no agent runs.

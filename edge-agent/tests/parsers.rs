@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+#[path = "common/random.rs"]
+mod random;
+
 use edge_agent::config::{
     ColumnKey, ColumnSettings, ColumnType, FormatConfig, Precision, RowFormat, TimeFormat, UnixUnit,
 };
@@ -10,6 +13,7 @@ use edge_agent::inputs::line_protocol;
 use edge_agent::inputs::senml::read_senml;
 use edge_agent::inputs::{Bad, LineParser, Mark, Row, open_rows};
 use proptest::prelude::*;
+use random::Random;
 use schemas::Value;
 use schemas::senml::foreign::Encoding;
 
@@ -30,19 +34,6 @@ const LINES: &[&str] = &[
     "my\\ Measurement,tag\\,Key\\==tag\\ Value fieldKey=\"string \\\"value\\\" \\\\\",b=t,c=-12i,d=18446744073709551615u\n",
     "cpu,cpu=cpu0,host=raynor usage_idle=98.30508474576271,usage_system=0 1504888270000000000\n",
 ];
-
-/// xorshift64*: enough to choose bytes with, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(bits).unwrap() % bound.max(1)
-    }
-}
 
 /// One small mutation, as a fuzzer makes them; bytes that mean something come more often.
 fn mutate(input: &mut Vec<u8>, random: &mut Random) {

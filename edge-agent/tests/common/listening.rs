@@ -72,6 +72,12 @@ impl Listening {
         listening
     }
 
+    /// The same with an input of this name and more settings, and where it listens.
+    pub fn at_free_address(name: &str, more: &str) -> (Self, SocketAddr) {
+        let address = free_address();
+        (Self::run(listens(name, address, more)), address)
+    }
+
     pub fn start(&mut self, kind: InputKind) {
         let destination = self.source.destination.clone();
         let config = InputConfig { name: "test".into(), destination, tags: Vec::new(), kind };
@@ -175,6 +181,11 @@ pub fn to_end(stream: &mut TcpStream) -> Vec<u8> {
     // A connection that is cut still has said something.
     let _ = stream.read_to_end(&mut answer);
     answer
+}
+
+/// An input of this name that is to listen there, with more settings.
+pub fn listens(name: &str, address: SocketAddr, more: &str) -> InputKind {
+    kind(&format!("kind = \"{name}\"\nlisten = \"{address}\"\n{more}")).unwrap()
 }
 
 /// An input as a configuration file has it.

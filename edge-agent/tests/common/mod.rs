@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+pub mod device;
 pub mod fake_hub;
 pub mod listening;
 pub mod program;
+pub mod random;
 pub mod world;
 
 use std::collections::{BTreeMap, HashMap};
