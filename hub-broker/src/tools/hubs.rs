@@ -17,6 +17,9 @@ use super::output::note;
 /// A shard has a new leader long before this.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(500);
+/// For so long a hub may see no majority before what is asked for is given up; a connection that breaks and is made again
+/// takes less.
+const MAJORITY_PATIENCE: Duration = Duration::from_secs(2);
 pub const OTHER_ANSWER: &str = "the hub gave another answer than the question has";
 
 /// Why something was not answered.
@@ -171,17 +174,12 @@ impl Hubs {
         }
     }
 
-    /// Says beside a failure why nothing can be agreed on, where that is so.
-    fn explained(&mut self, failure: Failure) -> Failure {
+    /// Why nothing can be agreed on, where that is so.
+    fn no_majority(&mut self) -> Option<String> {
         if !self.named.is_usable() {
-            return failure;
+            return None;
         }
-        match self.ask_status().ok().and_then(|status| status.no_majority) {
-            Some(cause) if !failure.message().contains(&cause) => {
-                Failure::run(format!("{}; {cause}", failure.message()))
-            }
-            _ => failure,
-        }
+        self.ask_status().ok()?.no_majority
     }
 
     /// Asks again for some seconds what a change of leaders may have kept from being answered.
@@ -189,16 +187,20 @@ impl Hubs {
         &mut self,
         mut ask: impl FnMut(&mut Self) -> Result<T, Trouble>,
     ) -> Result<T, Failure> {
-        let until = Instant::now() + PATIENCE;
+        let (until, mut outage) = (Instant::now() + PATIENCE, Outage::default());
         loop {
-            match ask(self) {
+            let asked = Instant::now();
+            let failure = match ask(self) {
                 Ok(answer) => return Ok(answer),
                 Err(Trouble::Lasting(failure)) => return Err(failure),
-                Err(Trouble::Passing(failure)) if !self.is_cluster() || Instant::now() >= until => {
-                    return Err(self.explained(failure));
-                }
-                Err(Trouble::Passing(_)) => self.begin_anew(),
+                Err(Trouble::Passing(failure)) => failure,
+            };
+            let cause = self.no_majority();
+            let is_over = !self.is_cluster() || Instant::now() >= until;
+            if outage.look(cause.as_deref(), &failure, asked) || is_over {
+                return Err(explained(failure, cause));
             }
+            self.begin_anew();
         }
     }
 
@@ -225,6 +227,32 @@ impl Hubs {
     }
 }
 
+/// Since when the hub that is asked sees no majority.
+#[derive(Default)]
+struct Outage(Option<Instant>);
+
+impl Outage {
+    /// True when that has held for long enough. `failure`: of what was `asked` then; a hub that names the cause has itself
+    /// waited meanwhile.
+    fn look(&mut self, cause: Option<&str>, failure: &Failure, asked: Instant) -> bool {
+        self.0 = cause.map(|cause| {
+            let has_waited = failure.message().contains(cause);
+            self.0.unwrap_or_else(|| if has_waited { asked } else { Instant::now() })
+        });
+        self.0.is_some_and(|since| since.elapsed() >= MAJORITY_PATIENCE)
+    }
+}
+
+/// Says beside a failure why nothing can be agreed on, where that is so.
+fn explained(failure: Failure, cause: Option<String>) -> Failure {
+    match cause {
+        Some(cause) if !failure.message().contains(&cause) => {
+            Failure::run(format!("{}; {cause}", failure.message()))
+        }
+        _ => failure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -235,6 +263,23 @@ mod tests {
     fn refusing() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().to_string()
+    }
+
+    #[test]
+    fn an_outage_is_given_a_moment_which_the_hub_may_have_given_it_already() {
+        let now = Instant::now();
+        let Some(before) = now.checked_sub(MAJORITY_PATIENCE) else { return };
+        let (plain, named) = (Failure::run("nobody leads"), Failure::run("not taken: 2 of 3 hubs are away"));
+        let cause = Some("2 of 3 hubs are away");
+        let mut outage = Outage::default();
+        assert!(!outage.look(cause, &plain, before), "it may be over soon");
+        assert!(outage.0.is_some_and(|since| since >= now));
+        assert!(!outage.look(None, &plain, before) && outage.0.is_none());
+        assert!(!outage.look(cause, &named, now), "the hub has not waited");
+        outage.0 = None;
+        assert!(outage.look(cause, &named, before));
+        outage.0 = Some(before);
+        assert!(outage.look(cause, &plain, now));
     }
 
     #[test]

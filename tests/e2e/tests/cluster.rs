@@ -250,6 +250,7 @@ fn without_a_majority_everything_says_which_hubs_are_missing() {
         let mut tool = cluster.hub(1).tool(arguments);
         tool.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
+    let asked = Instant::now();
     let refused = [
         start(&["topic", "create", "orders"], &mut cluster),
         start(&["cluster", "drain", "2"], &mut cluster),
@@ -259,6 +260,7 @@ fn without_a_majority_everything_says_which_hubs_are_missing() {
         let output = tool.wait_with_output().unwrap();
         assert!(!output.status.success() && printed(&output).contains(&cause), "{}", printed(&output));
     }
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
     let status = cluster.hub(1).tool(&["cluster", "status"]).output().unwrap();
     let status = printed(&status);
     assert!(status.contains(&cause), "{status}");

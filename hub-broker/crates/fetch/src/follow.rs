@@ -263,7 +263,7 @@ mod tests {
     fn view(leader: Option<u32>, voters: &[u32], in_sync: &[u32]) -> GroupView {
         let leader = leader.map(|node| Leader { node: NodeId(node), term: Term(1), serving: true });
         let nodes = |nodes: &[u32]| nodes.iter().copied().map(NodeId).collect();
-        GroupView { leader, voters: nodes(voters), learners: Vec::new(), in_sync: nodes(in_sync) }
+        GroupView { leader, voters: nodes(voters), in_sync: nodes(in_sync), ..GroupView::default() }
     }
 
     #[test]

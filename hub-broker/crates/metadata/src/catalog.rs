@@ -63,6 +63,7 @@ impl Catalog {
             closing: self.closing.values().cloned().collect(),
             hubs: self.hubs.iter().map(|(node, member)| (*node, member.hub.clone())).collect(),
             states: self.hubs.iter().map(|(node, member)| (*node, member.state)).collect(),
+            replica_floors: self.hubs.iter().map(|(node, member)| (*node, member.replica_floor)).collect(),
             groups: self.groups.clone(),
             next_replica: self.next_replica,
         }

@@ -15,7 +15,9 @@ use crate::wire::DecodeError;
 pub enum Unavailable {
     #[error("the metadata did not take the command: {0}")]
     Propose(#[from] ProposeError),
-    #[error("the metadata did not take the command: {0}")]
+    #[error(
+        "the metadata did not take the command: {0}; start the hubs that are missing, or mend the network to them, and give the command again"
+    )]
     NoMajority(Box<NoMajority>),
     /// An election takes a moment.
     #[error("the metadata did not take the command: nobody leads it now; try again in a moment")]

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use schemas::{PartitionIndex, ProducerId, TopicName};
 use shards::{PartitionReader, ProposeError, Shards};
 use tokio::sync::watch;
+use tokio::time::{Instant, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::background;
 use crate::command::Command;
 use crate::error::{Ousted, ProducerIdError, RegisterHubError, StartError, Unavailable};
-use crate::limits::{HUB_TEXT_BYTES_MAX, METADATA_GROUP, PRODUCER_ID_BLOCK};
+use crate::limits::{
+    HUB_TEXT_BYTES_MAX, MAJORITY_PATIENCE, METADATA_GROUP, PRODUCER_ID_BLOCK, PROPOSE_RETRY,
+};
 use crate::machine::MetadataMachine;
 use crate::majority::{NoMajority, Sight};
 use crate::options::Config;
@@ -161,11 +164,29 @@ impl Metadata {
     }
 
     pub(crate) async fn propose(&self, command: &Command) -> Result<Response, Unavailable> {
-        let response = propose(&self.inner.shards, command).await.map_err(|error| self.explained(error))?;
+        let response = tokio::select! {
+            proposed = propose(&self.inner.shards, command) => proposed.map_err(|error| self.explained(error))?,
+            cause = self.without_majority() => return Err(Unavailable::NoMajority(Box::new(cause))),
+        };
         if let Ok(Outcome::Done { version } | Outcome::Registered { version, .. }) = response {
             self.caught_up_with(version).await?;
         }
         Ok(response)
+    }
+
+    /// Returns when there has been no majority to agree on anything for a while.
+    async fn without_majority(&self) -> NoMajority {
+        let (mut looks, mut since) = (interval(PROPOSE_RETRY), None);
+        loop {
+            looks.tick().await;
+            let Some(cause) = self.no_majority(METADATA_GROUP) else {
+                since = None;
+                continue;
+            };
+            if since.get_or_insert_with(Instant::now).elapsed() >= MAJORITY_PATIENCE {
+                return cause;
+            }
+        }
     }
 
     /// Where nobody took a command, why that is.

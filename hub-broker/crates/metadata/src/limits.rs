@@ -87,6 +87,9 @@ pub const HEARSAY: Duration = Duration::from_secs(1);
 /// How long a command is proposed again and again while the metadata changes its leader.
 pub const PROPOSE_MAX: Duration = Duration::from_secs(10);
 pub const PROPOSE_RETRY: Duration = Duration::from_millis(50);
+/// How long no majority may be there before whoever waits for an agreement is told so: a hub that restarts, or a
+/// connection that breaks and is made again, takes less.
+pub const MAJORITY_PATIENCE: Duration = Duration::from_secs(2);
 /// Hubs of a cluster.
 pub const HUBS_MAX: usize = 64;
 /// `max.message.bytes` of a topic that sets none: Kafka's own default.
@@ -101,6 +104,7 @@ pub const FIRST_NODE: NodeId = NodeId(1);
 
 const _: () = assert!(PARTITIONS_PER_TOPIC_MAX as usize <= PARTITIONS_MAX);
 const _: () = assert!(PARTITIONS_DEFAULT <= PARTITIONS_PER_TOPIC_MAX);
+const _: () = assert!(MAJORITY_PATIENCE.as_millis() < PROPOSE_MAX.as_millis());
 const _: () = assert!(MESSAGE_BYTES_DEFAULT >= schemas::limits::AGENT_BATCH_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_DEFAULT <= schemas::limits::MESSAGE_BYTES_MAX);
 const _: () =

@@ -1,11 +1,12 @@
 //! Why nothing is agreed on: the hubs that a group needs for its majority and that are not there, as seen from here.
 //!
 //! A hub counts only with the data directory that votes: one that came back with another has nothing of what its
-//! former self acknowledged.
+//! former self acknowledged. That is so too when it has been taken in again and its former self's replica still votes.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use consensus::ReplicaId;
 use schemas::NodeId;
 use shards::Shards;
 use uuid::Uuid;
@@ -52,25 +53,26 @@ impl<'a> Sight<'a> {
     /// Whether that hub is there, with the data directory that the cluster knows.
     #[must_use]
     pub fn has(&self, node: NodeId) -> bool {
-        self.presence(node) == Presence::Here
+        self.of_hub(node) == Presence::Here
     }
 
     /// What a group lacks for its majority. Group 0 is the metadata's, shard n is group n + 1.
     #[must_use]
     pub fn no_majority(&self, group: u32) -> Option<NoMajority> {
-        let mut voters = self.shards.replicas(group).voters;
+        let mut voters = self.shards.replicas(group).voting;
         if voters.is_empty() {
             // Nobody has said so yet: the plan is the next best.
             let joined = self.view.replicas(group).iter().filter(|record| record.joined);
-            voters = joined.map(|record| record.node).collect();
+            voters = joined.map(|record| record.id()).collect();
         }
-        NoMajority::of(voters.into_iter().map(|node| {
+        NoMajority::of(voters.into_iter().map(|voter| {
+            let node = NodeId(voter.node());
             let address = self.view.hub(node).and_then(|hub| hub.cluster_address.clone());
-            (Missing { node, address }, self.presence(node))
+            (Missing { node, address }, presence(voter, self.of_hub(node), self.view))
         }))
     }
 
-    fn presence(&self, node: NodeId) -> Presence {
+    fn of_hub(&self, node: NodeId) -> Presence {
         if node == self.shards.peers().node() {
             return Presence::Here;
         }
@@ -80,6 +82,13 @@ impl<'a> Sight<'a> {
             (Some(_), _) => Presence::Here,
         }
     }
+}
+
+/// Of a voter, given that of its hub. The number 0 is one that is not known.
+fn presence(voter: ReplicaId, hub: Presence, view: &View) -> Presence {
+    let floor = view.replica_floors.get(&NodeId(voter.node())).copied().unwrap_or(0);
+    let is_former = (1..=floor).contains(&voter.number());
+    if hub == Presence::Here && is_former { Presence::Replaced } else { hub }
 }
 
 impl NoMajority {
@@ -180,6 +189,19 @@ mod tests {
         );
         let all = [(1, Here), (2, Replaced), (3, Replaced), (4, Replaced), (5, Replaced)];
         assert!(of(&all).unwrap().contains("so 2 of these hubs have to be started"));
+    }
+
+    #[test]
+    fn a_hub_that_was_taken_in_again_is_not_the_voter_that_its_former_self_was() {
+        let hubs = |nodes: &[(u32, u32)]| nodes.iter().map(|(node, floor)| (NodeId(*node), *floor)).collect();
+        let view = View { replica_floors: hubs(&[(1, 0), (2, 1), (3, 9)]), ..View::default() };
+        let of = |node, number, hub| presence(ReplicaId::new(node, number), hub, &view);
+        assert_eq!(of(3, 7, Here), Replaced);
+        assert_eq!(of(3, 10, Here), Here, "its own");
+        assert_eq!(of(3, 7, Away), Away, "which of both comes back nobody knows");
+        assert_eq!(of(3, 0, Here), Here, "nobody told the number");
+        assert_eq!(of(1, 1, Here), Here, "the founder's first");
+        assert_eq!(of(4, 3, Here), Here, "the catalog here is behind");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct View {
     pub(crate) closing: Vec<Arc<Topic>>,
     pub(crate) hubs: BTreeMap<NodeId, Hub>,
     pub(crate) states: BTreeMap<NodeId, HubState>,
+    /// No replica number up to this is of the data directory that the hub has now.
+    pub(crate) replica_floors: BTreeMap<NodeId, u32>,
     /// Of every group, the replicas that it should have, the preferred leader first.
     pub(crate) groups: Arc<Vec<Vec<ReplicaRecord>>>,
     /// Replica numbers below this have been handed out.

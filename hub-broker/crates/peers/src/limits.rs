@@ -8,7 +8,7 @@ pub const MESSAGE_BYTES_MAX: usize = 20 * 1024 * 1024 + 64 * 1024;
 /// The largest body of a request and of its answer.
 pub const REQUEST_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// The largest body of a notice. It travels in one frame.
-pub const NOTICE_BYTES_MAX: usize = 48 * 1024;
+pub const NOTICE_BYTES_MAX: usize = 60 * 1024;
 /// Notices have kinds below this; what a peer said last of each is kept.
 pub const NOTICE_KINDS_MAX: u8 = 16;
 /// The kind of requests that only ask whether somebody is there: nobody serves it.

@@ -1,10 +1,11 @@
 //! What this hub leads, told to all others on every change and every second; and what they tell.
 //!
 //! ```text
-//! leaders   version u8 = 1 | count u16 | group × count                                    all big-endian
-//! group     group u16 | term u64 | flags u8 (1 serving) | members u8 | (node u32 | role u8) × members
+//! leaders   version u8 = 2 | count u16 | group × count                                    all big-endian
+//! group     group u16 | term u64 | flags u8 (1 serving) | members u8 | (node u32 | number u32 | role u8) × members
 //! role      1 voter   2 learner   3 voter in sync
 //! ```
+//! Number: the replica's; 0 for a learner, whose number nobody needs. Version 1 has none.
 //!
 //! The notice names only what is led by its sender: what it names no more is led in a newer term, by whom that one
 //! will tell.
@@ -12,6 +13,7 @@
 use std::sync::{Arc, Weak};
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
+use consensus::ReplicaId;
 use schemas::NodeId;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -23,13 +25,13 @@ use crate::limits::{GOSSIP_INTERVAL, SHARD_COUNT_MAX};
 /// The notice's kind.
 pub(crate) const LEADERS: u8 = 1;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const SERVING: u8 = 1;
 const VOTER: u8 = 1;
 const LEARNER: u8 = 2;
 const IN_SYNC: u8 = 3;
 const GROUP_BYTES: usize = 2 + 8 + 1 + 1;
-const MEMBER_BYTES: usize = 4 + 1;
+const MEMBER_BYTES: usize = 4 + 4 + 1;
 /// Members of each group that fit if one hub leads all groups of the largest cluster.
 const MEMBERS_FIT: usize = 5;
 
@@ -75,13 +77,14 @@ fn encode(told: &[Told]) -> Bytes {
         out.put_u16(u16::try_from(*group).expect("there are at most 1025 groups"));
         out.put_u64(*term);
         out.put_u8(if *serving { SERVING } else { 0 });
-        let role = |node: &NodeId| if in_sync.contains(node) { IN_SYNC } else { VOTER };
-        let voters = voters.iter().map(|node| (*node, role(node)));
-        let learners = learners.iter().map(|node| (*node, LEARNER));
+        let role = |node| if in_sync.contains(&NodeId(node)) { IN_SYNC } else { VOTER };
+        let voters = voters.iter().map(|id| (*id, role(id.node())));
+        let learners = learners.iter().map(|node| (ReplicaId::new(node.0, 0), LEARNER));
         let members: Vec<_> = voters.chain(learners).take(usize::from(u8::MAX)).collect();
         out.put_u8(u8::try_from(members.len()).unwrap_or(u8::MAX));
-        for (node, role) in members {
-            out.put_u32(node.0);
+        for (id, role) in members {
+            out.put_u32(id.node());
+            out.put_u32(id.number());
             out.put_u8(role);
         }
     }
@@ -99,26 +102,29 @@ impl From<TryGetError> for Unknown {
 }
 
 fn decode(mut notice: Bytes) -> Result<Vec<Told>, Unknown> {
-    if notice.try_get_u8()? != VERSION {
+    let version = notice.try_get_u8()?;
+    if version == 0 || version > VERSION {
         return Err(Unknown);
     }
     let count = notice.try_get_u16()?;
-    let told = (0..count).map(|_| decode_group(&mut notice)).collect::<Result<_, _>>()?;
+    let told = (0..count).map(|_| decode_group(&mut notice, version)).collect::<Result<_, _>>()?;
     if notice.is_empty() { Ok(told) } else { Err(Unknown) }
 }
 
-fn decode_group(notice: &mut Bytes) -> Result<Told, Unknown> {
+fn decode_group(notice: &mut Bytes, version: u8) -> Result<Told, Unknown> {
     let group = u32::from(notice.try_get_u16()?);
     let term = notice.try_get_u64()?;
     let serving = notice.try_get_u8()? & SERVING != 0;
     let (mut voters, mut learners, mut in_sync) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..notice.try_get_u8()? {
         let node = NodeId(notice.try_get_u32()?);
+        let number = if version > 1 { notice.try_get_u32()? } else { 0 };
+        let id = ReplicaId::new(node.0, number);
         match notice.try_get_u8()? {
-            VOTER => voters.push(node),
+            VOTER => voters.push(id),
             LEARNER => learners.push(node),
             IN_SYNC => {
-                voters.push(node);
+                voters.push(id);
                 in_sync.push(node);
             }
             _ => return Err(Unknown),

@@ -24,6 +24,9 @@ pub struct Leader {
 pub struct GroupView {
     pub leader: Option<Leader>,
     pub voters: Vec<NodeId>,
+    /// The replicas that vote: a hub that has lost its disk is a voter's hub, and has the voter no more. A number of 0 is
+    /// one that the leader did not tell.
+    pub voting: Vec<ReplicaId>,
     pub learners: Vec<NodeId>,
     /// Voters that have, or are about to have, everything that is committed; the leader is one of them.
     pub in_sync: Vec<NodeId>,
@@ -48,7 +51,7 @@ pub(crate) struct Told {
     pub group: u32,
     pub term: u64,
     pub serving: bool,
-    pub voters: Vec<NodeId>,
+    pub voters: Vec<ReplicaId>,
     pub learners: Vec<NodeId>,
     pub in_sync: Vec<NodeId>,
 }
@@ -127,7 +130,7 @@ impl Leaders {
         let told = |(group, entry): (u32, &Entry)| {
             let known = entry.known.read();
             let leader = known.view.leader.filter(|leader| leader.node == self.node)?;
-            let GroupView { voters, learners, in_sync, .. } = known.view.clone();
+            let GroupView { voting: voters, learners, in_sync, .. } = known.view.clone();
             let (term, serving) = (leader.term.0, leader.serving);
             Some(Told { group, term, serving, voters, learners, in_sync })
         };
@@ -167,6 +170,7 @@ impl Known {
         let view = GroupView {
             leader: leader.or(heard),
             voters: nodes(&own.voters),
+            voting: own.voters.clone(),
             learners: nodes(&own.learners),
             in_sync,
         };
@@ -179,7 +183,9 @@ impl Known {
         }
         let leader = Leader { node: from, term: Term(told.term), serving: told.serving };
         let Told { voters, learners, in_sync, .. } = told;
-        self.replace(told.term, GroupView { leader: Some(leader), voters, learners, in_sync }, true)
+        let view =
+            GroupView { leader: Some(leader), voters: nodes(&voters), voting: voters, learners, in_sync };
+        self.replace(told.term, view, true)
     }
 
     fn replace(&mut self, term: u64, view: GroupView, told: bool) -> bool {

@@ -9,7 +9,7 @@ mod identity;
 
 use common::{batch, create, eventually, name};
 use hubs::{Cluster, SHARDS, is_settled};
-use metadata::{DrainError, HubState, Metadata, Ousted, Principal, RemoveHubError};
+use metadata::{DrainError, HubState, Metadata, Ousted, Principal, RemoveHubError, Unavailable};
 use schemas::{NodeId, Offset, PartitionIndex};
 use shards::{Append, Appended, Origin};
 
@@ -280,6 +280,28 @@ async fn a_replica_that_was_destroyed_is_replaced_by_one_with_a_new_number() {
         append(cluster.metadata(3), "a", partition).await;
         stored_everywhere(&cluster, &[1, 2, 3], "a", partition, 2).await;
     }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_nobody_can_agree_on_is_refused_soon_with_the_hubs_that_are_missing() {
+    let mut cluster = Cluster::of(&[1, 2, 3]);
+    cluster.start(&[1, 2, 3]).await;
+    cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    cluster.stop(2).await;
+    cluster.stop(3).await;
+    cluster.becomes(1, "without a majority", |status| status.no_majority.is_some()).await;
+    let asked = std::time::Instant::now();
+    let refused = cluster.metadata(1).drain(NodeId(2), true).await;
+    let took = asked.elapsed();
+    assert!(took.as_secs() < 6, "{took:?}");
+    let Err(DrainError::Unavailable(why @ Unavailable::NoMajority(_))) = refused else {
+        panic!("{refused:?}")
+    };
+    let said = why.to_string();
+    assert!(said.contains("2 of 3 hubs are not reachable: 2 (") && said.contains("start the hubs"), "{said}");
+    cluster.start(&[2]).await;
+    cluster.metadata(1).drain(NodeId(3), true).await.unwrap();
     cluster.stop_all().await;
 }
 

@@ -4,13 +4,17 @@ fn nodes(nodes: &[u32]) -> Vec<NodeId> {
     nodes.iter().copied().map(NodeId).collect()
 }
 
+fn ids(ids: &[(u32, u32)]) -> Vec<ReplicaId> {
+    ids.iter().map(|(node, number)| ReplicaId::new(*node, *number)).collect()
+}
+
 fn example() -> Vec<Told> {
     vec![
         Told {
             group: 0,
             term: 5,
             serving: true,
-            voters: nodes(&[1, 2, 3]),
+            voters: ids(&[(1, 1), (2, 7), (3, 300)]),
             learners: Vec::new(),
             in_sync: nodes(&[1, 2]),
         },
@@ -18,7 +22,7 @@ fn example() -> Vec<Told> {
             group: 64,
             term: 9,
             serving: false,
-            voters: nodes(&[2]),
+            voters: ids(&[(2, 9)]),
             learners: nodes(&[4]),
             in_sync: nodes(&[2]),
         },
@@ -27,9 +31,19 @@ fn example() -> Vec<Told> {
 
 #[test]
 fn the_notice_stays_what_it_is() {
-    let golden = include_bytes!("../../tests/golden/leaders-notice-v1.bin");
+    let golden = include_bytes!("../../tests/golden/leaders-notice-v2.bin");
     assert_eq!(encode(&example()), golden.as_slice());
     assert_eq!(decode(Bytes::from_static(golden)), Ok(example()));
+}
+
+#[test]
+fn the_notice_of_version_1_is_read_without_numbers() {
+    let golden = include_bytes!("../../tests/golden/leaders-notice-v1.bin");
+    let mut expected = example();
+    for voter in expected.iter_mut().flat_map(|told| &mut told.voters) {
+        *voter = ReplicaId::new(voter.node(), 0);
+    }
+    assert_eq!(decode(Bytes::from_static(golden)), Ok(expected));
 }
 
 #[test]
@@ -40,7 +54,9 @@ fn anything_else_is_no_notice() {
     }
     let longer = Bytes::from([bytes.as_ref(), &[0]].concat());
     assert_eq!(decode(longer), Err(Unknown));
-    let other_version = Bytes::from([&[2], &bytes[1..]].concat());
-    assert_eq!(decode(other_version), Err(Unknown));
-    assert_eq!(decode(Bytes::from_static(&[1, 0xff, 0xff])), Err(Unknown));
+    for version in [0, VERSION + 1] {
+        let other_version = Bytes::from([&[version], &bytes[1..]].concat());
+        assert_eq!(decode(other_version), Err(Unknown));
+    }
+    assert_eq!(decode(Bytes::from_static(&[VERSION, 0xff, 0xff])), Err(Unknown));
 }

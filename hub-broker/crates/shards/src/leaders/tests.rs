@@ -27,7 +27,7 @@ fn own(term: u64, leader: Option<u32>, serving: bool) -> OwnView {
 }
 
 fn told(term: u64, serving: bool) -> Told {
-    let (voters, in_sync) = (nodes(&[1, 2, 3]), nodes(&[2, 3]));
+    let (voters, in_sync) = (ids(&[1, 2, 3]), nodes(&[2, 3]));
     Told { group: 1, term, serving, voters, learners: nodes(&[4]), in_sync }
 }
 
@@ -93,7 +93,7 @@ fn only_what_is_led_here_is_told() {
     let told = table.led_here();
     let what: Vec<_> = told.iter().map(|told| (told.group, told.term, told.serving)).collect();
     assert_eq!(what, [(1, 3, true), (2, 6, false)]);
-    assert_eq!((&told[0].voters, &told[0].in_sync), (&nodes(&[1, 2, 3]), &nodes(&[1, 2])));
+    assert_eq!((&told[0].voters, &told[0].in_sync), (&ids(&[1, 2, 3]), &nodes(&[1, 2])));
 }
 
 #[test]
