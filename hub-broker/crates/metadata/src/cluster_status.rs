@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use schemas::NodeId;
 use serde::{Deserialize, Serialize};
-use shards::{ClockHeld, ClockState};
+use shards::{ClockHeld, ClockState, CopyProgress};
 
 use crate::clocks::Clocks;
 use crate::limits::METADATA_GROUP;
 use crate::replica::{HubState, ReplicaRecord};
-use crate::report::{Reports, leaders_report};
+use crate::report::{Reports, leaders_report, own_report};
 use crate::topic::Hub;
 use crate::view::View;
 
@@ -87,6 +87,18 @@ pub struct ReplicaStatus {
     pub in_sync: bool,
     /// Entries behind the leader, where it is known.
     pub lag_entries: Option<u64>,
+    /// Where a snapshot is being copied for it, how far that is.
+    #[serde(default)]
+    pub copy: Option<CopyStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyStatus {
+    pub received_bytes: u64,
+    /// All that the hub did not have when the copy began.
+    pub total_bytes: u64,
+    /// What has come each second since then.
+    pub bytes_per_s: u64,
 }
 
 impl ClusterStatus {
@@ -147,6 +159,7 @@ fn group_status(view: &View, group: u32, reports: &Reports) -> GroupStatus {
             lag_entries: report
                 .zip(member)
                 .map(|((_, report), member)| report.commit.saturating_sub(member.matched)),
+            copy: own_report(group, record, reports).and_then(|own| own.copy).map(copy_status),
         }
     });
     GroupStatus {
@@ -155,6 +168,11 @@ fn group_status(view: &View, group: u32, reports: &Reports) -> GroupStatus {
         term: report.map_or(0, |(_, report)| report.term),
         replicas: replicas.collect(),
     }
+}
+
+fn copy_status(copy: CopyProgress) -> CopyStatus {
+    let CopyProgress { received_bytes, total_bytes, bytes_per_s } = copy;
+    CopyStatus { received_bytes, total_bytes, bytes_per_s }
 }
 
 fn hub_status(

@@ -158,6 +158,7 @@ mod tests {
             last: 7,
             progress: Vec::new(),
             standing: Standing::Running,
+            is_damaged: false,
         };
         let voters = |voters: &[ReplicaId]| Membership { voters: voters.to_vec(), ..Membership::default() };
         assert_eq!(answer(Some(&of(voters(&[own]))), 9), Answer { own: 4, let_go: true });

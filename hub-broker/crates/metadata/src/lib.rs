@@ -61,7 +61,7 @@ mod upkeep;
 mod view;
 mod wire;
 
-pub use cluster_status::{ClockStatus, ClusterStatus, GroupStatus, HubStatus, ReplicaStatus};
+pub use cluster_status::{ClockStatus, ClusterStatus, CopyStatus, GroupStatus, HubStatus, ReplicaStatus};
 pub use command::{Command, Settings};
 pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
 pub use error::{

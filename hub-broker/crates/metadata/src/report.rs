@@ -1,12 +1,13 @@
 //! What a hub tells another about its replicas, so that any hub can show the whole cluster.
 //!
 //! ```text
-//! report request, kind 34   version u8 (1)
-//!   answer                  version u8 (1) | groups list of group
+//! report request, kind 34   version u8 (2)
+//!   answer                  version u8 (2, or 1 where that was asked for) | groups list of group
 //! group = number u32 | own replica u32 | term u64 | commit u64 | stored bytes u64
 //!   | led option of (members list of (node u32, number u32, flags u8 (1 learner, 2 in sync), matched u64))
+//!   | since 2: damaged u8 (1 known to be) | copy option of (received u64, total u64, bytes per second u64)
 //! ```
-//! Primitives as in [`crate::wire`]. Only groups with a replica on the hub are in it.
+//! Primitives as in [`crate::wire`]. Of what version 1 does not say the worst is taken. Only groups with a replica on the hub are in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,16 +16,17 @@ use consensus::{ProgressState, ReplicaId, Role};
 use futures_util::future::join_all;
 use peers::Peers;
 use schemas::{NodeId, Term};
-use shards::{GroupStatus, Shards};
+use shards::{CopyProgress, GroupStatus, Shards};
 use tokio::runtime::Handle;
 
 use crate::forming::REPORT_KIND;
 use crate::limits::{CAUGHT_UP_ENTRIES, METADATA_GROUP, REPORT_TIMEOUT};
 use crate::planner::{Sight, Sights};
+use crate::replica::ReplicaRecord;
 use crate::view::{View, ViewSource};
 use crate::wire::{DecodeError, Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const WHAT: &str = "report of a hub";
 const LEARNER: u8 = 1;
 const IN_SYNC: u8 = 2;
@@ -40,6 +42,10 @@ pub(crate) struct GroupReport {
     pub(crate) stored_bytes: u64,
     /// Where the hub leads the group.
     pub(crate) members: Option<Vec<MemberReport>>,
+    /// Something of the replica is known to be damaged, or that is not known.
+    pub(crate) is_damaged: bool,
+    /// Where a snapshot is being copied for the replica.
+    pub(crate) copy: Option<CopyProgress>,
 }
 
 /// A replica as its leader sees it.
@@ -61,9 +67,10 @@ pub(crate) fn serve(shards: &Shards, views: &ViewSource) {
     let peers = shards.peers().clone();
     peers.serve(
         REPORT_KIND,
-        Arc::new(move |_, _, reply| {
+        Arc::new(move |_, body, reply| {
             let (shards, view) = (shards.clone(), views.load());
-            runtime.spawn(async move { reply.ok(encode(&own(&shards, &view).await).into()) });
+            let version = body.first().map_or(1, |asked| (*asked).clamp(1, VERSION));
+            runtime.spawn(async move { reply.ok(encode(&own(&shards, &view).await, version).into()) });
         }),
     );
 }
@@ -85,6 +92,16 @@ pub(crate) fn leaders_report(group: u32, reports: &Reports) -> Option<(NodeId, &
         .max_by_key(|(_, report)| report.term)
 }
 
+/// What a replica's own hub says of it.
+pub(crate) fn own_report<'a>(
+    group: u32,
+    record: &ReplicaRecord,
+    reports: &'a Reports,
+) -> Option<&'a GroupReport> {
+    let own = reports.get(&record.node).into_iter().flatten();
+    own.into_iter().find(|own| (own.group, own.number) == (group, record.number))
+}
+
 /// What the reports say of the replicas of data shards that are joining.
 pub(crate) fn sights(view: &View, reports: &Reports) -> Sights {
     let mut sights = Sights::new();
@@ -93,8 +110,7 @@ pub(crate) fn sights(view: &View, reports: &Reports) -> Sights {
         for record in view.replicas(group).iter().filter(|record| !record.joined) {
             let is_it = |member: &&MemberReport| (member.node, member.number) == (record.node, record.number);
             let member = leader.and_then(|report| report.members.iter().flatten().find(is_it));
-            let own = reports.get(&record.node).into_iter().flatten();
-            let own = own.into_iter().find(|own| (own.group, own.number) == (group, record.number));
+            let own = own_report(group, record, reports);
             let sight = Sight {
                 matched: member.map(|member| member.matched),
                 stored_bytes: own.map_or(0, |own| own.stored_bytes),
@@ -128,10 +144,11 @@ async fn ask(peers: &Peers, node: NodeId) -> Option<(NodeId, Vec<GroupReport>)> 
 }
 
 async fn own(shards: &Shards, view: &View) -> Vec<GroupReport> {
-    let stored = stored_bytes(shards, view);
+    let (stored, copies) = (stored_bytes(shards, view), shards.copies());
     let report = |status: GroupStatus| {
         let bytes = stored.get(&status.group).copied().unwrap_or(0);
-        group_report(&status, bytes)
+        let copy = copies.get(&status.group).copied();
+        Some(GroupReport { copy, ..group_report(&status, bytes)? })
     };
     shards.status().await.into_iter().filter_map(report).collect()
 }
@@ -167,12 +184,14 @@ fn group_report(status: &GroupStatus, stored_bytes: u64) -> Option<GroupReport> 
         commit: status.commit,
         stored_bytes,
         members: (status.role == Role::Leader).then(|| members.collect()),
+        is_damaged: status.is_damaged,
+        copy: None,
     })
 }
 
-fn encode(groups: &[GroupReport]) -> Vec<u8> {
+fn encode(groups: &[GroupReport], version: u8) -> Vec<u8> {
     let mut out = Writer::default();
-    out.u8(VERSION);
+    out.u8(version);
     out.list(groups.iter(), |out, group| {
         out.u32(group.group).u32(group.number).u64(group.term).u64(group.commit).u64(group.stored_bytes);
         out.option(group.members.as_ref(), |out, members| {
@@ -182,13 +201,19 @@ fn encode(groups: &[GroupReport]) -> Vec<u8> {
                 out.u32(member.node.0).u32(member.number).u8(flags).u64(member.matched);
             });
         });
+        if version > 1 {
+            out.u8(u8::from(group.is_damaged));
+            out.option(group.copy, |out, copy| {
+                out.u64(copy.received_bytes).u64(copy.total_bytes).u64(copy.bytes_per_s);
+            });
+        }
     });
     out.finish()
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<GroupReport>, DecodeError> {
     let mut input = Reader::new(WHAT, bytes);
-    input.version(VERSION)?;
+    let version = input.version_up_to(VERSION)?;
     let groups = input.list(|input| {
         Ok(GroupReport {
             group: input.u32()?,
@@ -197,10 +222,17 @@ fn decode(bytes: &[u8]) -> Result<Vec<GroupReport>, DecodeError> {
             commit: input.u64()?,
             stored_bytes: input.u64()?,
             members: input.option(|input| input.list(read_member))?,
+            is_damaged: version == 1 || input.flag()?,
+            copy: if version == 1 { None } else { input.option(read_copy)? },
         })
     })?;
     input.end()?;
     Ok(groups)
+}
+
+fn read_copy(input: &mut Reader<'_>) -> Result<CopyProgress, DecodeError> {
+    let (received_bytes, total_bytes, bytes_per_s) = (input.u64()?, input.u64()?, input.u64()?);
+    Ok(CopyProgress { received_bytes, total_bytes, bytes_per_s })
 }
 
 fn read_member(input: &mut Reader<'_>) -> Result<MemberReport, DecodeError> {
@@ -223,7 +255,16 @@ mod tests {
         let member =
             MemberReport { node: NodeId(2), number: 7, is_learner: false, in_sync: true, matched: 5 };
         let members = Some(vec![member]);
-        let led = GroupReport { group: 3, number: 7, term: 4, commit: 6, stored_bytes: 9, members };
+        let led = GroupReport {
+            group: 3,
+            number: 7,
+            term: 4,
+            commit: 6,
+            stored_bytes: 9,
+            members,
+            is_damaged: false,
+            copy: None,
+        };
         let says = |report: &GroupReport, number, term| {
             says_let_go(report, 3, ReplicaId::new(1, number), Term(term))
         };
@@ -244,15 +285,25 @@ mod tests {
             commit: 6,
             stored_bytes: 9,
             members: Some(vec![member]),
+            is_damaged: true,
+            copy: None,
         };
-        let groups = vec![led.clone(), GroupReport { members: None, ..led }];
-        let bytes = encode(&groups);
-        assert_eq!(decode(&bytes), Ok(groups));
-        assert_eq!(bytes[..13], [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1]);
+        let copy = CopyProgress { received_bytes: 4, total_bytes: 6, bytes_per_s: 2 };
+        let follows = GroupReport { members: None, is_damaged: false, copy: Some(copy), ..led };
+        let groups = vec![led, follows];
+        let bytes = encode(&groups, VERSION);
+        assert_eq!(decode(&bytes), Ok(groups.clone()));
+        assert_eq!(bytes[..13], [2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1]);
         assert_eq!(bytes[37..42], [1, 0, 0, 0, 1]);
         assert_eq!(bytes[42..59], [0, 0, 0, 2, 0, 0, 0, 7, 3, 0, 0, 0, 0, 0, 0, 0, 5]);
+        assert_eq!(bytes[59..61], [1, 0]);
+        assert_eq!(bytes[bytes.len() - 26..][..10], [0, 1, 0, 0, 0, 0, 0, 0, 0, 4]);
         for end in 0..bytes.len() {
             assert!(decode(&bytes[..end]).is_err());
         }
+        let old: Vec<_> =
+            groups.into_iter().map(|it| GroupReport { is_damaged: true, copy: None, ..it }).collect();
+        let bytes = encode(&old, 1);
+        assert_eq!((bytes[0], decode(&bytes)), (1, Ok(old)), "a hub of before says nothing of damage");
     }
 }

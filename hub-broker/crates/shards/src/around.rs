@@ -1,5 +1,7 @@
 //! The cluster around the shards: who leads, who has replicas, and how that is changed.
 
+use std::collections::BTreeMap;
+
 use consensus::{MembershipChange, ReplicaId};
 use peers::Peers;
 use schemas::{ShardId, Term};
@@ -8,7 +10,9 @@ use uuid::Uuid;
 
 use crate::doors::{METADATA_GROUP, group_of};
 use crate::message::{Message, Place};
-use crate::{ChangeError, DataDirError, GroupStatus, GroupView, Leader, ReadIndexError, Shards};
+use crate::{
+    ChangeError, CopyProgress, DataDirError, GroupStatus, GroupView, Leader, ReadIndexError, Shards,
+};
 
 impl Shards {
     /// The other hubs.
@@ -107,6 +111,11 @@ impl Shards {
     /// The group goes on without this replica.
     pub fn confirm_replaced(&self, group: u32, replica: ReplicaId) {
         self.doors.shared.replicas.confirm_replaced(group, replica);
+    }
+
+    /// The snapshots that are being copied to this hub, by group.
+    pub fn copies(&self) -> BTreeMap<u32, CopyProgress> {
+        self.running.lock().as_ref().map(|running| running.snapshots.copies()).unwrap_or_default()
     }
 
     async fn change<T>(

@@ -85,5 +85,6 @@ pub use observe::describe;
 pub use partition_log::{LogOptions, Origin, PartitionReader, SequenceError};
 pub use request::{Append, Appended, PartitionCommand, Retention};
 pub use salvage::{KeptGroup, Salvage, SalvageError};
+pub use snapshot::CopyProgress;
 pub use status::GroupStatus;
 pub use wal::OpenError as WalError;

@@ -21,6 +21,8 @@ pub struct GroupStatus {
     /// How far everyone has come; only the leader knows.
     pub progress: Vec<Progress>,
     pub standing: Standing,
+    /// Something of the replica is known to be damaged, or a majority has something else.
+    pub is_damaged: bool,
 }
 
 impl GroupStatus {
@@ -38,6 +40,7 @@ impl GroupStatus {
             last: 0,
             progress: Vec::new(),
             standing: Standing::Running,
+            is_damaged: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use metadata::limits::METADATA_GROUP;
-use metadata::{ClusterStatus, GroupStatus, ReplicaStatus};
+use metadata::{ClusterStatus, CopyStatus, GroupStatus, ReplicaStatus};
 
 /// Something that a group lacks, with the entries that a replica is behind.
 type Lack = (String, u64);
@@ -83,9 +83,19 @@ fn lacks(status: &ClusterStatus, group: &GroupStatus) -> Vec<Lack> {
     replicas.sort_by_key(|replica| replica.node);
     for replica in replicas {
         let state = if replica.state == "joined" { "not in sync" } else { replica.state.as_str() };
-        found.push((format!("hub {} {state}", replica.node), replica.lag_entries.unwrap_or(0)));
+        let copy = replica.copy.map_or_else(String::new, |copy| format!(", {}", copied(copy)));
+        found.push((format!("hub {} {state}{copy}", replica.node), replica.lag_entries.unwrap_or(0)));
     }
     found
+}
+
+/// How far a copy is: `12.5 of 50.0 MiB copied (25 %), 4.0 MiB/s`.
+fn copied(copy: CopyStatus) -> String {
+    let CopyStatus { received_bytes, total_bytes, bytes_per_s } = copy;
+    let percent = received_bytes.saturating_mul(100).checked_div(total_bytes).unwrap_or(100).min(100);
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (received, total, rate) = (mib(received_bytes), mib(total_bytes), mib(bytes_per_s));
+    format!("{received:.1} of {total:.1} MiB copied ({percent} %), {rate:.1} MiB/s")
 }
 
 pub fn is_in_place(replica: &ReplicaStatus) -> bool {
@@ -139,6 +149,7 @@ mod tests {
             state: "joined".to_owned(),
             in_sync: lag == 0,
             lag_entries: Some(lag),
+            copy: None,
         }
     }
 
@@ -181,6 +192,26 @@ mod tests {
         away.under_replicated = (0..=64).collect();
         let shards = ["0-63", "too few replicas; hub 3 not in sync, up to 2 entries behind"];
         assert_eq!(unsettled(&away)[1], shards, "whether it is behind makes no difference");
+    }
+
+    #[test]
+    fn a_replica_that_copies_says_how_far_it_is() {
+        let mut status = status(|group| u64::from([5, 6].contains(&group)) * 9);
+        let mib = |count: u64| count << 20;
+        let copy = CopyStatus { received_bytes: mib(12), total_bytes: mib(50), bytes_per_s: mib(4) };
+        for replica in status.groups[5..7].iter_mut().flat_map(|group| &mut group.replicas) {
+            if replica.node == NodeId(3) {
+                (replica.copy, replica.state) = (Some(copy), "joining".to_owned());
+            }
+        }
+        let said =
+            "too few replicas; hub 3 joining, 12.0 of 50.0 MiB copied (24 %), 4.0 MiB/s, 9 entries behind";
+        assert_eq!(unsettled(&status), [["4-5", said]]);
+        status.groups[6].replicas.iter_mut().for_each(|replica| replica.copy = None);
+        let waits = "too few replicas; hub 3 joining, 9 entries behind";
+        assert_eq!(unsettled(&status), [["4", said], ["5", waits]]);
+        let nothing = CopyStatus { received_bytes: 0, total_bytes: 0, bytes_per_s: 0 };
+        assert_eq!(copied(nothing), "0.0 of 0.0 MiB copied (100 %), 0.0 MiB/s");
     }
 
     #[test]

@@ -12,6 +12,7 @@ fn replica(node: u32, in_sync: bool) -> ReplicaStatus {
         state: "joined".to_owned(),
         in_sync,
         lag_entries: Some(if in_sync { 0 } else { 12 }),
+        copy: None,
     }
 }
 

@@ -32,15 +32,24 @@ fn member(on: u32, number: u32, is_learner: bool, matched: u64) -> MemberReport 
 }
 
 fn report(group: u32, number: u32, bytes: u64, members: Option<Vec<MemberReport>>) -> GroupReport {
-    GroupReport { group, number, term: 3, commit: 100, stored_bytes: bytes, members }
+    let (is_damaged, copy) = (false, None);
+    GroupReport { group, number, term: 3, commit: 100, stored_bytes: bytes, members, is_damaged, copy }
 }
+
+const COPY: CopyProgress = CopyProgress { received_bytes: 70, total_bytes: 700, bytes_per_s: 35 };
 
 fn reports() -> Reports {
     let of_metadata = vec![member(1, 1, false, 100), member(2, 2, false, 100)];
     let of_shard = vec![member(1, 1, false, 100), member(2, 3, true, 40)];
     Reports::from([
         (node(1), vec![report(0, 1, 0, None), report(1, 1, 1_000, Some(of_shard))]),
-        (node(2), vec![report(0, 2, 0, Some(of_metadata)), report(1, 3, 300, None)]),
+        (
+            node(2),
+            vec![
+                report(0, 2, 0, Some(of_metadata)),
+                GroupReport { copy: Some(COPY), ..report(1, 3, 300, None) },
+            ],
+        ),
     ])
 }
 
@@ -69,6 +78,7 @@ fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
         (joining.role.as_str(), joining.state.as_str(), joining.in_sync),
         ("learner", "joining", false)
     );
+    assert_eq!(joining.copy, Some(CopyStatus { received_bytes: 70, total_bytes: 700, bytes_per_s: 35 }));
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl Groups for World {
                 last: COMMIT,
                 progress: raft.membership.replicas().into_iter().map(caught_up).collect(),
                 standing: Standing::Running,
+                is_damaged: false,
             }
         };
         inner.groups.iter().map(status).collect()

@@ -243,6 +243,7 @@ impl Group {
             last: self.replica.last_index(),
             progress: self.progress(),
             standing: self.standing,
+            is_damaged: self.has_damage() || self.is_outvoted(),
         }
     }
 }

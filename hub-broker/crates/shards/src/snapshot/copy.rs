@@ -29,6 +29,10 @@ pub(crate) trait Ask {
     fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError>;
     /// About to copy so much. Waits as long as that should, and fails when the copy is to be given up.
     fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError>;
+    /// For those who look on: so much is to come.
+    fn expect(&mut self, _bytes: u64) {}
+    /// And so much of it is here.
+    fn receive(&mut self, _bytes: u64) {}
 }
 
 /// Where copies go.
@@ -129,6 +133,7 @@ impl Copying<'_> {
             partitions.push(partition);
         }
         self.check_room(missing)?;
+        self.ask.expect(missing);
         tracing::debug!(group = self.wanted.group, from = %self.wanted.from, index = self.wanted.index, partitions = partitions.len(), missing, "copies a snapshot");
         partitions.into_iter().map(|partition| self.partition(partition)).collect()
     }
@@ -211,11 +216,14 @@ impl Copying<'_> {
             Some(prefix) if self.confirms(&prefix, file)? => Some(prefix),
             _ => None,
         };
-        observe::reused(prefix.as_ref().map_or(0, |prefix| u64::from(prefix.bytes)));
+        let reused = prefix.as_ref().map_or(0, |prefix| u64::from(prefix.bytes));
+        observe::reused(reused);
+        self.ask.receive(reused);
         let mut receiving: Receiving = partition.import.receive(segment, prefix)?;
         while receiving.left() > 0 {
             let bytes = self.read(file, u64::from(receiving.position()), receiving.left())?;
             observe::received(bytes.len() as u64);
+            self.ask.receive(bytes.len() as u64);
             receiving.write(&bytes)?;
         }
         Ok(receiving.finish()?)

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::copy::{Ask, Target, copy};
 use super::format::{CLOSE, Refusal};
-use super::{Arrived, FetchError, Fetched, Ground, Wanted, watched};
+use super::progress::Copies;
+use super::{Arrived, CopyProgress, FetchError, Fetched, Ground, Wanted, watched};
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 use crate::observe::snapshots as observe;
@@ -28,6 +29,7 @@ struct Inner {
     ground: Arc<Ground>,
     pace: Mutex<Pace>,
     state: Mutex<State>,
+    copies: Copies,
     /// A copy has ended.
     ended: Condvar,
 }
@@ -46,7 +48,8 @@ type Cancel = watch::Sender<bool>;
 impl Fetches {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
         let pace = Mutex::new(Pace::new(ground.rate_bytes_max));
-        let inner = Inner { ground, pace, state: Mutex::default(), ended: Condvar::new() };
+        let (state, copies) = (Mutex::default(), Copies::default());
+        let inner = Inner { ground, pace, state, copies, ended: Condvar::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -70,6 +73,10 @@ impl Fetches {
         let given_up = take_all(&mut state.waiting, group);
         drop(state);
         given_up.into_iter().for_each(|done| done(Err(FetchError::Cancelled)));
+    }
+
+    pub(crate) fn copies(&self) -> BTreeMap<u32, CopyProgress> {
+        self.inner.copies.look(Instant::now())
     }
 
     pub(crate) fn stop(&self) {
@@ -134,6 +141,7 @@ impl Inner {
     fn run(self: Arc<Self>, wanted: &Wanted, cancelled: watch::Receiver<bool>, done: Fetched) {
         let begun = Instant::now();
         let result = self.copy(wanted, cancelled);
+        self.copies.end(wanted.group);
         match &result {
             Ok(_) => {
                 tracing::debug!(group = wanted.group, index = wanted.index, took = ?begun.elapsed(), "a snapshot has arrived");
@@ -158,7 +166,8 @@ impl Inner {
             FetchError::Cancelled
         })?;
         let node = NodeId(wanted.from.node());
-        let mut line = Line { inner: self, node, cancelled, runtime, patience: SNAPSHOT_SILENCE_MAX };
+        let (group, patience) = (wanted.group, SNAPSHOT_SILENCE_MAX);
+        let mut line = Line { inner: self, group, node, cancelled, runtime, patience };
         let Ground { log, files, checkpoints, reserve_bytes, tell, .. } = &*self.ground;
         let files = watched(files, wanted.group, wanted.to.number(), tell);
         let checkpoints = checkpoints.join(wanted.group.to_string());
@@ -170,6 +179,7 @@ impl Inner {
 /// The other hub, over the network.
 struct Line<'a> {
     inner: &'a Inner,
+    group: u32,
     node: NodeId,
     cancelled: watch::Receiver<bool>,
     runtime: Runtime,
@@ -209,6 +219,14 @@ impl Ask for Line<'_> {
             }
             self.until_cancelled(async { tokio::time::sleep(SNAPSHOT_RETRY).await })?;
         }
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.inner.copies.expect(self.group, bytes, Instant::now());
+    }
+
+    fn receive(&mut self, bytes: u64) {
+        self.inner.copies.receive(self.group, bytes);
     }
 
     fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError> {
@@ -258,6 +276,7 @@ mod tests {
         let (_cancel, cancelled) = watch::channel(false);
         let mut line = Line {
             inner: &fetches.inner,
+            group: 1,
             node: NodeId(1),
             cancelled,
             runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),

@@ -17,11 +17,13 @@
 mod copy;
 mod fetch;
 pub(crate) mod format;
+mod progress;
 mod serve;
 mod shelf;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use serve::Serving;
 
 pub(crate) use crate::arrived::{Arrived, ArrivedMachine};
 pub(crate) use copy::{Ask, Target, copy};
+pub use progress::CopyProgress;
 pub(crate) use shelf::{Offer, Shelf};
 
 /// What the groups are told by whoever serves, fetches or reads their files.
@@ -143,6 +146,11 @@ impl Snapshots {
     /// Gives up what is fetched for the group, if anything is.
     pub(crate) fn cancel(&self, group: u32) {
         self.fetches.cancel(group);
+    }
+
+    /// How far the copies are that are under way, by group.
+    pub(crate) fn copies(&self) -> BTreeMap<u32, CopyProgress> {
+        self.fetches.copies()
     }
 
     /// A message about the snapshot at `index` left for `to`: if it does not ask for it, `Notice::Sent` says so.

@@ -54,6 +54,8 @@ fn only_what_is_not_here_yet_is_copied() {
     let mut line = Line::new(&mut shelf);
     let arrived = follower.copy(&follower.wanted(&leader), &mut line).expect("copied");
     assert_eq!(line.bytes, total(&mut leader) - had);
+    assert_eq!(line.received, line.expected, "what a segment begins with and was here counts as having come");
+    assert!(line.expected >= line.bytes, "{} of {}", line.bytes, line.expected);
     follower.install(arrived, Lsn(77));
     assert_eq!(follower.contents(), leader.contents());
 }

@@ -276,6 +276,9 @@ pub struct Line<'a> {
     pub requests: usize,
     /// Bytes of segments that came over.
     pub bytes: u64,
+    /// What was said to whoever looks on.
+    pub expected: u64,
+    pub received: u64,
     pub notices: Vec<Notice>,
     /// Changes what comes over.
     pub tamper: fn(Bytes) -> Bytes,
@@ -284,7 +287,17 @@ pub struct Line<'a> {
 impl<'a> Line<'a> {
     pub fn new(shelf: &'a mut Shelf) -> Self {
         let (now, notices) = (Instant::now(), Vec::new());
-        Self { shelf, now, requests_left: usize::MAX, requests: 0, bytes: 0, notices, tamper: |bytes| bytes }
+        Self {
+            shelf,
+            now,
+            requests_left: usize::MAX,
+            requests: 0,
+            bytes: 0,
+            expected: 0,
+            received: 0,
+            notices,
+            tamper: |bytes| bytes,
+        }
     }
 
     pub fn until(shelf: &'a mut Shelf, requests: usize) -> Self {
@@ -319,5 +332,13 @@ impl Ask for Line<'_> {
 
     fn pause(&mut self, _bytes: u64, _sender_is_slow: bool) -> Result<(), FetchError> {
         Ok(())
+    }
+
+    fn expect(&mut self, bytes: u64) {
+        self.expected = bytes;
+    }
+
+    fn receive(&mut self, bytes: u64) {
+        self.received += bytes;
     }
 }
