@@ -21,6 +21,7 @@ use crate::planner::{Reach, plan};
 use crate::propose::propose;
 use crate::reconcile::Reconciler;
 use crate::report;
+use crate::set_aside;
 use crate::steward::Steward;
 use crate::topic::Hub;
 use crate::upkeep::Upkeep;
@@ -71,6 +72,7 @@ pub(crate) fn begin(
     spawn(Box::pin(acquaint(shards.peers().clone(), views.clone())));
     spawn(Box::pin(Steward::new(shards.clone(), views, shards.peers().clone()).run()));
     spawn(Box::pin(report_losses(shards.clone(), views.clone())));
+    spawn(Box::pin(set_aside::clear(shards.clone(), views.clone())));
     spawn(Box::pin(tell_leadership(shards.clone())));
     spawn(Box::pin(tell_majority(shards.clone(), views.clone())));
     let (leading, planning) = (shards.clone(), views.clone());

@@ -53,6 +53,7 @@ mod replica;
 mod report;
 mod response;
 mod roles;
+mod set_aside;
 mod start;
 mod steward;
 mod topic;

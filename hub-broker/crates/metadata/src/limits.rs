@@ -64,6 +64,8 @@ pub const HAND_BACK_AFTER: Duration = Duration::from_secs(3);
 pub const PLAN_INTERVAL: Duration = Duration::from_millis(500);
 /// A hub that was lost longer ago is not waited for by replicas that have not joined yet.
 pub const LATELY: Duration = Duration::from_secs(60);
+/// How often it is looked at whether anything that a hub has set aside can go.
+pub const SET_ASIDE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a report to the metadata rests after a failure.
 pub const LOST_RETRY: Duration = Duration::from_millis(500);
 /// How often a hub without a cluster looks again, and how often it says what it waits for.

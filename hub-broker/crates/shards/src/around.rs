@@ -1,6 +1,8 @@
 //! The cluster around the shards: who leads, who has replicas, and how that is changed.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
 use consensus::{MembershipChange, ReplicaId};
 use peers::Peers;
@@ -8,6 +10,7 @@ use schemas::{ShardId, Term};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
+use crate::aside::{self, Aside};
 use crate::doors::{METADATA_GROUP, group_of};
 use crate::message::{Message, Place};
 use crate::{
@@ -111,6 +114,24 @@ impl Shards {
     /// The group goes on without this replica.
     pub fn confirm_replaced(&self, group: u32, replica: ReplicaId) {
         self.doors.shared.replicas.confirm_replaced(group, replica);
+    }
+
+    /// Groups of which this hub has set aside what a replica had that it gave up at a start, and has no replica any more.
+    /// Reads a directory.
+    pub fn set_aside(&self) -> io::Result<Vec<u32>> {
+        let Some(data) = self.data_path() else { return Ok(Vec::new()) };
+        let mut groups = aside::groups(&data)?;
+        groups.retain(|group| self.doors.shared.replicas.get(*group).current.is_none());
+        Ok(groups)
+    }
+
+    /// Deletes what is set aside of a group. Other hubs MUST be known to have everything, undamaged. Blocks.
+    pub fn delete_set_aside(&self, group: u32) -> io::Result<()> {
+        self.data_path().map_or(Ok(()), |data| Aside::of(&data, group).remove())
+    }
+
+    fn data_path(&self) -> Option<PathBuf> {
+        self.running.lock().as_ref().map(|running| running.dir.path().to_owned())
     }
 
     /// The snapshots that are being copied to this hub, by group.

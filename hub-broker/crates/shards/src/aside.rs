@@ -10,7 +10,8 @@
 //! given-up/unnamed/      directories of partitions whose groups' checkpoints cannot be read
 //! ```
 //!
-//! Nothing reads them. They are removed when a snapshot of the group has been installed.
+//! Nothing reads them. They are removed when a snapshot of the group has been installed here, or when the group has all its
+//! replicas on other hubs and none of these knows of damage, which is for whoever knows the other hubs to find out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -72,6 +73,16 @@ impl Aside {
     }
 }
 
+/// The groups of which something is kept.
+pub(crate) fn groups(data: &Path) -> io::Result<Vec<u32>> {
+    let entries = match fs::read_dir(data.join(DIRECTORY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
 /// Takes in the directory of a partition that nobody can say the group of.
 pub(crate) fn take_unnamed(data: &Path, directory: &Path) -> io::Result<()> {
     let Some(name) = directory.file_name() else { return Ok(()) };
@@ -107,7 +118,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (data, all) = (data.path(), data.path().join(DIRECTORY));
         let asides = [3, 5].map(|group| Aside::of(data, group));
-        assert!(!asides[0].is_prepared());
+        assert!(!asides[0].is_prepared() && groups(data).unwrap().is_empty());
         for aside in &asides {
             aside.prepare().unwrap();
         }
@@ -122,6 +133,9 @@ mod tests {
         same.take(&partition).unwrap();
         take_unnamed(data, &directory(&data.join("log/p-1"))).unwrap();
         assert!(all.join("3/p-0/file").exists() && all.join("3/checkpoint/file").exists());
+        let mut kept = groups(data).unwrap();
+        kept.sort_unstable();
+        assert_eq!(kept, [3, 5]);
         asides[0].remove().unwrap();
         assert!(!asides[0].is_prepared() && all.join("unnamed/p-1/file").exists());
         asides[1].remove().unwrap();

@@ -284,6 +284,22 @@ async fn a_replica_that_was_destroyed_is_replaced_by_one_with_a_new_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_hub_has_set_aside_goes_when_the_group_is_whole_on_other_hubs() {
+    let mut cluster = Cluster::of(&[1, 2, 3, 4]);
+    cluster.start(&[1, 2, 3, 4]).await;
+    let status = cluster.becomes(1, "settled", |status| is_settled(status, 3)).await;
+    let is_without =
+        |group: &&metadata::GroupStatus, node| group.replicas.iter().all(|it| it.node != NodeId(node));
+    let groups = || status.groups.iter().filter(|group| group.group > 0);
+    let on_others = groups().find(|group| is_without(group, 4)).unwrap().group;
+    // As if this hub's replica of the group had been given up at a start, and then replaced on another hub.
+    let aside = cluster.directory(4).join("given-up");
+    std::fs::create_dir_all(aside.join(on_others.to_string()).join("checkpoint")).unwrap();
+    eventually("it is deleted", || !aside.exists()).await;
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_that_nobody_can_agree_on_is_refused_soon_with_the_hubs_that_are_missing() {
     let mut cluster = Cluster::of(&[1, 2, 3]);
     cluster.start(&[1, 2, 3]).await;
