@@ -1,6 +1,7 @@
 //! The readers of all open partitions of this hub.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -8,7 +9,7 @@ use partition_log::PartitionReader;
 use schemas::PartitionId;
 
 #[derive(Clone, Default)]
-pub(crate) struct Readers(Arc<RwLock<HashMap<PartitionId, PartitionReader>>>);
+pub(crate) struct Readers(Arc<RwLock<BTreeMap<PartitionId, PartitionReader>>>);
 
 impl Readers {
     pub(crate) fn get(&self, id: PartitionId) -> Option<PartitionReader> {
@@ -23,10 +24,17 @@ impl Readers {
         self.0.write().remove(&id);
     }
 
-    /// The next partition by id; the first without one.
-    pub(crate) fn after(&self, id: Option<PartitionId>) -> Option<PartitionId> {
+    /// The next partition by id.
+    pub(crate) fn after(&self, id: PartitionId) -> Option<PartitionId> {
         let readers = self.0.read();
-        readers.keys().filter(|key| id.is_none_or(|id| **key > id)).min().copied()
+        readers.range((Bound::Excluded(id), Bound::Unbounded)).next().map(|(id, _)| *id)
+    }
+
+    /// Any partition, by a number that is drawn; the first with 0.
+    pub(crate) fn any(&self, drawn: u64) -> Option<PartitionId> {
+        let readers = self.0.read();
+        let at = drawn.checked_rem(readers.len() as u64)?;
+        readers.keys().nth(usize::try_from(at).ok()?).copied()
     }
 
     pub(crate) fn len(&self) -> usize {

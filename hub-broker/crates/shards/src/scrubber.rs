@@ -1,6 +1,9 @@
 //! Reads everything that is stored in turn, slowly, so that damage is found before anyone needs the bytes.
 //!
 //! What it finds is told by the reader, like the damage that any other read meets.
+//!
+//! A pass begins at any partition, and ends when it comes round to it: on a hub that is started again before all is read,
+//! none is always the last.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -25,15 +28,23 @@ pub(crate) struct Scrubber {
     readers: Readers,
     /// Bytes per second that are read.
     rate_bytes: u64,
+    /// Where passes begin.
+    drawn: u64,
+    /// The partition at which this pass began, and the one that is read.
+    begun_at: Option<PartitionId>,
     at: Option<PartitionId>,
+    /// It has come to the last partition and gone on with the first.
+    is_round: bool,
     next: Offset,
     /// Partitions of this pass until now.
     turned_to: usize,
 }
 
 impl Scrubber {
-    pub(crate) fn new(readers: Readers, rate_bytes: u64) -> Self {
-        Self { readers, rate_bytes, at: None, next: Offset(0), turned_to: 0 }
+    /// `drawn` is any number: passes begin at a partition that it chooses.
+    pub(crate) fn new(readers: Readers, rate_bytes: u64, drawn: u64) -> Self {
+        let (begun_at, at, is_round) = (None, None, false);
+        Self { readers, rate_bytes, drawn, begun_at, at, is_round, next: Offset(0), turned_to: 0 }
     }
 
     /// Until the other end of `stop` is dropped.
@@ -78,13 +89,28 @@ impl Scrubber {
 
     /// Turns to the next partition.
     fn turn(&mut self) -> Step {
-        self.at = self.readers.after(self.at);
+        self.at = self.following();
         self.next = Offset(0);
         if self.at.is_some() {
             self.turned_to += 1;
             return Step::Partition;
         }
+        (self.begun_at, self.is_round) = (None, false);
         Step::Pass(std::mem::take(&mut self.turned_to))
+    }
+
+    /// None at the end of the pass.
+    fn following(&mut self) -> Option<PartitionId> {
+        let (Some(at), Some(begun_at)) = (self.at, self.begun_at) else {
+            self.begun_at = self.readers.any(self.drawn);
+            return self.begun_at;
+        };
+        let mut following = self.readers.after(at);
+        if following.is_none() && !self.is_round {
+            self.is_round = true;
+            following = self.readers.any(0);
+        }
+        following.filter(|id| !self.is_round || *id < begun_at)
     }
 
     fn pause_after(&self, bytes: usize) -> Duration {
@@ -144,7 +170,7 @@ mod tests {
         let readers = Readers::default();
         let logs: Vec<_> = (0..3).map(|n| log(dir.path(), n, &files, 6)).collect();
         logs.iter().for_each(|log| readers.insert(log.reader()));
-        let mut scrubber = Scrubber::new(readers, RATE_BYTES);
+        let mut scrubber = Scrubber::new(readers, RATE_BYTES, 0);
         assert!(pass(&mut scrubber) >= 9);
         assert_eq!(told.load(Ordering::Relaxed), 0);
         let entries = std::fs::read_dir(dir.path().join("1")).expect("readable");
@@ -161,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_read_takes_as_long_as_its_rate_says() {
-        let scrubber = |rate_bytes| Scrubber::new(Readers::default(), rate_bytes);
+        let scrubber = |rate_bytes| Scrubber::new(Readers::default(), rate_bytes, 0);
         assert_eq!(scrubber(1 << 20).pause_after(1 << 20), Duration::from_secs(1));
         assert_eq!(scrubber(4 << 20).pause_after(1 << 20), Duration::from_millis(250));
         assert_eq!(scrubber(1 << 20).pause_after(0), Duration::ZERO);
@@ -175,7 +201,7 @@ mod tests {
         let first = log(dir.path(), 0, &files, 6);
         let second = log(dir.path(), 1, &files, 2);
         [&first, &second].into_iter().for_each(|log| readers.insert(log.reader()));
-        let mut scrubber = Scrubber::new(readers.clone(), RATE_BYTES);
+        let mut scrubber = Scrubber::new(readers.clone(), RATE_BYTES, 0);
         assert_eq!(scrubber.step(), Step::Partition);
         assert!(matches!(scrubber.step(), Step::Read(_)));
         readers.remove(first.id());
@@ -184,5 +210,32 @@ mod tests {
         readers.remove(second.id());
         assert_eq!(scrubber.step(), Step::Pass(2));
         assert_eq!(scrubber.step(), Step::Pass(0), "there is nothing: it is looked again soon");
+    }
+
+    #[test]
+    fn a_pass_begins_where_it_is_drawn_and_comes_round() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = FileCache::new(4);
+        let readers = Readers::default();
+        let logs: Vec<_> = (0..4).map(|n| log(dir.path(), n, &files, 0)).collect();
+        logs.iter().for_each(|log| readers.insert(log.reader()));
+        let order = |drawn: u64| {
+            let mut scrubber = Scrubber::new(readers.clone(), RATE_BYTES, drawn);
+            let mut order = Vec::new();
+            for _ in 0..2 {
+                while scrubber.step() == Step::Partition {
+                    order.extend(scrubber.at.map(|id| id.index.0));
+                }
+            }
+            order
+        };
+        assert_eq!(order(0), [0, 1, 2, 3, 0, 1, 2, 3]);
+        assert_eq!(order(2), [2, 3, 0, 1, 2, 3, 0, 1]);
+        assert_eq!(order(7), [3, 0, 1, 2, 3, 0, 1, 2]);
+        let mut scrubber = Scrubber::new(readers.clone(), RATE_BYTES, 1);
+        assert_eq!(scrubber.step(), Step::Partition);
+        readers.remove(logs[1].id());
+        assert_eq!([(); 3].map(|()| scrubber.step()), [Step::Partition; 3], "2, 3 and 0");
+        assert_eq!(scrubber.step(), Step::Pass(4), "where it began nothing is any more");
     }
 }

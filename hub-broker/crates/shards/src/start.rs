@@ -12,6 +12,7 @@ use partition_log::FileCache;
 use peers::Peers;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
+use uuid::Uuid;
 use wal::{SyncMode, Wal};
 
 use crate::checkpointer::Checkpointer;
@@ -367,7 +368,8 @@ impl Running {
 
     fn spawn_scrubber(&mut self, rate_bytes: u64) -> Result<(), StartError> {
         let (stop, stopped) = sync_channel(0);
-        let scrubber = Scrubber::new(self.shared.readers.clone(), rate_bytes);
+        let (drawn, _) = Uuid::new_v4().as_u64_pair();
+        let scrubber = Scrubber::new(self.shared.readers.clone(), rate_bytes, drawn);
         self.scrubber = Some((stop, spawn("shards-scrub".to_owned(), move || scrubber.run(&stopped))?));
         Ok(())
     }
