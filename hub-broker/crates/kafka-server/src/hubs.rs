@@ -48,14 +48,34 @@ fn this_hub(session: &Session, view: &View) -> Endpoint {
     }
 }
 
-/// The hub to send administration to: the one that leads the metadata. Any takes it, so it is this one while nobody
-/// is known to lead.
+/// The hub to send administration to: the one that leads the metadata, where that can be reached. Any takes it, so it is
+/// this one otherwise.
 pub(crate) fn controller(session: &Session, view: &View) -> NodeId {
-    let leader = session.context.metadata.shards().metadata_leader().map(|leader| leader.node);
-    leader.filter(|node| view.hub(*node).is_some()).unwrap_or(session.context.config.node)
+    let shards = session.context.metadata.shards();
+    let leader = shards.metadata_leader().map(|leader| leader.node);
+    controller_of(leader, session.context.config.node, |node| {
+        view.hub(node).is_some() && shards.peers().reaches(node)
+    })
+}
+
+fn controller_of(leader: Option<NodeId>, own: NodeId, is_there: impl Fn(NodeId) -> bool) -> NodeId {
+    leader.filter(|node| is_there(*node)).unwrap_or(own)
 }
 
 /// Kafka's node ids are signed; ours stay far below the difference.
 pub(crate) fn wire_id(node: NodeId) -> i32 {
     i32::try_from(node.0).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_that_is_gone_is_no_controller() {
+        let [own, leader] = [1, 2].map(NodeId);
+        assert_eq!(controller_of(Some(leader), own, |_| true), leader);
+        assert_eq!(controller_of(Some(leader), own, |node| node != leader), own);
+        assert_eq!(controller_of(None, own, |_| true), own);
+    }
 }

@@ -3,11 +3,13 @@
 //! A leader whose hub cannot be reached from here is not named: clients would go on asking it, and the hub that takes
 //! over is known soon.
 
+use std::sync::atomic::Ordering;
+
 use metadata::limits::METADATA_GROUP;
 use metadata::{NoMajority, PartitionPlacement, Topic, View};
 use schemas::{LeaderEpoch, NodeId, PartitionIndex, ShardId, Term};
 
-use crate::session::Session;
+use crate::session::{Context, Session};
 use crate::topics::TopicRef;
 
 /// The leader of a partition, and its epoch (KIP-320).
@@ -45,11 +47,32 @@ pub(crate) fn of_partition(session: &Session, topic: &Topic, index: i32) -> Opti
     of(session, topic.placement(PartitionIndex(index))?)
 }
 
-/// Whom to ask about a partition without a leader, where this hub sees no majority: a client that knows this hub alone
-/// would ask it for ever. The other one leads, or knows who does.
-pub(crate) fn elsewhere(session: &Session, replicas: &Replicas) -> Option<NodeId> {
-    session.context.metadata.no_majority(METADATA_GROUP)?;
-    replicas.all.iter().copied().find(|node| *node != session.context.config.node)
+/// Whom to ask about partitions without a leader, where this hub sees no majority: a client that knows this hub alone
+/// would ask it for ever. The others lead, or know who does, or are gone too: it is another's turn with each answer.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// Those that clients are told of.
+    named: Vec<NodeId>,
+    turn: usize,
+}
+
+impl Others {
+    /// Nobody where this hub sees a majority.
+    pub(crate) fn now(session: &Session, view: &View) -> Self {
+        let Context { metadata, config, answers, .. } = &*session.context;
+        if metadata.no_majority(METADATA_GROUP).is_none() {
+            return Self::default();
+        }
+        let others = view.hubs().filter(|hub| hub.node != config.node);
+        let named = others.filter(|hub| hub.listener(&config.listener).is_some());
+        Self { named: named.map(|hub| hub.node).collect(), turn: answers.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    pub(crate) fn of(&self, replicas: &Replicas, index: i32) -> Option<NodeId> {
+        let named: Vec<_> = replicas.all.iter().filter(|node| self.named.contains(node)).collect();
+        let turn = self.turn.wrapping_add(usize::try_from(index).unwrap_or(0));
+        turn.checked_rem(named.len()).map(|at| *named[at])
+    }
 }
 
 /// Why nobody can lead a partition, where too few of its hubs are there.
@@ -109,5 +132,17 @@ mod tests {
         assert_eq!(ordered(&[3, 1, 2], &[1, 2, 3]), nodes(&[3, 1, 2]));
         assert_eq!(ordered(&[3, 4], &[1, 3]), nodes(&[3, 1]), "what is not there yet is not told");
         assert_eq!(ordered(&[], &[1]), nodes(&[1]));
+    }
+
+    #[test]
+    fn one_after_the_other_is_asked_about_a_partition_without_a_leader() {
+        let nodes = |ids: &[u32]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let replicas = Replicas { all: nodes(&[1, 2, 3]), ..Replicas::default() };
+        let of = |named: &[u32], turn, index| Others { named: nodes(named), turn }.of(&replicas, index);
+        let asked = (0..4).map(|turn| of(&[1, 2], turn, 0).map(|node| node.0));
+        assert_eq!(asked.collect::<Vec<_>>(), [Some(1), Some(2), Some(1), Some(2)]);
+        assert_ne!(of(&[1, 2], 0, 0), of(&[1, 2], 0, 1), "not all partitions at the same");
+        assert_eq!(of(&[2, 4], usize::MAX, 5), Some(NodeId(2)), "who has it, and can be told of");
+        assert_eq!(of(&[], 0, 0), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use fetch::Fetch;
 use groups::Groups;
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) groups: Groups,
     pub(crate) metadata: Metadata,
     pub(crate) request_memory: RequestMemory,
+    /// Counts answers that send clients to another hub.
+    pub(crate) answers: AtomicUsize,
 }
 
 impl Context {
@@ -32,7 +35,16 @@ impl Context {
         metadata: Metadata,
     ) -> Self {
         let request_memory = RequestMemory::new(config.request_bytes_held_max);
-        Self { config, advertised, ingest, fetch, groups, metadata, request_memory }
+        Self {
+            config,
+            advertised,
+            ingest,
+            fetch,
+            groups,
+            metadata,
+            request_memory,
+            answers: AtomicUsize::new(0),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     BindError, ChangeHandler, Config, NoticeHandler, Parcel, ParcelHandler, PeerInfo, RequestError,
     RequestHandler, SeedStatus, Stats, accept, dial,
     judge::Me,
-    limits::{ADDRESS_BYTES_MAX, LOOK_KIND, NOTICE_BYTES_MAX, NOTICE_KINDS_MAX, REQUEST_BYTES_MAX},
+    limits::{ADDRESS_BYTES_MAX, NOTICE_BYTES_MAX, NOTICE_KINDS_MAX, REQUEST_BYTES_MAX},
     network::Network,
 };
 
@@ -163,10 +163,17 @@ impl Peers {
     /// Waits until every hub that is connected has said something after this call, or its connection has ended, but no
     /// longer than `within`: what [`Self::reaches`] says then is no older than the call.
     pub async fn look_round(&self, within: Duration) {
-        let links = self.network().map(|network| network.links()).unwrap_or_default();
-        let looks = links.iter().map(|link| link.request(LOOK_KIND, Bytes::new(), within));
-        // Whatever is answered, even that nobody serves such requests, somebody is there.
-        join_all(looks).await;
+        let Some(network) = self.network() else { return };
+        let links = network.links();
+        let looks = links.iter().map(|link| {
+            let (number, begins) = link.looks.want();
+            if begins {
+                network.tasks.spawn_on(Arc::clone(link).look(), &network.runtime);
+            }
+            link.looks.ended(number)
+        });
+        // Who does not answer in time is taken for what it was.
+        let _ = tokio::time::timeout(within, join_all(looks)).await;
     }
 
     /// The seeds in the order of the configuration.

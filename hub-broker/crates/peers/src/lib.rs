@@ -101,6 +101,7 @@ mod judge;
 mod lanes;
 mod limits;
 mod link;
+mod looks;
 mod network;
 mod observe;
 mod outlet;

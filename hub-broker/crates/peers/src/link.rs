@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Limits, Parcel, RequestError,
     lanes::Lanes,
+    limits::LOOK_KIND,
+    looks::Looks,
     observe::Figures,
     outlet::{Outlet, Pause},
     requests::{Asked, Served},
@@ -65,6 +67,7 @@ pub(crate) struct Link {
     pub since: Instant,
     pub asked: Asked,
     pub served: Arc<Served>,
+    pub looks: Looks,
     /// Both sides are part of the same cluster.
     is_kin: AtomicBool,
     /// The peer is the hub that this hub's cluster means by its node id.
@@ -96,6 +99,7 @@ impl Link {
             since: Instant::now(),
             asked: Asked::default(),
             served: Arc::default(),
+            looks: Looks::default(),
             is_kin: AtomicBool::new(false),
             is_meant: AtomicBool::new(true),
             outlet,
@@ -151,6 +155,18 @@ impl Link {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(RequestError::Lost),
             Err(_) => Err(RequestError::Timeout),
+        }
+    }
+
+    /// Looks whether somebody is there, for as long as anybody wants to know. Whatever is answered, even that nobody
+    /// serves such requests, somebody is.
+    pub async fn look(self: Arc<Self>) {
+        loop {
+            // Where there is no answer the connection ends soon.
+            let _ = self.request(LOOK_KIND, Bytes::new(), self.limits.silence_max).await;
+            if !self.looks.end() {
+                return;
+            }
         }
     }
 

@@ -52,6 +52,36 @@ async fn a_look_round_hears_from_whoever_is_there_and_finds_out_who_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn however_many_look_round_there_is_one_look_at_a_time() {
+    let limits = Limits { requests_out_max: 4, ..Limits::default() };
+    let (mut first, second) =
+        (Hub::formed(Config { limits, ..config(1) }).await, Hub::formed(config(2)).await);
+    first.know(&second);
+    assert_eq!(first.up().await, node(2));
+    // Looks are requests of this kind; none is answered.
+    let (tell, mut asked) = unbounded_channel();
+    second.peers.serve(255, Arc::new(move |_, _, reply| drop(tell.send(reply))));
+    second.peers.serve(1, Arc::new(|_, _, reply| reply.ok(Bytes::new())));
+    let looks = (0..50).map(|_| first.peers.look_round(Duration::from_millis(20)));
+    futures_util::future::join_all(looks).await;
+    assert_eq!(first.peers.request(node(2), 1, Bytes::new(), DEADLINE).await, Ok(Bytes::new()));
+    let reply = asked.recv().await.expect("one look has come");
+    assert!(asked.try_recv().is_err());
+    // And another for all those who asked while that was under way.
+    reply.ok(Bytes::new());
+    asked.recv().await.expect("it comes").ok(Bytes::new());
+    let answers = async {
+        while let Some(reply) = asked.recv().await {
+            reply.ok(Bytes::new());
+        }
+    };
+    tokio::select! {
+        () = first.peers.look_round(2 * DEADLINE) => {}
+        () = answers => panic!("the handler is gone"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_threads_send_at_once() {
     let (first, mut second) = pair().await;
     let threads: Vec<_> = (0..4u32)

@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
-use crate::leadership;
+use crate::leadership::{self, Others};
 use crate::limits::{AUTO_CREATED_TOPICS_MAX, LOOK_ROUND_MAX};
 use crate::session::Session;
 use crate::topics::{OPERATIONS_NOT_ASKED, TopicRef, text};
@@ -36,11 +36,12 @@ impl Control for Metadata {
 
     async fn handle(session: &Session, head: &Head, request: MetadataRequest) -> MetadataResponse {
         session.context.metadata.shards().peers().look_round(LOOK_ROUND_MAX).await;
+        let others = Others::now(session, &session.context.metadata.view());
         let topics = match wanted(head, request.topics) {
-            None => every_topic(session),
+            None => every_topic(session, &others),
             Some(named) => {
                 let auto_create = request.allow_auto_topic_creation;
-                named_topics(session, head, named, auto_create).await
+                named_topics(session, head, named, auto_create, &others).await
             }
         };
         let view = session.context.metadata.view();
@@ -65,9 +66,9 @@ fn wanted(head: &Head, topics: Option<Vec<MetadataRequestTopic>>) -> Option<Vec<
     topics.filter(|topics| head.version > 0 || !topics.is_empty())
 }
 
-fn every_topic(session: &Session) -> Vec<MetadataResponseTopic> {
+fn every_topic(session: &Session, others: &Others) -> Vec<MetadataResponseTopic> {
     let view = session.context.metadata.view();
-    view.topics().map(|topic| describe(session, &view, topic)).collect()
+    view.topics().map(|topic| describe(session, &view, topic, others)).collect()
 }
 
 async fn named_topics(
@@ -75,13 +76,14 @@ async fn named_topics(
     head: &Head,
     named: Vec<MetadataRequestTopic>,
     auto_create: bool,
+    others: &Others,
 ) -> Vec<MetadataResponseTopic> {
     let mut creations_left = if auto_create { AUTO_CREATED_TOPICS_MAX } else { 0 };
     let mut answers = Vec::new();
     for topic in named {
         let answer = match topic.name {
-            Some(name) => by_name(session, head, name, &mut creations_left).await,
-            None => by_id(session, head, TopicRef::Id(topic.topic_id)),
+            Some(name) => by_name(session, head, name, &mut creations_left, others).await,
+            None => by_id(session, head, TopicRef::Id(topic.topic_id), others),
         };
         answers.push(answer);
     }
@@ -93,6 +95,7 @@ async fn by_name(
     head: &Head,
     wire_name: WireName,
     creations_left: &mut usize,
+    others: &Others,
 ) -> MetadataResponseTopic {
     let refused = |code| MetadataResponseTopic::default().with_error_code(code);
     let Ok(name) = TopicName::try_from(wire_name.as_str()) else {
@@ -111,15 +114,15 @@ async fn by_name(
         }
     };
     match topic {
-        Ok(topic) => describe(session, &metadata.view(), &topic),
+        Ok(topic) => describe(session, &metadata.view(), &topic, others),
         Err(error) => refused(errors::code(head, &error)).with_name(Some(wire_name)),
     }
 }
 
-fn by_id(session: &Session, head: &Head, id: TopicRef) -> MetadataResponseTopic {
+fn by_id(session: &Session, head: &Head, id: TopicRef, others: &Others) -> MetadataResponseTopic {
     let view = session.context.metadata.view();
     match (id.find(&view), id) {
-        (Some(topic), _) => describe(session, &view, topic),
+        (Some(topic), _) => describe(session, &view, topic, others),
         (None, TopicRef::Id(id)) => {
             MetadataResponseTopic::default().with_error_code(errors::unknown_topic_id(head)).with_topic_id(id)
         }
@@ -129,10 +132,10 @@ fn by_id(session: &Session, head: &Head, id: TopicRef) -> MetadataResponseTopic 
     }
 }
 
-fn describe(session: &Session, view: &View, topic: &Arc<Topic>) -> MetadataResponseTopic {
+fn describe(session: &Session, view: &View, topic: &Arc<Topic>, others: &Others) -> MetadataResponseTopic {
     let partitions = (0..)
         .zip(&topic.partitions)
-        .map(|(index, placement)| describe_partition(session, view, index, placement));
+        .map(|(index, placement)| describe_partition(session, view, index, placement, others));
     MetadataResponseTopic::default()
         .with_name(Some(WireName(text(topic.name.as_str()))))
         .with_topic_id(topic.id.0)
@@ -146,6 +149,7 @@ fn describe_partition(
     view: &View,
     index: i32,
     placement: &PartitionPlacement,
+    others: &Others,
 ) -> MetadataResponsePartition {
     let replicas = leadership::replicas(session, view, placement.shard());
     let nodes = |nodes: &[NodeId]| nodes.iter().map(|node| hubs::wire_id(*node).into()).collect();
@@ -160,7 +164,7 @@ fn describe_partition(
         }
         // The client asks again soon; where this hub may be the one that is cut off, it asks another one.
         None => {
-            let elsewhere = leadership::elsewhere(session, &replicas);
+            let elsewhere = others.of(&replicas, index);
             let code = if elsewhere.is_some() { 0 } else { errors::LEADER_NOT_AVAILABLE };
             answer
                 .with_error_code(code)
