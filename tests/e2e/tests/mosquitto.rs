@@ -4,61 +4,14 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::subscriber::{Subscriber, line_by_line};
 use testkit::kafka;
 use testkit::{Hub, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(30);
-
-/// A program that writes each line as it comes, though it writes into a pipe.
-fn line_by_line(program: &Path) -> Command {
-    let mut command = Command::new("stdbuf");
-    command.arg("-oL").arg(program);
-    command
-}
-
-struct Subscriber {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Subscriber {
-    /// Subscribes and waits until the hub has granted it.
-    fn start(program: &Path, hub: &Hub, filter: &str, version: &str) -> Self {
-        let mut child = line_by_line(program)
-            .args(["-h", &hub.mqtt.ip().to_string(), "-p", &hub.mqtt.port().to_string()])
-            .args(["-V", version, "-q", "2", "-t", filter, "-v", "-d"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        let subscriber = Self { child, lines };
-        subscriber.wait_for("a grant", |line| line.starts_with("Subscribed"));
-        subscriber
-    }
-
-    fn wait_for(&self, what: &str, matches: impl Fn(&str) -> bool) -> String {
-        wait::until(what, WITHIN, || self.lines.try_iter().find(|line| matches(line)))
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn publish(program: &Path, hub: &Hub, arguments: &[&str]) {
     let output = Command::new(program)

@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
+use e2e::kcat;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use testkit::{Hub, kafka, ports, tools, wait};
 
@@ -124,17 +124,10 @@ fn a_kafka_producer_steers_a_device_that_answers() {
         return;
     };
     let Some(secured) = Secured::start(test, folder.path()) else { return };
-    let steer = |topic: &str, record: &str| {
-        let mut kcat = Command::new(&kcat)
-            .args(["-P", "-K", "=", "-t", topic, "-b", &secured.hub.brokers()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        kcat.stdin.take().unwrap().write_all(record.as_bytes()).unwrap();
-        assert!(kcat.wait().unwrap().success());
-    };
-    steer("headwater.desired", "pump-8=slowly\npump-8=fast\npump-7=another\n");
-    steer("headwater.commands", "pump-8=stop\n");
+    let brokers = secured.hub.brokers();
+    let desired = [("pump-8", "slowly"), ("pump-8", "fast"), ("pump-7", "another")];
+    kcat::produce(&kcat, &brokers, "headwater.desired", &desired);
+    kcat::produce(&kcat, &brokers, "headwater.commands", &[("pump-8", "stop")]);
     let mut heard = secured.command(&subscriber);
     heard.current_dir(&secured.folder).args(BY_CERTIFICATE).args(["-v", "-C", "2", "-W", "30"]);
     heard.args(["-t", "headwater/v1/pump-8/desired", "-t", "headwater/v1/pump-8/commands"]);

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::kcat;
+use e2e::mqtt::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::{Agent, Hub, kafka, tools, wait};
@@ -88,15 +88,8 @@ fn a_command_is_carried_out_once_and_answered() {
     configure(&config, "[remote]\ncommands = true\n[[inputs]]\nkind = \"host\"\ninterval_ms = 3600000\n");
     let mut agent = agent(folder.path(), &hub, &config);
     agent.start();
-    let command = |text: &str| {
-        let mut kcat = Command::new(&kcat)
-            .args(["-P", "-K", "=", "-t", "headwater.commands", "-b", &hub.brokers()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        kcat.stdin.take().unwrap().write_all(format!("pump-7={text}\n").as_bytes()).unwrap();
-        assert!(kcat.wait().unwrap().success());
-    };
+    let command =
+        |text: &str| kcat::produce(&kcat, &hub.brokers(), "headwater.commands", &[("pump-7", text)]);
     let answers = |count: usize| -> Vec<Value> {
         let answers = wait::until("answers", WITHIN, || {
             let answers = kafka::read_all(&hub.brokers(), "headwater.answers", WITHIN);
@@ -127,35 +120,20 @@ fn a_command_is_carried_out_once_and_answered() {
     assert_eq!(carried_out, 3, "each once: {}", agent.printed());
 }
 
-/// An MQTT 3.1.1 client that says who it is and is let in (MQTT 3.1.1, 3.1 and 3.2).
-fn connected(hub: &Hub, client: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(hub.mqtt).unwrap();
-    stream.set_read_timeout(Some(WITHIN)).unwrap();
-    let length = u8::try_from(client.len()).unwrap();
-    let head = [0x10, 12 + length, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, length];
-    stream.write_all(&[&head[..], client.as_bytes()].concat()).unwrap();
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, [0x20, 2, 0, 0]);
-    stream
-}
-
 #[test]
 fn the_hub_names_two_devices_of_one_identity_at_the_second_take_over() {
     let folder = tempfile::tempdir().unwrap();
     let hub = Hub::started(folder.path());
     let named = || hub.printed().contains("duplicate identity");
-    let _first = connected(&hub, "pump-7");
-    let second = connected(&hub, "pump-7");
-    let _other = connected(&hub, "pump-8");
+    let _first = Client::connect(hub.mqtt, "pump-7").unwrap();
+    let second = Client::connect(hub.mqtt, "pump-7").unwrap();
+    let _other = Client::connect(hub.mqtt, "pump-8").unwrap();
     assert!(!named(), "a device that lost its connection takes itself over once: {}", hub.printed());
-    let third = connected(&hub, "pump-7");
+    let third = Client::connect(hub.mqtt, "pump-7").unwrap();
     wait::until("the duplicate", WITHIN, || named().then_some(()));
     let printed = hub.printed();
     let line = printed.lines().find(|line| line.contains("duplicate identity")).unwrap();
-    for word in
-        ["pump-7", &second.local_addr().unwrap().to_string(), &third.local_addr().unwrap().to_string()]
-    {
+    for word in ["pump-7", &second.address().unwrap().to_string(), &third.address().unwrap().to_string()] {
         assert!(line.contains(word), "{word} is not in {line}");
     }
 }

@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use e2e::kcat;
 use serde_json::{Value, json};
 use testkit::{Agent, Hub, kafka, tools, wait};
 
@@ -21,15 +20,7 @@ fn a_kafka_producer_sets_a_device_that_keeps_what_works() {
     let file = "linger_ms = 50\n[remote]\nsettings = true\ntrial_s = 10\n[status]\ninterval_s = 3600\n\
                 [[inputs]]\nkind = \"host\"\ninterval_ms = 3600000\n";
     fs::write(&config, file).unwrap();
-    let want = |text: &str| {
-        let mut kcat = Command::new(&kcat)
-            .args(["-P", "-K", "=", "-t", "headwater.desired", "-b", &hub.brokers()])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        kcat.stdin.take().unwrap().write_all(format!("pump-7={text}\n").as_bytes()).unwrap();
-        assert!(kcat.wait().unwrap().success());
-    };
+    let want = |text: &str| kcat::produce(&kcat, &hub.brokers(), "headwater.desired", &[("pump-7", text)]);
     let told = |version: u64, state: &str| -> Value {
         wait::until(state, WITHIN, || {
             let answers = kafka::read_all(&hub.brokers(), "headwater.answers", WITHIN);
