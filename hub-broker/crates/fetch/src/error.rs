@@ -28,6 +28,16 @@ pub enum PartitionError {
     UnknownEpoch { current: LeaderEpoch },
 }
 
+/// Why it is not known where a partition ends.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EndError {
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// A retry may help, there or at another leader.
+    #[error("hub {node} does not say where the partition ends: {why}")]
+    NoAnswer { node: NodeId, why: String },
+}
+
 /// Why the bytes of an existing partition could not be had.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FetchError {

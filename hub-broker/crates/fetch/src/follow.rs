@@ -105,7 +105,8 @@ impl Follow {
         }
     }
 
-    /// The next committed batches, one or more, back to back. Dropping the future loses nothing.
+    /// The next committed batches, back to back; none where only the position has moved, past what compaction has
+    /// removed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<Bytes, FollowError> {
         loop {
             let next = self.begin().await?;
@@ -113,7 +114,7 @@ impl Follow {
                 Some(reader) => self.read_here(reader, next).await?,
                 None => self.read_there().await?,
             };
-            if !records.is_empty() {
+            if !records.is_empty() || self.next != Some(next) {
                 return Ok(records);
             }
         }

@@ -7,6 +7,7 @@
 //! end of a partition, one for those that catch up, so that a consumer a week behind holds up neither the
 //! front ends nor the consumers at the tail. The memory of answers that are not sent yet is bounded.
 
+mod end;
 mod error;
 mod follow;
 mod gather;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use metadata::Metadata;
 use tokio::sync::Semaphore;
 
-pub use error::{FetchError, PartitionError};
+pub use error::{EndError, FetchError, PartitionError};
 pub use follow::{Follow, FollowError, FollowFrom};
 pub use list_offsets::{ListedOffset, OffsetSpec};
 pub use request::{FetchPartition, FetchRequest, FetchResponse, Fetched, FetchedPartition, Held, Replica};

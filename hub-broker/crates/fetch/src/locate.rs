@@ -3,7 +3,7 @@
 use metadata::Metadata;
 use partition_log::PartitionReader;
 use schemas::{LeaderEpoch, NodeId, PartitionId, ShardId, Term};
-use shards::Leader;
+use shards::{Leader, ReadIndexError};
 
 use crate::error::{FetchError, PartitionError};
 use crate::request::Replica;
@@ -52,6 +52,22 @@ pub(crate) fn shard_of(metadata: &Metadata, partition: PartitionId) -> Result<Sh
     let view = metadata.view();
     let topic = view.topic_by_id(partition.topic).ok_or(PartitionError::UnknownTopic)?;
     Ok(topic.placement(partition.index).ok_or(PartitionError::UnknownPartition)?.shard())
+}
+
+/// The partition on the hub that leads it: a majority has said so after the call, and what was acknowledged before the
+/// call lies before its end.
+pub(crate) async fn led(
+    metadata: &Metadata,
+    shard: ShardId,
+    partition: PartitionId,
+) -> Result<PartitionReader, PartitionError> {
+    let shards = metadata.shards();
+    shards.read_index(shard).await.map_err(|error| match error {
+        ReadIndexError::NotLeader { leader } => PartitionError::NotLeader { leader },
+        ReadIndexError::NotServing => PartitionError::NewLeader,
+        ReadIndexError::Stopping => PartitionError::NotOpen,
+    })?;
+    shards.partition(partition).ok_or(PartitionError::NotOpen)
 }
 
 /// What a reader is told of a read that has failed. Damage costs this hub the replica, where there are others; and files

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use partition_log::{PartitionReader, ReadError};
 use peers::{Peers, Reply, RequestError};
-use schemas::{NodeId, Offset};
+use schemas::{NodeId, Offset, PartitionId};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -18,7 +18,7 @@ use crate::Inner;
 use crate::error::FetchError;
 use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, REMOTE_GRACE_MS, REMOTE_READS_MAX, REMOTE_WAIT_MS, TAIL_OFFSETS};
-use crate::locate::shard_of;
+use crate::locate::{led, shard_of};
 
 pub(crate) use wire::{Answer, Ask};
 use wire::{DecodeError, KIND, Refusal};
@@ -66,15 +66,9 @@ pub(crate) fn serve(inner: &Arc<Inner>) {
 
 impl Inner {
     async fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
-        let shards = self.metadata.shards();
-        let reader = shards.partition(ask.partition).ok_or(Refusal::NotHere)?;
-        let Some(from) = ask.from else {
-            // Only a leader knows.
-            let shard = shard_of(&self.metadata, ask.partition).map_err(|_| Refusal::NotHere)?;
-            shards.is_serving(shard).ok_or(Refusal::NotHere)?;
-            return Ok(nothing(&reader, reader.high_watermark()));
-        };
         let deadline = Instant::now() + Duration::from_millis(u64::from(ask.wait_ms.min(REMOTE_WAIT_MS)));
+        let Some(from) = ask.from else { return self.end_for_peer(ask.partition, deadline).await };
+        let reader = self.metadata.shards().partition(ask.partition).ok_or(Refusal::NotHere)?;
         let mut high_watermark = reader.subscribe();
         loop {
             let end = *high_watermark.borrow_and_update();
@@ -88,6 +82,14 @@ impl Inner {
                 return Ok(nothing(&reader, end));
             }
         }
+    }
+
+    /// Only a leader knows, and only while a majority says that it is one.
+    async fn end_for_peer(&self, partition: PartitionId, deadline: Instant) -> Result<Answer, Refusal> {
+        let shard = shard_of(&self.metadata, partition).map_err(|_| Refusal::NotHere)?;
+        let told = timeout_at(deadline, led(&self.metadata, shard, partition)).await;
+        let reader = told.ok().and_then(Result::ok).ok_or(Refusal::NotHere)?;
+        Ok(nothing(&reader, reader.high_watermark()))
     }
 
     async fn read_for_peer(

@@ -155,6 +155,34 @@ async fn one_that_was_cut_off_tells_nobody_that_it_is_out_of_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_hub_learns_from_the_leader_where_a_partition_ends_and_from_nobody_else() {
+    let cluster = Cluster::of(4).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let shard = shard_of(&topic, 0);
+    let fetches: Vec<(NodeId, Fetch)> = cluster.hubs().map(|hub| (hub.node, fetch_of(hub))).collect();
+    let mut writer = Writer { cluster: &cluster, topic, written: 0 };
+    let partition = writer.partition();
+    for written in 1..=5 {
+        writer.append().await;
+        for (node, fetch) in &fetches {
+            eventually("the leader is known and answers", async || {
+                let end = fetch.end(&anyone(), partition).await;
+                assert!(end.is_err() || end == Ok(Offset(written)), "{end:?} at {node}");
+                end.is_ok()
+            })
+            .await;
+        }
+        cluster.move_lead(shard).await;
+    }
+    let leader = cluster.leader(shard).await;
+    let (_, alone) = fetches.iter().find(|(node, _)| *node == leader).unwrap();
+    cluster.cut_off(leader).await;
+    let told = timeout(Duration::from_secs(20), alone.end(&anyone(), partition)).await.unwrap();
+    assert!(told.is_err(), "nobody says that it still leads: {told:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hub_without_the_partition_follows_it_through_every_move_of_the_lead() {
     let cluster = Cluster::of(4).await;
     let topic = cluster.topic("telemetry", 1).await;

@@ -1,62 +1,27 @@
 //! The fan-out thread and the handle by which connections speak to it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use fetch::Fetch;
 use metadata::Metadata;
 use schemas::TopicName;
-use schemas::mqtt::is_reserved;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::SubscriberId;
-use super::feed::{Barrier, Feeds};
-use super::outbox::Outbox;
-use super::router::{Options, RetainHandling, Router};
+use super::feed::Feeds;
+use super::queue::Queue;
+use super::request::{SubscribeRefusal, SubscribeRequest};
+use super::router::Router;
 use super::steering::Source;
-use crate::limits::{BARRIER_TIMEOUT, FANOUT_COMMANDS_MAX};
+use crate::limits::FANOUT_COMMANDS_MAX;
 use crate::wire::Qos;
-use crate::wire::text::{self, FilterError};
-
-/// Why a filter was not subscribed to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SubscribeRefusal {
-    #[error(transparent)]
-    Filter(#[from] FilterError),
-    #[error("too many subscriptions")]
-    TooMany,
-    #[error("a device reads what is meant for itself alone")]
-    NotAuthorized,
-}
-
-/// One filter of a SUBSCRIBE, not checked yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subscription {
-    pub filter: String,
-    pub qos: Qos,
-    pub no_local: bool,
-    pub retain_as_published: bool,
-    pub retain: RetainHandling,
-    /// The client may read what the filter names.
-    pub is_allowed: bool,
-}
-
-/// A SUBSCRIBE.
-pub struct SubscribeRequest {
-    pub subscriber: SubscriberId,
-    pub outbox: Arc<Outbox>,
-    pub client_id: Arc<str>,
-    pub subscription_id: Option<u32>,
-    pub subscriptions: Vec<Subscription>,
-}
 
 pub(super) enum Command {
     Subscribe(SubscribeRequest, oneshot::Sender<Vec<Result<Qos, SubscribeRefusal>>>),
@@ -154,9 +119,11 @@ impl Fanout {
     fn run(self, runtime: &tokio::runtime::Runtime, mut commands: mpsc::Receiver<Command>) {
         let router = Rc::new(RefCell::new(Router::default()));
         let mut feeds = Feeds::new(self.fetch, self.metadata, self.sources, Rc::clone(&router));
+        let mut queue = Queue::default();
         while !self.shutdown.is_cancelled() {
             let local = LocalSet::new();
-            let serve = self.shutdown.run_until_cancelled(serve(&router, &mut feeds, &mut commands));
+            let serve =
+                self.shutdown.run_until_cancelled(serve(&router, &mut feeds, &mut queue, &mut commands));
             let served = catch_unwind(AssertUnwindSafe(|| runtime.block_on(local.run_until(serve))));
             match served {
                 Ok(_) => return,
@@ -170,56 +137,34 @@ impl Fanout {
     }
 }
 
-/// A SUBSCRIBE that waits for its barrier, but not for ever: a partition may be unreadable.
-struct Waiting {
-    barrier: Barrier,
-    until: Instant,
-    request: SubscribeRequest,
-    answer: oneshot::Sender<Vec<Result<Qos, SubscribeRefusal>>>,
-}
-
-async fn serve(router: &RefCell<Router>, feeds: &mut Feeds, commands: &mut mpsc::Receiver<Command>) {
-    let mut waiting: VecDeque<Waiting> = VecDeque::new();
+async fn serve(
+    router: &RefCell<Router>,
+    feeds: &mut Feeds,
+    queue: &mut Queue,
+    commands: &mut mpsc::Receiver<Command>,
+) {
     let progress = Rc::clone(&feeds.progress);
     loop {
-        subscribe_due(&mut router.borrow_mut(), &mut waiting);
-        let until = waiting.front().map_or_else(Instant::now, |first| first.until);
+        queue.settle(&mut router.borrow_mut());
+        let deadline = queue.deadline();
         tokio::select! {
             command = commands.recv() => match command {
-                Some(command) => carry_out(router, feeds, &mut waiting, command),
+                Some(command) => carry_out(router, feeds, queue, command),
                 None => return,
             },
             () = feeds.changed() => feeds.look(),
-            () = progress.notified(), if !waiting.is_empty() => {}
-            () = tokio::time::sleep_until(until), if !waiting.is_empty() => {}
+            () = progress.notified(), if !queue.is_empty() => {}
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
         }
     }
 }
 
-impl Waiting {
-    fn is_due(&self) -> bool {
-        self.barrier.is_passed() || self.until <= Instant::now()
-    }
-}
-
-/// Carries out the SUBSCRIBEs whose barriers are passed, in the order in which they came.
-fn subscribe_due(router: &mut Router, waiting: &mut VecDeque<Waiting>) {
-    while waiting.front().is_some_and(Waiting::is_due) {
-        let Some(Waiting { request, answer, .. }) = waiting.pop_front() else { return };
-        // Who does not wait any more will not remove its subscriptions either.
-        if !answer.is_closed() {
-            let outcomes = subscribe(router, request);
-            let _ = answer.send(outcomes);
-        }
-    }
-}
-
-fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, waiting: &mut VecDeque<Waiting>, command: Command) {
+fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, queue: &mut Queue, command: Command) {
     match command {
         Command::Subscribe(request, answer) => {
             feeds.want();
-            let (barrier, until) = (feeds.barrier(), Instant::now() + BARRIER_TIMEOUT);
-            waiting.push_back(Waiting { barrier, until, request, answer });
+            let barrier = feeds.barrier(request.is_plain(), request.is_steering());
+            queue.push(request, barrier, answer);
         }
         Command::Unsubscribe(id, filters, answer) => {
             let mut router = router.borrow_mut();
@@ -234,32 +179,7 @@ fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, waiting: &mut VecDeque
     }
     let subscriptions = router.borrow().subscription_count();
     crate::observe::METRICS.subscriptions.set(subscriptions as f64);
-    if subscriptions == 0 && waiting.is_empty() {
+    if subscriptions == 0 && queue.is_empty() {
         feeds.rest();
     }
-}
-
-fn subscribe(router: &mut Router, request: SubscribeRequest) -> Vec<Result<Qos, SubscribeRefusal>> {
-    let SubscribeRequest { subscriber, outbox, client_id, subscription_id, subscriptions } = request;
-    subscriptions
-        .into_iter()
-        .map(|wanted| {
-            text::filter(&wanted.filter)?;
-            if !wanted.is_allowed {
-                return Err(SubscribeRefusal::NotAuthorized);
-            }
-            let client = || Bytes::copy_from_slice(client_id.as_bytes());
-            let options = Options {
-                qos: wanted.qos,
-                no_local: wanted.no_local.then(client),
-                retain_as_published: wanted.retain_as_published,
-                is_reserved: is_reserved(&wanted.filter),
-                id: subscription_id,
-            };
-            router
-                .subscribe(subscriber, &outbox, &wanted.filter, &options, wanted.retain)
-                .map_err(|_too_many| SubscribeRefusal::TooMany)?;
-            Ok(wanted.qos)
-        })
-        .collect()
 }

@@ -4,13 +4,13 @@
 //! pays nothing for this.
 //!
 //! A subscription takes effect when everything that was committed before it has been handed on (its [`Barrier`]): it
-//! brings nothing that is older, and retained messages as they were at that moment.
+//! brings nothing that is older, and retained messages as they were at that moment. What devices are told is followed
+//! from its beginning, so that they are given the newest of it, and not one after another what it was before.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fetch::{Fetch, Follow, FollowError, FollowFrom, PartitionError};
@@ -20,12 +20,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::barrier::{Barrier, Course, RETRY_AFTER};
 use super::router::Router;
 use super::steering::Source;
 use crate::observe::METRICS;
-
-/// Pause before a partition that could not be read or was not open yet is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) struct Feeds {
     fetch: Fetch,
@@ -44,22 +42,10 @@ pub(super) struct Feeds {
     pub progress: Rc<Notify>,
 }
 
-/// The ends of all partitions at one moment, as far as this hub has them: of one that lies on other hubs, it is enough
-/// that it is followed.
-pub(super) struct Barrier(Vec<(Position, Offset)>);
-
-impl Barrier {
-    /// Whether everything before it has been handed on, and nothing after it can be missed.
-    pub fn is_passed(&self) -> bool {
-        self.0.iter().all(|(position, end)| position.get().is_some_and(|position| position >= *end))
-    }
-}
-
-/// The offset after the last batch that was handed on, or `None` before the feed has begun.
-type Position = Rc<Cell<Option<Offset>>>;
-
 struct Feed {
-    position: Position,
+    course: Rc<Course>,
+    /// Of what devices are told.
+    is_steering: bool,
     /// Where it begins, while it has no position.
     from: FollowFrom,
     task: Option<AbortHandle>,
@@ -107,12 +93,20 @@ impl Feeds {
         self.wanted || self.retains
     }
 
-    /// What is committed now lies before it. MUST come right after [`Self::want`].
-    pub fn barrier(&self) -> Barrier {
+    /// What is committed now lies before it: of what clients publish as far as this hub has it, of what devices are
+    /// told wherever it lies. MUST come right after [`Self::want`].
+    pub fn barrier(&self, of_plain: bool, of_steering: bool) -> Barrier {
         let shards = self.metadata.shards();
         let end = |id| shards.partition(id).map_or(Offset(0), |reader| reader.high_watermark());
-        let ends = self.feeds.iter().map(|(partition, feed)| (Rc::clone(&feed.position), end(*partition)));
-        Barrier(ends.collect())
+        let mut barrier = Barrier::default();
+        for (partition, feed) in &self.feeds {
+            if feed.is_steering && of_steering {
+                barrier.add_asked(&feed.course);
+            } else if !feed.is_steering && of_plain {
+                barrier.add_known(&feed.course, end(*partition));
+            }
+        }
+        barrier
     }
 
     /// Nobody is subscribed any more.
@@ -180,24 +174,32 @@ impl Feeds {
     }
 
     fn follow(&mut self, partition: PartitionId, from: FollowFrom, source: &Source) {
-        let new = || Feed { position: Rc::default(), from, task: None };
+        let is_steering = source.steering.is_some();
+        let new = || Feed { course: Rc::default(), is_steering, from, task: None };
         let feed = self.feeds.entry(partition).or_insert_with(new);
         if feed.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let from = feed.position.get().map_or(feed.from, FollowFrom::At);
+        let from = feed.course.position.get().map_or(feed.from, FollowFrom::At);
         match self.fetch.follow(&Principal::internal(), partition, from) {
             Ok(follow) => {
-                feed.position.set(follow.position());
-                let (position, progress) = (Rc::clone(&feed.position), Rc::clone(&self.progress));
+                feed.course.position.set(follow.position());
+                let (course, progress) = (Rc::clone(&feed.course), Rc::clone(&self.progress));
                 let sink = Sink { source: source.clone(), router: Rc::clone(&self.router) };
-                let task = tokio::task::spawn_local(run(follow, position, progress, sink));
+                let fetch = self.fetch.clone();
+                let task = tokio::task::spawn_local(async move {
+                    let ask = async || fetch.end(&Principal::internal(), partition).await;
+                    tokio::select! {
+                        () = run(follow, &course, &progress, sink) => {}
+                        () = course.answer(ask, &progress), if is_steering => {}
+                    }
+                });
                 feed.task = Some(task.abort_handle());
             }
             Err(error) => {
                 // A partition that was never open holds nothing yet, so nothing of it will be missed.
                 if matches!(error, PartitionError::NotOpen) {
-                    feed.position.set(Some(Offset(0)));
+                    feed.course.position.set(Some(Offset(0)));
                 }
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
             }
@@ -207,6 +209,7 @@ impl Feeds {
 
 impl Feed {
     fn stop(&self) {
+        self.course.is_over.set(true);
         if let Some(task) = &self.task {
             task.abort();
         }
@@ -219,7 +222,8 @@ struct Sink {
     router: Rc<RefCell<Router>>,
 }
 
-async fn run(mut follow: Follow, position: Position, progress: Rc<Notify>, sink: Sink) {
+async fn run(mut follow: Follow, course: &Course, progress: &Notify, sink: Sink) {
+    let position = &course.position;
     // Whoever waits at a barrier must hear where it begins, even if nothing comes.
     let begun = loop {
         match follow.begin().await {

@@ -9,18 +9,22 @@
 //! routes on it and hands each record to the router, which puts it into the [`outbox`] of every subscriber.
 //! Retained messages are set by the same records, so a subscriber sees one order of things.
 
+mod barrier;
 mod command;
 mod feed;
 pub mod message;
 pub mod outbox;
+mod queue;
+mod request;
 mod retained;
 mod router;
 mod steering;
 mod trie;
 
-pub use command::{Fanout, FanoutHandle, SubscribeRefusal, SubscribeRequest, Subscription};
+pub use command::{Fanout, FanoutHandle};
 pub use message::Delivery;
 pub use outbox::Outbox;
+pub use request::{SubscribeRefusal, SubscribeRequest, Subscription};
 pub use router::RetainHandling;
 pub use steering::Steering;
 

@@ -1,6 +1,6 @@
 //! Who gets which message: subscriptions and retained messages. No I/O, no clock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,13 +39,27 @@ pub struct Options {
 pub struct Router {
     subscriptions: Trie<SubscriberId, Options>,
     subscribers: HashMap<SubscriberId, Subscriber>,
+    held: HashMap<HoldId, Held>,
+    last_hold: u64,
     retained: Retained,
     counts: Counts,
 }
 
 struct Subscriber {
     outbox: Arc<Outbox>,
-    filters: HashSet<Box<str>>,
+    /// With what is held back of them.
+    filters: HashMap<Box<str>, Option<HoldId>>,
+}
+
+/// A subscription that is granted and not in effect, for as long as the hub lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HoldId(u64);
+
+struct Held {
+    subscriber: SubscriberId,
+    filter: Box<str>,
+    options: Options,
+    brings_retained: bool,
 }
 
 /// What became of deliveries, for the metrics.
@@ -71,51 +85,114 @@ impl Router {
         options: &Options,
         retain: RetainHandling,
     ) -> Result<(), TooMany> {
-        let total = self.subscriptions.len();
+        let brings_retained = self.admit(id, outbox, filter, retain, None)?;
+        self.begin(id, filter, options.clone(), brings_retained);
+        Ok(())
+    }
+
+    /// Grants a subscription that takes effect with [`Self::release`]. What the subscriber has at the filter already
+    /// goes on until then.
+    pub fn hold(
+        &mut self,
+        id: SubscriberId,
+        outbox: &Arc<Outbox>,
+        filter: &str,
+        options: &Options,
+        retain: RetainHandling,
+    ) -> Result<HoldId, TooMany> {
+        let hold = HoldId(self.last_hold + 1);
+        let brings_retained = self.admit(id, outbox, filter, retain, Some(hold))?;
+        self.last_hold = hold.0;
+        let held = Held { subscriber: id, filter: filter.into(), options: options.clone(), brings_retained };
+        self.held.insert(hold, held);
+        Ok(hold)
+    }
+
+    /// What was held takes effect, unless it was given up meanwhile.
+    pub fn release(&mut self, hold: HoldId) {
+        let Some(Held { subscriber, filter, options, brings_retained }) = self.held.remove(&hold) else {
+            return;
+        };
+        if let Some(known) = self.subscribers.get_mut(&subscriber) {
+            known.filters.insert(filter.clone(), None);
+        }
+        self.begin(subscriber, &filter, options, brings_retained);
+    }
+
+    #[must_use]
+    pub fn is_held(&self, hold: HoldId) -> bool {
+        self.held.contains_key(&hold)
+    }
+
+    #[must_use]
+    pub fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Notes that the subscriber has the filter, in place of what was held of it. Whether the retained messages belong
+    /// to it.
+    fn admit(
+        &mut self,
+        id: SubscriberId,
+        outbox: &Arc<Outbox>,
+        filter: &str,
+        retain: RetainHandling,
+        hold: Option<HoldId>,
+    ) -> Result<bool, TooMany> {
+        let total = self.subscription_count();
         let subscriber = self
             .subscribers
             .entry(id)
-            .or_insert_with(|| Subscriber { outbox: Arc::clone(outbox), filters: HashSet::new() });
-        let is_known = subscriber.filters.contains(filter);
+            .or_insert_with(|| Subscriber { outbox: Arc::clone(outbox), filters: HashMap::new() });
+        let is_known = subscriber.filters.contains_key(filter);
         if !is_known
             && (subscriber.filters.len() >= SUBSCRIPTIONS_PER_CLIENT_MAX || total >= SUBSCRIPTIONS_MAX)
         {
             return Err(TooMany);
         }
-        subscriber.filters.insert(filter.into());
-        self.subscriptions.insert(filter, id, options.clone());
-        if retain == RetainHandling::Always || (retain == RetainHandling::WhenNew && !is_known) {
+        let before = subscriber.filters.insert(filter.into(), hold).flatten();
+        let was_owed =
+            before.and_then(|hold| self.held.remove(&hold)).is_some_and(|held| held.brings_retained);
+        Ok(retain == RetainHandling::Always || (retain == RetainHandling::WhenNew && (!is_known || was_owed)))
+    }
+
+    fn begin(&mut self, id: SubscriberId, filter: &str, options: Options, brings_retained: bool) {
+        if let Some(subscriber) = self.subscribers.get(&id).filter(|_| brings_retained) {
             for message in self.retained.matching(filter) {
                 let delivery = Delivery {
                     retain: true,
                     subscription_ids: options.id.into_iter().collect(),
                     ..Delivery::new(Arc::clone(message), options.qos)
                 };
-                self.counts.add(outbox.put(delivery));
+                self.counts.add(subscriber.outbox.put(delivery));
             }
         }
-        Ok(())
+        self.subscriptions.insert(filter, id, options);
     }
 
     /// Whether there was such a subscription.
     pub fn unsubscribe(&mut self, id: SubscriberId, filter: &str) -> bool {
-        if let Some(subscriber) = self.subscribers.get_mut(&id) {
-            subscriber.filters.remove(filter);
+        let subscriber = self.subscribers.get_mut(&id);
+        let was_known = subscriber.and_then(|subscriber| subscriber.filters.remove(filter));
+        if let Some(Some(hold)) = was_known {
+            self.held.remove(&hold);
         }
-        self.subscriptions.remove(filter, &id).is_some()
+        self.subscriptions.remove(filter, &id);
+        was_known.is_some()
     }
 
     /// The session has ended.
     pub fn remove(&mut self, id: SubscriberId) {
         let Some(subscriber) = self.subscribers.remove(&id) else { return };
-        for filter in subscriber.filters {
+        for (filter, hold) in subscriber.filters {
             self.subscriptions.remove(&filter, &id);
+            hold.and_then(|hold| self.held.remove(&hold));
         }
     }
 
     #[must_use]
     pub fn subscription_count(&self) -> usize {
-        self.subscriptions.len()
+        self.subscriptions.len() + self.held.len()
     }
 
     /// Whether a new subscription may be given a message that was published before it.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use metadata::Topic;
 use mqtt_server::{Config, Server};
 use schemas::NodeId;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, shard_of};
-use crate::support::{Client, PUBACK};
+use crate::support::{Client, DEADLINE, PUBACK, agent_connect, produce};
 
 const MESSAGES: u16 = 40;
 
@@ -84,6 +86,67 @@ async fn a_subscriber_hears_what_is_published_at_every_hub_also_where_its_own_ha
             while subscriber.message().await.1 != number.to_string() {}
         }
     }
+    fronts.stop().await;
+    cluster.stop().await;
+}
+
+/// Batches of versions of what a device is to be, with a deletion in the midst of each. Answers the newest.
+async fn set_over_and_over(cluster: &Cluster, topic: &Topic, batches: usize) -> String {
+    let leader = cluster.leader(shard_of(topic, 0)).await;
+    let ingest = ingest::Ingest::new(cluster.hub(leader).metadata.clone(), ingest::Config::default());
+    let (padding, mut newest) = ("x".repeat(1024), String::new());
+    for batch in 0..batches {
+        let versions: Vec<String> =
+            (0..100).map(|number| format!("{}{padding}", 100 * batch + number)).collect();
+        let mut values: Vec<Option<&str>> = versions.iter().map(|version| Some(version.as_str())).collect();
+        values.insert(50, None);
+        produce(&ingest, topic, "pump-7", &values).await;
+        newest = versions.into_iter().next_back().unwrap();
+    }
+    newest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_told_the_newest_alone_by_a_hub_that_must_ask_others_for_it() {
+    const TOPIC: &str = "headwater/v1/pump-7/desired";
+    let cluster = Cluster::of(4).await;
+    let topic = cluster.topic("headwater.desired", 1).await;
+    let mut newest = set_over_and_over(&cluster, &topic, 10).await;
+    // As after a restart: nobody has followed anything yet.
+    let fronts = Fronts::of(&cluster).await;
+    let stranger = cluster.stranger(shard_of(&topic, 0)).await;
+    for subscribed in 0..3 {
+        let address = fronts.addresses[&stranger];
+        let (mut device, _) = Client::connect_with(address, agent_connect("pump-7", &[])).await;
+        device.subscribe(TOPIC, 1).await;
+        assert_eq!(device.message().await, (TOPIC.to_owned(), newest), "the newest, at {subscribed}");
+        newest = set_over_and_over(&cluster, &topic, 1).await;
+        let live = timeout(DEADLINE, async { while device.message().await.1 != newest {} }).await;
+        assert!(live.is_ok(), "what comes after is heard as it comes");
+    }
+    fronts.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_cannot_know_the_newest_tells_a_device_nothing() {
+    const TOPIC: &str = "headwater/v1/pump-7/desired";
+    let cluster = Cluster::of(3).await;
+    let topic = cluster.topic("headwater.desired", 1).await;
+    cluster.topic("headwater.commands", 1).await;
+    let shard = shard_of(&topic, 0);
+    let out_of_date = set_over_and_over(&cluster, &topic, 1).await;
+    let fronts = Fronts::of(&cluster).await;
+    let follower = cluster.follower(shard).await;
+    let (mut before, _) =
+        Client::connect_with(fronts.addresses[&follower], agent_connect("pump-7", &[])).await;
+    before.subscribe(TOPIC, 1).await;
+    assert_eq!(before.message().await.1, out_of_date, "it has that");
+    cluster.cut_off(follower).await;
+    let (mut device, _) =
+        Client::connect_with(fronts.addresses[&follower], agent_connect("pump-7", &[])).await;
+    assert_eq!(device.subscribe(TOPIC, 1).await.body.last(), Some(&1), "granted all the same");
+    device.ping().await;
     fronts.stop().await;
     cluster.stop().await;
 }

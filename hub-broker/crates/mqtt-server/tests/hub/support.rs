@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ingest::{Ingest, Produced};
-use metadata::{CreateTopic, Metadata, Principal};
+use metadata::{CreateTopic, Metadata, Principal, Topic};
 use mqtt_server::{Config, Server};
 use schemas::{
     BatchBuilder, BuilderOptions, DeviceId, PartitionIndex, RawBatch, Record, TopicName, key_partition,
@@ -83,17 +83,7 @@ impl Hub {
     /// As a Kafka producer does: one record with a key, acknowledged when this returns.
     pub async fn produce(&self, topic: &str, key: &str, value: &str) {
         let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
-        let mut builder = BatchBuilder::new(BuilderOptions::default());
-        let now_ms = ingest::system_clock();
-        builder.push(now_ms, Some(key.as_bytes()), Some(value.as_bytes()), &[]).unwrap();
-        let partition = key_partition(key.as_bytes(), topic.partition_count());
-        let (done, stored) = tokio::sync::oneshot::channel();
-        let done = Box::new(move |outcome: Result<_, _>| {
-            let _ = done.send(outcome.is_ok());
-        });
-        let batch = Produced { topic: &topic, partition, records: builder.finish().unwrap(), done };
-        self.ingest.produce(&Principal::anonymous(), [batch]);
-        assert!(timeout(DEADLINE, stored).await.unwrap().unwrap());
+        produce(&self.ingest, &topic, key, &[Some(value)]).await;
     }
 
     /// A topic's own setting.
@@ -127,6 +117,23 @@ impl Hub {
         let text = |record: Record| String::from_utf8(record.value.unwrap().to_vec()).unwrap();
         self.records(topic).into_iter().map(text).collect()
     }
+}
+
+/// One batch of records with a key, at the hub that leads; acknowledged when this returns.
+pub async fn produce(ingest: &Ingest, topic: &Topic, key: &str, values: &[Option<&str>]) {
+    let mut builder = BatchBuilder::new(BuilderOptions::default());
+    let now_ms = ingest::system_clock();
+    for value in values {
+        builder.push(now_ms, Some(key.as_bytes()), value.map(str::as_bytes), &[]).unwrap();
+    }
+    let partition = key_partition(key.as_bytes(), topic.partition_count());
+    let (done, stored) = tokio::sync::oneshot::channel();
+    let done = Box::new(move |outcome: Result<_, _>| {
+        let _ = done.send(outcome.is_ok());
+    });
+    let batch = Produced { topic, partition, records: builder.finish().unwrap(), done };
+    ingest.produce(&Principal::anonymous(), [batch]);
+    assert!(timeout(DEADLINE, stored).await.unwrap().unwrap());
 }
 
 impl From<&Hub> for SocketAddr {
