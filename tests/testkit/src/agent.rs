@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use crate::process::Process;
@@ -80,12 +80,23 @@ impl Agent {
     }
 
     pub fn start(&mut self) {
+        self.process = Some(Process::start("edge-agent", &mut self.run(), &self.log));
+    }
+
+    /// The same with something to read on its standard input.
+    pub fn start_fed(&mut self) -> ChildStdin {
+        let (process, input) = Process::start_fed("edge-agent", &mut self.run(), &self.log);
+        self.process = Some(process);
+        input
+    }
+
+    fn run(&self) -> Command {
         let mut command = self.command();
         command
             .args(["run", "--hub", &self.hub, "--device-id", &self.device, "--data-dir"])
             .arg(&self.data_dir);
         command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        self.process = Some(Process::start("edge-agent", &mut command, &self.log));
+        command
     }
 
     /// SIGKILL.

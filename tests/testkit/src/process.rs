@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,9 +22,22 @@ impl Process {
     /// # Panics
     /// Where it cannot be started.
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        Self::spawn(name, command.stdin(Stdio::null()), log)
+    }
+
+    /// The same with something to read on its standard input.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn start_fed(name: &str, command: &mut Command, log: &Path) -> (Self, ChildStdin) {
+        let mut process = Self::spawn(name, command.stdin(Stdio::piped()), log);
+        let input = process.child.stdin.take().expect("a piped standard input");
+        (process, input)
+    }
+
+    fn spawn(name: &str, command: &mut Command, log: &Path) -> Self {
         let open = || File::options().create(true).append(true).open(log).expect("a log file can be opened");
         let child = command
-            .stdin(Stdio::null())
             .stdout(open())
             .stderr(open())
             .spawn()
