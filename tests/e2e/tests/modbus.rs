@@ -41,35 +41,39 @@ fn python(test: &str) -> Option<PathBuf> {
 const ORDERS: [&str; 4] = ["ABCD", "CDAB", "BADC", "DCBA"];
 const TYPES: [(&str, u16); 6] = [("u32", 0), ("i32", 2), ("f32", 4), ("u64", 6), ("i64", 10), ("f64", 14)];
 
+/// Name, kind, address, and what else is said of them.
+const REGISTERS: [(&str, &str, u16, &str); 14] = [
+    ("u16", "holding", 0, ""),
+    ("swapped", "holding", 1, "byte_order = \"BADC\""),
+    ("i16", "holding", 2, "type = \"i16\""),
+    ("cold", "holding", 3, "type = \"i16\"\nscale = 0.1\noffset = 2.5\nunit = \"Cel\""),
+    ("bit1", "holding", 4, "type = \"bool\"\nbit = 1"),
+    ("bit2", "holding", 4, "type = \"bool\"\nbit = 2"),
+    ("nowhere", "holding", 5, ""),
+    ("model", "holding", 200, "type = \"text\"\nlength = 4"),
+    ("broken", "holding", 206, "type = \"f32\""),
+    ("level", "input", 31, ""),
+    ("coil", "coil", 6, ""),
+    ("discrete", "discrete", 6, ""),
+    ("level", "input", 32, "child = \"tank\"\nunit_id = 2"),
+    ("level", "input", 32, "child = \"gone\"\nunit_id = 3"),
+];
+
 fn settings(address: &str) -> String {
     let mut text = format!(
         "linger_ms = 50\n[[inputs]]\nkind = \"modbus\"\naddress = {address:?}\ninterval_ms = 200\ntimeout_ms = 500\n"
     );
     let mut register = |name: &str, kind: &str, address: u16, more: &str| {
-        let more = more.replace(", ", "\n");
         text +=
             &format!("[[inputs.registers]]\nname = {name:?}\nkind = {kind:?}\naddress = {address}\n{more}\n");
     };
-    register("u16", "holding", 0, "");
-    register("swapped", "holding", 1, "byte_order = \"BADC\"");
-    register("i16", "holding", 2, "type = \"i16\"");
-    register("cold", "holding", 3, "type = \"i16\", scale = 0.1, offset = 2.5, unit = \"Cel\"");
-    register("bit1", "holding", 4, "type = \"bool\", bit = 1");
-    register("bit2", "holding", 4, "type = \"bool\", bit = 2");
-    register("nowhere", "holding", 5, "");
+    REGISTERS.into_iter().for_each(|(name, kind, address, more)| register(name, kind, address, more));
     for (index, order) in (0..).zip(ORDERS) {
         for (kind, offset) in TYPES {
-            let more = format!("type = {kind:?}, byte_order = {order:?}");
+            let more = format!("type = {kind:?}\nbyte_order = {order:?}");
             register(&format!("{kind}{order}"), "holding", 100 + 20 * index + offset, &more);
         }
     }
-    register("model", "holding", 200, "type = \"text\", length = 4");
-    register("broken", "holding", 206, "type = \"f32\"");
-    register("level", "input", 31, "");
-    register("coil", "coil", 6, "");
-    register("discrete", "discrete", 6, "");
-    register("level", "input", 32, "child = \"tank\", unit_id = 2");
-    register("level", "input", 32, "child = \"gone\", unit_id = 3");
     text
 }
 
