@@ -3,6 +3,7 @@
 pub mod apache_kafka;
 pub mod collectd;
 pub mod cpu;
+pub mod fed_agent;
 pub mod load;
 pub mod loaded;
 pub mod memory;

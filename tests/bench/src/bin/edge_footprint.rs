@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bench::collectd::{self, Collectd};
+use bench::fed_agent::{FedAgent, NO_HUB, NOISE, temperature};
 use bench::loaded::Loaded;
 use bench::memory::Memory;
 use bench::{cpu, report};
@@ -45,50 +46,34 @@ const LOOKS_PER_STATUS: usize = 20;
 const LINES_AT_ONCE: u64 = 10_000;
 /// What a line of the filler takes in the buffer, about.
 const FILLER_BYTES: u64 = 110;
-/// Nobody listens there.
-const NO_HUB: &str = "mqtt://127.0.0.1:9";
-/// An odd number whose multiples look like noise (Knuth, The Art of Computer Programming, 6.4).
-const NOISE: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// An agent that reads the machine every second, and records from its standard input.
 struct Agent {
     program: PathBuf,
     data_dir: PathBuf,
-    process: Child,
-    input: ChildStdin,
+    fed: FedAgent,
 }
 
 impl Agent {
     fn start(program: &Path, folder: &Path, hub: &str, buffer_mib: u64) -> Result<Self> {
         let data_dir = folder.join("agent");
-        let config = folder.join("agent.toml");
         let settings = format!(
             "hub = {hub:?}\ndevice_id = \"footprint\"\ndata_dir = {data_dir:?}\nbuffer_bytes = {}\n\
-             [[inputs]]\nkind = \"host\"\ninterval_ms = 1000\n\
-             [[inputs]]\nkind = \"stdin\"\nformat = \"json-lines\"\n",
+             [[inputs]]\nkind = \"host\"\ninterval_ms = 1000\n",
             buffer_mib << 20
         );
-        std::fs::write(&config, settings)?;
-        let log = std::fs::File::create(folder.join("agent.log"))?;
-        let mut process = Command::new(program)
-            .args(["run", "--config"])
-            .arg(&config)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let input = process.stdin.take().context("a piped standard input")?;
-        let agent = Self { program: program.to_owned(), data_dir, process, input };
+        let fed = FedAgent::start(program, folder, &settings)?;
+        let agent = Self { program: program.to_owned(), data_dir, fed };
         wait::until("the agent to run", STARTED_WITHIN, || agent.buffered().ok());
         Ok(agent)
     }
 
     fn id(&self) -> u32 {
-        self.process.id()
+        self.fed.id()
     }
 
     fn put(&mut self, sensor: u64, value: &str) -> Result<()> {
-        Ok(writeln!(self.input, "{{\"sensor-{sensor}\": {value}}}")?)
+        self.fed.put(&format!("sensor-{sensor}"), value)
     }
 
     /// Records in its buffer.
@@ -123,14 +108,6 @@ impl Agent {
         let printed = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success() && !printed.contains(" 0 dropped"), "it is not full: {printed}");
         Ok(())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -183,8 +160,7 @@ fn feed(agent: &mut Agent, mut collectd: Option<&mut Collectd>, time: Duration) 
     let (start, pause) = (Instant::now(), Duration::from_secs(1) / u32::try_from(SENSORS)?);
     let mut number = 0_u64;
     while start.elapsed() < time {
-        let noise = number.wrapping_mul(NOISE) >> 32;
-        let value = format!("{}.{:04}", 15 + noise % 11, noise % 9973);
+        let value = temperature(number);
         let sensor = number % SENSORS;
         agent.put(sensor, &value)?;
         if let Some(collectd) = &mut collectd {

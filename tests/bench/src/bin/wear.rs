@@ -3,12 +3,12 @@
 //!
 //! `cargo run --release -p bench --bin wear` as root
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use bench::fed_agent::{FedAgent, NO_HUB, temperature};
 use clap::Parser;
 use testkit::disk::Disk;
 use testkit::{Hub, binaries, wait};
@@ -33,16 +33,13 @@ const BUFFER_BYTES: u64 = 32 << 20;
 /// Until the file system and the hub are past what comes once.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 const DAY_S: f64 = 86_400.0;
-/// Nobody listens there.
-const NO_HUB: &str = "mqtt://127.0.0.1:9";
-/// An odd number whose multiples look like noise (Knuth, The Art of Computer Programming, 6.4).
-const NOISE: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// One cell of the table: an agent on a disk of its own that reads records from its standard input.
 struct Cell {
     rate: u32,
+    /// Ends before its disk is unmounted.
+    agent: FedAgent,
     disk: Disk,
-    agent: Child,
     records: u64,
     written_before: u64,
 }
@@ -52,33 +49,21 @@ impl Cell {
         let folder = folder.join(format!("{rate}-{linger_s}"));
         std::fs::create_dir_all(&folder)?;
         let disk = Disk::ext4(&folder, DISK_MEBIBYTES);
-        let config = folder.join("agent.toml");
         let settings = format!(
             "hub = {hub:?}\ndevice_id = \"wear-{rate}-{linger_s}\"\ndata_dir = {:?}\nlinger_ms = {}\n\
-             buffer_bytes = {BUFFER_BYTES}\n[buffer]\ndurability = {durability:?}\n\
-             [[inputs]]\nkind = \"stdin\"\nformat = \"json-lines\"\n",
+             buffer_bytes = {BUFFER_BYTES}\n[buffer]\ndurability = {durability:?}\n",
             disk.path().join("agent"),
             linger_s * 1000,
         );
-        std::fs::write(&config, settings)?;
-        let log = std::fs::File::create(folder.join("agent.log"))?;
-        let agent = Command::new(binaries::path("edge-agent"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        Ok(Self { rate, disk, agent, records: 0, written_before: 0 })
+        let agent = FedAgent::start(&binaries::path("edge-agent"), &folder, &settings)?;
+        Ok(Self { rate, agent, disk, records: 0, written_before: 0 })
     }
 
     /// Measures what is due after so long.
     fn feed(&mut self, passed: Duration) -> Result<()> {
         let due = (passed.as_secs_f64() * f64::from(self.rate)) as u64;
-        let input = self.agent.stdin.as_mut().context("a piped standard input")?;
         while self.records < due {
-            let noise = self.records.wrapping_mul(NOISE) >> 32;
-            writeln!(input, "{{\"temperature\": {}.{:04}}}", 15 + noise % 11, noise % 9973)?;
+            self.agent.put("temperature", &temperature(self.records))?;
             self.records += 1;
         }
         Ok(())
@@ -88,14 +73,6 @@ impl Cell {
         let synced = Command::new("sync").arg("-f").arg(self.disk.path()).status()?;
         ensure!(synced.success(), "sync failed");
         Ok(self.disk.bytes_written())
-    }
-}
-
-impl Drop for Cell {
-    fn drop(&mut self) {
-        // It may have ended by itself; its disk is unmounted after it.
-        let _ = self.agent.kill();
-        let _ = self.agent.wait();
     }
 }
 
