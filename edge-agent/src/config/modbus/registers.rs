@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use thiserror::Error;
 
 use super::{OutOfRange, within};
@@ -47,18 +48,26 @@ pub enum ModbusTable {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum RegisterType {
-    U16,
-    I16,
-    U32,
-    I32,
-    U64,
-    I64,
-    F32,
-    F64,
+    Number(NumberType),
     Bool,
     Text,
+}
+
+impl TryFrom<String> for RegisterType {
+    type Error = RegisterError;
+
+    fn try_from(name: String) -> Result<Self, RegisterError> {
+        let number: Result<_, serde::de::value::Error> =
+            NumberType::deserialize(name.as_str().into_deserializer());
+        match (name.as_str(), number) {
+            ("bool", _) => Ok(Self::Bool),
+            ("text", _) => Ok(Self::Text),
+            (_, Ok(number)) => Ok(Self::Number(number)),
+            (_, Err(_)) => Err(RegisterError::Type(name)),
+        }
+    }
 }
 
 impl fmt::Display for ModbusTable {
@@ -121,7 +130,8 @@ pub enum Form {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
 pub enum NumberType {
     U16,
     I16,
@@ -135,6 +145,8 @@ pub enum NumberType {
 
 #[derive(Debug, Error)]
 pub enum RegisterError {
+    #[error("type: {0:?} is none of u16, i16, u32, i32, u64, i64, f32, f64, bool and text")]
+    Type(String),
     #[error("name: a name is needed")]
     Name,
     #[error("child: {0:?}: a name is up to 64 letters, digits, '-', '_' and '.'")]
@@ -202,12 +214,13 @@ impl RegisterSettings {
     }
 
     fn form(&self) -> Result<Form, RegisterError> {
-        let default = if self.kind.is_registers() { RegisterType::U16 } else { RegisterType::Bool };
+        let number = RegisterType::Number(NumberType::U16);
+        let default = if self.kind.is_registers() { number } else { RegisterType::Bool };
         let form = self.form.unwrap_or(default);
         if !self.kind.is_registers() && form != RegisterType::Bool {
             return Err(RegisterError::OnlyBool);
         }
-        let is_number = !matches!(form, RegisterType::Bool | RegisterType::Text);
+        let is_number = matches!(form, RegisterType::Number(_));
         let is_bit = form == RegisterType::Bool && self.kind.is_registers();
         let only = [
             ("bit", self.bit.is_some(), is_bit),
@@ -219,16 +232,8 @@ impl RegisterSettings {
         if let Some((key, ..)) = only.iter().find(|(_, is_given, fits)| *is_given && !fits) {
             return Err(RegisterError::NotOfType(key));
         }
-        let number = |kind| self.number(kind);
         match form {
-            RegisterType::U16 => number(NumberType::U16),
-            RegisterType::I16 => number(NumberType::I16),
-            RegisterType::U32 => number(NumberType::U32),
-            RegisterType::I32 => number(NumberType::I32),
-            RegisterType::U64 => number(NumberType::U64),
-            RegisterType::I64 => number(NumberType::I64),
-            RegisterType::F32 => number(NumberType::F32),
-            RegisterType::F64 => number(NumberType::F64),
+            RegisterType::Number(kind) => self.number(kind),
             RegisterType::Bool if is_bit => {
                 Ok(Form::Bit(within("bit", self.bit.ok_or(RegisterError::NoBit)?, 0, 15)?))
             }
@@ -279,7 +284,7 @@ mod tests {
         for (toml, told) in [
             ("kind=\"holding\"\naddress=65536", "address: 65536 is not within 0 to 65535"),
             ("kind=\"holding\"\naddress=65535\ntype=\"u32\"", "beyond register 65535"),
-            ("kind=\"holding\"\naddress=0\ntype=\"u8\"", "u8"),
+            ("kind=\"holding\"\naddress=0\ntype=\"u8\"", "type: \"u8\" is none of u16, i16,"),
             ("kind=\"coils\"\naddress=0", "coils"),
             ("kind=\"coil\"\naddress=0\ntype=\"u16\"", "type: a coil"),
             ("kind=\"coil\"\naddress=0\nbit=1", "bit does not go"),
