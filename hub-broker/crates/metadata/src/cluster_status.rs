@@ -90,6 +90,9 @@ pub struct ReplicaStatus {
     /// Where a snapshot is being copied for it, how far that is.
     #[serde(default)]
     pub copy: Option<CopyStatus>,
+    /// Some of what it has stored is damaged, as far as its hub has found that.
+    #[serde(default)]
+    pub damaged: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,7 @@ fn group_status(view: &View, group: u32, reports: &Reports) -> GroupStatus {
                 .zip(member)
                 .map(|((_, report), member)| report.commit.saturating_sub(member.matched)),
             copy: own_report(group, record, reports).and_then(|own| own.copy).map(copy_status),
+            damaged: own_report(group, record, reports).is_some_and(|own| own.is_damaged == Some(true)),
         }
     });
     GroupStatus {

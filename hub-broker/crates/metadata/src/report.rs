@@ -7,7 +7,7 @@
 //!   | led option of (members list of (node u32, number u32, flags u8 (1 learner, 2 in sync), matched u64))
 //!   | since 2: damaged u8 (1 known to be) | copy option of (received u64, total u64, bytes per second u64)
 //! ```
-//! Primitives as in [`crate::wire`]. Of what version 1 does not say the worst is taken. Only groups with a replica on the hub are in it.
+//! Primitives as in [`crate::wire`]. Only groups with a replica on the hub are in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,8 +42,8 @@ pub(crate) struct GroupReport {
     pub(crate) stored_bytes: u64,
     /// Where the hub leads the group.
     pub(crate) members: Option<Vec<MemberReport>>,
-    /// Something of the replica is known to be damaged, or that is not known.
-    pub(crate) is_damaged: bool,
+    /// Something of the replica is known to be damaged; none where its hub does not say.
+    pub(crate) is_damaged: Option<bool>,
     /// Where a snapshot is being copied for the replica.
     pub(crate) copy: Option<CopyProgress>,
 }
@@ -184,7 +184,7 @@ fn group_report(status: &GroupStatus, stored_bytes: u64) -> Option<GroupReport> 
         commit: status.commit,
         stored_bytes,
         members: (status.role == Role::Leader).then(|| members.collect()),
-        is_damaged: status.is_damaged,
+        is_damaged: Some(status.is_damaged),
         copy: None,
     })
 }
@@ -202,7 +202,7 @@ fn encode(groups: &[GroupReport], version: u8) -> Vec<u8> {
             });
         });
         if version > 1 {
-            out.u8(u8::from(group.is_damaged));
+            out.u8(u8::from(group.is_damaged != Some(false)));
             out.option(group.copy, |out, copy| {
                 out.u64(copy.received_bytes).u64(copy.total_bytes).u64(copy.bytes_per_s);
             });
@@ -222,7 +222,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<GroupReport>, DecodeError> {
             commit: input.u64()?,
             stored_bytes: input.u64()?,
             members: input.option(|input| input.list(read_member))?,
-            is_damaged: version == 1 || input.flag()?,
+            is_damaged: if version == 1 { None } else { Some(input.flag()?) },
             copy: if version == 1 { None } else { input.option(read_copy)? },
         })
     })?;
@@ -262,7 +262,7 @@ mod tests {
             commit: 6,
             stored_bytes: 9,
             members,
-            is_damaged: false,
+            is_damaged: Some(false),
             copy: None,
         };
         let says = |report: &GroupReport, number, term| {
@@ -285,11 +285,11 @@ mod tests {
             commit: 6,
             stored_bytes: 9,
             members: Some(vec![member]),
-            is_damaged: true,
+            is_damaged: Some(true),
             copy: None,
         };
         let copy = CopyProgress { received_bytes: 4, total_bytes: 6, bytes_per_s: 2 };
-        let follows = GroupReport { members: None, is_damaged: false, copy: Some(copy), ..led };
+        let follows = GroupReport { members: None, is_damaged: Some(false), copy: Some(copy), ..led };
         let groups = vec![led, follows];
         let bytes = encode(&groups, VERSION);
         assert_eq!(decode(&bytes), Ok(groups.clone()));
@@ -302,7 +302,7 @@ mod tests {
             assert!(decode(&bytes[..end]).is_err());
         }
         let old: Vec<_> =
-            groups.into_iter().map(|it| GroupReport { is_damaged: true, copy: None, ..it }).collect();
+            groups.into_iter().map(|it| GroupReport { is_damaged: None, copy: None, ..it }).collect();
         let bytes = encode(&old, 1);
         assert_eq!((bytes[0], decode(&bytes)), (1, Ok(old)), "a hub of before says nothing of damage");
     }

@@ -58,7 +58,10 @@ fn is_whole(view: &View, group: u32, reports: &Reports) -> bool {
                 is_it(member.node, member.number) && member.in_sync && has_its_part
             });
             let own = report::own_report(group, record, reports);
-            record.joined && !record.leaving && keeps_up && own.is_some_and(|own| !own.is_damaged)
+            record.joined
+                && !record.leaving
+                && keeps_up
+                && own.is_some_and(|own| own.is_damaged == Some(false))
         })
 }
 
@@ -96,7 +99,7 @@ mod tests {
             commit: 9,
             stored_bytes: 7,
             members: (node.0 == 2).then(|| members.clone()),
-            is_damaged: false,
+            is_damaged: Some(false),
             copy: None,
         };
         let reports = nodes[1..].iter().map(|node| (*node, vec![report(*node)])).collect();
@@ -128,7 +131,7 @@ mod tests {
         assert!(!is_whole_after(&|view, _| records(view).truncate(2)), "one is missing");
         assert!(!is_whole_after(&|view, _| records(view)[1].joined = false));
         assert!(!is_whole_after(&|view, _| records(view)[1].leaving = true));
-        assert!(!is_whole_after(&|_, reports| own(reports, 3).is_damaged = true));
+        assert!(!is_whole_after(&|_, reports| own(reports, 3).is_damaged = Some(true)));
         assert!(!is_whole_after(&|_, reports| own(reports, 3).number = 17), "it is another replica");
         assert!(!is_whole_after(&|_, reports| drop(reports.remove(&NodeId(4)))), "it does not answer");
         assert!(!is_whole_after(&|_, reports| own(reports, 2).members = None), "nobody leads");

@@ -9,7 +9,11 @@
 //!
 //! Whatever the directory holds, an import goes on from it: what is whole is kept, a part is gone on with where its
 //! bytes are those of the sender. Nothing else may write into the directory.
+//!
+//! What does not match its checksum is an error, but for a segment whose damage the sender knows and nobody can mend:
+//! that is taken as it is, and said to be damaged; see `damaged`.
 
+mod damaged;
 mod file;
 mod local;
 
@@ -43,6 +47,8 @@ pub struct Import {
     files: FileCache,
     /// Segments whose indexes are here already, by id.
     indexed: RefCell<BTreeSet<u64>>,
+    /// Segments that are as damaged as their sender's, by id.
+    damaged: RefCell<BTreeSet<u64>>,
 }
 
 /// Why a partition could not be imported.
@@ -79,8 +85,8 @@ impl Import {
         if !state.is_consistent() {
             return Err(ImportError::BadState(state.id));
         }
-        let indexed = RefCell::default();
-        let import = Self { dir: dir.into(), state, files: files.clone(), indexed };
+        let (indexed, damaged) = (RefCell::default(), RefCell::default());
+        let import = Self { dir: dir.into(), state, files: files.clone(), indexed, damaged };
         let failed = |source| ImportError::from_io(dir, source);
         fs::create_dir_all(dir).map_err(failed)?;
         let wanted: HashSet<PathBuf> = import
@@ -219,7 +225,8 @@ impl Import {
             RecoverError::Io { file, source } => ImportError::Io { file, source },
             RecoverError::BadState { partition } => ImportError::BadState(partition),
         })?;
-        damage.into_iter().next().map_or(Ok(log), |damage| Err(damage.into()))
+        let unexpected = damage.into_iter().find(|damage| !self.is_known(damage));
+        unexpected.map_or(Ok(log), |damage| Err(damage.into()))
     }
 
     /// From the segment alone, all of whose batches are verified once more on the way.

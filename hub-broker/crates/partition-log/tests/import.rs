@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use common::{EPOCH, Partition, contents, files_in, flip_bit, numbered, partition_id, records};
 use partition_log::{
     FileCache, Import, ImportError, LocalLog, LogOptions, Origin, PartitionLog, PartitionState, SegmentState,
@@ -205,6 +206,58 @@ fn every_flipped_bit_of_what_arrives_is_found() {
     assert_eq!(fs::read_dir(&path).expect("there").count(), 0);
 }
 
+/// Imports what the leader has, this segment as it is.
+fn copy_as_it_is(dir: &Path, leader: &Partition, state: &PartitionState, damaged: usize) -> PartitionLog {
+    let import = Import::begin(dir, state.clone(), &leader.files).expect("begun");
+    let known = state.segments[damaged];
+    for segment in import.segments() {
+        let mut bytes = fs::read(source(leader, segment)).expect("the leader's file");
+        bytes.resize(segment.bytes as usize, 0);
+        let mut receiving = import.receive(segment, None).expect("received");
+        receiving.write(&bytes).expect("written");
+        if segment.id != known.id {
+            receiving.finish().expect("whole");
+        } else if !receiving.finish_as_it_is().expect("taken") {
+            let mut index = fs::read(leader.path().join(segment.index_name())).expect("the leader's index");
+            index.truncate(usize::try_from(segment.index_bytes()).expect("small"));
+            for (number, piece) in (0..).zip(index.chunks(50)) {
+                import.write_index(segment, number * 50, piece).expect("written");
+            }
+            import.keep_damaged(segment).expect("kept");
+            assert_eq!(import.damaged(), [dir.join(segment.file_name())]);
+        }
+    }
+    import.finish().expect("nothing else is damaged")
+}
+
+/// What a reader gets at each offset; nothing where that cannot be read.
+fn at_each_offset(log: &PartitionLog) -> Vec<Option<Bytes>> {
+    let reader = log.reader();
+    (0..reader.high_watermark().0).map(|at| reader.read(Offset(at), 1).ok()).collect()
+}
+
+#[test]
+fn damage_of_a_segment_that_is_not_known_to_have_any_is_an_error_beside_one_that_is() {
+    let (leader, state) = leader(12);
+    let dir = tempfile::tempdir().expect("a directory");
+    flip_bit(&leader.logs()[0], 90);
+    let import = Import::begin(&dir.path().join("p"), state, &leader.files).expect("begun");
+    for (at, segment) in import.segments().enumerate() {
+        let bytes = fs::read(source(&leader, segment)).expect("the leader's file");
+        let mut receiving = import.receive(segment, None).expect("received");
+        receiving.write(&bytes[..segment.bytes as usize]).expect("written");
+        assert_eq!(receiving.finish_as_it_is().expect("taken"), at > 0);
+        let index = fs::read(leader.path().join(segment.index_name())).expect("the leader's index");
+        import.write_index(segment, 0, &index).expect("written");
+        if at == 0 {
+            import.keep_damaged(segment).expect("kept");
+        }
+    }
+    let other = files_in(&dir.path().join("p"), "log").remove(1);
+    fs::File::options().write(true).open(other).and_then(|file| file.set_len(50)).expect("cut");
+    assert!(matches!(import.finish(), Err(ImportError::Damaged(_))));
+}
+
 #[test]
 fn more_bytes_than_a_segment_has_are_refused() {
     let (leader, state) = leader(3);
@@ -289,6 +342,35 @@ fn files_of_a_closed_partition_are_missed_by_nobody() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Wherever a segment is damaged: what the sender can read of it, and only that, can be read of the copy.
+    #[test]
+    fn a_damaged_segment_that_is_taken_as_it_is_serves_what_it_serves_at_the_sender(
+        (segment, position, zeros) in (0..6_usize, 0..300_usize, 0..80_usize),
+        with_index in any::<bool>(),
+    ) {
+        let (leader, state) = leader(18);
+        let segment = segment % state.segments.iter().filter(|it| it.bytes > 0).count();
+        let damaged = source(&leader, &state.segments[segment]);
+        let mut bytes = fs::read(&damaged).expect("readable");
+        let position = position % bytes.len();
+        bytes[position] ^= 0x10;
+        let end = bytes.len().min(position + zeros);
+        bytes[position..end].fill(0);
+        fs::write(&damaged, bytes).expect("written");
+        if with_index {
+            flip_bit(&damaged.with_extension("index"), 16 + position % 32);
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let copied = copy_as_it_is(&dir.path().join("p"), &leader, &state, segment);
+        let (log, _) = PartitionLog::recover(&leader.path(), &state, &leader.files).expect("recovered");
+        let there = at_each_offset(&log);
+        let here = at_each_offset(&copied);
+        prop_assert_eq!(&here, &there);
+        drop(copied);
+        let (again, _) = PartitionLog::recover(&dir.path().join("p"), &state, &leader.files).expect("recovered");
+        prop_assert_eq!(at_each_offset(&again), there);
+    }
 
     /// Whatever an earlier attempt or another state left in the directory, the import ends with the sender's files.
     #[test]

@@ -1,12 +1,13 @@
 //! A snapshot that has been copied and waits to take a state's place.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use checkpoint::{Key, Position};
 use partition_log::PartitionLog;
 
-/// A snapshot whose files are here, verified and durable, and in no manifest yet. Dropped, its files stay for the
+/// A snapshot whose files are here, durable, verified or known to be damaged, and in no manifest yet. Dropped, its files stay for the
 /// next attempt.
 pub(crate) struct Arrived {
     pub generation: u32,
@@ -14,6 +15,8 @@ pub(crate) struct Arrived {
     pub last_stamp_ms: i64,
     pub states: BTreeMap<Key, Bytes>,
     pub machine: ArrivedMachine,
+    /// Files of its partitions that are as damaged as those that they were copied from; the others are whole.
+    pub damaged: Vec<PathBuf>,
 }
 
 /// What the group's machine becomes once the snapshot is installed.

@@ -22,6 +22,8 @@ pub(crate) struct Captured {
     /// Needed no more, once no manifest that is kept names them.
     pub obsolete: Vec<ObsoleteFiles>,
     pub closed: Vec<PathBuf>,
+    /// Files of segments that nobody is known to have whole.
+    pub damaged: Vec<PathBuf>,
 }
 
 pub(crate) enum States {

@@ -44,6 +44,14 @@ pub(crate) struct Checkpointer {
     pub installs: VecDeque<Box<Install>>,
 }
 
+/// A checkpoint that is durable.
+struct Written {
+    position: Position,
+    state: GroupState,
+    /// Files of its segments that nobody is known to have whole.
+    damaged: Vec<PathBuf>,
+}
+
 impl Checkpointer {
     pub(crate) fn run(mut self) {
         let mut due = Instant::now() + self.interval;
@@ -90,7 +98,7 @@ impl Checkpointer {
     }
 
     /// Returns what was made durable.
-    fn checkpoint_group(&mut self, group: usize, force: bool) -> Option<(Position, GroupState)> {
+    fn checkpoint_group(&mut self, group: usize, force: bool) -> Option<Written> {
         let id = number(group);
         let place = Place::of(id, self.executors.len());
         let (reply, captured) = sync_channel(1);
@@ -99,14 +107,15 @@ impl Checkpointer {
         let captured = captured.recv().ok()??;
         self.sync(&captured.dirty);
         let (position, state) = (captured.position, captured.group.clone());
+        let damaged = captured.damaged.clone();
         let release_through = self.store(group, captured)?;
         self.wal.release(GroupId(id), release_through);
-        Some((position, state))
+        Some(Written { position, state, damaged })
     }
 
     /// A checkpoint that replicas of other hubs may copy.
     fn snapshot(&mut self, group: u32) -> Option<SnapshotMark> {
-        let (position, state) = self.checkpoint_group(group as usize, true)?;
+        let Written { position, state, damaged } = self.checkpoint_group(group as usize, true)?;
         let stored = &self.groups[group as usize];
         let states = match stored.newest() {
             Ok(newest) => newest?.states,
@@ -120,7 +129,7 @@ impl Checkpointer {
             term: position.term,
             membership: state.membership.clone(),
         };
-        self.snapshots.offer(Offer { group, position, state, states, pin: stored.pin() });
+        self.snapshots.offer(Offer { group, position, state, states, damaged, pin: stored.pin() });
         Some(mark)
     }
 

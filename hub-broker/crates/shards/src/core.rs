@@ -151,15 +151,13 @@ impl Core {
             Message::SnapshotArrived { slot, wanted, outcome } => {
                 self.with(slot, |group, outbox| group.snapshot_arrived(&wanted, *outcome, outbox));
             }
-            Message::SnapshotInstalled { slot, arrived } => {
-                self.with(slot, |group, outbox| group.snapshot_installed(*arrived, outbox));
-            }
+            Message::SnapshotInstalled { slot, arrived } => self.snapshot_installed(slot, *arrived),
             Message::Compare { slot, question, done } => self.compare(slot, &question, done),
             Message::Compared { slot, from, index, verdict } => {
                 self.with(slot, |group, _| group.compared(from, index, verdict));
             }
             Message::Plead { slot, plea, done } => self.give_leave(slot, &plea, done),
-            Message::LeaveGiven { slot, plea } => self.leave_given(slot, &plea),
+            Message::PleaAnswered { slot, plea, answer } => self.plea_answered(slot, &plea, answer),
             Message::NoRoom { node, waits } => {
                 if waits {
                     self.no_room.insert(node)

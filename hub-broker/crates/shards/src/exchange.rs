@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::compare::{Question, Verdict, wire};
 use crate::doors::Doors;
-use crate::leave::{self, Plea};
+use crate::leave::{self, Answer, Plea};
 use crate::limits::{COMPARE_ANSWER_MAX, QUESTIONS_MAX};
 use crate::message::Message;
 
@@ -90,10 +90,11 @@ async fn ask(doors: &Doors, question: &Question) {
 async fn plead(doors: &Doors, plea: Plea) {
     let node = NodeId(plea.leader.node());
     let answer = doors.shared.peers.request(node, leave::LEAVE, plea.encode(), COMPARE_ANSWER_MAX).await;
-    if answer.is_ok_and(|answer| leave::is_given(&answer))
+    if let Ok(answer) = answer
         && let Some(place) = doors.place_of_group(plea.group)
     {
-        doors.send(place, Message::LeaveGiven { slot: place.slot, plea });
+        let answer = Answer::decode(&answer);
+        doors.send(place, Message::PleaAnswered { slot: place.slot, plea, answer });
     }
 }
 
@@ -101,10 +102,10 @@ fn answer_plea(doors: &Doors, from: NodeId, body: Bytes, reply: Reply) {
     let plea = Plea::decode(body).filter(|plea| plea.replica.node() == from.0);
     match plea.and_then(|plea| Some((doors.place_of_group(plea.group)?, plea))) {
         Some((place, plea)) => {
-            let done = Box::new(move |given| reply.ok(leave::encode_answer(given)));
+            let done = Box::new(move |answer: Answer| reply.ok(answer.encode()));
             doors.send(place, Message::Plead { slot: place.slot, plea, done });
         }
-        None => reply.ok(leave::encode_answer(false)),
+        None => reply.ok(Answer::Stay.encode()),
     }
 }
 

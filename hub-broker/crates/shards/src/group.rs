@@ -248,13 +248,16 @@ impl Group {
         self.waiting.answer_reads(self.applied.0, self.replica.term());
     }
 
-    /// Where nothing takes effect, entries are not taken on without bound, and a replica that is stopped, or damaged, is
-    /// not to lead.
+    /// Where nothing takes effect, entries are not taken on without bound, and a replica that is stopped is not to lead,
+    /// nor one that is damaged in the place of one that is not.
     fn declines(&self, event: &Event) -> bool {
         let Event::Message(message) = event else { return false };
         let is_too_much = || message.is_append() && self.unapplied_bytes > UNAPPLIED_BYTES_MAX;
         match self.standing {
-            Standing::Running => message.hands_lead_over() && self.has_damage(),
+            Standing::Running => {
+                let is_no_worse = || self.is_damaged_leader(message.from(), message.term());
+                message.hands_lead_over() && self.has_damage() && !is_no_worse()
+            }
             Standing::Paused => is_too_much(),
             Standing::Stopped => message.hands_lead_over() || is_too_much(),
         }

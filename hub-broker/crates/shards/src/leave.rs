@@ -11,15 +11,17 @@
 //! term and have everything but the last moments of it, for the replica that asks goes on acknowledging until it goes;
 //! and of these none that it has let go. A replica that goes has answered in no later term, and so no later leader
 //! counts it; leave of an earlier term than the replica's is none. One that is heard of long after it was given leave has
-//! not made use of it, because it is whole again or its damage was forgotten by a start: it counts again. A leader that is damaged itself gives none: what it
-//! lacks only the other may have. It leaves the lead to one that is whole, and asks that one.
+//! not made use of it, because it is whole again or its damage was forgotten by a start: it counts again. A leader that is
+//! damaged itself gives none: what it lacks only the other may have. It leaves the lead to one that is whole, and asks
+//! that one; and it says why it gives none, for whoever is asked to lead by a leader that is damaged as well need not
+//! decline.
 //!
 //! Until it has leave, the replica votes and keeps what it is sent, which its damage does not touch; it serves what is
 //! whole, and answers for the rest that it is damaged.
 //!
 //! ```text
 //! plea     version u8 = 1 | group u32 | replica u64 | leader u64 | term u64                 all big-endian
-//! answer   version u8 = 1 | leave u8: 1 given
+//! answer   version u8 = 1 | leave u8: 1 given, 2 not given: the leader is damaged as well, any other not given
 //! ```
 
 use bytes::{Buf, BufMut, Bytes};
@@ -41,8 +43,17 @@ pub(crate) struct Plea {
     pub term: u64,
 }
 
+/// What the leader says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Stay,
+    Go,
+    /// No leave, for the leader is damaged as well.
+    DamagedAsWell,
+}
+
 /// Hears whether leave is given; must not block.
-pub(crate) type LeaveDone = Box<dyn FnOnce(bool) + Send>;
+pub(crate) type LeaveDone = Box<dyn FnOnce(Answer) + Send>;
 
 impl Plea {
     pub(crate) fn encode(&self) -> Bytes {
@@ -66,13 +77,24 @@ impl Plea {
     }
 }
 
-pub(crate) fn encode_answer(given: bool) -> Bytes {
-    Bytes::copy_from_slice(&[VERSION, u8::from(given)])
-}
+impl Answer {
+    pub(crate) fn encode(self) -> Bytes {
+        let leave = match self {
+            Self::Stay => 0,
+            Self::Go => 1,
+            Self::DamagedAsWell => 2,
+        };
+        Bytes::copy_from_slice(&[VERSION, leave])
+    }
 
-/// Whatever is not leave is none.
-pub(crate) fn is_given(answer: &[u8]) -> bool {
-    answer == [VERSION, 1]
+    /// Whatever is not leave is none.
+    pub(crate) fn decode(answer: &[u8]) -> Self {
+        match answer {
+            [VERSION, 1] => Self::Go,
+            [VERSION, 2] => Self::DamagedAsWell,
+            _ => Self::Stay,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +112,9 @@ mod tests {
         let golden = include_bytes!("../tests/golden/plea-v1.bin");
         assert_eq!(plea().encode(), &golden[..]);
         assert_eq!(Plea::decode(Bytes::from_static(golden)), Some(plea()));
-        assert_eq!([encode_answer(false), encode_answer(true)], [&[1, 0][..], &[1, 1][..]]);
+        let answers = [Answer::Stay, Answer::Go, Answer::DamagedAsWell];
+        assert_eq!(answers.map(Answer::encode), [&[1, 0][..], &[1, 1][..], &[1, 2][..]]);
+        assert_eq!(answers.map(|answer| Answer::decode(&answer.encode())), answers);
     }
 
     #[test]
@@ -102,9 +126,8 @@ mod tests {
         for other in [[&whole[..], &[0]].concat(), [&[2], &whole[1..]].concat()] {
             assert_eq!(Plea::decode(other.into()), None);
         }
-        assert!(is_given(&encode_answer(true)));
-        for answer in [&[1, 0][..], &[1], &[], &[2, 1], &[1, 1, 0]] {
-            assert!(!is_given(answer));
+        for answer in [&[1, 0][..], &[1], &[], &[2, 1], &[2, 2], &[1, 3], &[1, 1, 0]] {
+            assert_eq!(Answer::decode(answer), Answer::Stay);
         }
     }
 

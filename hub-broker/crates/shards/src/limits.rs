@@ -128,7 +128,7 @@ pub const MEND_TRIES_MAX: u32 = 6;
 /// Ticks before the second attempt; twice as many before each further one.
 pub const MEND_PAUSE_TICKS: u32 = 20;
 /// Attempts after which that grows no more.
-pub const MEND_PAUSE_DOUBLINGS_MAX: u32 = 6;
+pub const MEND_PAUSE_DOUBLINGS_MAX: u32 = 9;
 /// Ticks between two pleas of a damaged replica to be let go.
 pub const LEAVE_TICKS: u32 = 20;
 /// Ticks from its first plea until it can be: then whoever counts as there has been heard of since.

@@ -9,6 +9,9 @@
 //! The replica keeps its id meanwhile, serves everything but what is damaged, and leaves the lead to others. Where
 //! nobody gives what is missing it is given up as a whole if the others are a majority, and goes on asking if not. What
 //! cannot be made again, active segments and compacted ones, costs the replica at once, or is kept as it is.
+//!
+//! A leader that has found nobody to have it whole gives the segment to whoever copies from it as it is, and says so:
+//! the copy is as damaged, knows that, and has at least the rest.
 
 pub(crate) mod wire;
 

@@ -13,7 +13,7 @@ use crate::answer::{Permit, RetainDone};
 use crate::capture::Captured;
 use crate::compare::{Question, Verdict, VerdictDone};
 use crate::group::Request;
-use crate::leave::{LeaveDone, Plea};
+use crate::leave::{Answer, LeaveDone, Plea};
 use crate::log_reads::OldEntries;
 use crate::mend::Mended;
 use crate::snapshot::{Arrived, FetchError, Wanted};
@@ -167,10 +167,11 @@ pub(crate) enum Message {
         plea: Plea,
         done: LeaveDone,
     },
-    /// The replica here may give itself up.
-    LeaveGiven {
+    /// The leader has said whether the replica here may give itself up.
+    PleaAnswered {
         slot: usize,
         plea: Plea,
+        answer: Answer,
     },
     /// That hub waits for room, or does no more.
     NoRoom {

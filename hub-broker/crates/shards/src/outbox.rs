@@ -69,7 +69,7 @@ pub(crate) enum Wish {
     },
     /// Ask another replica; then perhaps `Message::Compared`.
     Compare(Box<Question>),
-    /// Ask the leader to let the replica go; then perhaps `Message::LeaveGiven`.
+    /// Ask the leader to let the replica go; then perhaps `Message::PleaAnswered`.
     Plead(Plea),
     /// Make a damaged segment again; then `Message::Mended`.
     Mend(Box<Damaged>),

@@ -1,6 +1,6 @@
 //! Which shards are not as they should be, and what each lacks; those that lack the same stand in one row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use metadata::limits::METADATA_GROUP;
 use metadata::{ClusterStatus, CopyStatus, GroupStatus, ReplicaStatus};
@@ -86,6 +86,8 @@ fn lacks(status: &ClusterStatus, group: &GroupStatus) -> Vec<Lack> {
         let copy = replica.copy.map_or_else(String::new, |copy| format!(", {}", copied(copy)));
         found.push((format!("hub {} {state}{copy}", replica.node), replica.lag_entries.unwrap_or(0)));
     }
+    let damaged: BTreeSet<_> = group.replicas.iter().filter(|it| it.damaged).map(|it| it.node).collect();
+    found.extend(damaged.into_iter().map(|node| (format!("hub {node} damaged"), 0)));
     found
 }
 
@@ -150,6 +152,7 @@ mod tests {
             in_sync: lag == 0,
             lag_entries: Some(lag),
             copy: None,
+            damaged: false,
         }
     }
 
@@ -222,6 +225,15 @@ mod tests {
         let rows = [["0, 2, 4".to_owned(), behind.to_owned()], ["1".to_owned(), "no leader".to_owned()]];
         assert_eq!(unsettled(&status), rows);
         assert_eq!(summary(&status).as_deref(), Some("4 of 64 shards are not as they should be:"));
+    }
+
+    #[test]
+    fn damaged_replicas_are_named_though_they_have_everything() {
+        let mut status = status(|_| 0);
+        for replica in status.groups[4].replicas.iter_mut().filter(|replica| replica.node != NodeId(1)) {
+            replica.damaged = true;
+        }
+        assert_eq!(unsettled(&status), [["3", "hub 2 damaged; hub 3 damaged"]]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ fn replica(node: u32, in_sync: bool) -> ReplicaStatus {
         in_sync,
         lag_entries: Some(if in_sync { 0 } else { 12 }),
         copy: None,
+        damaged: false,
     }
 }
 

@@ -95,6 +95,15 @@ impl World {
         }
     }
 
+    /// A replica has copied another with what is damaged there.
+    pub(super) fn inherit_damage(&mut self, node: NodeId, group: u32) {
+        let Some(replica) = self.replica_at(node, group) else { return };
+        self.invariants.damaged(group, replica);
+        for partition in (0..plan::PARTITIONS).filter(|index| plan::group(*index) == group) {
+            self.rotten.push(Rotten { node, partition, replica });
+        }
+    }
+
     /// Whether everything that has changed on a disk is mended, or gone with its replica.
     pub(super) fn is_sound(&mut self) -> bool {
         let mut rotten = std::mem::take(&mut self.rotten);

@@ -105,9 +105,11 @@ impl World {
     pub(super) fn copy(&mut self, node: NodeId) {
         let Some(mut host) = self.hosts.remove(&node) else { return };
         host.set_clock(self.now_ms);
+        let mut damaged = None;
         if let Some(hub) = host.hub()
             && let Some(wanted) = hub.snapshots_wanted().first().cloned()
         {
+            let group = wanted.group();
             let from = NodeId(wanted.from().node());
             let reachable = self.network.is_open(node, from) && self.network.is_open(from, node);
             let now_ms = self.now_ms;
@@ -116,9 +118,12 @@ impl World {
                 other.set_clock(now_ms);
                 other.hub()
             });
-            hub.copy_snapshot(wanted, other);
+            damaged = hub.copy_snapshot(wanted, other).then_some(group);
         }
         self.hosts.insert(node, host);
+        if let Some(group) = damaged {
+            self.inherit_damage(node, group);
+        }
         self.with_hub(node, |_| {});
     }
 

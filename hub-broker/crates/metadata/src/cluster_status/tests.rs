@@ -32,7 +32,7 @@ fn member(on: u32, number: u32, is_learner: bool, matched: u64) -> MemberReport 
 }
 
 fn report(group: u32, number: u32, bytes: u64, members: Option<Vec<MemberReport>>) -> GroupReport {
-    let (is_damaged, copy) = (false, None);
+    let (is_damaged, copy) = (Some(bytes == 300), None);
     GroupReport { group, number, term: 3, commit: 100, stored_bytes: bytes, members, is_damaged, copy }
 }
 
@@ -79,6 +79,8 @@ fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
         ("learner", "joining", false)
     );
     assert_eq!(joining.copy, Some(CopyStatus { received_bytes: 70, total_bytes: 700, bytes_per_s: 35 }));
+    let replicas = status.groups.iter().flat_map(|group| &group.replicas);
+    assert!(replicas.map(|it| it.damaged).eq([false, false, false, true]), "as its own hub says");
 }
 
 #[test]

@@ -95,6 +95,17 @@ impl Receiving {
         Ok(())
     }
 
+    /// Whatever the bytes are, they are durable and under the segment's name; false where they are not what the state
+    /// says. [`Import::keep_damaged`](super::Import::keep_damaged) MUST follow then.
+    pub fn finish_as_it_is(self) -> Result<bool, ImportError> {
+        let part = part_of(&self.files);
+        if self.left() > 0 {
+            return Err(ImportError::Checksum(part));
+        }
+        settle(&self.files, &part)?;
+        Ok(self.checksum == self.state.checksum)
+    }
+
     /// The segment is whole: verified, durable, and under its name.
     pub fn finish(self) -> Result<(), ImportError> {
         let part = part_of(&self.files);

@@ -7,7 +7,8 @@ use schemas::{Offset, PartitionId};
 
 use crate::epochs::EpochHistory;
 use crate::error::DecodeStateError;
-use crate::names::{LOG_EXTENSION, file_name};
+use crate::index;
+use crate::names::{INDEX_EXTENSION, LOG_EXTENSION, file_name};
 use crate::options::LogOptions;
 use crate::sequence::{Producers, Streams};
 
@@ -39,6 +40,16 @@ impl SegmentState {
     /// The name of the file with the segment's batches, within its partition's directory.
     pub fn file_name(&self) -> String {
         file_name(self.base_offset, self.id, LOG_EXTENSION)
+    }
+
+    /// The name of the file with what is known about each of them.
+    pub fn index_name(&self) -> String {
+        file_name(self.base_offset, self.id, INDEX_EXTENSION)
+    }
+
+    /// Length of that file.
+    pub fn index_bytes(&self) -> u64 {
+        index::position_of(self.batches)
     }
 
     pub(crate) fn empty(id: u64, base_offset: Offset) -> Self {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{Core, Slot};
-use crate::leave::{LeaveDone, Plea};
+use crate::leave::{Answer, LeaveDone, Plea};
+use crate::observe;
+use crate::snapshot::Arrived;
 
 impl Core {
     /// Whoever reads the files is later than the groups: what it has found may be of a replica that is gone, or of a
@@ -33,14 +35,32 @@ impl Core {
     /// A replica of another hub asks for leave to give itself up.
     pub(super) fn give_leave(&mut self, slot: usize, plea: &Plea, done: LeaveDone) {
         let group = self.slots.get_mut(slot).and_then(Slot::group_mut);
-        done(group.is_some_and(|group| group.give_leave(plea)));
+        done(group.map_or(Answer::Stay, |group| group.give_leave(plea)));
     }
 
-    /// The one here has it.
-    pub(super) fn leave_given(&mut self, slot: usize, plea: &Plea) {
-        if self.slots.get(slot).and_then(Slot::group).is_some_and(|group| group.may_go(plea)) {
+    /// The one here has asked, and has it or not.
+    pub(super) fn plea_answered(&mut self, slot: usize, plea: &Plea, answer: Answer) {
+        let Some(group) = self.slots.get_mut(slot).and_then(Slot::group_mut) else { return };
+        if answer != Answer::Go {
+            return group.hear_of_leader(plea, answer);
+        }
+        if group.may_go(plea) {
             self.give_up_damaged(slot);
         }
+    }
+
+    /// A snapshot is in place. What nobody had whole is as damaged here as where it came from.
+    pub(super) fn snapshot_installed(&mut self, slot: usize, mut arrived: Arrived) {
+        let damaged = std::mem::take(&mut arrived.damaged);
+        self.with(slot, |group, outbox| {
+            group.snapshot_installed(arrived, outbox);
+            for file in damaged {
+                if group.needs(&file) {
+                    observe::snapshots::damage();
+                    group.take_damage(&file);
+                }
+            }
+        });
     }
 
     fn give_up_damaged(&mut self, slot: usize) {

@@ -24,6 +24,7 @@ impl Group {
             dirty: Vec::new(),
             obsolete: Vec::new(),
             closed: Vec::new(),
+            damaged: self.beyond_help(),
         };
         captured.states = match &mut self.machine {
             Machine::Metadata(machine) => Some(States::Metadata(machine.snapshot())),

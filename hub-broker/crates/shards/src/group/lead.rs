@@ -86,6 +86,7 @@ impl Group {
                 && it.matched >= self.commit()
                 && self.membership.voters.contains(&it.id)
                 && !no_room.contains(&NodeId(it.id.node()))
+                && (waits || !self.is_fellow(it.id))
         };
         let progress = self.progress();
         if let Some(to) = progress.iter().filter(may_lead).max_by_key(|it| it.matched).map(|it| it.id) {

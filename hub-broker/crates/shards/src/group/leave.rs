@@ -1,16 +1,21 @@
 //! Leave for damaged replicas to give themselves up: asked for, and given; see `leave`.
 
+use std::collections::BTreeMap;
+
 use consensus::{MembershipChange, ReplicaId};
 
 use super::Group;
 use super::pleas::Pleas;
-use crate::leave::Plea;
+use crate::leave::{Answer, Plea};
 use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS, QUIET_LOOKS_MAX};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
 /// Leave is given after so many pleas, or there are too few who stay.
 const PLEAS_MAX: u32 = (LEAVE_WAIT_TICKS / LEAVE_TICKS as u64) as u32 + 2;
+
+/// Whoever is damaged asks again before that.
+const FELLOW_TICKS: u32 = 3 * LEAVE_TICKS;
 
 #[derive(Default)]
 pub(super) struct Leaves {
@@ -22,6 +27,10 @@ pub(super) struct Leaves {
     pleas: u32,
     /// That it is kept all the same was said.
     is_kept: bool,
+    /// Who has asked this leader while it was damaged itself, and the ticks since.
+    fellows: BTreeMap<ReplicaId, u32>,
+    /// The leader that is damaged as well, and its term, as it has said last.
+    damaged_leader: Option<(ReplicaId, u64)>,
 }
 
 impl Group {
@@ -58,14 +67,29 @@ impl Group {
         let (commit, quiet_looks) = (self.commit(), &self.quiet_looks);
         let is_heard = |id| quiet_looks.get(&id).is_some_and(|looks| *looks < QUIET_LOOKS_MAX);
         self.leaves.asked.tick(commit, is_heard);
+        self.leaves.fellows.values_mut().for_each(|ticks| *ticks += 1);
+        self.leaves.fellows.retain(|_, ticks| *ticks <= FELLOW_TICKS);
     }
 
     /// Whether the replica that asks may go. What it has, but for the last moments, must be where the group goes on.
-    pub(crate) fn give_leave(&mut self, plea: &Plea) -> bool {
+    pub(crate) fn give_leave(&mut self, plea: &Plea) -> Answer {
         let is_asked =
             plea.leader == self.own && plea.replica != self.own && plea.term == self.replica.term();
-        let is_settled = !self.membership.is_joint() && !self.replica.has_pending_change();
-        if !is_asked || !self.is_serving() || self.is_damaged() || !is_settled {
+        if !is_asked || !self.is_serving() {
+            return Answer::Stay;
+        }
+        if self.is_damaged() {
+            self.leaves.fellows.insert(plea.replica, 0);
+            return Answer::DamagedAsWell;
+        }
+        match self.can_let_go(plea) {
+            true => Answer::Go,
+            false => Answer::Stay,
+        }
+    }
+
+    fn can_let_go(&mut self, plea: &Plea) -> bool {
+        if self.membership.is_joint() || self.replica.has_pending_change() {
             return false;
         }
         if !self.membership.contains(plea.replica) {
@@ -95,6 +119,27 @@ impl Group {
         bears(&self.membership.voters, change, |id| self.leaves.asked.is_let_go(id))
     }
 
+    /// The leader has said whether it is any better.
+    pub(crate) fn hear_of_leader(&mut self, plea: &Plea, answer: Answer) {
+        let is_damaged = plea.replica == self.own && answer == Answer::DamagedAsWell;
+        self.leaves.damaged_leader = is_damaged.then_some((plea.leader, plea.term));
+    }
+
+    /// Whether this leader is known to be damaged as well.
+    pub(super) fn is_damaged_leader(&self, leader: ReplicaId, term: u64) -> bool {
+        self.leaves.damaged_leader == Some((leader, term))
+    }
+
+    /// Whether the replica has asked this leader, which is damaged, for leave.
+    pub(super) fn is_fellow(&self, replica: ReplicaId) -> bool {
+        self.leaves.fellows.contains_key(&replica)
+    }
+
+    /// The replica is damaged, and its group cannot do without it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.leaves.is_kept
+    }
+
     /// Leave counts in the term in which it was given, and for a replica that still needs it.
     pub(crate) fn may_go(&self, plea: &Plea) -> bool {
         plea.replica == self.own && plea.term == self.replica.term() && !self.leads() && self.is_hopeless()
@@ -103,6 +148,7 @@ impl Group {
     /// The replica leads no more, or in another term.
     pub(super) fn forget_pleas(&mut self) {
         self.leaves.asked.clear();
+        self.leaves.fellows.clear();
     }
 }
 

@@ -27,6 +27,8 @@ enum Care {
     Pausing { tries: u32, ticks: u32 },
     /// It cannot be made again.
     Kept,
+    /// It came damaged, from a replica that had asked the others for it.
+    Given,
 }
 
 impl Mending {
@@ -47,7 +49,7 @@ impl Mending {
 impl Group {
     /// Has a damaged file made again; false where that cannot be.
     pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) -> bool {
-        if let Some(Care::Asked { .. } | Care::Pausing { .. }) = self.mending.files.get(file) {
+        if let Some(Care::Asked { .. } | Care::Pausing { .. } | Care::Given) = self.mending.files.get(file) {
             return true;
         }
         let asked = self.ask_to_mend(file, 0, outbox);
@@ -106,12 +108,21 @@ impl Group {
         }
     }
 
+    /// The file has come with a snapshot, damaged as it was there.
+    pub(crate) fn take_damage(&mut self, file: &Path) {
+        tracing::error!(
+            group = %self.id, own = %self.own, file = %file.display(),
+            "a segment came damaged: nobody is known to have it whole"
+        );
+        self.mending.put(file, Care::Given);
+    }
+
     /// Nothing is to be hoped for but to fetch the whole replica again.
     pub(super) fn is_hopeless(&self) -> bool {
         let is_hopeless = |care: &Care| match care {
             Care::Asked { tries } => *tries > MEND_TRIES_MAX,
             Care::Pausing { tries, .. } => *tries >= MEND_TRIES_MAX,
-            Care::Kept => true,
+            Care::Kept | Care::Given => true,
         };
         self.mending.is_doubted || self.mending.files.values().any(is_hopeless)
     }
@@ -146,6 +157,23 @@ impl Group {
                 self.keep_damage(Some(&file));
             }
         }
+    }
+
+    /// Damaged files that nobody is known to have whole, once everyone was asked: replicas that copy from here get them as
+    /// they are, so that they have at least the rest. Where other voters may have them that takes until the replica
+    /// has found out that it is kept all the same.
+    pub(super) fn beyond_help(&self) -> Vec<PathBuf> {
+        let is_sole_voter = self.membership.voters == [self.own] && !self.membership.is_joint();
+        if !self.leads() || self.mending.is_doubted || !(is_sole_voter || self.is_kept()) {
+            return Vec::new();
+        }
+        let tries_max = if is_sole_voter { 1 } else { MEND_TRIES_MAX };
+        let is_beyond = |(_, care): &(&PathBuf, &Care)| match care {
+            Care::Asked { tries } => *tries > tries_max,
+            Care::Pausing { tries, .. } => *tries >= tries_max,
+            Care::Kept | Care::Given => true,
+        };
+        self.mending.files.iter().filter(is_beyond).map(|(file, _)| file.clone()).collect()
     }
 
     /// Something of the replica is not as it should be.

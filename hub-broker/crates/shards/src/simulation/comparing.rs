@@ -9,7 +9,7 @@ use crate::apply::Machine;
 use crate::compare::{Question, Verdict};
 use crate::entry::Command;
 use crate::exchange::Asked;
-use crate::leave::Plea;
+use crate::leave::{Answer, Plea};
 use crate::message::Message;
 
 /// A leader's replica asks another whether it has the same, or a damaged one asks its leader to be let go.
@@ -48,10 +48,10 @@ impl Hub {
                 let verdict = other.verdict(question);
                 self.core.handle(Message::Compared { slot, from, index, verdict });
             }
-            Asked::Leave(plea) if other.gives_leave(plea) => {
-                self.core.handle(Message::LeaveGiven { slot: plea.group as usize, plea });
+            Asked::Leave(plea) => {
+                let answer = other.answer_to(plea);
+                self.core.handle(Message::PleaAnswered { slot: plea.group as usize, plea, answer });
             }
-            Asked::Leave(_) => {}
         }
     }
 
@@ -61,14 +61,14 @@ impl Hub {
         self.questions.push(question);
     }
 
-    fn gives_leave(&mut self, plea: Plea) -> bool {
+    fn answer_to(&mut self, plea: Plea) -> Answer {
         let (tell, told) = std::sync::mpsc::sync_channel(1);
-        let done = Box::new(move |given| {
+        let done = Box::new(move |answer| {
             // The other end is below.
-            let _ = tell.send(given);
+            let _ = tell.send(answer);
         });
         self.core.handle(Message::Plead { slot: plea.group as usize, plea, done });
-        told.try_recv().unwrap_or(false)
+        told.try_recv().unwrap_or(Answer::Stay)
     }
 
     fn verdict(&mut self, question: Question) -> Verdict {

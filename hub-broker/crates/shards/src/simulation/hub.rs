@@ -423,15 +423,16 @@ impl Hub {
         &mut self,
         group: u32,
         force: bool,
-    ) -> Option<(checkpoint::Position, crate::group_state::GroupState)> {
+    ) -> Option<(checkpoint::Position, crate::group_state::GroupState, Vec<PathBuf>)> {
         let (reply, captured) = sync_channel(1);
         self.core.handle(Message::Capture { slot: group as usize, force, reply });
         let captured = captured.try_recv().ok()??;
         self.durable.synced(&captured.dirty);
         let (position, state) = (captured.position, captured.group.clone());
+        let damaged = captured.damaged.clone();
         let through = self.stores[group as usize].store(captured).ok()??;
         self.journal.release(GroupId(group), through);
-        Some((position, state))
+        Some((position, state, damaged))
     }
 
     fn request(&mut self, group: u32, request: Request) {

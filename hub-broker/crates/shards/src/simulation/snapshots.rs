@@ -30,8 +30,8 @@ impl Hub {
     }
 
     /// Copies what is wanted from the leader's hub, or gives it up where that cannot be reached. The files of both are
-    /// in their directories; the copy itself takes no time.
-    pub fn copy_snapshot(&mut self, wanted: SnapshotWanted, from: Option<&mut Self>) {
+    /// in their directories; the copy itself takes no time. True where damage has come with it.
+    pub fn copy_snapshot(&mut self, wanted: SnapshotWanted, from: Option<&mut Self>) -> bool {
         self.wanted.retain(|it| *it != wanted);
         let SnapshotWanted(wanted) = wanted;
         let reserve_bytes = if self.is_full { u64::MAX / 2 } else { 0 };
@@ -43,8 +43,10 @@ impl Hub {
             None => Err(FetchError::Cancelled),
         };
         self.durable.copied(&self.ground.log, wanted.generation);
+        let is_damaged = outcome.as_ref().is_ok_and(|arrived| !arrived.damaged.is_empty());
         let (slot, outcome) = (wanted.group as usize, Box::new(outcome));
         self.core.handle(Message::SnapshotArrived { slot, wanted, outcome });
+        is_damaged
     }
 
     /// Switches in what has arrived. Where there is no room, the old state stands and it is tried again.
@@ -64,7 +66,7 @@ impl Hub {
 
     /// A checkpoint that replicas of other hubs may copy.
     pub(super) fn offer_snapshot(&mut self, group: u32) -> Option<SnapshotMark> {
-        let (position, state) = self.write_checkpoint(group, true)?;
+        let (position, state, damaged) = self.write_checkpoint(group, true)?;
         let stored = &self.stores[group as usize];
         let states = stored.newest().ok()??.states;
         let mark = SnapshotMark {
@@ -72,7 +74,7 @@ impl Hub {
             term: position.term,
             membership: state.membership.clone(),
         };
-        let offer = Offer { group, position, state, states, pin: stored.pin() };
+        let offer = Offer { group, position, state, states, damaged, pin: stored.pin() };
         let now = self.now();
         self.shelf.offer(offer, now);
         Some(mark)

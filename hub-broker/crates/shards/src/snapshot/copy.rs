@@ -3,8 +3,8 @@
 //! The other hub is behind [`Ask`], so that a copy runs over the network, in a test, or in a simulation alike. It
 //! blocks: on the disk, and on what it asks.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use checkpoint::{Key, Loaded, Position};
@@ -14,7 +14,8 @@ use partition_log::{
 use schemas::PartitionId;
 
 use super::format::{
-    CLOSE, Close, FileId, OPEN, Open, Opened, Outcome, Piece, READ, Read, Refusal, decode_listing,
+    CLOSE, Close, DAMAGED_HEAD_BYTES, FileId, OPEN, Open, Opened, Outcome, Piece, READ, Read, Refusal,
+    damaged_bytes, decode_damaged, decode_listing,
 };
 use super::{Arrived, ArrivedMachine, FetchError, Wanted};
 use crate::group_state::GroupState;
@@ -52,8 +53,17 @@ pub(crate) fn copy(wanted: &Wanted, target: &Target<'_>, ask: &mut dyn Ask) -> R
     let opened = Opened::decode(&opened).ok_or(FetchError::Malformed)?;
     let session = opened.session;
     let installed = installed(wanted, target);
-    let mut copying =
-        Copying { wanted, target, ask, session, installed, mismatch: None, sender_is_slow: false };
+    let mut copying = Copying {
+        wanted,
+        target,
+        ask,
+        session,
+        installed,
+        known_damage: BTreeSet::new(),
+        damaged: Vec::new(),
+        mismatch: None,
+        sender_is_slow: false,
+    };
     let copied = copying.all(&opened);
     let outcome = match (&copied, copying.mismatch) {
         (Ok(_), _) => Outcome::Copied,
@@ -82,6 +92,10 @@ struct Copying<'a> {
     session: u64,
     /// What a manifest here names already.
     installed: BTreeMap<Key, Bytes>,
+    /// Segments that the sender gives as they are.
+    known_damage: BTreeSet<FileId>,
+    /// Files here that are damaged as they are there.
+    damaged: Vec<PathBuf>,
     /// The file that is not what its state says.
     mismatch: Option<FileId>,
     sender_is_slow: bool,
@@ -103,24 +117,44 @@ impl Copying<'_> {
         let machine = match states.get(&metadata_key()) {
             Some(snapshot) if states.len() == 1 => ArrivedMachine::Metadata(snapshot.clone()),
             Some(_) => return Err(FetchError::Malformed),
-            None => ArrivedMachine::Partitions(self.partitions(&states)?),
+            None => {
+                self.known_damage = self.known_damage()?;
+                ArrivedMachine::Partitions(self.partitions(&states)?)
+            }
         };
         let Wanted { generation, index, term, .. } = *self.wanted;
         let position = Position { applied: index, term, commit: index };
-        Ok(Arrived { generation, position, last_stamp_ms: state.last_stamp_ms, states, machine })
+        let damaged = std::mem::take(&mut self.damaged);
+        Ok(Arrived { generation, position, last_stamp_ms: state.last_stamp_ms, states, machine, damaged })
     }
 
     fn listing(&mut self, opened: &Opened) -> Result<Bytes, FetchError> {
         let length =
             usize::try_from(opened.listing_bytes).ok().filter(|length| *length <= SNAPSHOT_STATE_BYTES_MAX);
-        let length = length.ok_or(FetchError::Malformed)?;
-        let mut listing = BytesMut::new();
-        while listing.len() < length {
-            let left = u32::try_from(length - listing.len()).unwrap_or(u32::MAX);
-            listing.extend_from_slice(&self.read(FileId::LISTING, listing.len() as u64, left)?);
-        }
+        let listing = self.read_all(FileId::LISTING, 0, length.ok_or(FetchError::Malformed)?)?;
         let matches = crc32c::crc32c(&listing) == opened.listing_checksum;
-        if matches { Ok(listing.freeze()) } else { Err(FetchError::Malformed) }
+        if matches { Ok(listing) } else { Err(FetchError::Malformed) }
+    }
+
+    fn known_damage(&mut self) -> Result<BTreeSet<FileId>, FetchError> {
+        let head = match self.read(FileId::DAMAGED, 0, DAMAGED_HEAD_BYTES) {
+            // The sender is of before there was the list.
+            Err(FetchError::Refused(Refusal::Malformed)) => return Ok(BTreeSet::new()),
+            head => head?,
+        };
+        let bytes = damaged_bytes(&head).ok_or(FetchError::Malformed)?;
+        let list = self.read_all(FileId::DAMAGED, u64::from(DAMAGED_HEAD_BYTES), bytes as usize)?;
+        decode_damaged(&list).ok_or(FetchError::Malformed)
+    }
+
+    /// So many bytes of a file, from there on.
+    fn read_all(&mut self, file: FileId, from: u64, length: usize) -> Result<Bytes, FetchError> {
+        let mut all = BytesMut::new();
+        while all.len() < length {
+            let left = u32::try_from(length - all.len()).unwrap_or(u32::MAX);
+            all.extend_from_slice(&self.read(file, from + all.len() as u64, left)?);
+        }
+        Ok(all.freeze())
     }
 
     fn partitions(&mut self, states: &BTreeMap<Key, Bytes>) -> Result<Vec<PartitionLog>, FetchError> {
@@ -150,11 +184,20 @@ impl Copying<'_> {
         let installed = installed.and_then(|state| PartitionState::decode(state).ok());
         let local = generation.checked_sub(1).map(directory).filter(|local| local.is_dir());
         let local = local.map(|local| {
-            let damaged = self.wanted.damaged.hear(&local);
-            LocalLog::look(&local, installed.as_ref()).map(|local| local.doubting(&damaged))
+            let doubted = self.doubted(number, &local, import.state());
+            LocalLog::look(&local, installed.as_ref()).map(|local| local.doubting(&doubted))
         });
         let local = local.transpose()?;
         Ok(Partition { number, import, local })
+    }
+
+    /// Files here that are not believed unread: those that are known to be damaged, and those of segments that are so at
+    /// the sender, which may have come from there.
+    fn doubted(&self, number: u32, local: &Path, state: &PartitionState) -> Vec<PathBuf> {
+        let is_damaged = |segment| self.known_damage.contains(&FileId { partition: number, segment });
+        let segments = (0..).zip(&state.segments).filter(|(segment, _)| is_damaged(*segment));
+        let at_sender = segments.map(|(_, segment)| local.join(segment.file_name()));
+        self.wanted.damaged.hear(local).into_iter().chain(at_sender).collect()
     }
 
     /// Takes what is on this disk already; returns how many bytes are not.
@@ -202,6 +245,7 @@ impl Copying<'_> {
                 return Err(error);
             }
         }
+        self.damaged.extend(partition.import.damaged());
         Ok(partition.import.finish()?)
     }
 
@@ -212,21 +256,63 @@ impl Copying<'_> {
         file: FileId,
     ) -> Result<(), FetchError> {
         let prefix = partition.import.prefix(segment, partition.local.as_ref())?;
+        if self.known_damage.contains(&file) {
+            return self.damaged_segment(&partition.import, segment, file, prefix);
+        }
         let prefix = match prefix {
             Some(prefix) if self.confirms(&prefix, file)? => Some(prefix),
             _ => None,
         };
+        Ok(self.receive(&partition.import, segment, file, prefix)?.finish()?)
+    }
+
+    /// A segment that the sender knows to be damaged. What is here of it may lack just what is wrong there; else it is
+    /// taken as it is, with the sender's index.
+    fn damaged_segment(
+        &mut self,
+        import: &Import,
+        segment: &SegmentState,
+        file: FileId,
+        prefix: Option<Prefix>,
+    ) -> Result<(), FetchError> {
+        if prefix.is_some() {
+            match self.receive(import, segment, file, prefix)?.finish() {
+                Err(ImportError::Checksum(_)) => {}
+                finished => return Ok(finished?),
+            }
+        }
+        if self.receive(import, segment, file, None)?.finish_as_it_is()? {
+            return Ok(());
+        }
+        let (length, mut position) = (segment.index_bytes(), 0);
+        while position < length {
+            let left = u32::try_from(length - position).unwrap_or(u32::MAX);
+            let bytes = self.read(file.index(), position, left)?;
+            import.write_index(segment, position, &bytes)?;
+            position += bytes.len() as u64;
+        }
+        Ok(import.keep_damaged(segment)?)
+    }
+
+    /// The segment's bytes behind a beginning that is here.
+    fn receive(
+        &mut self,
+        import: &Import,
+        segment: &SegmentState,
+        file: FileId,
+        prefix: Option<Prefix>,
+    ) -> Result<Receiving, FetchError> {
         let reused = prefix.as_ref().map_or(0, |prefix| u64::from(prefix.bytes));
         observe::reused(reused);
         self.ask.receive(reused);
-        let mut receiving: Receiving = partition.import.receive(segment, prefix)?;
+        let mut receiving: Receiving = import.receive(segment, prefix)?;
         while receiving.left() > 0 {
             let bytes = self.read(file, u64::from(receiving.position()), receiving.left())?;
             observe::received(bytes.len() as u64);
             self.ask.receive(bytes.len() as u64);
             receiving.write(&bytes)?;
         }
-        Ok(receiving.finish()?)
+        Ok(receiving)
     }
 
     /// Whether the sender's file begins with the same bytes.

@@ -17,9 +17,18 @@
 //! ```
 //!
 //! A file is named by the place of its partition in the listing and the place of its segment in the partition's state;
-//! partition 0xffffffff is the listing itself.
+//! partition 0xffffffff is the listing itself, and with segment 1 the list of damaged segments:
+//!
+//! ```text
+//! damaged         version u8 = 1 | count u32 | partition u32, segment u32 × count, rising
+//! ```
+//!
+//! These are known to be damaged, and nobody is known to have them whole: of each, the bytes are given as they are,
+//! zeros where the disk has none, and with the highest bit of `segment` set those of its index. A sender of before there
+//! was this list refuses it as malformed, and a replica of before never asks for it: it takes no byte that does not
+//! match its checksum.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
 use checkpoint::Key;
@@ -34,6 +43,11 @@ pub(crate) const CLOSE: u8 = 10;
 const VERSION: u8 = 1;
 const ONLY_CHECKSUM: u8 = 1;
 const SLOW: u8 = 1;
+/// In a file's segment: its index.
+const INDEX: u32 = 1 << 31;
+/// Bytes of a list of damaged segments before the first of them.
+pub(crate) const DAMAGED_HEAD_BYTES: u32 = 5;
+const FILE_BYTES: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Open {
@@ -52,7 +66,7 @@ pub(crate) struct Opened {
     pub state: Bytes,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FileId {
     pub partition: u32,
     pub segment: u32,
@@ -60,6 +74,17 @@ pub(crate) struct FileId {
 
 impl FileId {
     pub(crate) const LISTING: Self = Self { partition: u32::MAX, segment: 0 };
+    pub(crate) const DAMAGED: Self = Self { partition: u32::MAX, segment: 1 };
+
+    /// The index of this segment.
+    pub(crate) fn index(self) -> Self {
+        Self { segment: self.segment | INDEX, ..self }
+    }
+
+    /// The segment of which this is the index, if it is one.
+    pub(crate) fn indexed(self) -> Option<Self> {
+        (self.segment & INDEX != 0).then_some(Self { segment: self.segment & !INDEX, ..self })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,6 +305,34 @@ pub(crate) fn decode_listing(bytes: &Bytes) -> Option<BTreeMap<Key, Bytes>> {
         states.insert(key, long(&mut bytes)?);
     }
     bytes.is_empty().then_some(states)
+}
+
+pub(crate) fn encode_damaged(files: &BTreeSet<FileId>) -> Bytes {
+    let mut out = vec![VERSION];
+    out.put_u32(u32::try_from(files.len()).expect("as many as segments at most"));
+    files.iter().for_each(|file| put_file(&mut out, *file));
+    out.into()
+}
+
+/// How many bytes follow the head of a list of damaged segments.
+pub(crate) fn damaged_bytes(mut head: &[u8]) -> Option<u32> {
+    version(&mut head)?;
+    let count = usize::try_from(head.try_get_u32().ok()?).ok()?;
+    let bytes = count.checked_mul(FILE_BYTES).filter(|bytes| *bytes <= SNAPSHOT_STATE_BYTES_MAX)?;
+    u32::try_from(bytes).ok().filter(|_| head.is_empty())
+}
+
+/// The list behind its head.
+pub(crate) fn decode_damaged(mut bytes: &[u8]) -> Option<BTreeSet<FileId>> {
+    let mut files = BTreeSet::new();
+    while !bytes.is_empty() {
+        let next = file(&mut bytes)?;
+        if files.last().is_some_and(|last| *last >= next) {
+            return None;
+        }
+        files.insert(next);
+    }
+    Some(files)
 }
 
 fn version(bytes: &mut impl Buf) -> Option<()> {

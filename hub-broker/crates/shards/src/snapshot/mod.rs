@@ -14,6 +14,7 @@
 //! bring back counts on what only the other has: the directories of the new generation are in no manifest before, the entries in the WAL
 //! are void only by the new manifest, and the old generation's directories go only after it.
 
+mod as_it_is;
 mod copy;
 mod fetch;
 pub(crate) mod format;

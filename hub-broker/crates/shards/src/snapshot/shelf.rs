@@ -2,7 +2,7 @@
 //!
 //! A checkpoint lies here with its files pinned until nobody has read of it for a minute. Time is passed in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,7 +15,10 @@ use consensus::ReplicaId;
 use partition_log::{PartitionState, SegmentState, is_unreadable};
 
 use super::Notice;
-use super::format::{Close, FileId, Open, Opened, Outcome, Piece, Read, Refusal, encode_listing};
+use super::as_it_is::read_as_it_is;
+use super::format::{
+    Close, FileId, Open, Opened, Outcome, Piece, Read, Refusal, encode_damaged, encode_listing,
+};
 use crate::group_state::GroupState;
 use crate::keys::key_partition;
 use crate::limits::{SNAPSHOT_IDLE_MAX, SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_SESSIONS_MAX};
@@ -23,12 +26,21 @@ use crate::observe::snapshots as observe;
 use crate::partitions::generation_directory;
 use crate::stored_group::Pin;
 
+/// Where a file's bytes lie.
+struct Source {
+    path: PathBuf,
+    bytes: u64,
+    is_damaged: bool,
+}
+
 /// A checkpoint to be kept for those who need it.
 pub(crate) struct Offer {
     pub group: u32,
     pub position: Position,
     pub state: GroupState,
     pub states: BTreeMap<Key, Bytes>,
+    /// Files of its segments that nobody is known to have whole.
+    pub damaged: Vec<PathBuf>,
     pub pin: Pin,
 }
 
@@ -49,6 +61,9 @@ struct Kept {
     listing: Bytes,
     /// As in the listing; the metadata's state has no files.
     partitions: Vec<Option<Partition>>,
+    /// Segments that are given as they are, and the list of them.
+    damaged: BTreeSet<FileId>,
+    damaged_list: Bytes,
     last_use: Instant,
     _pin: Pin,
 }
@@ -85,11 +100,15 @@ impl Shelf {
             let segments = PartitionState::decode(state).ok()?.segments;
             Some(Partition { directory: generation_directory(&self.log, id, generation), segments })
         };
+        let partitions: Vec<Option<Partition>> = offer.states.iter().map(partition).collect();
+        let damaged = damaged_of(&partitions, &offer.damaged);
         let kept = Kept {
             replica_number: offer.state.origin.replica_number,
             term: offer.position.term,
             state: offer.state.encode(),
-            partitions: offer.states.iter().map(partition).collect(),
+            partitions,
+            damaged_list: encode_damaged(&damaged),
+            damaged,
             listing: encode_listing(&offer.states),
             last_use: now,
             _pin: offer.pin,
@@ -132,13 +151,21 @@ impl Shelf {
         let session = self.sessions.get_mut(&read.session).ok_or(Refusal::Gone)?;
         let kept = self.kept.get_mut(&session.of).ok_or(Refusal::Gone)?;
         (session.last_use, kept.last_use) = (now, now);
-        if read.file == FileId::LISTING {
-            return piece_of(&kept.listing, read, is_slow);
+        match read.file {
+            FileId::LISTING => return piece_of(&kept.listing, read, is_slow),
+            FileId::DAMAGED => return piece_of(&kept.damaged_list, read, is_slow),
+            _ => {}
         }
-        let (path, segment) = kept.file(read.file).ok_or(Refusal::Malformed)?;
+        let Source { path, bytes, is_damaged } = kept.source(read.file).ok_or(Refusal::Malformed)?;
         let end = read.position.checked_add(u64::from(read.bytes)).ok_or(Refusal::Malformed)?;
-        if end > u64::from(segment.bytes) {
+        if end > bytes {
             return Err(Refusal::Malformed);
+        }
+        if is_damaged && !read.only_checksum {
+            let bytes = read_as_it_is(&path, read.position, read.bytes as usize);
+            let bytes = bytes.map_err(|error| unreadable(&path, &error))?;
+            observe::sent(bytes.len() as u64);
+            return Ok(Piece { is_slow, checksum: crc32c::crc32c(&bytes), bytes });
         }
         let file = match session.open.take().filter(|(id, _)| *id == read.file) {
             Some((_, file)) => file,
@@ -199,6 +226,32 @@ impl Kept {
         let segment = partition.segments.get(usize::try_from(id.segment).ok()?)?;
         Some((partition.directory.join(segment.file_name()), *segment))
     }
+
+    /// A segment, or the index of a damaged one: of others the replica makes it itself.
+    fn source(&self, id: FileId) -> Option<Source> {
+        if let Some(of) = id.indexed() {
+            let (log, segment) = self.file(of).filter(|_| self.damaged.contains(&of))?;
+            let path = log.with_file_name(segment.index_name());
+            return Some(Source { path, bytes: segment.index_bytes(), is_damaged: true });
+        }
+        let (path, segment) = self.file(id)?;
+        Some(Source { path, bytes: u64::from(segment.bytes), is_damaged: self.damaged.contains(&id) })
+    }
+}
+
+/// The segments with these files.
+fn damaged_of(partitions: &[Option<Partition>], files: &[PathBuf]) -> BTreeSet<FileId> {
+    let mut damaged = BTreeSet::new();
+    for (number, partition) in (0..).zip(partitions) {
+        for (segment, state) in (0..).zip(partition.iter().flat_map(|partition| &partition.segments)) {
+            let directory = partition.iter().map(|partition| &partition.directory);
+            let mut path = directory.map(|directory| directory.join(state.file_name()));
+            if state.bytes > 0 && path.any(|path| files.contains(&path)) {
+                damaged.insert(FileId { partition: number, segment });
+            }
+        }
+    }
+    damaged
 }
 
 fn piece_of(bytes: &Bytes, read: &Read, is_slow: bool) -> Result<Piece, Refusal> {

@@ -2,5 +2,6 @@
 
 mod copying;
 mod crash;
+mod damaged;
 mod hub;
 mod serving;

@@ -370,3 +370,36 @@ async fn a_replica_whose_running_hash_differs_is_found_and_fetched_again() {
     }
     is_given_up_and_replaced(cluster, node, 3).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_that_only_one_hub_has_goes_to_those_that_join_with_all_that_is_whole() {
+    let mut cluster = Cluster::found().await;
+    open(cluster.shards(1), 0).await;
+    for first in [0, 2] {
+        append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
+    }
+    let roll = PartitionCommand::Roll { partition: partition(0) };
+    cluster.shards(1).command(shard(0), roll).await.expect("carried out");
+    append_surely(cluster.shards(1), 0, batch(Some((7, 4)), 1, 50)).await;
+    cluster.stop(1).await;
+    flip(&cluster.dir(1).join("log"), ".log", b'a');
+    cluster.start(1).await;
+    cluster.join(2).await;
+    cluster.join(3).await;
+    for node in [1, 2, 3] {
+        let status = cluster.shards(node).status().await;
+        assert!(status[GROUP as usize].is_damaged, "hub {node}: {status:?}");
+        assert!(!status[GROUP as usize + 1].is_damaged);
+    }
+    cluster.kill(1).await;
+    let leader = cluster.leader_of(0).await;
+    append_surely(cluster.shards(leader), 0, batch(Some((7, 5)), 1, 50)).await;
+    for node in [2, 3] {
+        let reader = cluster.shards(node).partition(partition(0)).expect("an open partition");
+        eventually("the replica has it", || async { reader.high_watermark().0 == 6 }).await;
+        let unread: Vec<_> = (0..6).filter(|at| reader.read(schemas::Offset(*at), 1).is_err()).collect();
+        assert_eq!(unread, [0, 1], "the batch with the damage");
+        assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
+    }
+    cluster.stop_all().await;
+}

@@ -8,6 +8,7 @@ use crate::common::*;
 use crate::world::*;
 use crate::{GROUP, ReplicaId};
 use schemas::Offset;
+use shards::PartitionCommand;
 use shards::simulation::MembershipChange;
 
 /// Rounds in which every attempt is made that a replica has before it is given up, and then some.
@@ -242,8 +243,93 @@ fn a_hub_alone_keeps_what_is_damaged_and_serves_the_rest() {
     world.rounds(TRIES_ROUNDS);
     assert_eq!(world.leader(GROUP), Some(alone));
     assert_eq!(given_up(&mut world), []);
-    let reader = world.hubs[&alone].partition(partition(0)).expect("an open partition");
-    let unread: Vec<i64> = (0..20).filter(|at| reader.read(Offset(*at), 1).is_err()).collect();
-    assert_eq!(unread.len(), 1);
+    assert_eq!(unread(&world, alone).len(), 1);
     world.append(0, batch(Some((6, 0)), 1, 50));
+}
+
+/// Offsets that the hub cannot read.
+fn unread(world: &World, node: u32) -> Vec<i64> {
+    let reader = world.hubs[&node].partition(partition(0)).expect("an open partition");
+    (0..reader.high_watermark().0).filter(|at| reader.read(Offset(*at), 1).is_err()).collect()
+}
+
+fn are_damaged(world: &mut World) -> Vec<bool> {
+    let nodes: Vec<u32> = world.hubs.keys().copied().collect();
+    nodes.into_iter().map(|node| world.status(node, GROUP).is_damaged).collect()
+}
+
+/// A hub alone with a damaged batch, and two that join it then.
+fn joined_by_two(is_known: bool) -> World {
+    let mut world = World::found(Default::default());
+    world.open(0);
+    let (mut world, alone, _) = with_segments(world);
+    rot(&mut world, alone, 1);
+    if is_known {
+        world.hub(alone).scrub(partition(0));
+        world.rounds(TRIES_ROUNDS);
+    }
+    for node in [2, 3] {
+        world.start(node);
+        world.add(GROUP, ReplicaId::new(node, node));
+        // Where voters might have had it, that takes a while.
+        world.rounds(if is_known { 0 } else { TRIES_ROUNDS });
+    }
+    world
+}
+
+#[test]
+fn what_only_a_damaged_replica_has_is_on_all_hubs_that_join_it_but_for_the_damage() {
+    for is_known in [true, false] {
+        let mut world = joined_by_two(is_known);
+        assert_eq!(are_damaged(&mut world), [true; 3]);
+        let damaged = unread(&world, 1);
+        assert_eq!(damaged.len(), 1);
+        assert_eq!([unread(&world, 2), unread(&world, 3)], [damaged.clone(), damaged.clone()]);
+        let leader = world.leader(GROUP).expect("a leader");
+        world.rounds(TRIES_ROUNDS);
+        assert_eq!(world.leader(GROUP), Some(leader), "nobody is better");
+        assert_eq!(given_up(&mut world), []);
+        world.crash(1);
+        world.wait_for_leader(GROUP);
+        world.append(0, batch(Some((6, 0)), 1, 50));
+        assert_eq!([unread(&world, 2), unread(&world, 3)], [damaged.clone(), damaged]);
+    }
+}
+
+#[test]
+fn a_damaged_replica_takes_the_lead_from_one_that_is_damaged_as_well() {
+    let mut world = joined_by_two(true);
+    for to in [2, 3, 1, 2] {
+        world.rounds(ELECTION_ROUNDS);
+        let leader = world.leader(GROUP).expect("a leader");
+        drop(world.hub(leader).transfer(GROUP, ReplicaId::new(to, to)));
+        world.settle();
+        assert_eq!(world.wait_for_leader(GROUP), to);
+    }
+}
+
+#[test]
+fn what_is_let_go_with_its_segment_is_no_damage_any_more() {
+    let mut world = joined_by_two(true);
+    let leader = world.leader(GROUP).expect("a leader");
+    let start = PartitionCommand::AdvanceStart { partition: partition(0), to: Offset(BATCHES as i64 - 1) };
+    world.hub(leader).command(shard(0), start, Box::new(|done| done.expect("carried out")));
+    world.until("all are whole", ELECTION_ROUNDS, |world| are_damaged(world) == [false; 3]);
+    world.start(4);
+    world.add(GROUP, ReplicaId::new(4, 9));
+    assert!(!world.status(4, GROUP).is_damaged);
+}
+
+#[test]
+fn where_another_voter_has_it_whole_nothing_damaged_is_copied() {
+    let (mut world, leader, others) = with_segments(of_two());
+    world.withholds = true;
+    rot(&mut world, leader, 1);
+    world.hub(leader).scrub(partition(0));
+    world.until("the other leads", ELECTION_ROUNDS, |world| world.leader(GROUP) == Some(others[0]));
+    world.start(3);
+    world.add(GROUP, ReplicaId::new(3, 9));
+    assert!(world.hub(3).is_sound(partition(0)));
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), [(GROUP, ReplicaId::new(leader, leader))], "it is fetched again");
 }

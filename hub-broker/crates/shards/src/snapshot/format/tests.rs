@@ -93,6 +93,31 @@ fn a_listing_in_disorder_is_refused() {
 }
 
 #[test]
+fn a_list_of_damaged_segments_is_read_back_and_none_in_disorder() {
+    let file = |partition, segment| FileId { partition, segment };
+    let files = BTreeSet::from([file(0, 7), file(2, 0), file(2, 1)]);
+    let whole = encode_damaged(&files);
+    let (head, list) = whole.split_at(DAMAGED_HEAD_BYTES as usize);
+    assert_eq!(head, b"\x01\0\0\0\x03");
+    assert_eq!(list, b"\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0\0\0\0\0\x02\0\0\0\x01");
+    assert_eq!(damaged_bytes(head), Some(24));
+    assert_eq!(decode_damaged(list), Some(files));
+    assert_eq!(decode_damaged(&list[..20]), None);
+    assert_eq!(decode_damaged(&[&list[8..], &list[..8]].concat()), None);
+    for head in [&b"\x02\0\0\0\x03"[..], b"\x01\0\0\0", b"\x01\0\0\0\x03\0", b"\x01\xff\0\0\0"] {
+        assert_eq!(damaged_bytes(head), None);
+    }
+}
+
+#[test]
+fn an_index_is_named_after_its_segment() {
+    let segment = FileId { partition: 3, segment: 9 };
+    assert_eq!(segment.indexed(), None);
+    assert_eq!(segment.index().indexed(), Some(segment));
+    assert_eq!(segment.index(), FileId { partition: 3, segment: 0x8000_0009 });
+}
+
+#[test]
 fn refusals_are_read_back() {
     for refusal in [Refusal::Gone, Refusal::Malformed, Refusal::Busy, Refusal::Unreadable] {
         assert_eq!(Refusal::decode(&refusal.encode()), refusal);

@@ -22,7 +22,7 @@ use crate::mend::DamagedFiles;
 use crate::order::Install;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
 use crate::readers::Readers;
-use crate::snapshot::format::{CLOSE, Close, OPEN, Open, READ, Read, closed};
+use crate::snapshot::format::{CLOSE, Close, FileId, OPEN, Open, READ, Read, Refusal, closed};
 use crate::snapshot::{Arrived, ArrivedMachine, Ask, FetchError, Notice, Offer, Shelf, Target, Wanted, copy};
 use crate::stored_group::StoredGroup;
 use crate::{Append, AppliedAt, PartitionCommand};
@@ -149,6 +149,7 @@ impl Hub {
             dirty: Vec::new(),
             obsolete: Vec::new(),
             closed: Vec::new(),
+            damaged: Vec::new(),
         };
         captured.states = capture_partitions(&mut self.set, &mut captured);
         captured.dirty.iter().for_each(|file| file.sync().expect("synced"));
@@ -165,7 +166,7 @@ impl Hub {
         let newest = self.stored.newest().expect("readable").expect("a checkpoint");
         let state = GroupState::decode(&newest.membership).expect("a state");
         let (position, states) = (newest.position, newest.states);
-        Offer { group: GROUP, position, state, states, pin: self.stored.pin() }
+        Offer { group: GROUP, position, state, states, damaged: Vec::new(), pin: self.stored.pin() }
     }
 
     pub fn wanted(&self, leader: &Hub) -> Wanted {
@@ -282,6 +283,8 @@ pub struct Line<'a> {
     pub notices: Vec<Notice>,
     /// Changes what comes over.
     pub tamper: fn(Bytes) -> Bytes,
+    /// The sender is of before there was a list of damaged segments.
+    pub is_old: bool,
 }
 
 impl<'a> Line<'a> {
@@ -297,6 +300,7 @@ impl<'a> Line<'a> {
             received: 0,
             notices,
             tamper: |bytes| bytes,
+            is_old: false,
         }
     }
 
@@ -316,8 +320,11 @@ impl Ask for Line<'_> {
             }
             READ => {
                 let read = Read::decode(&body).expect("a read");
+                if self.is_old && read.file == FileId::DAMAGED {
+                    return Err(FetchError::Refused(Refusal::Malformed));
+                }
                 let piece = self.shelf.read(&read, false, self.now).map_err(FetchError::Refused)?;
-                if read.file != crate::snapshot::format::FileId::LISTING {
+                if read.file.partition != u32::MAX {
                     self.bytes += piece.bytes.len() as u64;
                 }
                 Ok((self.tamper)(piece.encode()))

@@ -99,6 +99,8 @@ fn only_what_there_is_can_be_read() {
         Read { session: opened.session + 1, ..read },
         Read { file: FileId { partition: 3, segment: 0 }, ..read },
         Read { file: FileId { partition: 0, segment: 900 }, ..read },
+        Read { file: first.index(), ..read },
+        Read { file: FileId::DAMAGED, position: 5, ..read },
         Read { position: u64::MAX, ..read },
         Read { position: 1 << 20, ..read },
         Read { file: FileId::LISTING, position: opened.listing_bytes, ..read },
