@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use heed::types::Bytes as Raw;
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -363,7 +364,28 @@ fn open_env(dir: &Path, map_bytes: usize, flags: EnvFlags) -> Result<Env<Without
     // SAFETY: only one process opens the directory (its lock file), and none changes the file otherwise. What a
     // damaged file may do to the map is met by checking it first in a child process (see `guard`). NO_SYNC
     // breaks durability, never memory.
-    unsafe { options.flags(flags).open(dir) }
+    let env = unsafe { options.flags(flags).open(dir) }?;
+    keep_from_children(&env)?;
+    Ok(env)
+}
+
+/// LMDB leaves its file open for every program that this one starts: a command could write into it, and would keep it
+/// open when the agent is gone.
+#[expect(unsafe_code, reason = "LMDB's file is known to heed alone, and only by copies")]
+fn keep_from_children(env: &Env<WithoutTls>) -> Result<(), heed::Error> {
+    let data = env.try_clone_inner_file()?.metadata()?;
+    let Ok(listed) = fs::read_dir("/proc/self/fd") else { return Ok(()) };
+    for entry in listed.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(meta) = fs::metadata(entry.path()) else { continue };
+        if (meta.dev(), meta.ino()) != (data.dev(), data.ino()) {
+            continue;
+        }
+        // SAFETY: nothing closes LMDB's own descriptors while `env` is borrowed.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_setfd(file, FdFlags::CLOEXEC).map_err(io::Error::from)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -379,6 +401,16 @@ mod tests {
             assert_eq!(Key::decode(&key.encode()).unwrap(), key);
         }
         assert!(Key::decode(&[0]).is_err() && Key::decode(&[1, 2]).is_err());
+    }
+
+    #[test]
+    fn a_command_does_not_get_the_buffers_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Environment::open(folder.path(), 1 << 20, Durability::Off).unwrap();
+        let listed = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains("/proc") && !listed.contains("data.mdb"), "{listed}");
+        environment.close();
     }
 
     #[test]
