@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 
 use common::world::block_on;
 use common::{append, batch, items, numbers, options};
-use edge_agent::buffer::{Amendment, BootOffset, Buffer, BufferOptions, Content, Durability};
+use edge_agent::buffer::{
+    Amendment, BootOffset, Buffer, BufferOptions, Content, Durability, Marks, NUMBER_STEP, durable,
+};
+use edge_agent::destination::{Destination, Priority};
 use proptest::prelude::*;
 use schemas::RawBatch;
 
@@ -139,6 +142,52 @@ fn a_clean_stop_syncs_everything() {
         assert!(marker.contains("\"clean\":true"));
         let (kept, _, gaps) = found(&open(folder.path()));
         assert_eq!((kept, gaps), ((0..50).collect(), 0));
+    });
+}
+
+async fn append_read(buffer: &Buffer, number: u64, is_put_away: bool) {
+    let destination = Destination { topic: common::topic(), priority: Priority::Telemetry };
+    let marks = Marks { of_inputs: vec![("meter".to_owned(), number.to_string())], is_put_away };
+    let answer = buffer.append_marked(&destination, None, batch(number..number + 1, 0), marks).await.unwrap();
+    durable(answer).await.unwrap();
+}
+
+/// How many entries may be shipped.
+fn shippable(buffer: &Buffer) -> u64 {
+    let snapshot = buffer.snapshot();
+    (snapshot.lanes[0].next - snapshot.lanes[0].first) / NUMBER_STEP
+}
+
+/// A power cut takes it back together with the mark, so it is read again and would be in the log twice.
+#[test]
+fn what_was_read_from_a_file_is_not_shipped_before_it_is_synced() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path());
+        append(&buffer, batch(0..1, 0)).await.unwrap();
+        append_read(&buffer, 1, false).await;
+        append(&buffer, batch(2..3, 0)).await.unwrap();
+        assert_eq!((shippable(&buffer), buffer.snapshot().records()), (1, 3));
+        sync(&buffer).await;
+        assert_eq!(shippable(&buffer), 3);
+        append_read(&buffer, 3, false).await;
+        let mut commits = buffer.subscribe();
+        while shippable(&buffer) < 4 {
+            commits.changed().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_put_away_is_on_the_disk_before() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path());
+        append_read(&buffer, 0, false).await;
+        let before = fs::read(folder.path().join("synced")).unwrap();
+        append_read(&buffer, 1, true).await;
+        assert_eq!(shippable(&buffer), 2);
+        assert_ne!(fs::read(folder.path().join("synced")).unwrap(), before);
     });
 }
 

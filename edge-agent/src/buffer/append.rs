@@ -22,8 +22,16 @@ pub(super) struct NewBatch {
     /// The boot whose clock its times are of; `None` where they are wall time.
     pub boot: Option<Uuid>,
     pub batch: Bytes,
-    /// How far inputs read with it, by their names; known of again exactly where the batch is.
-    pub marks: Vec<(String, String)>,
+    pub marks: Marks,
+}
+
+/// How far inputs read with a batch; known of again exactly where the batch is.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// By the inputs' names.
+    pub of_inputs: Vec<(String, String)>,
+    /// What was read is put away when the batch is durable: no power cut may take it back then.
+    pub is_put_away: bool,
 }
 
 /// What became of a batch.
@@ -92,11 +100,11 @@ impl Work<'_> {
                 return Ok(Taken::Waits);
             }
             self.append_lost(&new.lost()?, marker)?;
-            self.state.note_marks(&new.marks);
+            self.state.note_marks(&new.marks.of_inputs);
             return Ok(Taken::Refused { dropped: room.dropped });
         }
         self.store(new, records, marker)?;
-        self.state.note_marks(&new.marks);
+        self.state.note_marks(&new.marks.of_inputs);
         Ok(Taken::Stored { dropped: room.dropped })
     }
 
@@ -114,6 +122,9 @@ impl Work<'_> {
         patch_stream(batch_bytes_mut(&mut value)?, stream.id, stream.next);
         self.use_up(lane, stream, records);
         let key = self.take_number(lane);
+        if let Some(lane) = self.state.lane_mut(lane).filter(|_| !new.marks.of_inputs.is_empty()) {
+            lane.unsynced_marks_from.get_or_insert(key.number);
+        }
         self.insert(key, &value, records)
     }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::append::NewBatch;
+use super::append::{Marks, NewBatch};
 use super::environment::Durability;
 use super::guard::this_program;
 use super::opening::{OpenError, Opening};
@@ -107,6 +107,7 @@ pub struct LaneView {
     pub is_backlog: bool,
     /// The number of the first entry, `next` where there is none.
     pub first: u64,
+    /// The number after the last that may be shipped.
     pub next: u64,
     pub records: u64,
     /// Bytes of pages that its entries take up.
@@ -125,7 +126,7 @@ impl Snapshot {
             priority: lane.priority,
             is_backlog: lane.is_backlog,
             first: lane.first,
-            next: lane.next,
+            next: lane.unsynced_marks_from.unwrap_or(lane.next),
             records: lane.records,
             bytes: lane.cost,
             shipping: lane.shipping.as_ref().and_then(|shipping| {
@@ -161,7 +162,7 @@ impl Snapshot {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.first == lane.next)
+        self.bytes == 0
     }
 }
 
@@ -232,7 +233,7 @@ impl Buffer {
         boot: Option<Uuid>,
         batch: Bytes,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
-        self.append_marked(destination, boot, batch, Vec::new()).await
+        self.append_marked(destination, boot, batch, Marks::default()).await
     }
 
     /// Hands over a batch whose producer is still empty; the answer comes when it is durable, or lost, or, with the
@@ -243,7 +244,7 @@ impl Buffer {
         destination: &Destination,
         boot: Option<Uuid>,
         batch: Bytes,
-        marks: Vec<(String, String)>,
+        marks: Marks,
     ) -> Result<oneshot::Receiver<Result<Appended, WriteError>>, WriteError> {
         let (done, answer) = oneshot::channel();
         let room = self.waiting[destination.priority as usize].clone();

@@ -30,6 +30,7 @@ mod wear;
 mod work;
 mod writer;
 
+pub use append::Marks;
 pub use environment::Durability;
 pub use guard::{Checked, DAMAGED_EXIT, check_in_this_process};
 pub use handle::{Appended, Buffer, BufferOptions, LaneView, Snapshot, WriteError, durable};

@@ -75,6 +75,10 @@ pub struct Lane {
     /// Entries below this are gaps already.
     #[serde(skip)]
     pub drop_from: u64,
+    /// The first entry that a power cut may take back together with its marks. Its source is read again then, so it
+    /// is not shipped before.
+    #[serde(skip)]
+    pub unsynced_marks_from: Option<u64>,
     /// What its entries take up, in bytes of pages.
     pub cost: u64,
     /// Records in its batches; gaps have none.
@@ -200,6 +204,11 @@ impl State {
         }
     }
 
+    /// Everything that was committed is on the disk.
+    pub fn note_sync(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.unsynced_marks_from = None);
+    }
+
     /// The first offset that is told for a boot for good stays. Nothing in an empty buffer is of an earlier one.
     pub fn set_offset(&mut self, told: BootOffset) {
         if let Some(known) = self.boots.iter_mut().find(|known| known.boot == told.boot) {
@@ -229,6 +238,7 @@ impl Lane {
             next,
             first: next,
             drop_from: next,
+            unsynced_marks_from: None,
             cost: 0,
             records: 0,
             open: None,

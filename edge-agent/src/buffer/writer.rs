@@ -211,8 +211,9 @@ impl Writer {
         group.appends = std::mem::take(&mut self.backlog.parked);
         group.appends.extend(later);
         let outcomes = self.write(&mut group).and_then(|outcomes| {
-            // What an amendment says is relied upon: it is never taken back.
-            if !group.amendments.is_empty() || group.close.is_some() {
+            // What is relied upon is never taken back.
+            let is_put_away = group.appends.iter().any(|append| append.new.marks.is_put_away);
+            if is_put_away || !group.amendments.is_empty() || group.close.is_some() {
                 self.sync()?;
             }
             if group.close.is_some() {
@@ -258,7 +259,12 @@ impl Writer {
             return true;
         }
         match self.sync() {
-            Ok(_) => true,
+            Ok(is_new) => {
+                if is_new {
+                    self.publish();
+                }
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "the buffer cannot be written any more");
                 false
@@ -268,10 +274,10 @@ impl Writer {
 
     /// Makes durable what was committed; false where all was.
     pub fn sync(&mut self) -> Result<bool, WorkError> {
-        match &mut self.relaxed {
-            Some(relaxed) => Ok(relaxed.sync(&self.environment)?),
-            None => Ok(false),
-        }
+        let Some(relaxed) = &mut self.relaxed else { return Ok(false) };
+        let is_new = relaxed.sync(&self.environment)?;
+        self.state.note_sync();
+        Ok(is_new)
     }
 
     fn finish_marker(&self) -> Result<(), WorkError> {
@@ -304,8 +310,9 @@ impl Writer {
         let written = self.meter.since(value_bytes.iter().copied());
         self.state.counters.flash_bytes += written;
         self.wear.note_commit(written, now.into_std());
-        if let Some(relaxed) = &mut self.relaxed {
-            relaxed.note_commit(super::wear::estimate(value_bytes.iter().copied()), now);
+        match &mut self.relaxed {
+            Some(relaxed) => relaxed.note_commit(super::wear::estimate(value_bytes.iter().copied()), now),
+            None => self.state.note_sync(),
         }
     }
 

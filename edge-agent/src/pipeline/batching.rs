@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
-use crate::buffer::{Buffer, WriteError, durable};
+use crate::buffer::{Buffer, Marks, WriteError, durable};
 use crate::destination::Destination;
 use crate::inputs::{Mark, Measured, NotStored, Receipt};
 use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX, WAITED_FOR_LINGER_MAX};
@@ -68,6 +68,8 @@ impl Batching {
 struct Riders {
     receipts: Vec<Receipt>,
     marks: BTreeMap<String, Mark>,
+    /// A source is put away when this is durable.
+    is_put_away: bool,
 }
 
 /// The batch that is being filled.
@@ -95,6 +97,7 @@ impl Filling {
             Ok(built) => {
                 // A file that is read waits for its last row alone, and has time.
                 is_waited_for = receipt.is_some() && mark.is_none();
+                self.riders.is_put_away |= receipt.is_some() && mark.is_some();
                 self.riders.receipts.extend(receipt);
                 if let Some(built) = built {
                     self.due = None;
@@ -163,7 +166,8 @@ impl BufferSink {
         while self.waiting.len() >= APPENDS_WAITING_MAX {
             self.waiting.join_next().await;
         }
-        let marks = riders.marks.iter().map(|(input, mark)| (input.clone(), mark.to_string())).collect();
+        let of_inputs = riders.marks.iter().map(|(input, mark)| (input.clone(), mark.to_string())).collect();
+        let marks = Marks { of_inputs, is_put_away: riders.is_put_away };
         let appended = self.buffer.append_marked(&self.destination, built.boot, built.batch, marks).await;
         let Ok(answer) = appended else { return riders.answer(&Err(NotStored::Closed)) };
         let records = built.records;
