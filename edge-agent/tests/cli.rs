@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::program::{edge_agent, ingest, output, status};
@@ -48,6 +49,22 @@ fn a_data_directory_that_cannot_be_is_named() {
     assert!(refused(&["run", "--data-dir", file]).contains(file));
     assert!(refused(&["run", "--data-dir", "/proc/headwater"]).contains("/proc/headwater"));
     assert!(refused(&["status", "--data-dir", "/nonexistent"]).contains("/nonexistent"));
+}
+
+#[test]
+fn status_takes_no_room_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = settings(folder.path(), "{\"n\": 1}");
+    let dir = folder.path().join("data");
+    let dir = dir.to_str().unwrap();
+    let mut ingest = edge_agent(&["ingest", "--data-dir", dir, "--format", "json-lines", &lines]);
+    assert!(ingest.env("HEADWATER_BUFFER_BYTES", "8388608").status().unwrap().success());
+    // It is not told what the agent is.
+    let mut status = edge_agent(&["status", "--data-dir", dir]);
+    assert!(status.env_remove("HEADWATER_BUFFER__PREALLOCATE").output().unwrap().status.success());
+    let meta = std::fs::metadata(folder.path().join("data/buffer/data.mdb")).unwrap();
+    // In sectors, whatever the disk's are (stat(2)).
+    assert!(meta.blocks() * 512 < 8 << 20, "{} sectors", meta.blocks());
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::status::Status;
 
 pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
-    let config = load(&args.common, vec![])?;
+    let mut config = load(&args.common, vec![])?;
+    // It only looks, and may have been given none of the agent's settings.
+    config.buffer.is_preallocated = false;
     let dir = DataDir::existing(&config.data_dir).map_err(|error| match error.source.kind() {
         io::ErrorKind::NotFound => {
             Failure::usage(format!("{error} (no agent has used {} yet)", config.data_dir.display()))

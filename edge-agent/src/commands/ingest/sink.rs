@@ -41,7 +41,10 @@ impl Sink {
         Ok(match access(dir).await? {
             Access::Agent(client) => Self::Agent { client, waiting: VecDeque::new() },
             Access::Own(lock) => {
-                let buffer = open_buffer(dir, device, clock, config)?;
+                let mut config = config.clone();
+                // One that is there has what the agent's settings gave it, which this may not have been given.
+                config.buffer.is_preallocated &= !dir.buffer().exists();
+                let buffer = open_buffer(dir, device, clock, &config)?;
                 Self::Own { buffer, waiting: VecDeque::new(), _lock: lock }
             }
         })
