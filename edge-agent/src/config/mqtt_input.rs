@@ -31,11 +31,30 @@ pub struct MqttSettings {
     pub connections_max: Option<usize>,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChildSettings {
     Level(usize),
     Name(ChildName),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ChildText {
+    Level(usize),
+    Name(ChildName),
+}
+
+impl<'de> Deserialize<'de> for ChildSettings {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let wrong = |_| {
+            D::Error::custom("child: \"client-id\", \"username\" or a level of the topic (1, 2, …) is needed")
+        };
+        Ok(match ChildText::deserialize(source).map_err(wrong)? {
+            ChildText::Level(level) => Self::Level(level),
+            ChildText::Name(name) => Self::Name(name),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

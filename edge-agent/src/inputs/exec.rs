@@ -80,7 +80,7 @@ impl ExecInput {
         let mut group = Group::start(&self.config)?;
         match group.read_until(stop, None, &self.config, rows).await? {
             Ended::ByItself(status, complaint) => Err(FeedEnd::Failed(InputError::new(format_args!(
-                "the command ended with {status}{complaint}"
+                "the command ended with {status}{complaint}; give it an interval_ms if it is to be run again and again"
             )))),
             Ended::TooLate | Ended::Asked => Ok(()),
         }
