@@ -1,6 +1,7 @@
 //! The handle of the log, and how the log is opened.
 
 use crate::{
+    commit_times::CommitTimes,
     config::{Config, SyncMode},
     disk::{Disk, RealDisk},
     error::OpenError,
@@ -151,6 +152,10 @@ impl Wal {
 
     pub fn stats(&self) -> Stats {
         self.inner.shared.stats()
+    }
+
+    pub fn commit_times(&self) -> CommitTimes {
+        self.inner.shared.commit_times()
     }
 
     /// The largest payload of one entry.

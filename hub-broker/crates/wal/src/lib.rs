@@ -4,6 +4,7 @@
 //! It knows groups, indexes, terms and payloads; it knows no consensus protocol and no record format.
 
 mod codec;
+mod commit_times;
 mod config;
 mod damage;
 mod disk;
@@ -32,6 +33,7 @@ mod survey;
 mod tests;
 mod writer;
 
+pub use commit_times::CommitTimes;
 pub use config::{Config, SyncMode};
 pub use error::{Concerned, Corruption, OpenError};
 pub use fail::{Fail, Failure};

@@ -1,7 +1,6 @@
 //! What is asked of the log, and what it says about itself.
 
 use crate::frame::{Frame, GroupId, Lsn};
-use std::time::Duration;
 
 /// Called on the writer thread once its frames are durable, with the sequence number of the last of them. It must be
 /// short, and must not wait for the log.
@@ -26,8 +25,4 @@ pub struct Stats {
     pub kept_bytes: u64,
     /// The groups whose unreleased entries keep the oldest file: checkpointing and releasing these gives it back.
     pub pinned_by: Vec<GroupId>,
-    /// Group commits since the log was opened.
-    pub commits: u64,
-    /// Time that their writes and syncs took, all together: two looks give the mean between them.
-    pub commit_time: Duration,
 }

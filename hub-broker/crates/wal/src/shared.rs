@@ -1,6 +1,7 @@
 //! What the handle, the writer thread and the keeper thread share.
 
 use crate::{
+    commit_times::CommitTimes,
     ledger::Change,
     recovery::LogFile,
     request::{Stats, Write},
@@ -43,8 +44,7 @@ pub struct Shared {
     opened: Instant,
     /// Nanoseconds since `opened` at which the write that is under way began; 0 when there is none.
     write_began: AtomicU64,
-    commits: AtomicU64,
-    commit_nanos: AtomicU64,
+    commit_times: Mutex<CommitTimes>,
 }
 
 impl Shared {
@@ -57,8 +57,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             opened: Instant::now(),
             write_began: AtomicU64::new(0),
-            commits: AtomicU64::new(0),
-            commit_nanos: AtomicU64::new(0),
+            commit_times: Mutex::default(),
         }
     }
 
@@ -110,15 +109,17 @@ impl Shared {
     pub fn write_ends(&self) -> Duration {
         let began = self.write_began.swap(0, Ordering::AcqRel);
         let nanos = self.now().saturating_sub(began);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.commit_nanos.fetch_add(nanos, Ordering::Relaxed);
-        Duration::from_nanos(nanos)
+        let took = Duration::from_nanos(nanos);
+        self.commit_times.lock().add(took);
+        took
+    }
+
+    pub fn commit_times(&self) -> CommitTimes {
+        self.commit_times.lock().clone()
     }
 
     pub fn stats(&self) -> Stats {
-        let commits = self.commits.load(Ordering::Relaxed);
-        let commit_time = Duration::from_nanos(self.commit_nanos.load(Ordering::Relaxed));
-        Stats { commits, commit_time, ..self.stats.lock().clone() }
+        self.stats.lock().clone()
     }
 
     pub fn write_stall(&self) -> Duration {
