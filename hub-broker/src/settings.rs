@@ -13,7 +13,10 @@ use program::outcome::Failure;
 use program::settings::{Settings, load};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
-use shards::limits::{SCRUB_RATE_BYTES_DEFAULT, SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN};
+use shards::limits::{
+    CATCH_UP_RATE_BYTES_DEFAULT, CATCH_UP_RATE_BYTES_MAX, CATCH_UP_RATE_BYTES_MIN, SCRUB_RATE_BYTES_DEFAULT,
+    SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN,
+};
 
 use crate::args::{NODE_ID_MAX, ServeArguments};
 use address::{host_and_port, refuse_open_door, socket_address};
@@ -75,6 +78,8 @@ struct Raw {
     /// Bytes of the log that are read and verified per second, to find damage before anyone needs them: 65536 to
     /// 1073741824, or 0 for none. Default: 4 MiB.
     scrub_rate_bytes: Option<u64>,
+    /// Bytes per second that are copied for replicas that are behind, at most: 4194304 to 17179869184. Default: 64 MiB.
+    catch_up_rate_bytes: Option<u64>,
     /// Bytes of write-ahead log kept for hubs that are behind, 0 to 1 TiB: one that needs more copies a snapshot.
     /// Default: 1 GiB.
     wal_keep_bytes: Option<u64>,
@@ -122,6 +127,7 @@ impl Settings for Raw {
         "unsafe_no_fsync",
         "wal_file_bytes",
         "scrub_rate_bytes",
+        "catch_up_rate_bytes",
         "wal_keep_bytes",
         "routes",
     ];
@@ -145,6 +151,7 @@ pub struct NodeSettings {
     pub no_fsync: bool,
     pub wal_file_bytes: Option<u64>,
     pub scrub_rate_bytes: u64,
+    pub catch_up_rate_bytes: u64,
     pub wal_keep_bytes: Option<u64>,
     /// Tried in this order, before the default route.
     pub routes: Vec<RouteSettings>,
@@ -221,6 +228,7 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
         wal_file_bytes: raw.wal_file_bytes,
         scrub_rate_bytes: scrub_rate(raw.scrub_rate_bytes)?,
+        catch_up_rate_bytes: catch_up_rate(raw.catch_up_rate_bytes)?,
         wal_keep_bytes: raw.wal_keep_bytes,
         routes: raw.routes,
     })
@@ -233,6 +241,17 @@ fn scrub_rate(given: Option<u64>) -> Result<u64, Failure> {
         0 | SCRUB_RATE_BYTES_MIN..=SCRUB_RATE_BYTES_MAX => Ok(rate),
         _ => Err(Failure::usage(format!(
             "scrub_rate_bytes {rate} is neither 0 nor between {SCRUB_RATE_BYTES_MIN} and {SCRUB_RATE_BYTES_MAX}"
+        ))),
+    }
+}
+
+/// Bytes per second.
+fn catch_up_rate(given: Option<u64>) -> Result<u64, Failure> {
+    let rate = given.unwrap_or(CATCH_UP_RATE_BYTES_DEFAULT);
+    match rate {
+        CATCH_UP_RATE_BYTES_MIN..=CATCH_UP_RATE_BYTES_MAX => Ok(rate),
+        _ => Err(Failure::usage(format!(
+            "catch_up_rate_bytes {rate} is not between {CATCH_UP_RATE_BYTES_MIN} and {CATCH_UP_RATE_BYTES_MAX}"
         ))),
     }
 }

@@ -110,6 +110,7 @@ pub fn shard_config(settings: &NodeSettings) -> shards::Config {
     let mut config = shards::Config::new(&settings.data_dir);
     config.node = NodeId(settings.node_id);
     config.scrub_rate_bytes = settings.scrub_rate_bytes;
+    config.catch_up_rate_bytes = settings.catch_up_rate_bytes;
     if settings.no_fsync {
         config.sync = SyncMode::Off;
     }

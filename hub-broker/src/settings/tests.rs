@@ -81,6 +81,10 @@ fn numbers_out_of_range_are_refused() {
     for rate in [1, 65_535, (1 << 30) + 1] {
         assert!(refused(Raw { scrub_rate_bytes: Some(rate), ..Raw::default() }).contains("scrub_rate_bytes"));
     }
+    for rate in [0, (4 << 20) - 1, (16 << 30) + 1] {
+        let said = refused(Raw { catch_up_rate_bytes: Some(rate), ..Raw::default() });
+        assert!(said.contains("catch_up_rate_bytes"), "{said}");
+    }
 }
 
 #[test]
@@ -88,6 +92,14 @@ fn the_rate_at_which_the_log_is_read_through_can_be_chosen() {
     let rate = |given| validated(Raw { scrub_rate_bytes: given, ..Raw::default() }).unwrap().scrub_rate_bytes;
     assert_eq!(rate(None), 4 << 20);
     assert_eq!([0, 65_536, 1 << 30].map(|given| rate(Some(given))), [0, 65_536, 1 << 30]);
+}
+
+#[test]
+fn the_rate_at_which_hubs_are_caught_up_can_be_chosen() {
+    let rate =
+        |given| validated(Raw { catch_up_rate_bytes: given, ..Raw::default() }).unwrap().catch_up_rate_bytes;
+    assert_eq!(rate(None), 64 << 20);
+    assert_eq!([4 << 20, 16 << 30].map(|given| rate(Some(given))), [4 << 20, 16 << 30]);
 }
 
 fn of_three(listen: &str, advertise: Option<&str>, seeds: &str) -> Raw {

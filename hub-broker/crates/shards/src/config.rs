@@ -34,8 +34,9 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Bytes of appends that the hub holds unanswered before it answers `Overloaded`. Default 128 MiB.
     pub queued_bytes_max: u64,
-    /// Bytes that this hub's replicas copy per second, at most, of the snapshots that they need. Default 128 MiB.
-    pub snapshot_rate_bytes_max: u64,
+    /// Bytes that this hub copies per second, at most, for replicas that are behind, from others or for them; at least
+    /// 4 MiB. Default 64 MiB.
+    pub catch_up_rate_bytes: u64,
     /// Bytes per second that are read and verified all the time, so that damage is found before anyone needs them;
     /// from 64 KiB to 1 GiB, 0 for none. Default 4 MiB.
     pub scrub_rate_bytes: u64,
@@ -61,7 +62,7 @@ impl Config {
             checkpoint_interval: Duration::from_secs(60),
             reserve_bytes: limits::WAL_FILE_BYTES_DEFAULT + limits::RESERVE_MARGIN_BYTES,
             queued_bytes_max: limits::QUEUED_BYTES_MAX_DEFAULT,
-            snapshot_rate_bytes_max: limits::SNAPSHOT_RATE_BYTES_MAX_DEFAULT,
+            catch_up_rate_bytes: limits::CATCH_UP_RATE_BYTES_DEFAULT,
             scrub_rate_bytes: limits::SCRUB_RATE_BYTES_DEFAULT,
             tick: Duration::from_millis(50),
             seed: u64::from(std::process::id()),

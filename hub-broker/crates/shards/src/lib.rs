@@ -50,6 +50,7 @@ mod opening;
 mod order;
 mod outbox;
 mod pace;
+mod pacer;
 mod partitions;
 mod readers;
 mod recovery;

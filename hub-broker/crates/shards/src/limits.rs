@@ -77,6 +77,8 @@ pub const QUIET_LOOKS_MAX: u32 = 3;
 pub const DRAIN_TICKS_MAX: u32 = 60;
 /// Bytes of a snapshot that one request reads.
 pub const SNAPSHOT_READ_BYTES_MAX: u32 = 1024 * 1024;
+/// And as many as are asked for: what the disk gets at once is all that a sync of the write-ahead log waits behind.
+pub const SNAPSHOT_ASK_BYTES: u32 = 256 * 1024;
 /// Bytes of the states of one snapshot, without its segments.
 pub const SNAPSHOT_STATE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Copies of snapshots that a hub serves at once.
@@ -91,10 +93,12 @@ pub const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(45);
 pub const SNAPSHOT_ANSWER_MAX: Duration = Duration::from_secs(20);
 /// Pause before a request about a snapshot is sent again.
 pub const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
-/// Snapshots are copied at least so fast, in bytes per second, whatever the write-ahead log says.
-pub const SNAPSHOT_RATE_BYTES_MIN: u64 = 4 * MIB;
-/// And at most so fast, unless told.
-pub const SNAPSHOT_RATE_BYTES_MAX_DEFAULT: u64 = 128 * MIB;
+/// What replicas lack is copied at least so fast, in bytes per second, whatever the write-ahead log says.
+pub const CATCH_UP_RATE_BYTES_MIN: u64 = 4 * MIB;
+/// At most so fast, unless told.
+pub const CATCH_UP_RATE_BYTES_DEFAULT: u64 = 64 * MIB;
+/// No more can be told.
+pub const CATCH_UP_RATE_BYTES_MAX: u64 = 16 * 1024 * MIB;
 /// Ticks between two questions to replicas that have not said what they have.
 pub const COMPARE_TICKS: u64 = 20;
 /// Partitions of a shard that are compared: more than these, by id, are not.
@@ -158,7 +162,8 @@ const _: () = assert!(BATCH_BYTES_MAX + FORWARD_BYTES_TARGET < peers::REQUEST_BY
 const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
-const _: () = assert!(SNAPSHOT_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);
+const _: () = assert!(SNAPSHOT_ASK_BYTES <= SNAPSHOT_READ_BYTES_MAX);
+const _: () = assert!(CATCH_UP_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);
 const _: () =
     assert!(RANGE_BYTES_MAX as usize <= BATCH_BYTES_MAX && BATCH_BYTES_MAX < peers::REQUEST_BYTES_MAX);
 const _: () = assert!(

@@ -4,13 +4,12 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use consensus::LogEntry;
 use wal::{EntriesRead, EntriesWanted, LogReader, ReadError, Wal};
 
 use crate::fail::StopOnPanic;
-use crate::pace::{Pace, commits};
+use crate::pacer::{Pacer, Turn};
 
 /// Entries without holes, and the term of the one before them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +32,10 @@ pub(crate) struct LogReads {
 pub(crate) type ReadingThread = (SyncSender<()>, JoinHandle<()>);
 
 impl LogReads {
-    pub(crate) fn start(wal: &Wal, rate_bytes_max: u64) -> io::Result<(Self, ReadingThread)> {
+    pub(crate) fn start(wal: &Wal, pacer: Pacer) -> io::Result<(Self, ReadingThread)> {
         let (questions, asked) = channel();
         let (stop, stopped) = sync_channel(0);
-        let reads = Reads { reader: wal.reader(), wal: wal.clone(), pace: Pace::new(rate_bytes_max) };
+        let reads = Reads { reader: wal.reader(), pacer };
         let run = move || {
             let _guard = StopOnPanic;
             reads.run(&asked, &stopped);
@@ -53,18 +52,28 @@ impl LogReads {
 
 struct Reads {
     reader: LogReader,
-    wal: Wal,
-    pace: Pace,
+    pacer: Pacer,
 }
 
 impl Reads {
     fn run(mut self, asked: &Receiver<(EntriesWanted, Found)>, stopped: &Receiver<()>) {
         while let Ok((wanted, found)) = asked.recv() {
-            let pause = self.pace.take(wanted.bytes_max, Instant::now(), commits(&self.wal));
-            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
+            let Some(_turn) = self.turn(wanted.bytes_max, stopped) else { return };
             found(self.read(&wanted));
+        }
+    }
+
+    /// Waits for it; `None` once the hub stops.
+    fn turn(&self, bytes: u64, stopped: &Receiver<()>) -> Option<Turn> {
+        loop {
+            let asked = self.pacer.ask(bytes);
+            let wait = asked.as_ref().err().copied().unwrap_or_default();
+            if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return None;
+            }
+            if let Ok(turn) = asked {
+                return Some(turn);
+            }
         }
     }
 

@@ -1,37 +1,45 @@
 //! How fast other replicas' needs are served, be it with snapshots or with old entries: as fast as allowed while the
-//! write-ahead log answers as quickly as it does without them, and half as fast whenever it does not.
+//! write-ahead log answers as quickly as it does without them, and more slowly whenever it does not.
 //!
-//! The log's own speed without them depends on the disk, its load and what else the machine does. So nothing is copied
-//! for a moment every few seconds, and what commits take then is the measure.
+//! The log's own speed without them depends on the disk, its load and what else the machine does. So all copying rests
+//! for a moment every few seconds, and what the slowest commits take then is the measure: those are what clients
+//! notice, and a disk that takes a copy's bytes in between holds up a few commits long before their mean moves.
 
 use std::time::{Duration, Instant};
 
-use wal::Wal;
+use wal::CommitTimes;
 
-use crate::limits::SNAPSHOT_RATE_BYTES_MIN;
+use crate::limits::CATCH_UP_RATE_BYTES_MIN;
 
 /// How long commits are watched before the rate is changed.
 const WINDOW: Duration = Duration::from_millis(250);
-/// Pause in which nothing is copied, and how many windows there are between two.
-const PAUSE: Duration = Duration::from_millis(400);
-const WINDOWS_BETWEEN_PAUSES: u32 = 12;
-/// Commits are slow when they take a quarter longer than in the pauses, and this much besides.
-const SLACK: Duration = Duration::from_micros(200);
-/// What a new mean counts beside those before it.
+/// Nothing is copied for so long, and how many windows there are between two such rests.
+const REST: Duration = Duration::from_millis(400);
+const WINDOWS_BETWEEN_RESTS: u32 = 12;
+/// What goes on for less than this many windows is over sooner than a rest.
+const WINDOWS_BEFORE_FIRST_REST: u32 = 1;
+/// Nothing was copied for so long: what comes is looked at afresh.
+const IDLE: Duration = Duration::from_secs(1);
+/// A rest is about to begin: those that want something ask again after this.
+const STEP: Duration = Duration::from_millis(10);
+/// Whoever comes so much later than it could have come has lost nothing.
+const LATE: Duration = Duration::from_millis(20);
+/// Commits beyond this share of all are the slowest.
+const SLOWEST: f64 = 0.99;
+/// They are slow when they take a quarter longer than in the rests, and this much besides.
+const SLACK: Duration = Duration::from_micros(250);
+/// What new times count beside those before them.
 const SHARE_OF_NEW: u32 = 4;
+/// The first rate beside the largest.
+const FIRST_SHARE: u64 = 8;
+/// The lowest rate is twice as high after each such time of copying: whoever lacks something is to have it some day,
+/// however much is written meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Copying that has not begun again for so long is over.
+const OVER: Duration = Duration::from_secs(60);
 
-/// How many commits there were so far, and how long they took together: `wal::Stats`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Commits {
-    pub count: u64,
-    pub time: Duration,
-}
-
-/// How the log does.
-pub(crate) fn commits(wal: &Wal) -> Commits {
-    let stats = wal.stats();
-    Commits { count: stats.commits, time: stats.commit_time }
-}
+/// To be asked again after so long.
+pub(crate) type AskAgain = Duration;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -40,54 +48,63 @@ pub(crate) struct Pace {
     /// When what was taken so far has been paid for.
     free_at: Option<Instant>,
     latency: Latency,
-    /// Until the next pause.
+    rest: Rest,
+    /// Until the next rest.
     windows_left: u32,
+    /// Turns that are not over.
+    turns: u32,
+    ended_at: Option<Instant>,
+    /// When the copying that is under way began.
+    begun_at: Option<Instant>,
     peer_slow: bool,
+}
+
+#[derive(Debug)]
+enum Rest {
+    Not,
+    /// As soon as the turns that have begun before this are over.
+    Due(Instant),
+    /// With the times of commits up to its beginning.
+    Until(Instant, CommitTimes),
 }
 
 /// Judges whether the log's commits take longer than they do while nothing is copied.
 #[derive(Debug, Default)]
-pub(crate) struct Latency {
-    /// When something was copied last, and the window that it is in.
-    last: Option<Moment>,
-    begun: Option<Moment>,
+struct Latency {
+    /// The window that is under way.
+    begun: Option<(Instant, CommitTimes)>,
     quiet: Option<Duration>,
     busy: Option<Duration>,
-    is_slow: bool,
 }
 
-type Moment = (Instant, Commits);
-
 impl Latency {
-    /// Something is about to be copied. True once per window; then `is_slow` is about that.
-    pub(crate) fn look(&mut self, now: Instant, commits: Commits) -> bool {
-        let last = self.last.replace((now, commits));
-        if let Some(last) = last.filter(|(at, _)| now.saturating_duration_since(*at) >= PAUSE) {
-            self.quiet = blended(self.quiet, mean(last.1, commits));
-            (self.begun, self.busy) = (None, None);
-        }
-        let begun = *self.begun.get_or_insert((now, commits));
-        if now.saturating_duration_since(begun.0) < WINDOW {
+    /// Something is copied now. True once per window.
+    fn look(&mut self, now: Instant, commits: &CommitTimes) -> bool {
+        let (begun, before) = self.begun.get_or_insert_with(|| (now, commits.clone()));
+        if now.saturating_duration_since(*begun) < WINDOW {
             return false;
         }
-        self.begun = Some((now, commits));
-        self.busy = blended(self.busy, mean(begun.1, commits));
-        self.is_slow = match (self.quiet, self.busy) {
-            (Some(quiet), Some(busy)) => busy > quiet + quiet / 4 + SLACK,
-            _ => false,
-        };
+        self.busy = blended(self.busy, slowest(before, commits));
+        self.begun = Some((now, commits.clone()));
         true
     }
 
-    pub(crate) fn is_slow(&self) -> bool {
-        self.is_slow
+    fn rested(&mut self, before: &CommitTimes, commits: &CommitTimes) {
+        self.quiet = blended(self.quiet, slowest(before, commits));
+        self.begun = None;
+    }
+
+    fn is_slow(&self) -> bool {
+        match (self.quiet, self.busy) {
+            (Some(quiet), Some(busy)) => busy > quiet + quiet / 4 + SLACK,
+            _ => false,
+        }
     }
 }
 
-/// What a commit took on average; `None` where there was none.
-fn mean(before: Commits, now: Commits) -> Option<Duration> {
-    let count = u32::try_from(now.count.saturating_sub(before.count)).unwrap_or(u32::MAX);
-    now.time.saturating_sub(before.time).checked_div(count)
+/// What the slowest commits took; `None` where there was none.
+fn slowest(before: &CommitTimes, now: &CommitTimes) -> Option<Duration> {
+    now.since(before).quantile(SLOWEST)
 }
 
 fn blended(known: Option<Duration>, new: Option<Duration>) -> Option<Duration> {
@@ -97,14 +114,17 @@ fn blended(known: Option<Duration>, new: Option<Duration>) -> Option<Duration> {
 
 impl Pace {
     pub(crate) fn new(rate_bytes_max: u64) -> Self {
-        let rate_bytes_max = rate_bytes_max.max(SNAPSHOT_RATE_BYTES_MIN);
-        let rate_bytes = rate_bytes_max / 2;
+        let rate_bytes_max = rate_bytes_max.max(CATCH_UP_RATE_BYTES_MIN);
         Self {
-            rate_bytes,
+            rate_bytes: (rate_bytes_max / FIRST_SHARE).max(CATCH_UP_RATE_BYTES_MIN),
             rate_bytes_max,
             free_at: None,
             latency: Latency::default(),
-            windows_left: WINDOWS_BETWEEN_PAUSES,
+            rest: Rest::Not,
+            windows_left: WINDOWS_BEFORE_FIRST_REST,
+            turns: 0,
+            ended_at: None,
+            begun_at: None,
             peer_slow: false,
         }
     }
@@ -113,29 +133,104 @@ impl Pace {
         self.rate_bytes
     }
 
+    /// Whether commits take longer than they do in the rests.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.latency.is_slow()
+    }
+
     /// The hub that is copied from says how its own log does.
     pub(crate) fn hear(&mut self, is_slow: bool) {
         self.peer_slow |= is_slow;
     }
 
-    /// Takes `bytes` and returns how long to wait before they are copied.
-    pub(crate) fn take(&mut self, bytes: u64, now: Instant, commits: Commits) -> Duration {
+    /// Somebody wants to copy `bytes`. If it is their turn, `end` MUST be called when it is over.
+    pub(crate) fn ask(&mut self, bytes: u64, now: Instant, commits: &CommitTimes) -> Result<(), AskAgain> {
+        if let Some(again) = self.resting(now, commits) {
+            return Err(again);
+        }
+        self.begin(now);
         if self.latency.look(now, commits) {
-            let slow = self.latency.is_slow() || std::mem::take(&mut self.peer_slow);
-            self.rate_bytes = match slow {
-                true => (self.rate_bytes / 2).max(SNAPSHOT_RATE_BYTES_MIN),
-                false => (self.rate_bytes + self.rate_bytes / 8).min(self.rate_bytes_max),
-            };
+            self.change_rate(now);
             self.windows_left = self.windows_left.saturating_sub(1);
+            if self.windows_left == 0 {
+                self.windows_left = WINDOWS_BETWEEN_RESTS;
+                self.rest = Rest::Due(now);
+                return Err(self.resting(now, commits).unwrap_or(STEP));
+            }
         }
-        let mut from = self.free_at.map_or(now, |free_at| free_at.max(now));
-        if self.windows_left == 0 {
-            self.windows_left = WINDOWS_BETWEEN_PAUSES;
-            from = from.max(now + PAUSE);
+        let free_at =
+            self.free_at.filter(|free_at| bytes > 0 && now.saturating_duration_since(*free_at) < LATE);
+        let from = free_at.unwrap_or(now);
+        if from > now {
+            return Err(from - now);
         }
-        let micros = bytes.saturating_mul(1_000_000) / self.rate_bytes.max(1);
-        self.free_at = Some(from + Duration::from_micros(micros));
-        from - now
+        if bytes > 0 {
+            let micros = bytes.saturating_mul(1_000_000) / self.rate_bytes.max(1);
+            self.free_at = Some(from + Duration::from_micros(micros));
+        }
+        self.turns += 1;
+        Ok(())
+    }
+
+    /// A turn is over.
+    pub(crate) fn end(&mut self, now: Instant, commits: &CommitTimes) {
+        self.turns = self.turns.saturating_sub(1);
+        self.ended_at = Some(now);
+        self.resting(now, commits);
+    }
+
+    /// How long nothing is to be copied, if that is so.
+    fn resting(&mut self, now: Instant, commits: &CommitTimes) -> Option<Duration> {
+        match &self.rest {
+            Rest::Not => None,
+            Rest::Due(_) if self.turns == 0 => {
+                self.rest = Rest::Until(now + REST, commits.clone());
+                Some(REST)
+            }
+            // One that waits for a hub that does not answer holds nobody up.
+            Rest::Due(since) if now.saturating_duration_since(*since) >= REST => {
+                self.rest = Rest::Not;
+                None
+            }
+            Rest::Due(_) => Some(STEP),
+            Rest::Until(until, _) if now < *until => Some(*until - now),
+            Rest::Until(_, before) => {
+                self.latency.rested(before, commits);
+                self.rest = Rest::Not;
+                None
+            }
+        }
+    }
+
+    /// What comes after a while is looked at afresh.
+    fn begin(&mut self, now: Instant) {
+        let idle = match self.ended_at {
+            Some(ended) if self.turns == 0 => now.saturating_duration_since(ended),
+            Some(_) => Duration::ZERO,
+            None => Duration::MAX,
+        };
+        if idle >= IDLE {
+            self.windows_left = WINDOWS_BEFORE_FIRST_REST;
+            (self.latency.begun, self.latency.busy) = (None, None);
+        }
+        if idle >= OVER {
+            self.begun_at = Some(now);
+        }
+    }
+
+    fn rate_bytes_min(&self, now: Instant) -> u64 {
+        let copying = self.begun_at.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
+        let times = u32::try_from(copying.as_secs() / PATIENCE.as_secs()).unwrap_or(u32::MAX);
+        CATCH_UP_RATE_BYTES_MIN.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX))
+    }
+
+    fn change_rate(&mut self, now: Instant) {
+        let slow = self.latency.is_slow() || std::mem::take(&mut self.peer_slow);
+        self.rate_bytes = match slow {
+            true => self.rate_bytes / 4 * 3,
+            false => self.rate_bytes + self.rate_bytes / 8,
+        };
+        self.rate_bytes = self.rate_bytes.max(self.rate_bytes_min(now)).min(self.rate_bytes_max);
     }
 }
 
@@ -145,75 +240,155 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const MS: Duration = Duration::from_millis(1);
+    const MOST: u64 = 64 * MIB;
 
-    /// Copies in pieces of 1 MiB, beside a commit every 10 ms.
+    /// Threads that copy pieces of 1 MiB, each in 10 ms, beside a commit every millisecond.
     struct Run {
         pace: Pace,
         now: Instant,
-        commits: Commits,
+        commits: CommitTimes,
+        threads: Vec<Doing>,
+    }
+
+    #[derive(Clone, Copy)]
+    enum Doing {
+        /// Asks then.
+        Idle(Instant),
+        /// Copies until then.
+        Copying(Instant),
     }
 
     impl Run {
-        fn new(rate_bytes_max: u64) -> Self {
-            Self { pace: Pace::new(rate_bytes_max), now: Instant::now(), commits: Commits::default() }
+        fn new(threads: usize) -> Self {
+            let now = Instant::now();
+            let threads = vec![Doing::Idle(now); threads];
+            Self { pace: Pace::new(MOST), now, commits: CommitTimes::default(), threads }
         }
 
-        /// For `windows` windows, with commits that take `quiet` in pauses and `busy` otherwise. Returns what was copied.
-        fn go(&mut self, windows: u32, quiet: Duration, busy: Duration) -> u64 {
-            let end = self.now + WINDOW * windows;
-            let mut copied = 0;
+        /// For so long, with commits that take `busy` while something is copied and `quiet` otherwise. Returns the
+        /// bytes that were copied.
+        fn go(&mut self, time: Duration, quiet: Duration, busy: Duration) -> u64 {
+            let (end, mut copied) = (self.now + time, 0);
             while self.now < end {
-                let wait = self.pace.take(MIB, self.now, self.commits).max(MS);
-                let latency = if wait >= PAUSE { quiet } else { busy };
-                self.now += wait;
-                self.commits.count += 10;
-                self.commits.time += latency * 10;
-                copied += MIB;
+                for thread in 0..self.threads.len() {
+                    copied += self.step(thread);
+                }
+                let is_busy = self.threads.iter().any(|it| matches!(it, Doing::Copying(_)));
+                let latency = if is_busy { busy } else { quiet };
+                self.commits.add(latency);
+                self.now += MS;
             }
             copied
         }
+
+        fn step(&mut self, thread: usize) -> u64 {
+            match self.threads[thread] {
+                Doing::Copying(to) if self.now >= to => {
+                    self.pace.end(self.now, &self.commits);
+                    self.threads[thread] = Doing::Idle(self.now);
+                    MIB
+                }
+                Doing::Idle(at) if self.now >= at => {
+                    self.threads[thread] = match self.pace.ask(MIB, self.now, &self.commits) {
+                        Err(after) => Doing::Idle(self.now + after),
+                        Ok(()) => Doing::Copying(self.now + 10 * MS),
+                    };
+                    0
+                }
+                _ => 0,
+            }
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_rate_is_kept_and_rises_to_the_largest_while_commits_are_as_quick_as_in_the_rests() {
+        for threads in [1, 2, 5] {
+            let mut run = Run::new(threads);
+            run.go(15 * SECOND, MS, MS);
+            assert_eq!(run.pace.rate_bytes(), MOST, "{threads}");
+            let copied = run.go(10 * SECOND, MS, MS) / MIB;
+            assert!((450..=640).contains(&copied), "{copied} MiB in 10 s, {threads} threads");
+        }
     }
 
     #[test]
-    fn the_rate_is_kept_and_rises_to_the_largest_while_commits_are_as_quick_as_in_the_pauses() {
-        let mut run = Run::new(64 * MIB);
-        run.go(20, MS, MS);
-        assert_eq!(run.pace.rate_bytes(), 64 * MIB);
-        let copied = run.go(40, MS, MS);
-        assert!((500 * MIB..=640 * MIB).contains(&copied), "{copied} in 10 s");
+    fn it_falls_while_commits_are_slower_than_in_the_rests_and_comes_back() {
+        for threads in [1, 2, 5] {
+            let mut run = Run::new(threads);
+            run.go(15 * SECOND, MS, MS);
+            run.go(15 * SECOND, MS, 30 * MS);
+            assert!(
+                run.pace.rate_bytes() <= 2 * CATCH_UP_RATE_BYTES_MIN,
+                "{threads}: {}",
+                run.pace.rate_bytes()
+            );
+            assert!(run.pace.is_slow());
+            run.go(30 * SECOND, MS, MS);
+            assert_eq!(run.pace.rate_bytes(), MOST, "{threads}");
+        }
     }
 
     #[test]
-    fn it_falls_while_commits_are_slower_than_in_the_pauses_and_comes_back() {
-        let mut run = Run::new(64 * MIB);
-        run.go(20, MS, MS);
-        run.go(40, MS, 3 * MS);
-        assert!(run.pace.rate_bytes() <= 2 * SNAPSHOT_RATE_BYTES_MIN, "{}", run.pace.rate_bytes());
-        run.go(60, MS, MS);
-        assert_eq!(run.pace.rate_bytes(), 64 * MIB);
+    fn what_goes_on_for_long_is_not_slowed_down_for_ever() {
+        let mut run = Run::new(1);
+        run.go(60 * SECOND, MS, 30 * MS);
+        assert_eq!(run.pace.rate_bytes(), CATCH_UP_RATE_BYTES_MIN);
+        run.go(2 * PATIENCE, MS, 30 * MS);
+        assert_eq!(run.pace.rate_bytes(), 4 * CATCH_UP_RATE_BYTES_MIN);
+        run.now += OVER;
+        run.go(60 * SECOND, MS, 30 * MS);
+        assert_eq!(run.pace.rate_bytes(), CATCH_UP_RATE_BYTES_MIN);
     }
 
     #[test]
-    fn a_log_that_is_slow_in_the_pauses_too_holds_nothing_up() {
-        let mut run = Run::new(64 * MIB);
-        run.go(20, MS, MS);
-        run.go(200, 3 * MS, 3 * MS);
-        assert_eq!(run.pace.rate_bytes(), 64 * MIB);
+    fn a_log_that_is_slow_in_the_rests_too_holds_nothing_up() {
+        for threads in [1, 2, 5] {
+            let mut run = Run::new(threads);
+            run.go(15 * SECOND, MS, MS);
+            run.go(60 * SECOND, 3 * MS, 3 * MS);
+            assert_eq!(run.pace.rate_bytes(), MOST, "{threads}");
+        }
+    }
+
+    #[test]
+    fn a_few_slow_commits_among_many_quick_ones_are_seen() {
+        let mut run = Run::new(1);
+        run.go(15 * SECOND, MS, MS);
+        for _ in 0..300 {
+            run.go(25 * MS, MS, MS);
+            // Half of a millisecond more on average.
+            (0..u32::from(matches!(run.pace.rest, Rest::Not))).for_each(|_| run.commits.add(12 * MS));
+        }
+        assert!(run.pace.rate_bytes() <= MOST / 4, "{}", run.pace.rate_bytes());
     }
 
     #[test]
     fn a_peer_that_is_slow_counts_too() {
-        let mut run = Run::new(64 * MIB);
-        run.go(20, MS, MS);
+        let mut run = Run::new(1);
+        run.go(15 * SECOND, MS, MS);
         run.pace.hear(true);
-        run.go(2, MS, MS);
-        assert!(run.pace.rate_bytes() < 64 * MIB);
+        run.go(SECOND / 2, MS, MS);
+        assert!(run.pace.rate_bytes() < MOST);
     }
 
     #[test]
-    fn without_commits_nothing_is_slow() {
-        let mut run = Run::new(64 * MIB);
-        run.go(100, Duration::ZERO, Duration::ZERO);
-        assert_eq!(run.pace.rate_bytes(), 64 * MIB);
+    fn what_is_short_does_not_wait_for_a_rest() {
+        let mut run = Run::new(1);
+        for _ in 0..20 {
+            assert_eq!(run.pace.ask(1000, run.now, &run.commits), Ok(()));
+            run.now += 5 * MS;
+            run.pace.end(run.now, &run.commits);
+            run.now += 2 * SECOND;
+        }
+    }
+
+    #[test]
+    fn a_turn_that_does_not_end_holds_up_no_other_for_long() {
+        let mut run = Run::new(2);
+        assert_eq!(run.pace.ask(MIB, run.now, &run.commits), Ok(()));
+        let copied = run.go(20 * SECOND, MS, MS) / MIB;
+        assert!(copied > 300, "{copied}");
     }
 }

@@ -35,6 +35,7 @@ use crate::mend::Damaged;
 use crate::mender::Mender;
 use crate::opening::{Opened, open_all};
 use crate::order::Order;
+use crate::pacer::Pacer;
 use crate::readers::Readers;
 use crate::recovery::{Found, Ground};
 use crate::registrar::{Record, Registrar};
@@ -140,7 +141,8 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     };
     let around = Around { peers, replicas, leaders: leaders(config, &dir) };
     let shared = Arc::new(shared(config, &dir, &wal, &ground.readers, orders, around));
-    let snapshots = snapshots(config, &dir, &shared, &wal, &ground)?;
+    let pacer = Pacer::new(&wal, config.catch_up_rate_bytes);
+    let snapshots = snapshots(config, &dir, &shared, &pacer, &ground)?;
     let (exchange, asked) = Exchange::new();
     let anchor = fs::read(dir.clock()).ok().and_then(|bytes| Anchor::decode(&bytes));
     let clock_file = dir.clock();
@@ -160,8 +162,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
     };
     running.spawn_registrar(to_record)?;
     running.spawn_mender(to_mend)?;
-    let (log_reads, reading) =
-        LogReads::start(&running.wal, config.snapshot_rate_bytes_max).map_err(StartError::Thread)?;
+    let (log_reads, reading) = LogReads::start(&running.wal, pacer).map_err(StartError::Thread)?;
     running.log_reading = Some(reading);
     let parts = Parts { ground, snapshots: snapshots.clone(), log_reads, exchange, records, damaged };
     let last_stamp_ms = running.spawn_executors(found, &parts)?;
@@ -210,18 +211,17 @@ fn snapshots(
     config: &Config,
     dir: &DataDir,
     shared: &Shared,
-    wal: &Wal,
+    pacer: &Pacer,
     ground: &Ground,
 ) -> Result<Snapshots, StartError> {
     let ground = snapshot::Ground {
         peers: shared.peers.clone(),
         orders: shared.orders.clone(),
-        wal: wal.clone(),
+        pacer: pacer.clone(),
         log: ground.log.clone(),
         checkpoints: dir.checkpoints(),
         files: ground.files.clone(),
         reserve_bytes: config.reserve_bytes,
-        rate_bytes_max: config.snapshot_rate_bytes_max,
         tell: ground.tell.clone(),
     };
     Snapshots::start(ground).map_err(StartError::Thread)

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemas::NodeId;
-use shards::limits::SNAPSHOT_RATE_BYTES_MIN;
+use shards::limits::CATCH_UP_RATE_BYTES_MIN;
 
 use crate::limits::{JOIN_PATIENCE, JOIN_REST, METADATA_GROUP};
 use crate::view::View;
 
 /// Copies are given so much time as if they came at half the lowest rate: they pause, and more may be copied by then.
-const COPY_RATE_BYTES: u64 = SNAPSHOT_RATE_BYTES_MIN / 2;
+const COPY_RATE_BYTES: u64 = CATCH_UP_RATE_BYTES_MIN / 2;
 
 /// What is seen of a replica that is joining.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::format::{
 use super::{Arrived, ArrivedMachine, FetchError, Wanted};
 use crate::group_state::GroupState;
 use crate::keys::{key_partition, metadata_key, partition_key};
-use crate::limits::{SNAPSHOT_READ_BYTES_MAX, SNAPSHOT_STATE_BYTES_MAX};
+use crate::limits::{SNAPSHOT_ASK_BYTES, SNAPSHOT_STATE_BYTES_MAX};
 use crate::observe::snapshots as observe;
 use crate::partitions::generation_directory;
 
@@ -323,7 +323,7 @@ impl Copying<'_> {
     }
 
     fn read(&mut self, file: FileId, position: u64, left: u32) -> Result<Bytes, FetchError> {
-        let bytes = left.min(SNAPSHOT_READ_BYTES_MAX);
+        let bytes = left.min(SNAPSHOT_ASK_BYTES);
         self.ask.pause(u64::from(bytes), self.sender_is_slow)?;
         let read = Read { session: self.session, file, position, bytes, only_checksum: false };
         let piece = self.piece(&read)?;

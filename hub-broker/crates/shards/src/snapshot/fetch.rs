@@ -18,7 +18,7 @@ use super::{Arrived, CopyProgress, FetchError, Fetched, Ground, Wanted, watched}
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 use crate::observe::snapshots as observe;
-use crate::pace::{Pace, commits};
+use crate::pacer::Turn;
 
 #[derive(Clone)]
 pub(crate) struct Fetches {
@@ -27,7 +27,6 @@ pub(crate) struct Fetches {
 
 struct Inner {
     ground: Arc<Ground>,
-    pace: Mutex<Pace>,
     state: Mutex<State>,
     copies: Copies,
     /// A copy has ended.
@@ -47,9 +46,8 @@ type Cancel = watch::Sender<bool>;
 
 impl Fetches {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
-        let pace = Mutex::new(Pace::new(ground.rate_bytes_max));
         let (state, copies) = (Mutex::default(), Copies::default());
-        let inner = Inner { ground, pace, state, copies, ended: Condvar::new() };
+        let inner = Inner { ground, state, copies, ended: Condvar::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -167,7 +165,7 @@ impl Inner {
         })?;
         let node = NodeId(wanted.from.node());
         let (group, patience) = (wanted.group, SNAPSHOT_SILENCE_MAX);
-        let mut line = Line { inner: self, group, node, cancelled, runtime, patience };
+        let mut line = Line { inner: self, group, node, cancelled, runtime, patience, turn: None };
         let Ground { log, files, checkpoints, reserve_bytes, tell, .. } = &*self.ground;
         let files = watched(files, wanted.group, wanted.to.number(), tell);
         let checkpoints = checkpoints.join(wanted.group.to_string());
@@ -185,6 +183,8 @@ struct Line<'a> {
     runtime: Runtime,
     /// How long nothing may be answered.
     patience: Duration,
+    /// What is being copied now.
+    turn: Option<Turn>,
 }
 
 impl Line<'_> {
@@ -230,18 +230,18 @@ impl Ask for Line<'_> {
     }
 
     fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError> {
-        let commits = commits(&self.inner.ground.wal);
-        let (pause, rate) = {
-            let mut pace = self.inner.pace.lock();
-            pace.hear(sender_is_slow);
-            (pace.take(bytes, Instant::now(), commits), pace.rate_bytes())
-        };
-        observe::rate(rate);
-        self.until_cancelled(async {
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+        self.turn = None;
+        let pacer = self.inner.ground.pacer.clone();
+        pacer.hear(sender_is_slow);
+        loop {
+            match pacer.ask(bytes) {
+                Ok(turn) => {
+                    self.turn = Some(turn);
+                    return self.until_cancelled(async {});
+                }
+                Err(again) => self.until_cancelled(async { tokio::time::sleep(again).await })?,
             }
-        })
+        }
     }
 }
 
@@ -255,6 +255,7 @@ mod tests {
     use wal::Wal;
 
     use super::*;
+    use crate::pacer::Pacer;
     use crate::snapshot::format::OPEN;
 
     #[test]
@@ -264,12 +265,11 @@ mod tests {
         let ground = Ground {
             peers: Peers::alone(NodeId(2), Uuid::from_u128(2)),
             orders: channel().0,
-            wal,
+            pacer: Pacer::new(&wal, 1 << 20),
             log: dir.path().join("log"),
             checkpoints: dir.path().join("checkpoint"),
             files: FileCache::new(4),
             reserve_bytes: 0,
-            rate_bytes_max: 1 << 20,
             tell: Arc::new(|_| {}),
         };
         let fetches = Fetches::new(Arc::new(ground));
@@ -281,6 +281,7 @@ mod tests {
             cancelled,
             runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),
             patience: SNAPSHOT_RETRY / 2,
+            turn: None,
         };
         assert!(matches!(line.ask(OPEN, Bytes::new()), Err(FetchError::Silent)));
     }

@@ -33,11 +33,11 @@ use std::sync::mpsc::Sender;
 use consensus::{ReplicaId, SnapshotMark};
 use partition_log::{FileCache, ImportError};
 use peers::Peers;
-use wal::Wal;
 
 use crate::mend::DamagedFiles;
 use crate::observe::snapshots as observe;
 use crate::order::Order;
+use crate::pacer::Pacer;
 
 use fetch::Fetches;
 use format::Refusal;
@@ -75,7 +75,7 @@ pub(crate) fn watched(files: &FileCache, group: u32, replica_number: u32, tell: 
 pub(crate) struct Ground {
     pub peers: Peers,
     pub orders: Sender<Order>,
-    pub wal: Wal,
+    pub pacer: Pacer,
     /// The directory of the partitions' directories.
     pub log: PathBuf,
     /// The directory of the groups' checkpoints.
@@ -83,8 +83,6 @@ pub(crate) struct Ground {
     pub files: FileCache,
     /// What the copies must leave free on the disk.
     pub reserve_bytes: u64,
-    /// At most so much is copied per second; it is halved while the WAL's writes become slow.
-    pub rate_bytes_max: u64,
     pub tell: Tell,
 }
 

@@ -15,7 +15,6 @@ use super::format::{CLOSE, Close, OPEN, Open, READ, Read, Refusal, closed};
 use super::{Ground, Notice, Offer, Shelf};
 use crate::fail::StopOnPanic;
 use crate::order::Order;
-use crate::pace::{Latency, commits};
 
 /// How often it is looked for what nobody reads any more.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -48,7 +47,7 @@ impl Serving {
                 ground.peers.serve(kind, Arc::new(handler));
             }
             let shelf = Shelf::new(&ground.log);
-            let server = Server { ground: Arc::downgrade(ground), shelf, latency: Latency::default() };
+            let server = Server { ground: Arc::downgrade(ground), shelf };
             let run = move || {
                 let _guard = StopOnPanic;
                 server.run(&received);
@@ -78,7 +77,6 @@ struct Server {
     /// Not its own: the handles end the thread.
     ground: Weak<Ground>,
     shelf: Shelf,
-    latency: Latency,
 }
 
 impl Server {
@@ -118,8 +116,9 @@ impl Server {
             }
             READ => {
                 let read = Read::decode(body).ok_or(Refusal::Malformed)?;
-                self.latency.look(now, commits(&ground.wal));
-                Ok(self.shelf.read(&read, self.latency.is_slow(), now)?.encode())
+                // While copying rests: whoever asks tries again. The rate is kept by them.
+                let _turn = ground.pacer.ask(0).map_err(|_| Refusal::Busy)?;
+                Ok(self.shelf.read(&read, ground.pacer.is_slow(), now)?.encode())
             }
             _ => {
                 let close = Close::decode(body).ok_or(Refusal::Malformed)?;
