@@ -42,6 +42,15 @@ impl ProducerContext for Latencies {
     }
 }
 
+impl Measured {
+    /// Both together.
+    pub fn and(mut self, other: Self) -> Self {
+        self.acknowledged.extend(other.acknowledged);
+        self.consumed.extend(other.consumed);
+        self
+    }
+}
+
 /// A producer and a consumer at work.
 pub struct Probe {
     acknowledged: Latencies,
