@@ -149,6 +149,24 @@ fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
 }
 
 #[test]
+fn a_file_in_the_place_of_one_that_was_put_away_is_another_also_after_a_restart() {
+    let (device, hub) = (Device::new(), FakeHub::start());
+    let settings = "[[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"json-lines\"\nsettle_ms = 0\n\
+                    poll_ms = 10\nwhen_done = \"move\"\nmove_to = \"{DIR}done\"\n";
+    fs::create_dir(device.path("in")).unwrap();
+    device.append("in/a.json", &json_lines(0..30));
+    let mut agent = device.run(&hub, settings);
+    until("it is put away", || device.path("done/a.json").exists().then_some(()));
+    assert!(agent.stop().success());
+    // The same inode, as file systems give it to the next file, and the same beginning.
+    fs::rename(device.path("done/a.json"), device.path("in/a.json")).unwrap();
+    fs::write(device.path("in/a.json"), json_lines(0..30)).unwrap();
+    let _agent = device.run(&hub, settings);
+    hub.wait("its rows", |inner| inner.hub.log.len() >= 60);
+    assert_eq!(hub.inner().hub.log, (0..30).chain(0..30).collect::<Vec<_>>());
+}
+
+#[test]
 fn rows_of_standard_input_are_shipped_and_its_end_disturbs_nobody() {
     let (device, hub) = (Device::new(), FakeHub::start());
     let config = device.settings(&format!("[[inputs]]\nkind = \"stdin\"\nformat = \"json-lines\"\n{TAIL}"));

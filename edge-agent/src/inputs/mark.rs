@@ -24,7 +24,7 @@ pub struct FileId {
     pub head: Head,
 }
 
-/// The first bytes of a file that may still grow.
+/// The first bytes of a file that may still grow; of one that does not, also when it was changed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub bytes: u32,
@@ -38,6 +38,13 @@ impl Head {
     pub fn of(beginning: &[u8]) -> Self {
         let head = &beginning[..beginning.len().min(Self::BYTES_MAX)];
         Self { bytes: head.len() as u32, crc: crc32c::crc32c(head) }
+    }
+
+    /// Of a file that does not change any more: one that begins alike in the same place, but later, is another.
+    pub fn of_finished(beginning: &[u8], modified: (i64, i64)) -> Self {
+        let head = Self::of(beginning);
+        let modified = [modified.0.to_le_bytes(), modified.1.to_le_bytes()].concat();
+        Self { crc: crc32c::crc32c_append(head.crc, &modified), ..head }
     }
 
     /// Whether a file that begins so may be the one that this is of, grown since.
@@ -96,5 +103,13 @@ mod tests {
         assert!(head.begins(b"time,a\n1,2\n") && !head.begins(b"time,b\n1,2\n") && !head.begins(b"time"));
         assert!(Head::of(b"").begins(b"anything"), "nothing was known of it");
         assert_eq!(Head::of(&[7; 1000]).bytes as usize, Head::BYTES_MAX);
+    }
+
+    #[test]
+    fn a_finished_file_is_the_same_as_long_as_it_is_not_changed() {
+        let finished = |beginning, seconds| Head::of_finished(beginning, (seconds, 5));
+        assert_eq!(finished(b"time,a\n", 1), finished(b"time,a\n", 1));
+        assert_ne!(finished(b"time,a\n", 1), finished(b"time,a\n", 2));
+        assert_ne!(finished(b"time,a\n", 1), finished(b"time,b\n", 1));
     }
 }

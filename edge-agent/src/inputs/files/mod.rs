@@ -158,7 +158,8 @@ fn read_file<E: std::fmt::Display>(
 ) -> io::Result<Read> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
-    let id = FileId { device: meta.dev(), inode: meta.ino(), head: Head::of(&beginning(&file)?) };
+    let head = Head::of_finished(&beginning(&file)?, (meta.mtime(), meta.mtime_nsec()));
+    let id = FileId { device: meta.dev(), inode: meta.ino(), head };
     let before = rows.progress().turn_to(&id);
     let mut parsed = match open(file) {
         Ok(parsed) => parsed,
