@@ -372,7 +372,7 @@ impl Writer {
         let kept_bytes = self.retention.bytes();
         observe::kept(kept_bytes);
         let (bytes, pinned_by) = (self.ledger.bytes(), self.ledger.pinned_by());
-        *self.shared.stats.lock() = Stats { files, bytes, kept_bytes, pinned_by, ..Stats::default() };
+        *self.shared.stats.lock() = Stats { files, bytes, kept_bytes, pinned_by };
     }
 }
 
