@@ -24,11 +24,6 @@ impl Damage {
     pub fn is_loss(&self) -> bool {
         self.file.extension().is_some_and(|extension| extension == LOG_EXTENSION)
     }
-
-    pub(crate) fn report(&self) {
-        crate::observe::damage();
-        tracing::error!(file = %self.file.display(), position = self.position, "{}", self.what);
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

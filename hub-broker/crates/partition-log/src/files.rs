@@ -7,11 +7,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::error::{Damage, is_out_of_files};
 use crate::limits::OPEN_FILES_DEFAULT;
+
+/// The log has a line of the same damage this often at most.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// Places of damage that are remembered for that.
+const TOLD_MAX: usize = 1024;
 
 /// Read handles of segment and index files, shared by all partitions of a hub. The one longest unused is
 /// closed when there are too many; whoever is just reading from it keeps it open until done.
@@ -29,12 +35,28 @@ struct Inner {
     capacity: usize,
     uses: AtomicU64,
     open: Mutex<HashMap<FileKey, Open>>,
+    /// Damage that the log has had a line of lately: readers come again and again.
+    told: Mutex<HashMap<(PathBuf, u64), Instant>>,
 }
 
 #[derive(Debug)]
 struct Open {
     file: Arc<File>,
     last_use: u64,
+}
+
+impl Inner {
+    /// Whether the log is to have a line of it.
+    fn is_news(&self, damage: &Damage, now: Instant) -> bool {
+        let mut told = self.told.lock();
+        told.retain(|_, at| now.saturating_duration_since(*at) < TOLD_EVERY);
+        let place = (damage.file.clone(), damage.position);
+        if told.contains_key(&place) || told.len() >= TOLD_MAX {
+            return false;
+        }
+        told.insert(place, now);
+        true
+    }
 }
 
 /// Names one file for as long as the process lives, so that a name used again never meets an old handle.
@@ -63,8 +85,12 @@ impl Default for FileCache {
 impl FileCache {
     /// `capacity`: files kept open, at least 1.
     pub fn new(capacity: usize) -> Self {
-        let inner =
-            Inner { capacity: capacity.max(1), uses: AtomicU64::new(0), open: Mutex::new(HashMap::new()) };
+        let inner = Inner {
+            capacity: capacity.max(1),
+            uses: AtomicU64::new(0),
+            open: Mutex::default(),
+            told: Mutex::default(),
+        };
         Self { inner: Arc::new(inner), on_damage: None }
     }
 
@@ -76,7 +102,10 @@ impl FileCache {
 
     /// Notes damage that a reader met: in the log's line and metric, and to whom it was to be told.
     pub(crate) fn damaged(&self, damage: &Damage) {
-        damage.report();
+        crate::observe::damage();
+        if self.inner.is_news(damage, Instant::now()) {
+            tracing::error!(file = %damage.file.display(), position = damage.position, "{}", damage.what);
+        }
         if let Some(on_damage) = self.on_damage.as_ref().filter(|_| damage.is_loss()) {
             on_damage(damage);
         }
@@ -179,5 +208,20 @@ impl ObsoleteFiles {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::DamageKind;
+
+    #[test]
+    fn the_log_has_a_line_of_a_place_once_a_minute() {
+        let (files, now) = (FileCache::new(1), Instant::now());
+        let at = |position| Damage { file: "a.log".into(), position, what: DamageKind::BatchChecksum };
+        assert!(files.inner.is_news(&at(1), now) && files.inner.is_news(&at(2), now));
+        assert!(!files.inner.is_news(&at(1), now + TOLD_EVERY / 2));
+        assert!(files.inner.is_news(&at(1), now + TOLD_EVERY));
     }
 }
