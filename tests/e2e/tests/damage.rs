@@ -13,7 +13,7 @@ use e2e::damage::{flip, frames, holding, manifests, partition_files, wal_files};
 use e2e::numbered::{assert_once_in_order, gaps, json_lines, large_json_lines, of_device};
 use e2e::values::{Produced, read_to_error, record};
 use rdkafka::types::RDKafkaErrorCode;
-use testkit::{Agent, Hub, kafka, wait};
+use testkit::{Agent, Cluster, Hub, kafka, ports, wait};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const TOPIC: &str = "readings";
@@ -229,6 +229,54 @@ fn a_damaged_segment_is_served_up_to_the_damage_and_behind_it() {
     hub.start();
     assert_eq!(read_to_error(&hub.brokers(), TOPIC, 0, 0, WITHIN).0, records(0, 0..5), "found again");
     assert_eq!(read_to_error(&hub.brokers(), TOPIC, 2, 10, WITHIN).0, records(2, 10..12));
+}
+
+/// Whether the hub serves the metric with a value above 0.
+fn counts(hub: &Hub, metric: &str) -> bool {
+    let (_, text) = hub.get("/metrics").unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse::<f64>().ok());
+    value.is_some_and(|value| value > 0.0)
+}
+
+#[test]
+fn what_a_single_hub_has_of_a_damaged_segment_is_on_the_hubs_that_join_it_and_outlives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = hub_with_topic(folder.path(), 1);
+    produce(&first, 0, 0..10);
+    first.stop();
+    let (log, index) = partition_files(first.data_dir(), 0);
+    flip_record(&log, &index, 0);
+    let others = [2, 3].map(|node| {
+        let home = folder.path().join(format!("hub-{node}"));
+        fs::create_dir_all(&home).unwrap();
+        (Hub::new(&home), ports::free())
+    });
+    let mut hubs = vec![(first, ports::free())];
+    hubs.extend(others);
+    let mut cluster = Cluster::of(hubs);
+    cluster.start();
+    let status = cluster.status().unwrap();
+    let replicas =
+        status["groups"].as_array().unwrap().iter().flat_map(|it| it["replicas"].as_array().unwrap());
+    assert_eq!(replicas.filter(|replica| replica["damaged"] == true).count(), 3, "{status}");
+    let said = cluster.hub(2).tool(&["cluster", "status"]).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("hub 1 damaged; hub 2 damaged; hub 3 damaged"), "{said}");
+    for node in [2, 3] {
+        assert!(counts(cluster.hub(node), "headwater_replica_damage_total"), "hub {node}");
+        wait::until("it is said to be kept", WITHIN, || {
+            counts(cluster.hub(node), "headwater_replicas_kept_damaged_total").then_some(())
+        });
+    }
+    cluster.hub(1).kill();
+    let brokers = cluster.hub(2).brokers();
+    let leader = || kafka::leader(&brokers, TOPIC, 0).filter(|leader| *leader != 1);
+    wait::until("another hub to lead", WITHIN, leader);
+    produce(cluster.hub(2), 0, 10..12);
+    let (read, error) = read_to_error(&brokers, TOPIC, 0, 0, WITHIN);
+    assert_eq!((read, error), (records(0, 0..5), Some(RDKafkaErrorCode::InvalidMessage)));
+    let (read, error) = read_to_error(&brokers, TOPIC, 0, 6, WITHIN);
+    assert_eq!((read, error), (records(0, 6..12), None));
 }
 
 #[test]

@@ -70,8 +70,8 @@ pub(crate) async fn led(
     shards.partition(partition).ok_or(PartitionError::NotOpen)
 }
 
-/// What a reader is told of a read that has failed. Damage costs this hub the replica, where there are others; and files
-/// that went with a partition are missed by nobody. In both cases whoever asks again is helped.
+/// What a reader is told of a read that has failed. Damage costs this hub the replica, where others can do without it;
+/// and files that went with a partition are missed by nobody. In both cases whoever asks again is helped.
 pub(crate) fn as_told(metadata: &Metadata, partition: PartitionId, error: FetchError) -> FetchError {
     if !matches!(error, FetchError::Damaged(_)) {
         return error;
@@ -81,7 +81,8 @@ pub(crate) fn as_told(metadata: &Metadata, partition: PartitionId, error: FetchE
         Err(error) => return error.into(),
     };
     let shards = metadata.shards();
-    let has_others = shards.replicas(group_of(shard)).voters.len() > 1;
+    let group = group_of(shard);
+    let has_others = shards.replicas(group).voters.len() > 1 && !shards.is_kept_damaged(group);
     if has_others || shards.partition(partition).is_none() { PartitionError::NotOpen.into() } else { error }
 }
 

@@ -53,6 +53,12 @@ impl Shards {
         self.doors.shared.leaders.watch()
     }
 
+    /// Whether this hub's replica of the group is damaged and no other has what it lacks: it stays, and what is damaged
+    /// cannot be read.
+    pub fn is_kept_damaged(&self, group: u32) -> bool {
+        self.doors.shared.leaders.is_kept_damaged(group)
+    }
+
     /// The term in which this hub leads the shard and has applied an entry of its own.
     pub fn is_serving(&self, shard: ShardId) -> Option<Term> {
         self.doors.shared.leaders.serving(group_of(shard))

@@ -3,7 +3,7 @@
 //! The newest term wins. A hub that goes down stays in the table until another leads: whether it can be reached is
 //! the transport's to say.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use consensus::ReplicaId;
 use parking_lot::RwLock;
@@ -43,6 +43,8 @@ pub(crate) struct OwnView {
     pub learners: Vec<ReplicaId>,
     /// Only the leader knows.
     pub in_sync: Vec<ReplicaId>,
+    /// The replica is damaged, and its group cannot do without it.
+    pub is_kept_damaged: bool,
 }
 
 /// What a leader tells of a group that it leads.
@@ -67,6 +69,7 @@ struct Entry {
     known: RwLock<Known>,
     /// The term in which this hub serves the group; 0 while it does not.
     serving: AtomicU64,
+    is_kept_damaged: AtomicBool,
 }
 
 #[derive(Default)]
@@ -80,7 +83,11 @@ struct Known {
 
 impl Leaders {
     pub(crate) fn new(node: NodeId, groups: u32) -> Self {
-        let entry = || Entry { known: RwLock::default(), serving: AtomicU64::new(0) };
+        let entry = || Entry {
+            known: RwLock::default(),
+            serving: AtomicU64::new(0),
+            is_kept_damaged: AtomicBool::new(false),
+        };
         Self { node, groups: (0..groups).map(|_| entry()).collect(), changes: watch::Sender::new(0) }
     }
 
@@ -102,10 +109,16 @@ impl Leaders {
         (term != 0).then_some(Term(term))
     }
 
+    /// Whether this hub's replica of the group is damaged and stays all the same.
+    pub(crate) fn is_kept_damaged(&self, group: u32) -> bool {
+        self.entry(group).is_some_and(|entry| entry.is_kept_damaged.load(Ordering::Acquire))
+    }
+
     /// What this hub's own replica knows has changed; `None`: there is no replica here any more.
     pub(crate) fn update(&self, group: u32, own: Option<&OwnView>) {
         let Some(entry) = self.entry(group) else { return };
         let serving = own.filter(|own| own.serving).map_or(0, |own| own.term);
+        entry.is_kept_damaged.store(own.is_some_and(|own| own.is_kept_damaged), Ordering::Release);
         let changed = {
             let mut known = entry.known.write();
             let served = entry.serving.swap(serving, Ordering::AcqRel) != serving;

@@ -217,7 +217,13 @@ impl Group {
     /// Changes whenever [`Group::view`] does.
     pub(crate) fn view_key(&self) -> ViewKey {
         let leader = self.replica.leader();
-        ViewKey { term: self.replica.term(), leader, serving: self.is_serving(), news: self.news }
+        ViewKey {
+            term: self.replica.term(),
+            leader,
+            serving: self.is_serving(),
+            news: self.news,
+            kept: self.is_kept(),
+        }
     }
 
     pub(crate) fn view(&self) -> OwnView {
@@ -228,6 +234,7 @@ impl Group {
             voters: self.membership.voters.clone(),
             learners: self.membership.learners.clone(),
             in_sync: self.in_sync.clone(),
+            is_kept_damaged: self.is_kept(),
         }
     }
 
@@ -255,6 +262,7 @@ pub(crate) struct ViewKey {
     leader: Option<ReplicaId>,
     serving: bool,
     news: u64,
+    kept: bool,
 }
 
 /// One that does not take the lead may be stopped: then it is another's turn.

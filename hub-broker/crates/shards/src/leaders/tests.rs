@@ -23,6 +23,7 @@ fn own(term: u64, leader: Option<u32>, serving: bool) -> OwnView {
         voters: ids(&[1, 2, 3]),
         learners: Vec::new(),
         in_sync,
+        is_kept_damaged: false,
     }
 }
 
@@ -118,4 +119,14 @@ fn a_group_that_is_not_here_is_passed_over() {
     table.hear(NodeId(2), [Told { group: 99, ..told(3, true) }]);
     table.update(99, Some(&own(3, Some(1), true)));
     assert_eq!((table.leader(99), table.serving(99)), (None, None));
+}
+
+#[test]
+fn a_replica_is_kept_damaged_as_long_as_it_says_so() {
+    let table = leaders();
+    let kept = OwnView { is_kept_damaged: true, ..own(3, Some(1), true) };
+    table.update(1, Some(&kept));
+    assert!(table.is_kept_damaged(1) && !table.is_kept_damaged(0) && !table.is_kept_damaged(99));
+    table.update(1, None);
+    assert!(!table.is_kept_damaged(1));
 }
