@@ -1,12 +1,12 @@
 //! What becomes of rows, told to the input that sent them: a hub's PUBACK to a sensor, an HTTP 204.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// Why rows are not durable. Where there were several, others of them may be.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+/// Why rows are not durable. Where there were several, others of them may be. The graver reasons come later.
+#[derive(Clone, Debug, Error, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotStored {
     /// It cannot become a record, now or later.
     #[error("{0}")]
@@ -32,15 +32,15 @@ pub struct Stored(oneshot::Receiver<Result<(), NotStored>>);
 
 #[derive(Debug)]
 struct Shared {
-    /// The first reason of any clone.
-    why_not: OnceLock<NotStored>,
+    /// The gravest reason of any clone.
+    why_not: Mutex<Option<NotStored>>,
     done: Option<oneshot::Sender<Result<(), NotStored>>>,
 }
 
 impl Receipt {
     pub fn pair() -> (Self, Stored) {
         let (done, answer) = oneshot::channel();
-        let shared = Arc::new(Shared { why_not: OnceLock::new(), done: Some(done) });
+        let shared = Arc::new(Shared { why_not: Mutex::default(), done: Some(done) });
         (Self { shared, is_answered: false }, Stored(answer))
     }
 
@@ -51,8 +51,15 @@ impl Receipt {
 
     /// The row is not durable and will not be.
     pub fn not_stored(mut self, why: NotStored) {
-        let _ = self.shared.why_not.set(why);
+        self.shared.note(why);
         self.is_answered = true;
+    }
+}
+
+impl Shared {
+    fn note(&self, why: NotStored) {
+        let mut known = self.why_not.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.take().max(Some(why));
     }
 }
 
@@ -66,7 +73,7 @@ impl Clone for Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if !self.is_answered {
-            let _ = self.shared.why_not.set(NotStored::Closed);
+            self.shared.note(NotStored::Closed);
         }
     }
 }
@@ -74,7 +81,8 @@ impl Drop for Receipt {
 impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(done) = self.done.take() {
-            let _ = done.send(self.why_not.take().map_or(Ok(()), Err));
+            let why_not = self.why_not.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            let _ = done.send(why_not.map_or(Ok(()), Err));
         }
     }
 }
@@ -120,7 +128,14 @@ mod tests {
         let (one, stored) = Receipt::pair();
         let other = one.clone();
         one.not_stored(NotStored::Full);
+        other.clone().not_stored(NotStored::Refused("too large".to_owned()));
+        other.stored();
+        assert_eq!(now(stored), Some(Err(NotStored::Full)), "it may be taken later");
+
+        let (one, stored) = Receipt::pair();
+        let other = one.clone();
+        one.not_stored(NotStored::Full);
         drop(other);
-        assert_eq!(now(stored), Some(Err(NotStored::Full)), "the first reason stays");
+        assert_eq!(now(stored), Some(Err(NotStored::Closed)), "the gravest counts");
     }
 }
