@@ -148,22 +148,46 @@ fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
     assert_eq!(files_in(&device.path("done/here")), ["0.json", "1.json", "2.json", "3.json"]);
 }
 
+const FILES: &str = "[[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"json-lines\"\nsettle_ms = 0\n\
+                     poll_ms = 10\nwhen_done = \"delete\"\n";
+
 #[test]
 fn a_file_in_the_place_of_one_that_was_put_away_is_another_also_after_a_restart() {
     let (device, hub) = (Device::new(), FakeHub::start());
-    let settings = "[[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"json-lines\"\nsettle_ms = 0\n\
-                    poll_ms = 10\nwhen_done = \"move\"\nmove_to = \"{DIR}done\"\n";
+    fs::create_dir(device.path("in")).unwrap();
+    for rows in [30, 60] {
+        // Most file systems give it the inode of the one that is gone.
+        device.append("in/a.json", &json_lines(0..30));
+        let mut agent = device.run(&hub, FILES);
+        hub.wait("its rows", |inner| inner.hub.log.len() >= rows);
+        until("it is deleted", || (!device.path("in/a.json").exists()).then_some(()));
+        assert!(agent.stop().success());
+    }
+    assert_eq!(hub.inner().hub.log, (0..30).chain(0..30).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_takes_a_files_place_or_is_added_to_it_while_its_rows_linger_is_read_too() {
+    let (device, hub) = (Device::new(), FakeHub::start());
     fs::create_dir(device.path("in")).unwrap();
     device.append("in/a.json", &json_lines(0..30));
-    let mut agent = device.run(&hub, settings);
-    until("it is put away", || device.path("done/a.json").exists().then_some(()));
-    assert!(agent.stop().success());
-    // The same inode, as file systems give it to the next file, and the same beginning.
-    fs::rename(device.path("done/a.json"), device.path("in/a.json")).unwrap();
-    fs::write(device.path("in/a.json"), json_lines(0..30)).unwrap();
-    let _agent = device.run(&hub, settings);
-    hub.wait("its rows", |inner| inner.hub.log.len() >= 60);
-    assert_eq!(hub.inner().hub.log, (0..30).chain(0..30).collect::<Vec<_>>());
+    device.append("in/b.json", &json_lines(100..130));
+    let settings =
+        device.configure(&format!("linger_ms = 2000\n{}", FILES.replace("{DIR}", &device.text(""))));
+    let agent = Agent::run(&device.path("data"), &hub.url(), &["--config", &settings]);
+    let rows = |rows: u64| {
+        agent.wait("the rows", |status| status["inputs"]["files"]["rows"].as_u64() >= Some(rows));
+    };
+    rows(30);
+    device.append("in/.a.json", &json_lines(30..40));
+    fs::rename(device.path("in/.a.json"), device.path("in/a.json")).unwrap();
+    rows(60);
+    device.append("in/b.json", &json_lines(130..140));
+    until("all are deleted", || files_in(&device.path("in")).is_empty().then_some(()));
+    hub.wait("every row", |inner| inner.hub.log.len() >= 80);
+    let mut all = hub.inner().hub.log.clone();
+    all.sort_unstable();
+    assert_eq!(all, (0..40).chain(100..140).collect::<Vec<_>>());
 }
 
 #[test]

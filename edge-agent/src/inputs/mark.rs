@@ -24,7 +24,7 @@ pub struct FileId {
     pub head: Head,
 }
 
-/// The first bytes of a file that may still grow; of one that does not, also when it was changed last.
+/// The first bytes of a file that may still grow; of one that is finished, also when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub bytes: u32,
@@ -40,11 +40,12 @@ impl Head {
         Self { bytes: head.len() as u32, crc: crc32c::crc32c(head) }
     }
 
-    /// Of a file that does not change any more: one that begins alike in the same place, but later, is another.
-    pub fn of_finished(beginning: &[u8], modified: (i64, i64)) -> Self {
+    /// The same with when the file was made, in seconds and nanoseconds: exports begin alike, and one that is made later
+    /// in the same place is another.
+    pub fn of_made(beginning: &[u8], made: (i64, u32)) -> Self {
         let head = Self::of(beginning);
-        let modified = [modified.0.to_le_bytes(), modified.1.to_le_bytes()].concat();
-        Self { crc: crc32c::crc32c_append(head.crc, &modified), ..head }
+        let crc = crc32c::crc32c_append(head.crc, &made.0.to_le_bytes());
+        Self { crc: crc32c::crc32c_append(crc, &made.1.to_le_bytes()), ..head }
     }
 
     /// Whether a file that begins so may be the one that this is of, grown since.
@@ -106,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_file_is_the_same_as_long_as_it_is_not_changed() {
-        let finished = |beginning, seconds| Head::of_finished(beginning, (seconds, 5));
-        assert_eq!(finished(b"time,a\n", 1), finished(b"time,a\n", 1));
-        assert_ne!(finished(b"time,a\n", 1), finished(b"time,a\n", 2));
-        assert_ne!(finished(b"time,a\n", 1), finished(b"time,b\n", 1));
+    fn a_file_that_begins_alike_and_was_made_later_is_another() {
+        let made = |beginning, seconds| Head::of_made(beginning, (seconds, 5));
+        assert_eq!(made(b"time,a\n", 1), made(b"time,a\n", 1));
+        assert_ne!(made(b"time,a\n", 1), made(b"time,a\n", 2));
+        assert_ne!(made(b"time,a\n", 1), made(b"time,b\n", 1));
     }
 }

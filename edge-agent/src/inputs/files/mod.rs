@@ -4,27 +4,28 @@
 mod put_away;
 mod watched;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::put_away::{BAD, put_away, put_away_as_bad};
-use self::watched::{Ending, Rest, Watched};
+use self::watched::{Ending, Looks, Rest, Watched};
 use super::feed::FeedEnd;
-use super::format::open_rows;
+use super::format::{DocumentError, open_rows};
 use super::mark::{FileId, Head, Mark};
 use super::receipt::{NotStored, Receipt};
 use super::sink::{Closed, RowSink};
 use super::tail::beginning;
 use super::{Input, InputError, Running};
-use crate::config::FilesConfig;
+use crate::config::{FilesConfig, FormatConfig};
 
 pub struct FilesInput {
     config: FilesConfig,
@@ -86,8 +87,8 @@ impl FilesInput {
         let ending = match rest {
             Rest::PutAway(ending) => ending,
             Rest::Read => match self.read(path, rows, stop).await? {
-                Read::Whole(_) if is_trial => return Ok(Ok(())),
-                Read::Whole(id) => Ending::Done(id),
+                Read::Whole(..) if is_trial => return Ok(Ok(())),
+                Read::Whole(id, looks) => Ending::Done(id, looks),
                 Read::Refused(why) if is_trial => return Err(failed(path, &why)),
                 Read::Refused(why) => {
                     rows.bad(&format_args!("{}: {why}; it is renamed to .{BAD}", path.display()));
@@ -99,7 +100,13 @@ impl FilesInput {
             },
         };
         let done = match ending {
-            Ending::Done(id) => put_away(path, &self.config.done).inspect(|()| rows.progress().put_away(&id)),
+            // Another file by now, or more of it: it has to settle, and is read.
+            Ending::Done(_, looks) if fs::metadata(path).is_ok_and(|meta| Looks::of(&meta) != looks) => {
+                Ok(())
+            }
+            Ending::Done(id, _) => {
+                put_away(path, &self.config.done).inspect(|()| rows.progress().put_away(&id))
+            }
             Ending::Bad => put_away_as_bad(path),
         };
         Ok(done.map_err(|error| Left { rest: Rest::PutAway(ending), error }))
@@ -112,7 +119,7 @@ impl FilesInput {
         let (path, format) = (path.to_owned(), self.config.format.clone());
         let (own_rows, own_stop) = (rows.clone(), stop.clone());
         let reading = move || {
-            let read = read_file(&path, &own_rows, &own_stop, &receipt, |file| open_rows(file, &format));
+            let read = read_file(&path, &own_rows, &own_stop, &receipt, &format);
             // This one stands for no row.
             receipt.stored();
             read.unwrap_or_else(Read::Failed)
@@ -141,28 +148,38 @@ async fn settled(rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd
 }
 
 enum Read {
-    Whole(FileId),
+    /// As it was when it was opened.
+    Whole(FileId, Looks),
     /// It is no document of this format.
     Refused(String),
     Failed(io::Error),
     Stopped,
 }
 
+/// When a file was made, where its file system knows.
+fn made(file: &File) -> Option<(i64, u32)> {
+    let stat = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME).ok()?;
+    let is_known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    is_known.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
+}
+
 /// Hands the rows of a file on that were not handed on before.
-fn read_file<E: std::fmt::Display>(
+fn read_file(
     path: &Path,
     rows: &RowSink,
     stop: &CancellationToken,
     receipt: &Receipt,
-    open: impl FnOnce(File) -> Result<Box<dyn super::Rows>, E>,
+    format: &FormatConfig,
 ) -> io::Result<Read> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
-    let head = Head::of_finished(&beginning(&file)?, (meta.mtime(), meta.mtime_nsec()));
+    let head = Head::of_made(&beginning(&file)?, made(&file).unwrap_or_default());
     let id = FileId { device: meta.dev(), inode: meta.ino(), head };
     let before = rows.progress().turn_to(&id);
-    let mut parsed = match open(file) {
+    let looks = Looks::of(&meta);
+    let mut parsed = match open_rows(file, format) {
         Ok(parsed) => parsed,
+        Err(DocumentError::Unreadable(error)) => return Err(error),
         Err(why) => return Ok(Read::Refused(why.to_string())),
     };
     let runtime = Handle::current();
@@ -180,5 +197,5 @@ fn read_file<E: std::fmt::Display>(
             Some(Err(Closed)) | None => return Ok(Read::Stopped),
         }
     }
-    Ok(Read::Whole(id))
+    Ok(Read::Whole(id, looks))
 }

@@ -1,6 +1,6 @@
 //! Where files go that were read.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,26 @@ use crate::config::Done;
 const DONE: &str = "done";
 pub const BAD: &str = "bad";
 
-/// Puts a file away that was read.
+/// Puts a file away that was read. A power cut does not bring it back.
 pub fn put_away(path: &Path, done: &Done) -> io::Result<()> {
     match done {
-        Done::Rename => rename_beside(path, DONE),
-        Done::Delete => fs::remove_file(path),
+        Done::Rename => rename_beside(path, DONE)?,
+        Done::Delete => fs::remove_file(path)?,
         Done::Move(folder) => {
             fs::create_dir_all(folder)?;
-            rename_free(path, &folder.join(path.file_name().unwrap_or_default()))
+            rename_free(path, &folder.join(path.file_name().unwrap_or_default()))?;
+            sync_directory(folder);
         }
+    }
+    path.parent().into_iter().for_each(sync_directory);
+    Ok(())
+}
+
+/// Where that fails the file is away all the same; a power cut now would have it read again.
+fn sync_directory(path: &Path) {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    if let Err(error) = File::open(path).and_then(|directory| directory.sync_all()) {
+        tracing::debug!(path = %path.display(), %error, "a directory could not be synced");
     }
 }
 

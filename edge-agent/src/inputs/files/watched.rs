@@ -25,7 +25,7 @@ pub enum Rest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It was read, and its rows are durable.
-    Done(FileId),
+    Done(FileId, Looks),
     /// It is no document of its format.
     Bad,
 }
@@ -35,7 +35,7 @@ impl Rest {
     pub fn undone(self) -> &'static str {
         match self {
             Self::Read => "it cannot be read",
-            Self::PutAway(Ending::Done(_)) => "it was read and cannot be put away",
+            Self::PutAway(Ending::Done(..)) => "it was read and cannot be put away",
             Self::PutAway(Ending::Bad) => "it is bad and cannot be put away",
         }
     }
@@ -44,7 +44,8 @@ impl Rest {
 /// Files that may still be written to, and those that gave trouble.
 #[derive(Default)]
 pub struct Watched {
-    seen: HashMap<PathBuf, Looks>,
+    /// How they look, and since when.
+    seen: HashMap<PathBuf, (Looks, Instant)>,
     postponed: HashMap<PathBuf, Postponed>,
 }
 
@@ -56,22 +57,19 @@ struct Postponed {
     again: Instant,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Looks {
+/// What shows that a file is another, or has been written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    device: u64,
     inode: u64,
     bytes: u64,
     changed: (i64, i64),
-    /// Since when they are so.
-    since: Instant,
 }
 
 impl Looks {
-    fn of(meta: &Metadata, since: Instant) -> Self {
-        Self { inode: meta.ino(), bytes: meta.len(), changed: (meta.mtime(), meta.mtime_nsec()), since }
-    }
-
-    fn is_as(&self, other: &Self) -> bool {
-        Self { since: other.since, ..*self } == *other
+    pub fn of(meta: &Metadata) -> Self {
+        let changed = (meta.mtime(), meta.mtime_nsec());
+        Self { device: meta.dev(), inode: meta.ino(), bytes: meta.len(), changed }
     }
 }
 
@@ -84,16 +82,16 @@ impl Watched {
         for path in paths.filter(|path| !is_put_away(path)).take(FILES_WATCHED_MAX) {
             let Ok(meta) = fs::metadata(&path) else { continue };
             if meta.is_file() {
-                let looks = Looks::of(&meta, now);
-                let before = self.seen.get(&path).filter(|before| before.is_as(&looks));
-                seen.insert(path, before.copied().unwrap_or(looks));
+                let looks = Looks::of(&meta);
+                let before = self.seen.get(&path).filter(|(before, _)| *before == looks);
+                seen.insert(path, (looks, before.map_or(now, |(_, since)| *since)));
             }
         }
-        let is_same = |path: &PathBuf, looks: &Looks| seen.get(path).is_some_and(|now| now.is_as(looks));
+        let is_same = |path: &PathBuf, looks: &Looks| seen.get(path).is_some_and(|(now, _)| now == looks);
         self.postponed.retain(|path, postponed| is_same(path, &postponed.looks));
-        let is_settled = |looks: &Looks| now.duration_since(looks.since) >= config.settle;
-        let mut settled: Vec<_> = seen.iter().filter(|(_, looks)| is_settled(looks)).collect();
-        settled.sort_by_key(|(path, looks)| (looks.changed, (*path).clone()));
+        let is_settled = |since: Instant| now.duration_since(since) >= config.settle;
+        let mut settled: Vec<_> = seen.iter().filter(|(_, (_, since))| is_settled(*since)).collect();
+        settled.sort_by_key(|(path, (looks, _))| (looks.changed, (*path).clone()));
         let rest = |path: &PathBuf| match self.postponed.get(path) {
             Some(postponed) => (postponed.again <= now).then_some(postponed.rest),
             None => Some(Rest::Read),
@@ -105,7 +103,7 @@ impl Watched {
 
     /// Leaves a file for a while.
     pub fn postpone(&mut self, path: &Path, rest: Rest, now: Instant) {
-        let Some(looks) = self.seen.get(path).copied() else { return };
+        let Some((looks, _)) = self.seen.get(path).copied() else { return };
         let before = self.postponed.get(path).map(|postponed| postponed.wait * 2);
         let wait = before.unwrap_or(AGAIN_AFTER.0).min(AGAIN_AFTER.1);
         self.postponed.insert(path.to_owned(), Postponed { rest, looks, wait, again: now + wait });
@@ -159,7 +157,8 @@ mod tests {
         fs::write(&other, "ts,a\n").unwrap();
         let (mut watched, start) = (Watched::default(), Instant::now());
         let after = |ms| start + Duration::from_millis(ms);
-        let rest = Rest::PutAway(Ending::Done(FileId { device: 1, inode: 2, head: Head::of(b"") }));
+        let id = FileId { device: 1, inode: 2, head: Head::of(b"") };
+        let rest = Rest::PutAway(Ending::Done(id, Looks::of(&fs::metadata(&file).unwrap())));
         assert_eq!(watched.settled(&config, start).len(), 2);
         watched.postpone(&file, rest, start);
         let others = [(other.clone(), Rest::Read)];
