@@ -9,7 +9,7 @@ use consensus::LogEntry;
 use wal::{EntriesRead, EntriesWanted, LogReader, ReadError, Wal};
 
 use crate::fail::StopOnPanic;
-use crate::pacer::{Pacer, Turn};
+use crate::pacer::{Pacer, Place, Turn};
 
 /// Entries without holes, and the term of the one before them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +65,9 @@ impl Reads {
 
     /// Waits for it; `None` once the hub stops.
     fn turn(&self, bytes: u64, stopped: &Receiver<()>) -> Option<Turn> {
+        let mut place = Place::default();
         loop {
-            let asked = self.pacer.ask(bytes);
+            let asked = self.pacer.ask(bytes, &mut place);
             let wait = asked.as_ref().err().copied().unwrap_or_default();
             if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
                 return None;

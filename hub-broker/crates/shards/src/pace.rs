@@ -35,11 +35,17 @@ const FIRST_SHARE: u64 = 8;
 /// The lowest rate is twice as high after each such time of copying: whoever lacks something is to have it some day,
 /// however much is written meanwhile.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// And it is at most this share of the largest.
+const LAST_SHARE: u64 = 4;
 /// Copying that has not begun again for so long is over.
 const OVER: Duration = Duration::from_secs(60);
 
 /// To be asked again after so long.
 pub(crate) type AskAgain = Duration;
+
+/// A place in the row of those who want to copy something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Place(Option<Instant>);
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -143,8 +149,15 @@ impl Pace {
         self.peer_slow |= is_slow;
     }
 
-    /// Somebody wants to copy `bytes`. If it is their turn, `end` MUST be called when it is over.
-    pub(crate) fn ask(&mut self, bytes: u64, now: Instant, commits: &CommitTimes) -> Result<(), AskAgain> {
+    /// Somebody wants to copy `bytes`, and keeps `place` until it is their turn: whoever asks first is first. `end` MUST
+    /// be called when the turn is over.
+    pub(crate) fn ask(
+        &mut self,
+        bytes: u64,
+        place: &mut Place,
+        now: Instant,
+        commits: &CommitTimes,
+    ) -> Result<(), AskAgain> {
         if let Some(again) = self.resting(now, commits) {
             return Err(again);
         }
@@ -158,18 +171,24 @@ impl Pace {
                 return Err(self.resting(now, commits).unwrap_or(STEP));
             }
         }
-        let free_at =
-            self.free_at.filter(|free_at| bytes > 0 && now.saturating_duration_since(*free_at) < LATE);
-        let from = free_at.unwrap_or(now);
+        let from = *place.0.get_or_insert_with(|| self.reserve(bytes, now));
         if from > now {
             return Err(from - now);
         }
-        if bytes > 0 {
-            let micros = bytes.saturating_mul(1_000_000) / self.rate_bytes.max(1);
-            self.free_at = Some(from + Duration::from_micros(micros));
-        }
+        *place = Place::default();
         self.turns += 1;
         Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64, now: Instant) -> Instant {
+        if bytes == 0 {
+            return now;
+        }
+        let free_at = self.free_at.filter(|free_at| now.saturating_duration_since(*free_at) < LATE);
+        let from = free_at.unwrap_or(now);
+        let micros = bytes.saturating_mul(1_000_000) / self.rate_bytes.max(1);
+        self.free_at = Some(from + Duration::from_micros(micros));
+        from
     }
 
     /// A turn is over.
@@ -221,7 +240,8 @@ impl Pace {
     fn rate_bytes_min(&self, now: Instant) -> u64 {
         let copying = self.begun_at.map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
         let times = u32::try_from(copying.as_secs() / PATIENCE.as_secs()).unwrap_or(u32::MAX);
-        CATCH_UP_RATE_BYTES_MIN.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX))
+        let grown = CATCH_UP_RATE_BYTES_MIN.saturating_mul(1_u64.checked_shl(times).unwrap_or(u64::MAX));
+        grown.min((self.rate_bytes_max / LAST_SHARE).max(CATCH_UP_RATE_BYTES_MIN))
     }
 
     fn change_rate(&mut self, now: Instant) {
@@ -247,7 +267,7 @@ mod tests {
         pace: Pace,
         now: Instant,
         commits: CommitTimes,
-        threads: Vec<Doing>,
+        threads: Vec<(Doing, Place)>,
     }
 
     #[derive(Clone, Copy)]
@@ -261,7 +281,7 @@ mod tests {
     impl Run {
         fn new(threads: usize) -> Self {
             let now = Instant::now();
-            let threads = vec![Doing::Idle(now); threads];
+            let threads = vec![(Doing::Idle(now), Place::default()); threads];
             Self { pace: Pace::new(MOST), now, commits: CommitTimes::default(), threads }
         }
 
@@ -273,7 +293,7 @@ mod tests {
                 for thread in 0..self.threads.len() {
                     copied += self.step(thread);
                 }
-                let is_busy = self.threads.iter().any(|it| matches!(it, Doing::Copying(_)));
+                let is_busy = self.threads.iter().any(|(doing, _)| matches!(doing, Doing::Copying(_)));
                 let latency = if is_busy { busy } else { quiet };
                 self.commits.add(latency);
                 self.now += MS;
@@ -282,14 +302,15 @@ mod tests {
         }
 
         fn step(&mut self, thread: usize) -> u64 {
-            match self.threads[thread] {
+            let (doing, place) = &mut self.threads[thread];
+            match *doing {
                 Doing::Copying(to) if self.now >= to => {
                     self.pace.end(self.now, &self.commits);
-                    self.threads[thread] = Doing::Idle(self.now);
+                    *doing = Doing::Idle(self.now);
                     MIB
                 }
                 Doing::Idle(at) if self.now >= at => {
-                    self.threads[thread] = match self.pace.ask(MIB, self.now, &self.commits) {
+                    *doing = match self.pace.ask(MIB, place, self.now, &self.commits) {
                         Err(after) => Doing::Idle(self.now + after),
                         Ok(()) => Doing::Copying(self.now + 10 * MS),
                     };
@@ -335,8 +356,13 @@ mod tests {
         let mut run = Run::new(1);
         run.go(60 * SECOND, MS, 30 * MS);
         assert_eq!(run.pace.rate_bytes(), CATCH_UP_RATE_BYTES_MIN);
-        run.go(2 * PATIENCE, MS, 30 * MS);
-        assert_eq!(run.pace.rate_bytes(), 4 * CATCH_UP_RATE_BYTES_MIN);
+        run.go(PATIENCE, MS, 30 * MS);
+        assert_eq!(run.pace.rate_bytes(), 2 * CATCH_UP_RATE_BYTES_MIN);
+        run.go(4 * PATIENCE, MS, 30 * MS);
+        assert_eq!(run.pace.rate_bytes(), MOST / LAST_SHARE);
+        while run.pace.turns > 0 {
+            run.go(MS, MS, 30 * MS);
+        }
         run.now += OVER;
         run.go(60 * SECOND, MS, 30 * MS);
         assert_eq!(run.pace.rate_bytes(), CATCH_UP_RATE_BYTES_MIN);
@@ -377,7 +403,7 @@ mod tests {
     fn what_is_short_does_not_wait_for_a_rest() {
         let mut run = Run::new(1);
         for _ in 0..20 {
-            assert_eq!(run.pace.ask(1000, run.now, &run.commits), Ok(()));
+            assert_eq!(run.pace.ask(1000, &mut Place::default(), run.now, &run.commits), Ok(()));
             run.now += 5 * MS;
             run.pace.end(run.now, &run.commits);
             run.now += 2 * SECOND;
@@ -385,9 +411,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asks_first_is_first_however_late_it_looks() {
+        let (mut pace, now, commits) = (Pace::new(MOST), Instant::now(), CommitTimes::default());
+        let mut places = [Place::default(); 3];
+        let mut ask = |place: usize, at| pace.ask(MIB, &mut places[place], at, &commits);
+        assert_eq!(ask(0, now), Ok(()));
+        let second = ask(1, now).unwrap_err();
+        let third = ask(2, now).unwrap_err();
+        assert!(second < third);
+        // The second is not awake yet, and the third has to wait for its own time all the same.
+        assert!(ask(2, now + second).is_err());
+        assert_eq!(ask(1, now + second + MS), Ok(()));
+    }
+
+    #[test]
     fn a_turn_that_does_not_end_holds_up_no_other_for_long() {
         let mut run = Run::new(2);
-        assert_eq!(run.pace.ask(MIB, run.now, &run.commits), Ok(()));
+        assert_eq!(run.pace.ask(MIB, &mut Place::default(), run.now, &run.commits), Ok(()));
         let copied = run.go(20 * SECOND, MS, MS) / MIB;
         assert!(copied > 300, "{copied}");
     }

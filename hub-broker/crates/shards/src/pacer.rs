@@ -9,6 +9,8 @@ use wal::Wal;
 use crate::observe::snapshots as observe;
 use crate::pace::{AskAgain, Pace};
 
+pub(crate) use crate::pace::Place;
+
 #[derive(Clone)]
 pub(crate) struct Pacer {
     inner: Arc<Inner>,
@@ -29,11 +31,11 @@ impl Pacer {
         Self { inner: Arc::new(Inner { pace: Mutex::new(Pace::new(rate_bytes_max)), wal: wal.clone() }) }
     }
 
-    /// A turn to copy `bytes`.
-    pub(crate) fn ask(&self, bytes: u64) -> Result<Turn, AskAgain> {
+    /// A turn to copy `bytes`, for whoever keeps this place.
+    pub(crate) fn ask(&self, bytes: u64, place: &mut Place) -> Result<Turn, AskAgain> {
         let commits = self.inner.wal.commit_times();
         let mut pace = self.inner.pace.lock();
-        let asked = pace.ask(bytes, Instant::now(), &commits);
+        let asked = pace.ask(bytes, place, Instant::now(), &commits);
         observe::rate(pace.rate_bytes());
         asked.map(|()| Turn { inner: self.inner.clone() })
     }

@@ -12,7 +12,7 @@ const DIGITS: u8 = 1;
 /// The times of all group commits since a log was opened, their writes and syncs together. Two looks give what was
 /// between them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CommitTimes(Histogram<u32>);
+pub struct CommitTimes(Histogram<u64>);
 
 impl Default for CommitTimes {
     fn default() -> Self {

@@ -18,7 +18,7 @@ use super::{Arrived, CopyProgress, FetchError, Fetched, Ground, Wanted, watched}
 use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 use crate::observe::snapshots as observe;
-use crate::pacer::Turn;
+use crate::pacer::{Place, Turn};
 
 #[derive(Clone)]
 pub(crate) struct Fetches {
@@ -233,8 +233,9 @@ impl Ask for Line<'_> {
         self.turn = None;
         let pacer = self.inner.ground.pacer.clone();
         pacer.hear(sender_is_slow);
+        let mut place = Place::default();
         loop {
-            match pacer.ask(bytes) {
+            match pacer.ask(bytes, &mut place) {
                 Ok(turn) => {
                     self.turn = Some(turn);
                     return self.until_cancelled(async {});

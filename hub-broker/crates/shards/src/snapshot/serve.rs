@@ -15,6 +15,7 @@ use super::format::{CLOSE, Close, OPEN, Open, READ, Read, Refusal, closed};
 use super::{Ground, Notice, Offer, Shelf};
 use crate::fail::StopOnPanic;
 use crate::order::Order;
+use crate::pacer::Place;
 
 /// How often it is looked for what nobody reads any more.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -117,7 +118,7 @@ impl Server {
             READ => {
                 let read = Read::decode(body).ok_or(Refusal::Malformed)?;
                 // While copying rests: whoever asks tries again. The rate is kept by them.
-                let _turn = ground.pacer.ask(0).map_err(|_| Refusal::Busy)?;
+                let _turn = ground.pacer.ask(0, &mut Place::default()).map_err(|_| Refusal::Busy)?;
                 Ok(self.shelf.read(&read, ground.pacer.is_slow(), now)?.encode())
             }
             _ => {
