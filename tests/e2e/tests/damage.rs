@@ -255,10 +255,12 @@ fn what_a_single_hub_has_of_a_damaged_segment_is_on_the_hubs_that_join_it_and_ou
     hubs.extend(others);
     let mut cluster = Cluster::of(hubs);
     cluster.start();
-    let status = cluster.status().unwrap();
-    let replicas =
-        status["groups"].as_array().unwrap().iter().flat_map(|it| it["replicas"].as_array().unwrap());
-    assert_eq!(replicas.filter(|replica| replica["damaged"] == true).count(), 3, "{status}");
+    wait::until("all three to tell of the damage", WITHIN, || {
+        let status = cluster.status()?;
+        let replicas = status["groups"].as_array()?.iter().filter_map(|group| group["replicas"].as_array());
+        let damaged = replicas.flatten().filter(|replica| replica["damaged"] == true).count();
+        (damaged == 3).then_some(())
+    });
     let said = cluster.hub(2).tool(&["cluster", "status"]).output().unwrap();
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("hub 1 damaged; hub 2 damaged; hub 3 damaged"), "{said}");
