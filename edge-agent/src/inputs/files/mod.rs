@@ -25,7 +25,7 @@ use super::receipt::{NotStored, Receipt};
 use super::sink::{Closed, RowSink};
 use super::tail::beginning;
 use super::{Input, InputError, Running};
-use crate::config::{FilesConfig, FormatConfig};
+use crate::config::{Done, FilesConfig, FormatConfig};
 
 pub struct FilesInput {
     config: FilesConfig,
@@ -99,17 +99,17 @@ impl FilesInput {
                 Read::Stopped => return Err(FeedEnd::Closed),
             },
         };
-        let done = match ending {
-            // Another file by now, or more of it: it has to settle, and is read.
-            Ending::Done(_, looks) if fs::metadata(path).is_ok_and(|meta| Looks::of(&meta) != looks) => {
-                Ok(())
-            }
-            Ending::Done(id, _) => {
-                put_away(path, &self.config.done).inspect(|()| rows.progress().put_away(&id))
-            }
-            Ending::Bad => put_away_as_bad(path),
+        let done = {
+            let (path, done) = (path.to_owned(), self.config.done.clone());
+            // It waits for the disk.
+            spawn_blocking(move || end(&path, ending, &done))
+                .await
+                .map_err(|error| FeedEnd::Failed(InputError::new(error)))?
         };
-        Ok(done.map_err(|error| Left { rest: Rest::PutAway(ending), error }))
+        if let (Ok(true), Ending::Done(id, _)) = (&done, ending) {
+            rows.progress().put_away(&id);
+        }
+        Ok(done.map(drop).map_err(|error| Left { rest: Rest::PutAway(ending), error }))
     }
 
     /// Hands on what is left of a file, and waits until all of it is durable.
@@ -127,6 +127,16 @@ impl FilesInput {
         let read = spawn_blocking(reading).await.map_err(|error| FeedEnd::Failed(InputError::new(error)))?;
         settled(rows, stop).await?;
         Ok(read)
+    }
+}
+
+/// Puts a file away, unless it is another file by now, or more of it: that has to settle, and is read. True where it is
+/// away.
+fn end(path: &Path, ending: Ending, done: &Done) -> io::Result<bool> {
+    match ending {
+        Ending::Done(_, looks) if fs::metadata(path).is_ok_and(|meta| Looks::of(&meta) != looks) => Ok(false),
+        Ending::Done(..) => put_away(path, done).map(|()| true),
+        Ending::Bad => put_away_as_bad(path).map(|()| true),
     }
 }
 
