@@ -40,6 +40,10 @@ fn batching(buffer: &Buffer, linger_ms: u64) -> Batching {
 
 /// A sink whose rows are batched for this priority.
 fn sink(batching: &Batching, priority: Priority) -> RowSink {
+    filtered(batching, priority, Filter::default())
+}
+
+fn filtered(batching: &Batching, priority: Priority, filter: Filter) -> RowSink {
     let destination = Destination { topic: topic(), priority };
     let (rows, inbox) = queue(4);
     tokio::spawn(batching.clone().run(destination.clone(), inbox, CancellationToken::new()));
@@ -50,7 +54,7 @@ fn sink(batching: &Batching, priority: Priority) -> RowSink {
         health: Health::default(),
         is_trial: false,
     };
-    RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, Arc::default())
+    RowSink::new(source, filter, Arc::new(Clock::of_this_machine()), rows, Arc::default())
 }
 
 fn row(name: &str, value: impl Into<Value>) -> Row {
@@ -97,6 +101,30 @@ fn whoever_waits_for_a_row_that_is_not_stored_is_told_why() {
         assert_eq!(last, Err(NotStored::Full));
         buffer.close().await.unwrap();
         assert_eq!(sink.store(vec![row("late", 1)]).await, Err(NotStored::Closed));
+    });
+}
+
+#[test]
+fn what_was_not_stored_is_no_reason_to_leave_the_same_out_when_it_comes_again() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(folder.path(), Policy::DropNewest, None);
+        let rules = "[[inputs]]\nkind = \"host\"\n[[sensors]]\nmatch = \"noise\"\ndeadband = 0\n";
+        let rules = toml::from_str::<Settings>(rules).unwrap().validate().unwrap().sensors;
+        let sink = filtered(&batching(&buffer, 1), Priority::Telemetry, Filter::new(rules));
+        let store = async |seed| sink.store(vec![noise(60 << 10, seed)]).await;
+        let mut seed = 0;
+        while store(seed).await.is_ok() {
+            assert_eq!(store(seed).await, Ok(()), "one stands for both");
+            seed += 1;
+        }
+        assert_eq!(buffer.snapshot().records(), seed);
+        assert_eq!(store(seed).await, Err(NotStored::Full), "none stands for it");
+        // The same without anybody who waits.
+        sink.send(noise(60 << 10, seed)).await.unwrap();
+        while buffer.snapshot().counters.dropped < 3 {
+            tokio::task::yield_now().await;
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use schemas::{Measurement, Value};
 
@@ -16,6 +17,30 @@ pub struct Filter {
     rules: Vec<SensorRule>,
     /// By the name that the input gives.
     sensors: HashMap<String, Sensor>,
+}
+
+/// The filter of an input, over all its lives. Who learns that a row was not stored after all has it as well.
+#[derive(Clone, Debug)]
+pub struct SharedFilter(Arc<Mutex<Filter>>);
+
+impl SharedFilter {
+    pub fn new(filter: Filter) -> Self {
+        Self(Arc::new(Mutex::new(filter)))
+    }
+
+    /// As [`Filter::apply`].
+    pub fn apply(&self, row: &mut Row, at: Stamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(row, at);
+    }
+
+    /// What was kept may not be stored: what comes next stands for it, however like it is.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).forget();
+    }
+
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 #[derive(Debug)]
@@ -51,6 +76,10 @@ impl Filter {
         }
         let tags = &mut row.tags;
         row.measurements.retain_mut(|measurement| self.keep(measurement, at, tags));
+    }
+
+    fn forget(&mut self) {
+        self.sensors.values_mut().for_each(|sensor| sensor.last = None);
     }
 
     fn keep(&mut self, measurement: &mut Measurement, at: Stamp, tags: &mut Vec<(String, String)>) -> bool {

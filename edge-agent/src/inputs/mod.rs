@@ -40,7 +40,7 @@ use std::pin::Pin;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-pub use filter::Filter;
+pub use filter::{Filter, SharedFilter};
 pub use format::{DocumentError, LineParser, open_rows, read_rows};
 pub use health::{Health, HealthView, InputState};
 pub use mark::Mark;

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use super::filter::SharedFilter;
+
 /// Why rows are not durable. Where there were several, others of them may be. The graver reasons come later.
 #[derive(Clone, Debug, Error, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotStored {
@@ -28,7 +30,11 @@ pub struct Receipt {
 
 /// Comes when the last clone of a receipt is answered.
 #[derive(Debug)]
-pub struct Stored(oneshot::Receiver<Result<(), NotStored>>);
+pub struct Stored {
+    answer: oneshot::Receiver<Result<(), NotStored>>,
+    /// What let the rows through. Where they are not stored, or nobody waits for the answer, they are sent again.
+    filter: Option<SharedFilter>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -41,7 +47,7 @@ impl Receipt {
     pub fn pair() -> (Self, Stored) {
         let (done, answer) = oneshot::channel();
         let shared = Arc::new(Shared { why_not: Mutex::default(), done: Some(done) });
-        (Self { shared, is_answered: false }, Stored(answer))
+        (Self { shared, is_answered: false }, Stored { answer, filter: None })
     }
 
     /// The row is durable.
@@ -95,7 +101,24 @@ impl Stored {
 
     /// The same, once. May be cancelled and asked again until it has answered.
     pub async fn answered(&mut self) -> Result<(), NotStored> {
-        (&mut self.0).await.unwrap_or(Err(NotStored::Closed))
+        let answer = (&mut self.answer).await.unwrap_or(Err(NotStored::Closed));
+        if answer.is_ok() {
+            self.filter = None;
+        }
+        answer
+    }
+
+    /// Has this filter let the rows through again unless the answer is that they are stored.
+    #[must_use]
+    pub fn passed_by(mut self, filter: SharedFilter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.filter.iter().for_each(SharedFilter::forget);
     }
 }
 
@@ -104,7 +127,7 @@ mod tests {
     use super::*;
 
     fn now(mut stored: Stored) -> Option<Result<(), NotStored>> {
-        stored.0.try_recv().ok()
+        stored.answer.try_recv().ok()
     }
 
     #[test]
@@ -113,7 +136,7 @@ mod tests {
         let other = one.clone();
         one.stored();
         let mut stored = stored;
-        assert!(stored.0.try_recv().is_err(), "one is still on its way");
+        assert!(stored.answer.try_recv().is_err(), "one is still on its way");
         other.stored();
         assert_eq!(now(stored), Some(Ok(())));
     }

@@ -1,12 +1,12 @@
 //! Where an input's rows go: the only thing that it knows of what comes after it.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use super::filter::Filter;
+use super::filter::{Filter, SharedFilter};
 use super::health::Health;
 use super::mark::Mark;
 use super::progress::{Life, Progress};
@@ -40,6 +40,8 @@ pub struct Measured {
     pub receipt: Option<Receipt>,
     /// How far its source was read with it; made durable together with it.
     pub mark: Option<Mark>,
+    /// What let it through.
+    pub filter: SharedFilter,
     /// Given back with the row, when it is in a batch.
     pub room: Room,
 }
@@ -55,7 +57,7 @@ pub struct Closed;
 pub struct RowSink {
     source: Arc<Source>,
     clock: Arc<Clock>,
-    filter: Arc<Mutex<Filter>>,
+    filter: SharedFilter,
     progress: Arc<Progress>,
     /// None takes rows whatever becomes of the input.
     life: Option<Life>,
@@ -71,7 +73,7 @@ impl RowSink {
         rows: RowSender,
         progress: Arc<Progress>,
     ) -> Self {
-        let filter = Arc::new(Mutex::new(filter));
+        let filter = SharedFilter::new(filter);
         Self { source: Arc::new(source), clock, filter, progress, life: None, rows }
     }
 
@@ -118,13 +120,16 @@ impl RowSink {
         receipt: Option<&Receipt>,
         mark: Option<Mark>,
     ) -> Result<(), Closed> {
-        if let Some((row, at)) = self.prepared(row) {
-            let place = self.rows.place(row.bytes()).await?;
-            let (source, receipt) = (self.source.clone(), receipt.cloned());
-            let put = || place.put(|room| Measured { source, row, at, receipt, mark, room });
-            return self.progress.pass(self.life, mark, put);
-        }
-        self.progress.pass(self.life, mark, || ())
+        let at = self.stamp().earlier(row.age_ms);
+        let place = self.rows.place(row.bytes()).await?;
+        // Only now: a filter remembers what is handed on, and this row may be given up while it waits for room.
+        self.progress.pass(self.life, mark, || {
+            if let Some(row) = self.prepared(row, at) {
+                let (source, filter) = (self.source.clone(), self.filter.clone());
+                let receipt = receipt.cloned();
+                place.put(|room| Measured { source, row, at, receipt, mark, filter, room });
+            }
+        })
     }
 
     /// The same for the runtime's threads that may block.
@@ -141,6 +146,7 @@ impl RowSink {
     /// The same in two steps, for inputs that go on meanwhile.
     pub async fn hand_over(&self, rows: impl IntoIterator<Item = Row>) -> Result<Stored, Closed> {
         let (receipt, stored) = Receipt::pair();
+        let stored = stored.passed_by(self.filter.clone());
         for row in rows {
             self.send_with(row, Some(&receipt), None).await?;
         }
@@ -159,11 +165,10 @@ impl RowSink {
         said.inspect_err(|bad| self.bad(bad)).ok()
     }
 
-    /// The row as it goes on, and when it was read; `None` where the filters leave nothing of it.
-    fn prepared(&self, mut row: Row) -> Option<(Row, Stamp)> {
-        let at = self.stamp().earlier(row.age_ms);
+    /// The row as it goes on; `None` where the filters leave nothing of it. It was read at `at`.
+    fn prepared(&self, mut row: Row, at: Stamp) -> Option<Row> {
         let when = row.time_ms.map_or(at, Stamp::Wall);
-        self.filter.lock().unwrap_or_else(PoisonError::into_inner).apply(&mut row, when);
+        self.filter.apply(&mut row, when);
         if row.measurements.is_empty() {
             self.source.health.count_filtered();
             return None;
@@ -174,6 +179,67 @@ impl RowSink {
             }
         }
         self.source.health.count_row();
-        Some((row, at))
+        Some(row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use schemas::{Measurement, TopicName};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::inputs::queue;
+
+    /// Lets a sensor through once a minute.
+    fn thinning(rows_max: usize) -> (RowSink, mpsc::Receiver<Measured>) {
+        let settings = "[[inputs]]\nkind = \"host\"\n[[sensors]]\nmatch = \"*\"\ninterval_min_ms = 60000\n";
+        let rules = toml::from_str::<Settings>(settings).unwrap().validate().unwrap().sensors;
+        let destination = Destination::from(TopicName::try_from("t").unwrap());
+        let (name, health) = ("test".to_owned(), Health::default());
+        let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
+        let (rows, inbox) = queue(rows_max);
+        let clock = Arc::new(Clock::of_this_machine());
+        (RowSink::new(source, Filter::new(rules), clock, rows, Arc::default()), inbox)
+    }
+
+    fn row(name: &str) -> Row {
+        Row::now(vec![Measurement { name: name.into(), unit: None, value: 20.into() }])
+    }
+
+    fn came(inbox: &mut mpsc::Receiver<Measured>) -> Vec<String> {
+        let rows = std::iter::from_fn(|| inbox.try_recv().ok());
+        rows.map(|measured| measured.row.measurements[0].name.clone()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_is_given_up_while_it_waits_for_room_is_let_through_by_the_next_life() {
+        let (sink, mut inbox) = thinning(1);
+        let life = sink.next_life();
+        life.send(row("before")).await.unwrap();
+        assert!(timeout(Duration::from_secs(9), life.send(row("waits"))).await.is_err());
+        let next = life.next_life();
+        assert_eq!(came(&mut inbox), ["before"]);
+        next.send(row("waits")).await.unwrap();
+        assert_eq!(came(&mut inbox), ["waits"]);
+        next.send(row("waits")).await.unwrap();
+        assert!(came(&mut inbox).is_empty(), "within the minute");
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_waiting_may_send_the_same_again() {
+        let (sink, mut inbox) = thinning(4);
+        drop(sink.hand_over(vec![row("a")]).await.unwrap());
+        let stored = sink.hand_over(vec![row("a")]).await.unwrap();
+        let handed_on: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
+        assert_eq!(handed_on.len(), 2);
+        handed_on.into_iter().filter_map(|measured| measured.receipt).for_each(Receipt::stored);
+        assert_eq!(stored.wait().await, Ok(()));
+        sink.send(row("a")).await.unwrap();
+        assert!(came(&mut inbox).is_empty(), "it is stored");
     }
 }

@@ -15,7 +15,7 @@ use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
 use crate::buffer::{Buffer, Marks, WriteError, durable};
 use crate::destination::Destination;
-use crate::inputs::{Mark, Measured, NotStored, Receipt};
+use crate::inputs::{Mark, Measured, NotStored, Receipt, SharedFilter};
 use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX, WAITED_FOR_LINGER_MAX};
 
 /// What batchers are made with.
@@ -68,6 +68,8 @@ impl Batching {
 struct Riders {
     receipts: Vec<Receipt>,
     marks: BTreeMap<String, Mark>,
+    /// What let its rows through.
+    filters: Vec<SharedFilter>,
     /// A source is put away when this is durable.
     is_put_away: bool,
 }
@@ -83,7 +85,7 @@ struct Filling {
 impl Filling {
     /// `linger` is the one that is configured.
     async fn push(&mut self, measured: Measured, linger: Duration, sink: &mut BufferSink) {
-        let Measured { source, row, at, receipt, mark, room } = measured;
+        let Measured { source, row, at, receipt, mark, filter, room } = measured;
         let pushed = self.batcher.push(&row, at);
         drop((row, room));
         let mut is_waited_for = false;
@@ -99,6 +101,9 @@ impl Filling {
                 is_waited_for = receipt.is_some() && mark.is_none();
                 self.riders.is_put_away |= receipt.is_some() && mark.is_some();
                 self.riders.receipts.extend(receipt);
+                if !self.riders.filters.iter().any(|known| known.is(&filter)) {
+                    self.riders.filters.push(filter);
+                }
                 if let Some(built) = built {
                     self.due = None;
                     let riders = before.unwrap_or_else(|| std::mem::take(&mut self.riders));
@@ -107,6 +112,7 @@ impl Filling {
             }
             Err(error) => {
                 source.health.bad(&source.name, &error);
+                filter.forget();
                 if let Some(receipt) = receipt {
                     receipt.not_stored(NotStored::Refused(error.to_string()));
                 }
@@ -142,6 +148,9 @@ impl Filling {
 
 impl Riders {
     fn answer(self, outcome: &Result<(), NotStored>) {
+        if outcome.is_err() {
+            self.filters.iter().for_each(SharedFilter::forget);
+        }
         for receipt in self.receipts {
             match outcome {
                 Ok(()) => receipt.stored(),
