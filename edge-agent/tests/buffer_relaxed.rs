@@ -187,7 +187,16 @@ fn a_file_that_is_put_away_is_on_the_disk_before() {
         let before = fs::read(folder.path().join("synced")).unwrap();
         append_read(&buffer, 1, true).await;
         assert_eq!(shippable(&buffer), 2);
-        assert_ne!(fs::read(folder.path().join("synced")).unwrap(), before);
+        let after = fs::read(folder.path().join("synced")).unwrap();
+        assert_ne!(after, before);
+        append_read(&buffer, 2, false).await;
+        assert_eq!(fs::read(folder.path().join("synced")).unwrap(), after, "most of a file has time");
+        buffer.sync().await.unwrap();
+        assert_eq!(shippable(&buffer), 3);
+        let synced = fs::read(folder.path().join("synced")).unwrap();
+        assert_ne!(synced, after);
+        buffer.sync().await.unwrap();
+        assert_eq!(fs::read(folder.path().join("synced")).unwrap(), synced, "there was nothing to be synced");
     });
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_agent::config::{InputConfig, Settings};
-use edge_agent::inputs::{Filter, Health, InputError, Measured, RowSink, Source, queue};
+use edge_agent::inputs::{Filter, Handed, Health, InputError, RowSink, Source, queue};
 use edge_agent::pipeline::build;
 use edge_agent::time::Clock;
 use random::Random;
@@ -114,7 +114,7 @@ fn framed(request: &[u8; 12], pdu: &[u8]) -> Vec<u8> {
 struct Running {
     config: InputConfig,
     sink: RowSink,
-    rows: mpsc::Receiver<Measured>,
+    rows: mpsc::Receiver<Handed>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), InputError>>,
 }
@@ -144,7 +144,7 @@ impl Running {
             loop {
                 tokio::select! {
                     biased;
-                    Some(measured) = self.rows.recv() => break measured,
+                    Some(Handed::Row(measured)) = self.rows.recv() => break measured,
                     ended = &mut self.task => {
                         assert!(ended.expect("no panic").is_err(), "it ends only where it fails");
                         let input = build(&self.config, None);

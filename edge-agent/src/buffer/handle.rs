@@ -256,6 +256,13 @@ impl Buffer {
         Ok(answer)
     }
 
+    /// Returns when everything that was answered is on the disk.
+    pub async fn sync(&self) -> Result<(), WriteError> {
+        let (done, answer) = oneshot::channel();
+        self.commands.send(Command::Sync { done }).await.map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+
     /// Changes what is buffered; durable when this returns.
     pub async fn amend(&self, amendment: Amendment) -> Result<(), WriteError> {
         let (done, answer) = oneshot::channel();

@@ -41,6 +41,10 @@ pub(super) enum Command {
     },
     /// How much is kept from now on; the whole buffer's cap stays.
     Retain(Retention),
+    /// Answered when everything before it is on the disk.
+    Sync {
+        done: oneshot::Sender<Result<(), WriteError>>,
+    },
     /// Answered when everything before it is durable and the marker says that the buffer is closed.
     Close {
         done: oneshot::Sender<Result<(), WriteError>>,
@@ -106,6 +110,7 @@ pub(super) struct Backlog {
 pub(super) struct Group {
     pub appends: Vec<Append>,
     pub amendments: Vec<(Amendment, oneshot::Sender<Result<(), WriteError>>)>,
+    syncs: Vec<oneshot::Sender<Result<(), WriteError>>>,
     bytes: usize,
     trim_at_once: bool,
     pub close: Option<oneshot::Sender<Result<(), WriteError>>>,
@@ -113,12 +118,19 @@ pub(super) struct Group {
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.amendments.is_empty() && self.close.is_none() && !self.trim_at_once
+        let has_writes = !self.appends.is_empty() || !self.amendments.is_empty() || self.trim_at_once;
+        !has_writes && self.syncs.is_empty() && self.close.is_none()
+    }
+
+    /// What is in it, or before it, is relied upon when it is answered, and never taken back.
+    fn is_relied_upon(&self) -> bool {
+        let is_put_away = self.appends.iter().any(|append| append.new.marks.is_put_away);
+        is_put_away || !self.amendments.is_empty() || !self.syncs.is_empty() || self.close.is_some()
     }
 
     fn is_full(&self) -> bool {
         self.bytes + AGENT_BATCH_BYTES_MAX > COMMIT_BYTES_MAX
-            || self.appends.len() + self.amendments.len() >= WRITER_INBOX
+            || self.appends.len() + self.amendments.len() + self.syncs.len() >= WRITER_INBOX
             || self.close.is_some()
     }
 }
@@ -191,6 +203,7 @@ impl Writer {
                 }
             }
             Command::Retain(retention) => self.retain(retention),
+            Command::Sync { done } => group.syncs.push(done),
             Command::Close { done } => group.close = Some(done),
         }
     }
@@ -211,9 +224,7 @@ impl Writer {
         group.appends = std::mem::take(&mut self.backlog.parked);
         group.appends.extend(later);
         let outcomes = self.write(&mut group).and_then(|outcomes| {
-            // What is relied upon is never taken back.
-            let is_put_away = group.appends.iter().any(|append| append.new.marks.is_put_away);
-            if is_put_away || !group.amendments.is_empty() || group.close.is_some() {
+            if group.is_relied_upon() {
                 self.sync()?;
             }
             if group.close.is_some() {
@@ -247,7 +258,7 @@ impl Writer {
         for (_, done) in group.amendments {
             let _ = done.send(Ok(()));
         }
-        if let Some(done) = group.close {
+        for done in group.syncs.into_iter().chain(group.close) {
             let _ = done.send(Ok(()));
         }
     }
@@ -335,7 +346,7 @@ fn answer_all(group: Group, error: &WriteError) {
     for append in group.appends {
         let _ = append.done.send(Err(failed()));
     }
-    let others = group.amendments.into_iter().map(|(_, done)| done).chain(group.close);
+    let others = group.amendments.into_iter().map(|(_, done)| done).chain(group.syncs).chain(group.close);
     for done in others {
         let _ = done.send(Err(failed()));
     }

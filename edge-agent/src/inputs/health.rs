@@ -17,7 +17,7 @@ pub struct Health {
     filtered: AtomicU64,
     bad: AtomicU64,
     restarts: AtomicU64,
-    /// It failed and has handed nothing on since.
+    /// It failed, or waits, and has handed nothing on since.
     is_failing: AtomicBool,
     has_ended: AtomicBool,
     log: Mutex<Log>,
@@ -37,7 +37,7 @@ struct Log {
 pub enum InputState {
     #[default]
     Running,
-    /// It failed and is started again and again: nothing has come of it since.
+    /// It failed and is started again and again, or waits for a disk: nothing has come of it since.
     Failing,
     /// Its source has ended for good.
     Ended,
@@ -57,7 +57,7 @@ pub struct HealthView {
     /// Rows and values that could not be taken.
     pub bad: u64,
     pub restarts: u64,
-    /// Why it was started again last.
+    /// Why it was started again last, or waits.
     pub last_error: Option<String>,
     /// What could not be taken, said last.
     pub last_bad: Option<String>,
@@ -74,7 +74,8 @@ impl Health {
         self.note_well();
     }
 
-    fn note_well(&self) {
+    /// Something comes of it again.
+    pub fn note_well(&self) {
         if self.is_failing.swap(false, Ordering::Relaxed)
             && let Ok(mut log) = self.log.lock()
         {
@@ -85,6 +86,11 @@ impl Health {
     /// It failed, and is started again in a moment.
     pub fn note_restart(&self, why: String) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+        self.note_failing(why);
+    }
+
+    /// Nothing comes of it for now.
+    pub fn note_failing(&self, why: String) {
         if let Ok(mut log) = self.log.lock() {
             log.last_error = Some(why);
             log.failing_since.get_or_insert_with(Instant::now);

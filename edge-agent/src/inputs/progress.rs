@@ -1,10 +1,11 @@
 //! How far an input has handed on what it reads, over all its lives: it is started again after a failure, with other
 //! settings, or after it was left out for a while.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::mark::{FileId, Mark};
-use super::receipt::{NotStored, Stored};
 use super::sink::Closed;
 use crate::limits::FILES_WATCHED_MAX;
 
@@ -17,7 +18,7 @@ pub struct Life(u64);
 #[derive(Debug, Default)]
 pub struct Progress {
     state: Mutex<State>,
-    unstored: tokio::sync::Mutex<Option<Stored>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,20 +88,10 @@ impl Progress {
         state.is_put_away |= state.mark.is_some_and(|mark| mark.file == *file);
     }
 
-    /// What is handed on from now on is durable when this says so. What came before must be.
-    pub async fn expect(&self, stored: Stored) {
-        *self.unstored.lock().await = Some(stored);
-    }
-
-    /// Waits until what was expected is durable, also by an earlier life. May be cancelled.
-    pub async fn stored(&self) -> Result<(), NotStored> {
-        let mut unstored = self.unstored.lock().await;
-        let stored = match unstored.as_mut() {
-            Some(stored) => stored.answered().await,
-            None => Ok(()),
-        };
-        *unstored = None;
-        stored
+    /// The turn to work on the input's files, for one thread at a time: that of an earlier life may still wait for its
+    /// disk.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.turn.clone().lock_owned().await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,12 +101,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
-    use crate::inputs::Receipt;
     use crate::inputs::mark::{FileId, Head};
 
     fn mark(offset: u64) -> Option<Mark> {
@@ -154,20 +140,5 @@ mod tests {
         assert_eq!(progress.turn_to(&file(2)), 0);
         assert_eq!(progress.turn_to(&file(1)), 0, "another one has its inode by now");
         assert_eq!(progress.mark(), Some(Mark { file: file(1), offset: 15 }), "as it stands in the buffer");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_life_knows_when_what_the_former_one_handed_on_is_durable() {
-        let progress = Progress::default();
-        assert_eq!(progress.stored().await, Ok(()), "nothing was");
-        let (receipt, stored) = Receipt::pair();
-        progress.expect(stored).await;
-        for _ in 0..2 {
-            assert!(timeout(Duration::from_secs(9), progress.stored()).await.is_err());
-            progress.next_life();
-        }
-        receipt.stored();
-        assert_eq!(progress.stored().await, Ok(()));
-        assert_eq!(progress.stored().await, Ok(()));
     }
 }

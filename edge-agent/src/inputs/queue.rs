@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::receipt::{NotStored, Receipt};
 use super::sink::{Closed, Measured};
 use crate::limits::ROWS_WAITING_BYTES_MAX;
 
@@ -14,21 +15,32 @@ const UNITS: usize = ROWS_WAITING_BYTES_MAX / UNIT_BYTES;
 /// The room that a row takes up until it is in a batch.
 pub type Room = OwnedSemaphorePermit;
 
+/// What comes to a batcher, one after another.
+#[derive(Debug)]
+pub enum Handed {
+    Row(Measured),
+    /// Answered when all that came before is on the disk; of that nothing lingers where it is to be `at_once`.
+    End {
+        receipt: Receipt,
+        at_once: bool,
+    },
+}
+
 /// Where rows are handed on.
 #[derive(Clone, Debug)]
 pub struct RowSender {
-    rows: mpsc::Sender<Measured>,
+    rows: mpsc::Sender<Handed>,
     room: Arc<Semaphore>,
 }
 
 /// A place for one row.
 pub struct Place<'a> {
-    place: mpsc::Permit<'a, Measured>,
+    place: mpsc::Permit<'a, Handed>,
     room: Room,
 }
 
 /// For so many rows, and [`ROWS_WAITING_BYTES_MAX`] bytes of them.
-pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Measured>) {
+pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
     let (rows, inbox) = mpsc::channel(rows_max);
     (RowSender { rows, room: Arc::new(Semaphore::new(UNITS)) }, inbox)
 }
@@ -41,13 +53,22 @@ impl RowSender {
         let place = self.rows.reserve().await.map_err(|_| Closed)?;
         Ok(Place { place, room })
     }
+
+    /// Waits until all that was handed on is on the disk, or known not to be: at once, or for as long as it lingers.
+    /// The answer tells of the last of it.
+    pub async fn settled(&self, at_once: bool) -> Result<(), NotStored> {
+        let (receipt, stored) = Receipt::pair();
+        let end = Handed::End { receipt, at_once };
+        self.rows.send(end).await.map_err(|_| NotStored::Closed)?;
+        stored.wait().await
+    }
 }
 
 impl Place<'_> {
     /// Puts the row there that is made with its room.
     pub fn put(self, make: impl FnOnce(Room) -> Measured) {
         let Self { place, room } = self;
-        place.send(make(room));
+        place.send(Handed::Row(make(room)));
     }
 }
 

@@ -96,11 +96,6 @@ impl Drop for Shared {
 impl Stored {
     /// Waits until every row is durable, or one is known not to be and the others are decided.
     pub async fn wait(mut self) -> Result<(), NotStored> {
-        self.answered().await
-    }
-
-    /// The same, once. May be cancelled and asked again until it has answered.
-    pub async fn answered(&mut self) -> Result<(), NotStored> {
         let answer = (&mut self.answer).await.unwrap_or(Err(NotStored::Closed));
         if answer.is_ok() {
             self.filter = None;

@@ -155,6 +155,11 @@ impl RowSink {
         Ok(stored)
     }
 
+    /// Waits until all that was handed on is on the disk, also by earlier lives: at once, or for as long as it lingers.
+    pub async fn settled(&self, at_once: bool) -> Result<(), NotStored> {
+        self.rows.settled(at_once).await
+    }
+
     /// Counts something that is no row or no value, and logs it at a limited rate.
     pub fn bad(&self, what: &dyn Display) {
         self.source.health.bad(&self.source.name, what);
@@ -193,10 +198,10 @@ mod tests {
 
     use super::*;
     use crate::config::Settings;
-    use crate::inputs::queue;
+    use crate::inputs::{Handed, queue};
 
     /// Lets a sensor through once a minute.
-    fn thinning(rows_max: usize) -> (RowSink, mpsc::Receiver<Measured>) {
+    fn thinning(rows_max: usize) -> (RowSink, mpsc::Receiver<Handed>) {
         let settings = "[[inputs]]\nkind = \"host\"\n[[sensors]]\nmatch = \"*\"\ninterval_min_ms = 60000\n";
         let rules = toml::from_str::<Settings>(settings).unwrap().validate().unwrap().sensors;
         let destination = Destination::from(TopicName::try_from("t").unwrap());
@@ -211,9 +216,13 @@ mod tests {
         Row::now(vec![Measurement { name: name.into(), unit: None, value: 20.into() }])
     }
 
-    fn came(inbox: &mut mpsc::Receiver<Measured>) -> Vec<String> {
+    fn came(inbox: &mut mpsc::Receiver<Handed>) -> Vec<Measured> {
         let rows = std::iter::from_fn(|| inbox.try_recv().ok());
-        rows.map(|measured| measured.row.measurements[0].name.clone()).collect()
+        rows.filter_map(|handed| if let Handed::Row(row) = handed { Some(row) } else { None }).collect()
+    }
+
+    fn names(inbox: &mut mpsc::Receiver<Handed>) -> Vec<String> {
+        came(inbox).into_iter().map(|measured| measured.row.measurements[0].name.clone()).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,9 +232,9 @@ mod tests {
         life.send(row("before")).await.unwrap();
         assert!(timeout(Duration::from_secs(9), life.send(row("waits"))).await.is_err());
         let next = life.next_life();
-        assert_eq!(came(&mut inbox), ["before"]);
+        assert_eq!(names(&mut inbox), ["before"]);
         next.send(row("waits")).await.unwrap();
-        assert_eq!(came(&mut inbox), ["waits"]);
+        assert_eq!(names(&mut inbox), ["waits"]);
         next.send(row("waits")).await.unwrap();
         assert!(came(&mut inbox).is_empty(), "within the minute");
     }
@@ -235,7 +244,7 @@ mod tests {
         let (sink, mut inbox) = thinning(4);
         drop(sink.hand_over(vec![row("a")]).await.unwrap());
         let stored = sink.hand_over(vec![row("a")]).await.unwrap();
-        let handed_on: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
+        let handed_on = came(&mut inbox);
         assert_eq!(handed_on.len(), 2);
         handed_on.into_iter().filter_map(|measured| measured.receipt).for_each(Receipt::stored);
         assert_eq!(stored.wait().await, Ok(()));

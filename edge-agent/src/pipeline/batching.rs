@@ -15,7 +15,7 @@ use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
 use crate::buffer::{Buffer, Marks, WriteError, durable};
 use crate::destination::Destination;
-use crate::inputs::{Mark, Measured, NotStored, Receipt, SharedFilter};
+use crate::inputs::{Handed, Mark, Measured, NotStored, Receipt, SharedFilter};
 use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX, WAITED_FOR_LINGER_MAX};
 
 /// What batchers are made with.
@@ -34,7 +34,7 @@ impl Batching {
     pub async fn run(
         self,
         destination: Destination,
-        mut rows: mpsc::Receiver<Measured>,
+        mut rows: mpsc::Receiver<Handed>,
         stop: CancellationToken,
     ) {
         let Self { device, boot, tuning, buffer } = self;
@@ -51,8 +51,11 @@ impl Batching {
                 // An input that cannot be woken may still hold the other end.
                 () = stop.cancelled(), if !rows.is_closed() => rows.close(),
             }
-            for measured in arrived.drain(..) {
-                filling.push(measured, tuning.linger(), &mut sink).await;
+            for handed in arrived.drain(..) {
+                match handed {
+                    Handed::Row(measured) => filling.push(measured, tuning.linger(), &mut sink).await,
+                    Handed::End { receipt, at_once } => filling.end(receipt, at_once, &mut sink).await,
+                }
             }
             if filling.due.is_some_and(|due| due <= Instant::now()) {
                 filling.flush(&mut sink).await;
@@ -70,7 +73,7 @@ struct Riders {
     marks: BTreeMap<String, Mark>,
     /// What let its rows through.
     filters: Vec<SharedFilter>,
-    /// A source is put away when this is durable.
+    /// What was read up to here may be put away when this is durable.
     is_put_away: bool,
 }
 
@@ -97,9 +100,7 @@ impl Filling {
         }
         match pushed {
             Ok(built) => {
-                // A file that is read waits for its last row alone, and has time.
-                is_waited_for = receipt.is_some() && mark.is_none();
-                self.riders.is_put_away |= receipt.is_some() && mark.is_some();
+                is_waited_for = receipt.is_some();
                 self.riders.receipts.extend(receipt);
                 if !self.riders.filters.iter().any(|known| known.is(&filter)) {
                     self.riders.filters.push(filter);
@@ -128,6 +129,18 @@ impl Filling {
             if is_waited_for {
                 *due = (*due).min(now + WAITED_FOR_LINGER_MAX);
             }
+        }
+    }
+
+    /// Answered when all that came so far is on the disk. It is in batches that are durable in their order.
+    async fn end(&mut self, receipt: Receipt, at_once: bool, sink: &mut BufferSink) {
+        if self.batcher.is_empty() {
+            return sink.settle(receipt).await;
+        }
+        self.riders.receipts.push(receipt);
+        self.riders.is_put_away = true;
+        if at_once {
+            self.due = Some(Instant::now());
         }
     }
 
@@ -168,6 +181,15 @@ struct BufferSink {
 }
 
 impl BufferSink {
+    /// Answers when all that was appended is on the disk.
+    async fn settle(&mut self, receipt: Receipt) {
+        while self.waiting.join_next().await.is_some() {}
+        match self.buffer.sync().await {
+            Ok(()) => receipt.stored(),
+            Err(_) => receipt.not_stored(NotStored::Closed),
+        }
+    }
+
     /// Waits for the oldest where many are not durable yet. That the buffer failed shows at the uplink, which ends
     /// the agent.
     async fn append(&mut self, built: Built, riders: Riders) {
@@ -211,47 +233,95 @@ async fn sleep_until(at: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use schemas::{Measurement, TopicName};
 
     use super::*;
     use crate::buffer::{BufferOptions, Durability};
     use crate::data_dir::DataDir;
+    use crate::inputs::mark::{FileId, Head};
     use crate::inputs::{Filter, Health, Row, RowSink, Source, queue};
     use crate::time::Clock;
+
+    /// An input and what it feeds, on a buffer in this folder.
+    struct Line {
+        input: RowSink,
+        inbox: mpsc::Receiver<Handed>,
+        filling: Filling,
+        sink: BufferSink,
+    }
+
+    impl Line {
+        fn of(folder: &Path, options: impl FnOnce(BufferOptions) -> BufferOptions) -> Self {
+            let (device, topic) = (DeviceId::try_from("d").unwrap(), TopicName::try_from("t").unwrap());
+            let dir = DataDir::create(folder).unwrap();
+            let buffer =
+                Buffer::open(&options(BufferOptions::new(dir, device.clone(), topic.clone(), 8 << 20)));
+            let (destination, (rows, inbox)) = (Destination::from(topic), queue(4));
+            let (name, tags, health) = ("test".to_owned(), Vec::new(), Health::default());
+            let source = Source { name, destination: destination.clone(), tags, health, is_trial: false };
+            let clock = Arc::new(Clock::of_this_machine());
+            let batcher = Batcher::new(device, clock.boot());
+            let input = RowSink::new(source, Filter::default(), clock, rows, Arc::default());
+            let filling = Filling { batcher, riders: Riders::default(), due: None };
+            let sink = BufferSink { buffer: buffer.unwrap(), destination, waiting: JoinSet::new() };
+            Self { input, inbox, filling, sink }
+        }
+
+        async fn push(&mut self, mark: Option<Mark>, linger: Duration) {
+            let row = Row::now(vec![Measurement { name: "n".into(), unit: None, value: 1.into() }]);
+            self.input.send_with(row, None, mark).await.unwrap();
+            let Some(Handed::Row(measured)) = self.inbox.recv().await else { panic!("it was sent") };
+            self.filling.push(measured, linger, &mut self.sink).await;
+        }
+    }
 
     #[tokio::test]
     async fn a_linger_that_is_stretched_is_not_taken_for_the_configured_one() {
         let folder = tempfile::tempdir().unwrap();
-        let (device, topic) = (DeviceId::try_from("d").unwrap(), TopicName::try_from("t").unwrap());
-        let dir = DataDir::create(folder.path()).unwrap();
-        let options = BufferOptions {
+        let mut line = Line::of(folder.path(), |options| BufferOptions {
             durability: Durability::Off,
             flash_bytes_per_day_max: Some(1 << 20),
-            ..BufferOptions::new(dir, device.clone(), topic.clone(), 8 << 20)
-        };
-        let buffer = Buffer::open(&options).unwrap();
+            ..options
+        });
+        let buffer = line.sink.buffer.clone();
         let configured = Duration::from_secs(1);
         buffer.wear().linger(configured);
         (0..8).for_each(|_| buffer.wear().note_commit(1 << 20, std::time::Instant::now()));
         let stretched = buffer.wear().stretched();
         assert!(stretched > Some(configured));
-
-        let (destination, (rows, mut inbox)) = (Destination::from(topic), queue(1));
-        let (name, tags, health) = ("test".to_owned(), Vec::new(), Health::default());
-        let source = Source { name, destination: destination.clone(), tags, health, is_trial: false };
-        let clock = Arc::new(Clock::of_this_machine());
-        let input = RowSink::new(source, Filter::default(), clock.clone(), rows, Arc::default());
-        input
-            .send(Row::now(vec![Measurement { name: "n".into(), unit: None, value: 1.into() }]))
-            .await
-            .unwrap();
-        let batcher = Batcher::new(device, clock.boot());
-        let mut filling = Filling { batcher, riders: Riders::default(), due: None };
-        let mut sink = BufferSink { buffer: buffer.clone(), destination, waiting: JoinSet::new() };
         let began = Instant::now();
-        filling.push(inbox.recv().await.unwrap(), configured, &mut sink).await;
+        line.push(None, configured).await;
         assert_eq!(buffer.wear().stretched(), stretched, "it is known as stretched, and shrinks again");
-        let due = filling.due.unwrap() - began;
+        let due = line.filling.due.unwrap() - began;
         assert!(due >= stretched.unwrap() && due < 2 * stretched.unwrap(), "{due:?}");
+    }
+
+    #[tokio::test]
+    async fn of_a_file_only_what_is_behind_its_last_row_has_the_disk_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let relaxed = |options| BufferOptions { durability: Durability::Relaxed, ..options };
+        let mut line = Line::of(folder.path(), relaxed);
+        let synced = || std::fs::read(folder.path().join("synced")).unwrap();
+        let file = FileId { device: 1, inode: 2, head: Head::of(b"") };
+        let linger = Duration::from_secs(60);
+        for offset in 0..4 {
+            let before = synced();
+            line.push(Some(Mark { file, offset }), linger).await;
+            if offset % 2 == 0 {
+                line.filling.flush(&mut line.sink).await;
+                while line.sink.waiting.join_next().await.is_some() {}
+                assert_eq!(synced(), before, "rows of a file have time");
+            }
+            let (receipt, stored) = Receipt::pair();
+            line.filling.end(receipt, offset == 3, &mut line.sink).await;
+            if offset % 2 == 1 {
+                assert_eq!(line.filling.due.is_some_and(|due| due <= Instant::now()), offset == 3);
+                line.filling.flush(&mut line.sink).await;
+            }
+            assert_eq!(stored.wait().await, Ok(()));
+            assert_ne!(synced(), before);
+        }
     }
 }

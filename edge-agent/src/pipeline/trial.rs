@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::build::build;
 use crate::config::{InputConfig, SensorRule};
-use crate::inputs::{Filter, Health, InputError, Row, RowSink, Source, queue};
+use crate::inputs::{Filter, Handed, Health, InputError, Row, RowSink, Source, queue};
 use crate::time::Clock;
 
 /// How long an input that was tried may take to end.
@@ -54,10 +54,10 @@ pub async fn try_input(
     let first = timeout(time_max, async {
         tokio::select! {
             biased;
-            Some(measured) = inbox.recv() => Ok(Some(measured.row)),
+            Some(handed) = inbox.recv() => Ok(row(handed)),
             ended = &mut task => match ended {
                 // Its last rows may still be on their way.
-                Ok(Ok(())) => Ok(inbox.recv().await.map(|measured| measured.row)),
+                Ok(Ok(())) => Ok(inbox.recv().await.and_then(row)),
                 Ok(Err(error)) => Err(error),
                 Err(error) => Err(InputError::new(error)),
             },
@@ -80,5 +80,12 @@ pub async fn try_input(
             let (bad, last) = bad();
             Trial::Nothing { bad, last }
         }
+    }
+}
+
+fn row(handed: Handed) -> Option<Row> {
+    match handed {
+        Handed::Row(measured) => Some(measured.row),
+        Handed::End { .. } => None,
     }
 }

@@ -8,12 +8,14 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedMutexGuard;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::put_away::{BAD, put_away, put_away_as_bad};
@@ -21,11 +23,14 @@ use self::watched::{Ending, Looks, Rest, Watched};
 use super::feed::FeedEnd;
 use super::format::{DocumentError, open_rows};
 use super::mark::{FileId, Head, Mark};
-use super::receipt::{NotStored, Receipt};
+use super::receipt::NotStored;
 use super::sink::{Closed, RowSink};
 use super::tail::beginning;
 use super::{Input, InputError, Running};
 use crate::config::{Done, FilesConfig, FormatConfig};
+
+/// A thread that waits for its disk for so long is told of.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct FilesInput {
     config: FilesConfig,
@@ -52,10 +57,12 @@ struct Left {
 impl FilesInput {
     async fn watch(&self, rows: RowSink, stop: CancellationToken) -> Result<(), FeedEnd> {
         let mut watched = Watched::default();
-        // What an earlier life handed on of a file must be durable before this one puts the file out of the way.
-        settled(&rows, &stop).await?;
         loop {
-            for (path, rest) in watched.settled(&self.config, Instant::now()) {
+            let config = self.config.clone();
+            let looking = move || (watched.settled(&config, Instant::now()), watched);
+            let files;
+            (files, watched) = on_disk(&rows, &stop, looking).await?;
+            for (path, rest) in files {
                 match self.take(&path, rest, &rows, &stop).await? {
                     Ok(()) => watched.forget(&path),
                     Err(Left { rest, error }) => {
@@ -99,13 +106,8 @@ impl FilesInput {
                 Read::Stopped => return Err(FeedEnd::Closed),
             },
         };
-        let done = {
-            let (path, done) = (path.to_owned(), self.config.done.clone());
-            // It waits for the disk.
-            spawn_blocking(move || end(&path, ending, &done))
-                .await
-                .map_err(|error| FeedEnd::Failed(InputError::new(error)))?
-        };
+        let (own_path, done) = (path.to_owned(), self.config.done.clone());
+        let done = on_disk(rows, stop, move || end(&own_path, ending, &done)).await?;
         if let (Ok(true), Ending::Done(id, _)) = (&done, ending) {
             rows.progress().put_away(&id);
         }
@@ -114,20 +116,45 @@ impl FilesInput {
 
     /// Hands on what is left of a file, and waits until all of it is durable.
     async fn read(&self, path: &Path, rows: &RowSink, stop: &CancellationToken) -> Result<Read, FeedEnd> {
-        let (receipt, stored) = Receipt::pair();
-        rows.progress().expect(stored).await;
         let (path, format) = (path.to_owned(), self.config.format.clone());
         let (own_rows, own_stop) = (rows.clone(), stop.clone());
-        let reading = move || {
-            let read = read_file(&path, &own_rows, &own_stop, &receipt, &format);
-            // This one stands for no row.
-            receipt.stored();
-            read.unwrap_or_else(Read::Failed)
-        };
-        let read = spawn_blocking(reading).await.map_err(|error| FeedEnd::Failed(InputError::new(error)))?;
-        settled(rows, stop).await?;
+        let reading = move || read_file(&path, &own_rows, &own_stop, &format).unwrap_or_else(Read::Failed);
+        let read = on_disk(rows, stop, reading).await?;
+        if matches!(read, Read::Whole(..)) && !rows.source().is_trial {
+            settled(rows, stop).await?;
+        }
         Ok(read)
     }
+}
+
+/// Does what may wait for the disk beside the agent's one thread.
+async fn on_disk<T: Send + 'static>(
+    rows: &RowSink,
+    stop: &CancellationToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FeedEnd> {
+    let turn = turn(rows, stop).await?;
+    let work = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    spawn_blocking(work).await.map_err(|error| FeedEnd::Failed(InputError::new(error)))
+}
+
+/// Waits until no thread of an earlier life is at work.
+async fn turn(rows: &RowSink, stop: &CancellationToken) -> Result<OwnedMutexGuard<()>, FeedEnd> {
+    let mut turn = pin!(stop.run_until_cancelled(rows.progress().turn()));
+    if let Ok(turn) = timeout(TURN_WITHIN, &mut turn).await {
+        return turn.ok_or(FeedEnd::Closed);
+    }
+    let why = "it still waits for the disk that its files are on: look whether that answers";
+    let source = rows.source();
+    tracing::warn!(input = source.name, "{why}");
+    source.health.note_failing(why.to_owned());
+    let turn = turn.await.ok_or(FeedEnd::Closed)?;
+    source.health.note_well();
+    Ok(turn)
 }
 
 /// Puts a file away, unless it is another file by now, or more of it: that has to settle, and is read. True where it is
@@ -146,7 +173,7 @@ fn failed(path: &Path, what: &dyn std::fmt::Display) -> FeedEnd {
 
 /// Waits until all that was handed on is durable.
 async fn settled(rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd> {
-    match stop.run_until_cancelled(rows.progress().stored()).await {
+    match stop.run_until_cancelled(rows.settled(false)).await {
         // The buffer's policy drops what there is no room for, and says so.
         Some(Ok(()) | Err(NotStored::Full)) => Ok(()),
         Some(Err(why @ NotStored::Refused(_))) => {
@@ -178,7 +205,6 @@ fn read_file(
     path: &Path,
     rows: &RowSink,
     stop: &CancellationToken,
-    receipt: &Receipt,
     format: &FormatConfig,
 ) -> io::Result<Read> {
     let file = File::open(path)?;
@@ -200,7 +226,7 @@ fn read_file(
             continue;
         }
         let Some(row) = rows.good(said) else { continue };
-        let sending = rows.send_with(row, Some(receipt), Some(Mark { file: id, offset }));
+        let sending = rows.send_with(row, None, Some(Mark { file: id, offset }));
         // It does not wait for room when the input is to end.
         match runtime.block_on(stop.run_until_cancelled(sending)) {
             Some(Ok(())) => {}
@@ -208,4 +234,61 @@ fn read_file(
         }
     }
     Ok(Read::Whole(id, looks))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::RowFormat;
+    use crate::destination::Destination;
+    use crate::inputs::{Filter, Handed, Health, InputState, Source, queue};
+    use crate::time::Clock;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_of_an_earlier_life_is_waited_for_and_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.json");
+        fs::write(&file, "{\"n\":1}\n").unwrap();
+        let config = FilesConfig {
+            pattern: format!("{}/*", folder.path().display()),
+            settle: Duration::ZERO,
+            done: Done::Delete,
+            poll: Duration::from_millis(10),
+            format: FormatConfig::plain(RowFormat::JsonLines),
+        };
+        let destination = Destination::from(schemas::TopicName::try_from("t").unwrap());
+        let (name, health) = ("test".to_owned(), Health::default());
+        let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
+        let (rows, mut inbox) = queue(4);
+        let clock = Arc::new(Clock::of_this_machine());
+        let sink = RowSink::new(source, Filter::default(), clock, rows, Arc::default());
+        let health = || sink.source().health.view();
+
+        let turn = sink.next_life().progress().turn().await;
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Box::new(FilesInput::new(config)).run(sink.next_life(), stop.clone()));
+        sleep(TURN_WITHIN - Duration::from_secs(1)).await;
+        assert_eq!(health().state, InputState::Running);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(health().state, InputState::Failing);
+        assert!(health().last_error.unwrap().contains("waits for the disk"));
+        // It ends, though not as it should.
+        let panicking = std::thread::spawn(move || {
+            let _turn = turn;
+            panic!("as asked");
+        });
+        assert!(panicking.join().is_err());
+        assert!(matches!(inbox.recv().await, Some(Handed::Row(_))));
+        assert_eq!(health().state, InputState::Running);
+        let Some(Handed::End { receipt, .. }) = inbox.recv().await else { panic!("its end is waited for") };
+        assert!(file.exists());
+        receipt.stored();
+        while file.exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
+    }
 }
