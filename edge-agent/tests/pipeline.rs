@@ -224,6 +224,14 @@ fn what_somebody_waits_for_does_not_linger() {
     });
 }
 
+/// An input that reads finished files of this folder, with more settings.
+fn files(dir: &Path, more: &str) -> Vec<InputConfig> {
+    let path = dir.display();
+    let keys = "format = \"json-lines\"\npoll_ms = 10\nsettle_ms = 0";
+    let text = format!("[[inputs]]\nkind = \"files\"\npath = \"{path}\"\n{keys}\n{more}");
+    toml::from_str::<Settings>(&text).unwrap().validate().unwrap().inputs
+}
+
 #[test]
 fn a_file_that_is_read_while_its_input_changes_is_read_once() {
     const ROWS: u64 = 20_000;
@@ -235,14 +243,7 @@ fn a_file_that_is_read_while_its_input_changes_is_read_once() {
         std::fs::write(dir.join("a.json"), lines).unwrap();
         let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
         let mut supervisor = Supervisor::new(batching(&buffer, 1), Arc::new(Clock::of_this_machine()));
-        let inputs = |tag: u64| {
-            let path = dir.display();
-            let text = format!(
-                "[[inputs]]\nkind = \"files\"\npath = \"{path}\"\nformat = \"json-lines\"\npoll_ms = 10\n\
-                 settle_ms = 0\ntags = {{ change = \"{tag}\" }}\n"
-            );
-            toml::from_str::<Settings>(&text).unwrap().validate().unwrap().inputs
-        };
+        let inputs = |tag: u64| files(&dir, &format!("tags = {{ change = \"{tag}\" }}\n"));
         let mut change = 0;
         while !dir.join("a.json.done").exists() {
             supervisor.apply(inputs(change), &[]).await;
@@ -256,6 +257,30 @@ fn a_file_that_is_read_while_its_input_changes_is_read_once() {
         supervisor.stop().await;
         assert!(change > 2, "it was changed {change} times");
         assert_eq!(buffer.snapshot().records(), ROWS);
+    });
+}
+
+#[test]
+fn files_that_wait_do_not_wait_for_those_before_them_to_linger() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("in");
+        std::fs::create_dir(&dir).unwrap();
+        for n in 0..5 {
+            std::fs::write(dir.join(format!("{n}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
+        }
+        let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
+        let (roster, clock) = (Roster::default(), Arc::new(Clock::of_this_machine()));
+        let mut supervisor = Supervisor::new(batching(&buffer, 3_600_000), clock).listing(roster.clone());
+        supervisor.apply(files(&dir, ""), &[]).await;
+        let is_left = |path: &Path| path.extension() == Some("json".as_ref());
+        let waiting = || std::fs::read_dir(&dir).unwrap().flatten().filter(|it| is_left(&it.path())).count();
+        while waiting() > 1 || roster.health().values().all(|health| health.rows < 5) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(buffer.snapshot().records(), 4, "the last one lingers");
+        supervisor.stop().await;
+        assert_eq!(buffer.snapshot().records(), 5);
     });
 }
 

@@ -62,8 +62,10 @@ impl FilesInput {
             let looking = move || (watched.settled(&config, Instant::now()), watched);
             let files;
             (files, watched) = on_disk(&rows, &stop, looking).await?;
-            for (path, rest) in files {
-                match self.take(&path, rest, &rows, &stop).await? {
+            let mut files = files.into_iter().peekable();
+            while let Some((path, rest)) = files.next() {
+                let has_next = files.peek().is_some();
+                match self.take(&path, rest, has_next, &rows, &stop).await? {
                     Ok(()) => watched.forget(&path),
                     Err(Left { rest, error }) => {
                         let what = rest.undone();
@@ -87,13 +89,14 @@ impl FilesInput {
         &self,
         path: &Path,
         rest: Rest,
+        has_next: bool,
         rows: &RowSink,
         stop: &CancellationToken,
     ) -> Result<Result<(), Left>, FeedEnd> {
         let is_trial = rows.source().is_trial;
         let ending = match rest {
             Rest::PutAway(ending) => ending,
-            Rest::Read => match self.read(path, rows, stop).await? {
+            Rest::Read => match self.read(path, has_next, rows, stop).await? {
                 Read::Whole(..) if is_trial => return Ok(Ok(())),
                 Read::Whole(id, looks) => Ending::Done(id, looks),
                 Read::Refused(why) if is_trial => return Err(failed(path, &why)),
@@ -114,14 +117,21 @@ impl FilesInput {
         Ok(done.map(drop).map_err(|error| Left { rest: Rest::PutAway(ending), error }))
     }
 
-    /// Hands on what is left of a file, and waits until all of it is durable.
-    async fn read(&self, path: &Path, rows: &RowSink, stop: &CancellationToken) -> Result<Read, FeedEnd> {
+    /// Hands on what is left of a file, and waits until all of it is durable. It does not linger where a next one waits:
+    /// a device that makes one more often than batches end would be ahead for ever.
+    async fn read(
+        &self,
+        path: &Path,
+        has_next: bool,
+        rows: &RowSink,
+        stop: &CancellationToken,
+    ) -> Result<Read, FeedEnd> {
         let (path, format) = (path.to_owned(), self.config.format.clone());
         let (own_rows, own_stop) = (rows.clone(), stop.clone());
         let reading = move || read_file(&path, &own_rows, &own_stop, &format).unwrap_or_else(Read::Failed);
         let read = on_disk(rows, stop, reading).await?;
         if matches!(read, Read::Whole(..)) && !rows.source().is_trial {
-            settled(rows, stop).await?;
+            settled(rows, stop, has_next).await?;
         }
         Ok(read)
     }
@@ -172,8 +182,8 @@ fn failed(path: &Path, what: &dyn std::fmt::Display) -> FeedEnd {
 }
 
 /// Waits until all that was handed on is durable.
-async fn settled(rows: &RowSink, stop: &CancellationToken) -> Result<(), FeedEnd> {
-    match stop.run_until_cancelled(rows.settled(false)).await {
+async fn settled(rows: &RowSink, stop: &CancellationToken, at_once: bool) -> Result<(), FeedEnd> {
+    match stop.run_until_cancelled(rows.settled(at_once)).await {
         // The buffer's policy drops what there is no room for, and says so.
         Some(Ok(()) | Err(NotStored::Full)) => Ok(()),
         Some(Err(why @ NotStored::Refused(_))) => {
