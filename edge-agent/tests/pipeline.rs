@@ -224,6 +224,48 @@ fn what_somebody_waits_for_does_not_linger() {
     });
 }
 
+#[test]
+fn an_input_that_goes_to_another_topic_goes_on_when_what_it_read_is_durable() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
+        let (batching, clock) = (batching(&buffer, 3_600_000), Arc::new(Clock::of_this_machine()));
+        let tuning = batching.tuning.clone();
+        let roster = Roster::default();
+        let mut supervisor = Supervisor::new(batching, clock).listing(roster.clone());
+        let tail = |name: &str, topic: &str| {
+            let keys = "format = \"json-lines\"\npoll_ms = 10";
+            let path = folder.path().join(name);
+            format!(
+                "[[inputs]]\nkind = \"tail\"\nname = \"{name}\"\ntopic = \"{topic}\"\npath = {path:?}\n{keys}\n"
+            )
+        };
+        let inputs = |text: &str| toml::from_str::<Settings>(text).unwrap().validate().unwrap().inputs;
+        for name in ["moves", "stays"] {
+            std::fs::write(folder.path().join(name), "{\"n\":1}\n{\"n\":2}\n").unwrap();
+        }
+        supervisor.apply(inputs(&(tail("moves", "a") + &tail("stays", "a"))), &[]).await;
+        while roster.health().values().map(|health| health.rows).sum::<u64>() < 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(buffer.snapshot().records(), 0, "they linger");
+        tuning.set_linger(Duration::from_millis(1));
+        supervisor.apply(inputs(&(tail("moves", "b") + &tail("stays", "a"))), &[]).await;
+        let mut file = std::fs::File::options().append(true).open(folder.path().join("moves")).unwrap();
+        file.write_all(b"{\"n\":3}\n").unwrap();
+        let of = |topic: &str| {
+            let snapshot = buffer.snapshot();
+            let lanes = snapshot.lanes.iter().filter(|lane| lane.topic.as_str() == topic);
+            lanes.map(|lane| lane.records).sum::<u64>()
+        };
+        while of("b") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!((of("a"), of("b")), (4, 1));
+        supervisor.stop().await;
+    });
+}
+
 /// An input that reads finished files of this folder, with more settings.
 fn files(dir: &Path, more: &str) -> Vec<InputConfig> {
     let path = dir.display();

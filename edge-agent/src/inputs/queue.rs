@@ -46,6 +46,10 @@ pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
 }
 
 impl RowSender {
+    pub fn is(&self, other: &Self) -> bool {
+        self.rows.same_channel(&other.rows)
+    }
+
     /// Waits for room for a row of so many bytes. One that is larger than the bound has the queue to itself.
     pub async fn place(&self, bytes: usize) -> Result<Place<'_>, Closed> {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, UNITS) as u32;

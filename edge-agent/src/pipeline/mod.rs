@@ -6,6 +6,7 @@ mod build;
 mod supervisor;
 mod trial;
 mod tuning;
+mod way;
 
 pub use batching::Batching;
 pub use build::build;

@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::batching::Batching;
 use super::build::build;
+use super::way::{RunningBatcher, Way};
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
-use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSender, RowSink, Source, queue};
-use crate::limits::{INPUTS_MAX, ROW_INBOX};
+use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSink, Source};
+use crate::limits::INPUTS_MAX;
 use crate::time::Clock;
 
 /// How long an input may take to end when it is asked to.
@@ -31,15 +32,15 @@ pub struct Supervisor {
     roster: Roster,
     inputs: BTreeMap<String, Supervised>,
     /// Of the inputs, and of ended ones whose rows may not be durable yet.
-    progress: BTreeMap<String, Arc<Progress>>,
+    past: BTreeMap<String, Past>,
     batchers: HashMap<Destination, RunningBatcher>,
 }
 
-/// The batcher of one destination.
-struct RunningBatcher {
-    rows: RowSender,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+/// What is remembered of an input over its lives.
+struct Past {
+    progress: Arc<Progress>,
+    /// Where its rows went that may not be durable yet.
+    ways: Vec<Way>,
 }
 
 struct Supervised {
@@ -54,8 +55,8 @@ struct Supervised {
 impl Supervisor {
     pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
         let (reporter, roster) = (None, Roster::default());
-        let (inputs, progress, batchers) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
-        Self { clock, batching, reporter, roster, inputs, progress, batchers }
+        let (inputs, past, batchers) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
+        Self { clock, batching, reporter, roster, inputs, past, batchers }
     }
 
     /// The input that stands for the agent itself tells this.
@@ -109,33 +110,38 @@ impl Supervisor {
             health: Health::default(),
             is_trial: false,
         };
-        let rows = self.rows(&config.destination);
-        let progress = self.progress(&config.name);
-        let sink = RowSink::new(source, Filter::new(rules.clone()), self.clock.clone(), rows, progress);
+        let way = self.way(&config.destination);
+        let (progress, former) = self.turn_to(&config.name, &way);
+        let (filter, clock) = (Filter::new(rules.clone()), self.clock.clone());
+        let sink = RowSink::new(source, filter, clock, way.rows, progress);
         let (stop, again) = (CancellationToken::new(), Arc::new(Notify::new()));
-        let watched = Watched { config: config.clone(), reporter: self.reporter.clone(), sink: sink.clone() };
+        let (reporter, own_sink) = (self.reporter.clone(), sink.clone());
+        let watched = Watched { config: config.clone(), reporter, sink: own_sink, former };
         let task = tokio::spawn(watched.keep_running(stop.clone(), again.clone()));
         let name = config.name.clone();
         self.inputs.insert(name, Supervised { config, rules, sink, stop, again, task });
     }
 
-    /// How far an input has read: in this run of the agent, or else in an earlier one with what that stored.
-    fn progress(&mut self, input: &str) -> Arc<Progress> {
-        if let Some(progress) = self.progress.get(input) {
-            return progress.clone();
-        }
+    /// How far an input has read: in this run of the agent, or else in an earlier one with what that stored. And where
+    /// rows of it went before that may not be durable yet.
+    fn turn_to(&mut self, input: &str, way: &Way) -> (Arc<Progress>, Vec<Way>) {
         let snapshot = self.batching.buffer.snapshot();
-        let durable = snapshot.marks.get(input).and_then(|mark| mark.parse().ok());
-        let progress = Arc::new(Progress::from(durable));
-        self.progress.insert(input.to_owned(), progress.clone());
-        progress
+        let past = self.past.entry(input.to_owned()).or_insert_with(|| {
+            let durable = snapshot.marks.get(input).and_then(|mark| mark.parse().ok());
+            Past { progress: Arc::new(Progress::from(durable)), ways: Vec::new() }
+        });
+        past.ways.retain(|known| !known.has_ended() && !known.is(way));
+        // The marks of what goes two ways would become durable in any order.
+        let former = if past.progress.mark().is_some() { past.ways.clone() } else { Vec::new() };
+        past.ways.push(way.clone());
+        (past.progress.clone(), former)
     }
 
     /// How far ended inputs have read is forgotten when it stands in the buffer, or when there are too many of them.
     fn forget_ended(&mut self) {
         let (snapshot, inputs) = (self.batching.buffer.snapshot(), &self.inputs);
         let mut ended = 0;
-        self.progress.retain(|name, progress| {
+        self.past.retain(|name, Past { progress, .. }| {
             let is_durable =
                 || progress.mark().map(|mark| mark.to_string()).as_ref() == snapshot.marks.get(name);
             let is_running = inputs.contains_key(name);
@@ -146,15 +152,9 @@ impl Supervisor {
     }
 
     /// Where rows for a destination go.
-    fn rows(&mut self, destination: &Destination) -> RowSender {
-        if let Some(batcher) = self.batchers.get(destination) {
-            return batcher.rows.clone();
-        }
-        let (rows, inbox) = queue(ROW_INBOX);
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(self.batching.clone().run(destination.clone(), inbox, stop.clone()));
-        self.batchers.insert(destination.clone(), RunningBatcher { rows: rows.clone(), stop, task });
-        rows
+    fn way(&mut self, destination: &Destination) -> Way {
+        let start = || RunningBatcher::start(self.batching.clone(), destination.clone());
+        self.batchers.entry(destination.clone()).or_insert_with(start).way.clone()
     }
 
     /// Those of destinations that no input has any more make their last batch durable.
@@ -212,11 +212,18 @@ struct Watched {
     config: InputConfig,
     reporter: Option<Reporter>,
     sink: RowSink,
+    former: Vec<Way>,
 }
 
 impl Watched {
     async fn keep_running(self, stop: CancellationToken, again: Arc<Notify>) {
         let input = self.config.name.as_str();
+        for way in &self.former {
+            tracing::info!(input, "the input goes on when what it read before is durable");
+            if stop.run_until_cancelled(way.settled()).await.is_none() {
+                return;
+            }
+        }
         let mut backoff = BACKOFF_MIN;
         loop {
             let started = Instant::now();
