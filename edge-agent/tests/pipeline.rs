@@ -303,6 +303,41 @@ fn a_file_that_is_read_while_its_input_changes_is_read_once() {
 }
 
 #[test]
+fn files_that_stay_where_they_are_are_known_to_an_input_that_was_left_out_meanwhile() {
+    block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("in");
+        std::fs::create_dir(&dir).unwrap();
+        let write =
+            |n: u64| std::fs::write(dir.join(format!("{n}.json")), format!("{{\"n\":{n}}}\n")).unwrap();
+        (0..3).for_each(write);
+        // A file is where the folder is to be.
+        std::fs::write(folder.path().join("done"), "").unwrap();
+        let done = format!("when_done = \"move\"\nmove_to = {:?}\n", folder.path().join("done/here"));
+        let buffer = buffer(&folder.path().join("data"), Policy::DropOldest, None);
+        let clock = Arc::new(Clock::of_this_machine());
+        let mut supervisor = Supervisor::new(batching(&buffer, 1), clock);
+        let rows = async |least: u64| {
+            while buffer.snapshot().records() < least {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        supervisor.apply(files(&dir, &done), &[]).await;
+        rows(3).await;
+        supervisor.apply(Vec::new(), &[]).await;
+        supervisor.apply(files(&dir, &done), &[]).await;
+        write(3);
+        rows(4).await;
+        std::fs::remove_file(folder.path().join("done")).unwrap();
+        while std::fs::read_dir(&dir).unwrap().next().is_some() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        supervisor.stop().await;
+        assert_eq!(buffer.snapshot().records(), 4);
+    });
+}
+
+#[test]
 fn files_that_wait_do_not_wait_for_those_before_them_to_linger() {
     block_on(async {
         let folder = tempfile::tempdir().unwrap();

@@ -81,6 +81,11 @@ impl Progress {
         state.aside.iter().find(|mark| mark.file == *file).map_or(0, |mark| mark.offset)
     }
 
+    /// Whether it remembers files that the buffer does not.
+    pub fn has_aside(&self) -> bool {
+        !self.state().aside.is_empty()
+    }
+
     /// There is nothing more to be read of a file, and nothing to be remembered.
     pub fn put_away(&self, file: &FileId) {
         let mut state = self.state();

@@ -31,7 +31,7 @@ pub struct Supervisor {
     reporter: Option<Reporter>,
     roster: Roster,
     inputs: BTreeMap<String, Supervised>,
-    /// Of the inputs, and of ended ones whose rows may not be durable yet.
+    /// Of the inputs, and of ended ones whose rows may not be durable yet, or of which files stay that were read.
     past: BTreeMap<String, Past>,
     batchers: HashMap<Destination, RunningBatcher>,
 }
@@ -137,13 +137,15 @@ impl Supervisor {
         (past.progress.clone(), former)
     }
 
-    /// How far ended inputs have read is forgotten when it stands in the buffer, or when there are too many of them.
+    /// How far ended inputs have read is forgotten when all of it stands in the buffer, or when there are too many of them.
     fn forget_ended(&mut self) {
         let (snapshot, inputs) = (self.batching.buffer.snapshot(), &self.inputs);
         let mut ended = 0;
         self.past.retain(|name, Past { progress, .. }| {
-            let is_durable =
-                || progress.mark().map(|mark| mark.to_string()).as_ref() == snapshot.marks.get(name);
+            let is_durable = || {
+                let mark = progress.mark().map(|mark| mark.to_string());
+                mark.as_ref() == snapshot.marks.get(name) && !progress.has_aside()
+            };
             let is_running = inputs.contains_key(name);
             let is_kept = is_running || (!is_durable() && ended < INPUTS_MAX);
             ended += usize::from(is_kept && !is_running);
