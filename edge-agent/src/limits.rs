@@ -131,7 +131,7 @@ pub const BLOCKING_THREADS_MAX: usize = INPUTS_MAX + 4;
 pub const FILTERED_SENSORS_MAX: usize = 4096;
 /// Batches of one destination that wait to be durable; its inputs wait beyond that.
 pub const APPENDS_WAITING_MAX: usize = 16;
-/// Finished files of one input that are looked at; others come when these are put away.
+/// Finished files of one input that are looked at, and that can be known to be read; others come when these are put away.
 pub const FILES_WATCHED_MAX: usize = 1024;
 /// What of a growing file is read at once.
 pub const READ_BYTES: usize = 64 << 10;

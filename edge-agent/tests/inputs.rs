@@ -136,6 +136,9 @@ fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
     let told = files["last_bad"].as_str().unwrap();
     assert!(told.contains("0.json: it was read and cannot be put away: "), "{told}");
     assert_eq!((&files["restarts"], &files["rows"]), (&0.into(), &30.into()), "{files}");
+    agent.wait("how many there are", |status| {
+        status["inputs"]["files"]["last_error"] == "3 files were read and cannot be put away"
+    });
     // A new life of the input knows them too.
     let path = device.settings(&format!("{settings}tags = {{ a = \"b\" }}\n"));
     assert!(fs::read_to_string(path).unwrap().contains("tags"));

@@ -57,7 +57,7 @@ pub struct HealthView {
     /// Rows and values that could not be taken.
     pub bad: u64,
     pub restarts: u64,
-    /// Why it was started again last, or waits.
+    /// Why it was started again last, or waits, or what else is wrong.
     pub last_error: Option<String>,
     /// What could not be taken, said last.
     pub last_bad: Option<String>,
@@ -95,6 +95,13 @@ impl Health {
             log.last_error = Some(why);
             log.failing_since.get_or_insert_with(Instant::now);
             self.is_failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Something is wrong, and it goes on.
+    pub fn note_trouble(&self, why: String) {
+        if let Ok(mut log) = self.log.lock() {
+            log.last_error = Some(why);
         }
     }
 

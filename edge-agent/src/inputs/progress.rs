@@ -67,18 +67,16 @@ impl Progress {
     }
 
     /// Up to where a file that is to be read was handed on before. The one that was read last is remembered unless it
-    /// was put away.
-    pub fn turn_to(&self, file: &FileId) -> u64 {
+    /// was put away. `None` where it is a new one and no more can be remembered.
+    pub fn turn_to(&self, file: &FileId) -> Option<u64> {
         let mut state = self.state();
         let last = state.mark.filter(|_| !state.is_put_away);
         if let Some(last) = last {
             state.aside.retain(|mark| mark.file != last.file);
-            if state.aside.len() == FILES_WATCHED_MAX {
-                state.aside.remove(0);
-            }
             state.aside.push(last);
         }
-        state.aside.iter().find(|mark| mark.file == *file).map_or(0, |mark| mark.offset)
+        let known = state.aside.iter().find(|mark| mark.file == *file).map(|mark| mark.offset);
+        known.or_else(|| (state.aside.len() < FILES_WATCHED_MAX).then_some(0))
     }
 
     /// Whether it remembers files that the buffer does not.
@@ -133,17 +131,32 @@ mod tests {
         let progress = Progress::default();
         let file = |inode| FileId { device: 1, inode, head: Head::of(b"") };
         let read = |inode, offset| progress.pass(None, Some(Mark { file: file(inode), offset }), || ());
-        assert_eq!(progress.turn_to(&file(1)), 0);
+        assert_eq!(progress.turn_to(&file(1)), Some(0));
         read(1, 10).unwrap();
-        assert_eq!(progress.turn_to(&file(2)), 0);
+        assert_eq!(progress.turn_to(&file(2)), Some(0));
         read(2, 20).unwrap();
-        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (10, 20));
+        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (Some(10), Some(20)));
         read(1, 15).unwrap();
-        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (15, 20));
+        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (Some(15), Some(20)));
         progress.put_away(&file(2));
         progress.put_away(&file(1));
-        assert_eq!(progress.turn_to(&file(2)), 0);
-        assert_eq!(progress.turn_to(&file(1)), 0, "another one has its inode by now");
+        assert_eq!(progress.turn_to(&file(2)), Some(0));
+        assert_eq!(progress.turn_to(&file(1)), Some(0), "another one has its inode by now");
         assert_eq!(progress.mark(), Some(Mark { file: file(1), offset: 15 }), "as it stands in the buffer");
+    }
+
+    #[test]
+    fn no_file_is_read_that_could_not_be_remembered() {
+        let progress = Progress::default();
+        let file = |inode| FileId { device: 1, inode, head: Head::of(b"") };
+        let files = FILES_WATCHED_MAX as u64;
+        for inode in 0..files {
+            assert_eq!(progress.turn_to(&file(inode)), Some(0));
+            progress.pass(None, Some(Mark { file: file(inode), offset: 7 }), || ()).unwrap();
+        }
+        assert_eq!(progress.turn_to(&file(files)), None);
+        assert!((0..files).all(|inode| progress.turn_to(&file(inode)) == Some(7)), "all are known");
+        progress.put_away(&file(0));
+        assert_eq!(progress.turn_to(&file(files)), Some(0));
     }
 }

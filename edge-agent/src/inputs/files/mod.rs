@@ -28,6 +28,7 @@ use super::sink::{Closed, RowSink};
 use super::tail::beginning;
 use super::{Input, InputError, Running};
 use crate::config::{Done, FilesConfig, FormatConfig};
+use crate::limits::FILES_WATCHED_MAX;
 
 /// A thread that waits for its disk for so long is told of.
 const TURN_WITHIN: Duration = Duration::from_secs(60);
@@ -57,6 +58,7 @@ struct Left {
 impl FilesInput {
     async fn watch(&self, rows: RowSink, stop: CancellationToken) -> Result<(), FeedEnd> {
         let mut watched = Watched::default();
+        let mut stuck = 0;
         loop {
             let config = self.config.clone();
             let looking = move || (watched.settled(&config, Instant::now()), watched);
@@ -76,6 +78,9 @@ impl FilesInput {
                 if stop.is_cancelled() {
                     return Ok(());
                 }
+            }
+            if std::mem::replace(&mut stuck, watched.stuck()) != stuck {
+                tell_stuck(&rows, stuck);
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -167,6 +172,19 @@ async fn turn(rows: &RowSink, stop: &CancellationToken) -> Result<OwnedMutexGuar
     Ok(turn)
 }
 
+/// So many files were read and cannot be put away.
+fn tell_stuck(rows: &RowSink, files: usize) {
+    let health = &rows.source().health;
+    let why = format!("{files} files were read and cannot be put away");
+    if files >= FILES_WATCHED_MAX {
+        return health.note_failing(format!("{why}: no other is read before"));
+    }
+    health.note_well();
+    if files > 0 {
+        health.note_trouble(why);
+    }
+}
+
 /// Puts a file away, unless it is another file by now, or more of it: that has to settle, and is read. True where it is
 /// away.
 fn end(path: &Path, ending: Ending, done: &Done) -> io::Result<bool> {
@@ -221,7 +239,8 @@ fn read_file(
     let meta = file.metadata()?;
     let head = Head::of_made(&beginning(&file)?, made(&file).unwrap_or_default());
     let id = FileId { device: meta.dev(), inode: meta.ino(), head };
-    let before = rows.progress().turn_to(&id);
+    let too_many = || io::Error::other("too many files before it were read and cannot be put away");
+    let before = rows.progress().turn_to(&id).ok_or_else(too_many)?;
     let looks = Looks::of(&meta);
     let mut parsed = match open_rows(file, format) {
         Ok(parsed) => parsed,

@@ -14,6 +14,9 @@ use crate::limits::FILES_WATCHED_MAX;
 /// What gave trouble is tried again after so long, doubling up to so long.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
+/// Files that are left for later: those that were read, and as many with another trouble.
+const POSTPONED_MAX: usize = 2 * FILES_WATCHED_MAX;
+
 /// What is to be done with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
@@ -79,7 +82,15 @@ impl Watched {
     pub fn settled(&mut self, config: &FilesConfig, now: Instant) -> Vec<(PathBuf, Rest)> {
         let mut seen = HashMap::new();
         let paths = glob::glob(&config.pattern).into_iter().flatten().flatten();
-        for path in paths.filter(|path| !is_put_away(path)).take(FILES_WATCHED_MAX) {
+        let mut room = FILES_WATCHED_MAX;
+        for path in paths.filter(|path| !is_put_away(path)) {
+            // Those that gave trouble do not hide the others.
+            if !self.postponed.contains_key(&path) {
+                if room == 0 {
+                    continue;
+                }
+                room -= 1;
+            }
             let Ok(meta) = fs::metadata(&path) else { continue };
             if meta.is_file() {
                 let looks = Looks::of(&meta);
@@ -104,9 +115,18 @@ impl Watched {
     /// Leaves a file for a while.
     pub fn postpone(&mut self, path: &Path, rest: Rest, now: Instant) {
         let Some((looks, _)) = self.seen.get(path).copied() else { return };
+        if self.postponed.len() >= POSTPONED_MAX && !self.postponed.contains_key(path) {
+            return;
+        }
         let before = self.postponed.get(path).map(|postponed| postponed.wait * 2);
         let wait = before.unwrap_or(AGAIN_AFTER.0).min(AGAIN_AFTER.1);
         self.postponed.insert(path.to_owned(), Postponed { rest, looks, wait, again: now + wait });
+    }
+
+    /// How many were read and cannot be put away.
+    pub fn stuck(&self) -> usize {
+        let is_read = |postponed: &&Postponed| matches!(postponed.rest, Rest::PutAway(Ending::Done(..)));
+        self.postponed.values().filter(is_read).count()
     }
 
     /// There is nothing left to be done with it.
@@ -170,5 +190,23 @@ mod tests {
         assert_eq!(watched.settled(&config, after(3000)), [(file.clone(), rest)]);
         fs::write(&file, "ts,a\n1,2\n").unwrap();
         assert_eq!(watched.settled(&config, after(3001)), [(file, Rest::Read)], "it has grown");
+    }
+
+    #[test]
+    fn files_that_gave_trouble_do_not_hide_those_after_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), 0);
+        let path = |n: usize| folder.path().join(format!("{n:05}.csv"));
+        (0..=FILES_WATCHED_MAX).for_each(|n| fs::write(path(n), "").unwrap());
+        let (mut watched, now) = (Watched::default(), Instant::now());
+        let id = FileId { device: 1, inode: 2, head: Head::of(b"") };
+        let first = watched.settled(&config, now);
+        assert_eq!(first.len(), FILES_WATCHED_MAX);
+        for (path, _) in &first {
+            let looks = Looks::of(&fs::metadata(path).unwrap());
+            watched.postpone(path, Rest::PutAway(Ending::Done(id, looks)), now);
+        }
+        assert_eq!(watched.settled(&config, now), [(path(FILES_WATCHED_MAX), Rest::Read)]);
+        assert_eq!(watched.stuck(), FILES_WATCHED_MAX);
     }
 }
