@@ -116,7 +116,7 @@ pub const STATUS_WITHIN: Duration = Duration::from_secs(5);
 pub const STORED_WITHIN: Duration = Duration::from_secs(30);
 /// Rows that wait between an input and the batcher.
 pub const ROW_INBOX: usize = 256;
-/// The same of one destination in bytes, with those that the batcher has in hand; one row may always wait.
+/// The same of all destinations in bytes, with those that batchers have in hand; of each one row may always wait.
 pub const ROWS_WAITING_BYTES_MAX: usize = 1 << 20;
 /// Sections `[[inputs]]`.
 pub const INPUTS_MAX: usize = 64;
@@ -158,7 +158,7 @@ const _: () = {
     assert!(BUFFER_BYTES_DEFAULT <= BUFFER_BYTES_MAX);
     assert!(COMMIT_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     assert!(ROWS_WAITING_BYTES_MAX > RECORD_BYTES_MAX);
-    // Small rows, which count as 1 KiB each, are bounded by their number alone.
+    // Small rows, which count as 1 KiB each, are bounded by their number alone where there is one destination.
     assert!(ROWS_WAITING_BYTES_MAX >= 2 * ROW_INBOX * 1024);
     assert!(APPENDS_BYTES_MAX >= AGENT_BATCH_BYTES_MAX);
     // What waits for a sync keeps its pages: the map has room for that beyond the cap.

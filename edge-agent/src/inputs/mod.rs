@@ -45,7 +45,7 @@ pub use format::{DocumentError, LineParser, open_rows, read_rows};
 pub use health::{Health, HealthView, InputState};
 pub use mark::Mark;
 pub use progress::Progress;
-pub use queue::{Handed, RowSender, queue};
+pub use queue::{Handed, RowSender, WaitingRoom, queue, queue_within};
 pub use receipt::{NotStored, Receipt, Stored};
 pub use roster::Roster;
 pub use row::{Bad, BadCell, BadRow, Row, Rows};

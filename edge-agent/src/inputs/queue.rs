@@ -1,4 +1,5 @@
-//! The way from inputs into one batcher, bounded by the number of the rows that wait in it and by their bytes.
+//! The way from inputs into one batcher, bounded by the number of the rows that wait in it, and by the bytes of those
+//! that wait on all ways.
 
 use std::sync::Arc;
 
@@ -11,6 +12,16 @@ use crate::limits::ROWS_WAITING_BYTES_MAX;
 /// What room is counted in; the smallest row takes one.
 const UNIT_BYTES: usize = 1 << 10;
 const UNITS: usize = ROWS_WAITING_BYTES_MAX / UNIT_BYTES;
+
+/// [`ROWS_WAITING_BYTES_MAX`], for all queues that share it.
+#[derive(Clone, Debug)]
+pub struct WaitingRoom(Arc<Semaphore>);
+
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(UNITS)))
+    }
+}
 
 /// The room that a row takes up until it is in a batch.
 pub type Room = OwnedSemaphorePermit;
@@ -30,7 +41,9 @@ pub enum Handed {
 #[derive(Clone, Debug)]
 pub struct RowSender {
     rows: mpsc::Sender<Handed>,
-    room: Arc<Semaphore>,
+    room: WaitingRoom,
+    /// For one row, whatever the others take up: one way that is held up holds up no other.
+    spare: Arc<Semaphore>,
 }
 
 /// A place for one row.
@@ -39,10 +52,14 @@ pub struct Place<'a> {
     room: Room,
 }
 
-/// For so many rows, and [`ROWS_WAITING_BYTES_MAX`] bytes of them.
+/// For so many rows, with a room of its own.
 pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
+    queue_within(WaitingRoom::default(), rows_max)
+}
+
+pub fn queue_within(room: WaitingRoom, rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
     let (rows, inbox) = mpsc::channel(rows_max);
-    (RowSender { rows, room: Arc::new(Semaphore::new(UNITS)) }, inbox)
+    (RowSender { rows, room, spare: Arc::new(Semaphore::new(1)) }, inbox)
 }
 
 impl RowSender {
@@ -50,10 +67,15 @@ impl RowSender {
         self.rows.same_channel(&other.rows)
     }
 
-    /// Waits for room for a row of so many bytes. One that is larger than the bound has the queue to itself.
+    /// Waits for room for a row of so many bytes. One that is larger than the bound takes all of it.
     pub async fn place(&self, bytes: usize) -> Result<Place<'_>, Closed> {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, UNITS) as u32;
-        let room = self.room.clone().acquire_many_owned(units).await.map_err(|_| Closed)?;
+        let room = tokio::select! {
+            biased;
+            spare = self.spare.clone().acquire_owned() => spare,
+            room = self.room.0.clone().acquire_many_owned(units) => room,
+        };
+        let room = room.map_err(|_| Closed)?;
         let place = self.rows.reserve().await.map_err(|_| Closed)?;
         Ok(Place { place, room })
     }
@@ -106,10 +128,10 @@ mod tests {
     async fn rows_that_wait_are_bounded_by_their_bytes() {
         let (rows, mut inbox) = queue(64);
         let sink = sink(rows);
-        for _ in 0..3 {
+        for _ in 0..4 {
             assert!(is_taken(&sink, 300 << 10).await);
         }
-        assert!(!is_taken(&sink, 300 << 10).await, "a fourth is beyond 1 MiB");
+        assert!(!is_taken(&sink, 300 << 10).await, "three beside the first are all that 1 MiB holds");
         let first = inbox.recv().await.unwrap();
         assert!(!is_taken(&sink, 300 << 10).await, "the first is still in hand");
         drop(first);
@@ -117,13 +139,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_row_larger_than_the_bound_passes_alone() {
+    async fn a_row_larger_than_the_bound_takes_all_room() {
         let (rows, mut inbox) = queue(64);
         let sink = sink(rows);
+        assert!(is_taken(&sink, 1).await);
         assert!(is_taken(&sink, 2 * ROWS_WAITING_BYTES_MAX).await);
         assert!(!is_taken(&sink, 1).await);
         drop(inbox.recv().await);
         assert!(is_taken(&sink, 1).await);
-        assert!(!is_taken(&sink, 2 * ROWS_WAITING_BYTES_MAX).await, "not beside another");
+        assert!(!is_taken(&sink, 1).await);
+        drop(inbox.recv().await);
+        assert!(is_taken(&sink, 1).await);
+        assert!(!is_taken(&sink, 2 * ROWS_WAITING_BYTES_MAX).await, "not beside others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_way_that_is_held_up_leaves_room_for_a_row_at_a_time_on_each_other() {
+        let room = WaitingRoom::default();
+        let (held_up, _inbox) = queue_within(room.clone(), 64);
+        let held_up = sink(held_up);
+        while is_taken(&held_up, 100 << 10).await {}
+        let (rows, mut inbox) = queue_within(room, 64);
+        let other = sink(rows);
+        for _ in 0..20 {
+            assert!(is_taken(&other, 100 << 10).await);
+            assert!(!is_taken(&other, 100 << 10).await, "all of them have 1 MiB together");
+            drop(inbox.recv().await);
+        }
     }
 }

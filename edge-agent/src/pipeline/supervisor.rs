@@ -15,7 +15,7 @@ use super::way::{RunningBatcher, Way};
 use crate::config::{InputConfig, SensorRule};
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
-use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSink, Source};
+use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSink, Source, WaitingRoom};
 use crate::limits::INPUTS_MAX;
 use crate::time::Clock;
 
@@ -34,6 +34,8 @@ pub struct Supervisor {
     /// Of the inputs, and of ended ones whose rows may not be durable yet, or of which files stay that were read.
     past: BTreeMap<String, Past>,
     batchers: HashMap<Destination, RunningBatcher>,
+    /// For the rows that wait for all of them.
+    room: WaitingRoom,
 }
 
 /// What is remembered of an input over its lives.
@@ -56,7 +58,8 @@ impl Supervisor {
     pub fn new(batching: Batching, clock: Arc<Clock>) -> Self {
         let (reporter, roster) = (None, Roster::default());
         let (inputs, past, batchers) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
-        Self { clock, batching, reporter, roster, inputs, past, batchers }
+        let room = WaitingRoom::default();
+        Self { clock, batching, reporter, roster, inputs, past, batchers, room }
     }
 
     /// The input that stands for the agent itself tells this.
@@ -155,7 +158,8 @@ impl Supervisor {
 
     /// Where rows for a destination go.
     fn way(&mut self, destination: &Destination) -> Way {
-        let start = || RunningBatcher::start(self.batching.clone(), destination.clone());
+        let (batching, room) = (self.batching.clone(), self.room.clone());
+        let start = || RunningBatcher::start(batching, destination.clone(), room);
         self.batchers.entry(destination.clone()).or_insert_with(start).way.clone()
     }
 

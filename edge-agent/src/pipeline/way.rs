@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batching::Batching;
 use crate::destination::Destination;
-use crate::inputs::{NotStored, RowSender, queue};
+use crate::inputs::{NotStored, RowSender, WaitingRoom, queue_within};
 use crate::limits::ROW_INBOX;
 
 #[derive(Clone)]
@@ -23,8 +23,8 @@ pub struct RunningBatcher {
 }
 
 impl RunningBatcher {
-    pub fn start(batching: Batching, destination: Destination) -> Self {
-        let (rows, inbox) = queue(ROW_INBOX);
+    pub fn start(batching: Batching, destination: Destination, room: WaitingRoom) -> Self {
+        let (rows, inbox) = queue_within(room, ROW_INBOX);
         let (stop, has_ended) = (CancellationToken::new(), CancellationToken::new());
         let (own_stop, ended) = (stop.clone(), has_ended.clone().drop_guard());
         let task = tokio::spawn(async move {
