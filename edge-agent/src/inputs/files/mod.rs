@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::put_away::{BAD, put_away, put_away_as_bad};
+use self::put_away::{BAD, could_put_away, put_away, put_away_as_bad};
 use self::watched::{Ending, Looks, Rest, Watched};
 use super::feed::FeedEnd;
 use super::format::{DocumentError, open_rows};
@@ -99,6 +99,9 @@ impl FilesInput {
         stop: &CancellationToken,
     ) -> Result<Result<(), Left>, FeedEnd> {
         let is_trial = rows.source().is_trial;
+        if is_trial && let Err(error) = could_put_away(path, &self.config.done) {
+            return Err(failed(path, &error));
+        }
         let ending = match rest {
             Rest::PutAway(ending) => ending,
             Rest::Read => match self.read(path, has_next, rows, stop).await? {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Done;
@@ -22,6 +23,18 @@ pub fn put_away(path: &Path, done: &Done) -> io::Result<()> {
         }
     }
     path.parent().into_iter().for_each(sync_directory);
+    Ok(())
+}
+
+/// Whether a file could be put away, as far as that can be told without doing it.
+pub fn could_put_away(path: &Path, done: &Done) -> io::Result<()> {
+    let Done::Move(folder) = done else { return Ok(()) };
+    let there = folder.ancestors().find_map(|folder| fs::metadata(folder).ok());
+    if there.is_some_and(|there| fs::metadata(path).is_ok_and(|file| file.dev() != there.dev())) {
+        return Err(io::Error::other(
+            "`move_to` is on another file system: choose a folder on the file's own",
+        ));
+    }
     Ok(())
 }
 
@@ -80,5 +93,17 @@ mod tests {
         fs::write(&file, "four").unwrap();
         put_away(&file, &Done::Move(folder.path().join("old"))).unwrap();
         assert_eq!(kept("old/a.csv"), "four");
+    }
+
+    #[test]
+    fn a_folder_on_another_file_system_is_told_of_beforehand() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.csv");
+        fs::write(&file, "").unwrap();
+        let done = Done::Move(folder.path().join("not/there/yet"));
+        assert!(could_put_away(&file, &done).is_ok());
+        let refused = could_put_away(Path::new("/proc/version"), &done).unwrap_err();
+        assert!(refused.to_string().contains("`move_to`"), "{refused}");
+        assert!(could_put_away(Path::new("/proc/version"), &Done::Delete).is_ok());
     }
 }
