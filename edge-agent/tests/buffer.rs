@@ -337,7 +337,7 @@ fn an_untimed_batch_waits_for_its_boots_clock_and_is_stamped_alike_every_time() 
         assert!(matches!(items(&buffer, 1)[0].content, Content::Untimed { boot: found } if found == boot));
         // The one can never be stamped, the other is when the clock is known; what is told later changes nothing.
         let number = items(&buffer, 1)[0].number;
-        buffer.amend(Amendment::MarkUntimed { lane: 1, number, arrival_ms: 99 }).await.unwrap();
+        buffer.amend(Amendment::MarkUntimed { lane: 1, number, boot, arrival_ms: 99 }).await.unwrap();
         for offset_ms in [5000, 7000] {
             let told = BootOffset { boot, offset_ms, is_provisional: false };
             buffer.amend(Amendment::StampBoot(told)).await.unwrap();

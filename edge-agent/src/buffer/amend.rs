@@ -35,7 +35,7 @@ impl Work<'_> {
             }
             Amendment::Quarantine { lane, number } => self.quarantine(Key { lane, number }, quarantine),
             Amendment::CutGap { lane, number, at } => self.cut_gap(Key { lane, number }, at),
-            Amendment::MarkUntimed { lane, number, arrival_ms } => {
+            Amendment::MarkUntimed { lane, number, arrival_ms, .. } => {
                 self.mark_untimed(Key { lane, number }, arrival_ms)
             }
             Amendment::Repair { lane, number } => self.repair(Key { lane, number }),

@@ -7,6 +7,7 @@ use heed::RwTxn;
 use schemas::headers::StreamStartReason;
 use schemas::{PartitionIndex, ProducerId, Sequence};
 use thiserror::Error;
+use uuid::Uuid;
 
 use super::entry::{EntryError, Head};
 use super::environment::{Environment, EnvironmentError, Key, cost};
@@ -53,8 +54,8 @@ pub enum Amendment {
     Quarantine { lane: u8, number: u64 },
     /// The hub has the sequences of this gap up to `at`.
     CutGap { lane: u8, number: u64, at: Sequence },
-    /// The entry can not be stamped: its records get this time and a header that says so.
-    MarkUntimed { lane: u8, number: u64, arrival_ms: i64 },
+    /// The entry, whose times are of this boot, can not be stamped: its records get this time and a header that says so.
+    MarkUntimed { lane: u8, number: u64, boot: Uuid, arrival_ms: i64 },
     /// The entry cannot be read, or sequences before it are missing: gaps take their place.
     Repair { lane: u8, number: u64 },
     /// The lane takes nothing more and becomes a backlog; what comes goes to a new lane of the same destination.

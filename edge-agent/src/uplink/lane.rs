@@ -200,9 +200,10 @@ impl Lane {
         self.reading = None;
     }
 
-    /// Whether the next entry cannot be sent because the time of its boot is not known.
-    pub fn waits_for_time(&self) -> bool {
-        matches!(self.queue.front().map(|item| &item.content), Some(Content::Untimed { .. }))
+    /// Whether the next entry cannot be sent because the time of this boot is not known.
+    pub fn waits_for_time(&self, shared: &Shared) -> bool {
+        let front = self.queue.front().map(|item| &item.content);
+        matches!(front, Some(Content::Untimed { boot }) if *boot == shared.boot)
     }
 
     /// Whether it has waited for long enough for another connection.
@@ -215,7 +216,9 @@ impl Lane {
         match &self.phase {
             Phase::Holding { until_ms, .. } => Some(*until_ms),
             Phase::Flowing if !shared.may_send(self.priority) => None,
-            Phase::Flowing if self.waits_for_time() => Some(connection.since_ms + millis(UNTIMED_AFTER)),
+            Phase::Flowing if self.waits_for_time(shared) => {
+                Some(connection.since_ms + millis(UNTIMED_AFTER))
+            }
             Phase::Flowing if self.waits_since_ms.is_some() => {
                 self.waits_since_ms.map(|since| since + shared.plan.ship_wait_ms)
             }

@@ -101,7 +101,7 @@ impl Core {
 
     /// Whether something cannot be sent because this boot's time is not known.
     pub fn waits_for_time(&self) -> bool {
-        self.lanes.iter().any(Lane::waits_for_time)
+        self.lanes.iter().any(|lane| lane.waits_for_time(&self.shared))
     }
 
     /// Whether it takes another answer of the device now.

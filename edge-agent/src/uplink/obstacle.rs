@@ -21,7 +21,8 @@ impl Lane {
                     return Obstacle::Wait;
                 }
                 let arrival_ms = shared.arrival_ms;
-                return Obstacle::Amend(Amendment::MarkUntimed { lane: self.id, number, arrival_ms });
+                let (lane, boot) = (self.id, *boot);
+                return Obstacle::Amend(Amendment::MarkUntimed { lane, number, boot, arrival_ms });
             }
             Content::Batch(bytes) | Content::Gap(bytes) => {
                 if bytes.len() > shared.payload_bytes_max() {

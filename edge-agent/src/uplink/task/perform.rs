@@ -89,7 +89,12 @@ impl Uplink {
                     Event::Items { lane, from, items }
                 }
                 Action::Amend { lane, amendment } => {
-                    self.amend(amendment).await?;
+                    let is_stamped = self.stamp_instead(&amendment).await?;
+                    if is_stamped {
+                        waiting.extend(self.core.handle(self.now(), Event::Stamped));
+                    } else {
+                        self.amend(amendment).await?;
+                    }
                     // What the amendment made of the lane is known before the lane goes on.
                     let lanes = self.lanes();
                     waiting.extend(self.core.handle(self.now(), lanes));
