@@ -117,6 +117,7 @@ struct Running {
     rows: mpsc::Receiver<Handed>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), InputError>>,
+    restarts: u32,
 }
 
 impl Running {
@@ -135,7 +136,7 @@ impl Running {
         let sink = RowSink::new(source, Filter::default(), clock, sender, Arc::default());
         let stop = CancellationToken::new();
         let task = tokio::spawn(build(&config, None).run(sink.clone(), stop.clone()));
-        Self { config, sink, rows, stop, task }
+        Self { config, sink, rows, stop, task, restarts: 0 }
     }
 
     /// The next row's numbers; an input that failed is started again at once.
@@ -147,6 +148,7 @@ impl Running {
                     Some(Handed::Row(measured)) = self.rows.recv() => break measured,
                     ended = &mut self.task => {
                         assert!(ended.expect("no panic").is_err(), "it ends only where it fails");
+                        self.restarts += 1;
                         let input = build(&self.config, None);
                         self.task = tokio::spawn(input.run(self.sink.clone(), self.stop.clone()));
                     }
@@ -204,22 +206,61 @@ async fn a_register_that_is_refused_stops_none_of_its_neighbours() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_device_that_is_busy_or_has_failed_is_asked_for_as_much_as_before() {
-    // Acknowledge, busy, device failure: each for a while.
-    let mut refusals = vec![4, 4, 6, 5, 4];
+async fn a_device_that_is_busy_is_asked_for_as_much_as_before() {
+    // Acknowledge, busy.
+    let mut refusals = vec![6, 5, 6];
     let device = Device::start(move |asked, frame| {
         Some(refusals.pop().map_or(frame.clone(), |code| frame_of(&frame, &asked.refusal(code))))
     });
-    let registers = [("a", "holding", 10), ("b", "holding", 12), ("c", "holding", 15)];
-    let mut input = Running::start(&settings(&device.address, "", &registers));
+    let mut input = Running::start(&settings(&device.address, "", &WITH_GAPS));
     for _ in 0..3 {
-        let row = BTreeMap::from([("a".into(), 10.0), ("b".into(), 12.0), ("c".into(), 15.0)]);
-        assert_eq!(input.row().await, row);
+        assert_eq!(input.row().await, with_gaps());
     }
     let asked = device.asked();
     assert!(asked.iter().all(|asked| asked.count == 6), "in one request each time: {asked:?}");
     let (bad, last) = input.bad();
-    assert!(bad == 15 && last.contains("a (unit 1, holding 10): the device answered"), "{bad} {last}");
+    assert!(bad == 9 && last.contains("a (unit 1, holding 10): the device answered"), "{bad} {last}");
+}
+
+const WITH_GAPS: [(&str, &str, u16); 3] = [("a", "holding", 10), ("b", "holding", 12), ("c", "holding", 15)];
+
+fn with_gaps() -> BTreeMap<String, f64> {
+    BTreeMap::from([("a".into(), 10.0), ("b".into(), 12.0), ("c".into(), 15.0)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_fails_to_read_over_a_gap_is_asked_for_parts() {
+    let device = Device::start(|asked, frame| {
+        let has_gap = (asked.address..asked.address + asked.count).contains(&13);
+        Some(if has_gap { frame_of(&frame, &asked.refusal(4)) } else { frame })
+    });
+    let mut input = Running::start(&settings(&device.address, "", &WITH_GAPS));
+    for _ in 0..12 {
+        assert_eq!(input.row().await, with_gaps(), "from the first round on");
+    }
+    let asked = device.asked();
+    let whole = asked.iter().filter(|asked| asked.count == 6).count();
+    assert_eq!(whole, 3, "it may have been out of order; then it is known: {asked:?}");
+    assert_eq!(input.bad().0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_was_out_of_order_is_asked_for_as_much_as_before() {
+    // It fails to read the whole, and its parts, which are not asked for again in the next fifteen rounds.
+    let mut failures = 1 + 4 + 15;
+    let device = Device::start(move |asked, frame| {
+        let is_out_of_order = failures > 0;
+        failures -= i32::from(is_out_of_order);
+        Some(if is_out_of_order { frame_of(&frame, &asked.refusal(4)) } else { frame })
+    });
+    let mut input = Running::start(&settings(&device.address, "", &WITH_GAPS));
+    for _ in 0..3 {
+        assert_eq!(input.row().await, with_gaps());
+    }
+    let asked = device.asked();
+    let parts = asked.iter().filter(|asked| asked.count < 6).count();
+    assert_eq!(parts, 4, "{asked:?}");
+    assert!(asked.len() >= 23, "{asked:?}");
 }
 
 /// The same head with another PDU.
@@ -247,6 +288,35 @@ async fn a_device_that_is_silent_or_out_of_a_gateways_reach_stops_no_other() {
     assert!(2 * of(2) <= of(1), "one that is silent is not asked for everything: {asked:?}");
     assert!(2 * of(3) <= of(1), "nor one that a gateway does not reach: {asked:?}");
     assert!(!input.task.is_finished(), "the input goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_answers_some_requests_only_is_asked_those_first() {
+    // A gateway in front of devices that say nothing to what they do not have.
+    let device = Device::start(|asked, frame| {
+        let is_known = asked.address >= 300;
+        Some(if is_known { frame } else { frame_of(&frame, &asked.refusal(11)) })
+    });
+    let registers =
+        [("a", "holding", 1), ("b", "holding", 100), ("c", "holding", 300), ("d", "holding", 400)];
+    let mut input = Running::start(&settings(&device.address, "", &registers));
+    for _ in 0..5 {
+        assert_eq!(input.row().await, BTreeMap::from([("c".into(), 300.0), ("d".into(), 400.0)]));
+    }
+    assert_eq!(input.restarts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_outlives_a_round_in_which_its_gateway_reached_nobody() {
+    let mut refusals = 2;
+    let device = Device::start(move |asked, frame| {
+        let is_out_of_reach = refusals > 0;
+        refusals -= i32::from(is_out_of_reach);
+        Some(if is_out_of_reach { frame_of(&frame, &asked.refusal(11)) } else { frame })
+    });
+    let mut input = Running::start(&settings(&device.address, "", &[("x", "input", 5)]));
+    input.row().await;
+    assert_eq!((input.restarts, input.bad().0), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

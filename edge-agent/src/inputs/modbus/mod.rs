@@ -1,41 +1,51 @@
 //! Devices that speak Modbus, over TCP or a serial line (RTU): their registers, read at an interval.
 //!
 //! What a device refuses to be asked for together is asked for in halves from then on, until each register that it
-//! refuses stands alone; its neighbours are read all the same. What it refuses for a state that it is in (it is busy, it
-//! has failed) is asked for as it was in the next round. A device that does not answer is left alone until then. An input none of whose devices answers fails, and is started again by its keeper.
+//! refuses stands alone; its neighbours are read all the same. What it fails to read is asked for in parts too, but as
+//! a whole again in the next round, for a while. A device that does not answer is left alone for the rest of the round,
+//! and what it did not answer is asked last in the next one: some are silent only where they have no such register. An
+//! input none of whose devices answers fails, and is started again by its keeper.
 
 mod decode;
 mod link;
 mod plan;
+mod round;
+mod standing;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::fmt::Display;
+use std::collections::{BTreeMap, VecDeque};
 
-use schemas::Measurement;
 use tokio::time::MissedTickBehavior;
-use tokio_modbus::ExceptionCode;
 use tokio_util::sync::CancellationToken;
 
-use decode::decode;
-use link::{Answer, Failure, Link};
-use plan::{Group, Request, groups};
+use link::Link;
+use plan::groups;
+use round::Round;
+use standing::Standing;
 
-use super::row::Row;
 use super::sink::RowSink;
 use super::{Input, InputError, Running};
-use crate::config::{ModbusConfig, Register};
+use crate::config::ModbusConfig;
+
+/// For so many rounds no device needs to answer where a gateway says so.
+const GATEWAY_ROUNDS: usize = 3;
 
 pub struct ModbusInput {
     config: ModbusConfig,
     link: Link,
-    groups: Vec<Group>,
+    /// In the order in which they are asked.
+    standing: VecDeque<Standing>,
+    /// Rounds on end in which no device answered.
+    vain: usize,
 }
 
 impl ModbusInput {
     pub fn new(config: ModbusConfig) -> Self {
         let link = Link::new(config.address.clone(), config.timeout);
-        let groups = groups(&config.registers, config.gap_max);
-        Self { config, link, groups }
+        let groups = groups(&config.registers, config.gap_max).into_iter().enumerate();
+        let standing = groups
+            .flat_map(|(row, group)| group.requests.into_iter().map(move |it| Standing::new(row, it)))
+            .collect();
+        Self { config, link, standing, vain: 0 }
     }
 }
 
@@ -59,116 +69,28 @@ impl ModbusInput {
         loop {
             ticks.tick().await;
             let mut round = Round::new(&mut self.link, &self.config.registers, rows);
-            for group in &mut self.groups {
-                if let Some(row) = round.read(group).await?
-                    && rows.send(row).await.is_err()
-                {
-                    return Ok(());
-                }
+            if !round.read(&mut self.standing).await? {
+                return Ok(());
             }
-            round.end()?;
-        }
-    }
-}
-
-/// Everything read once.
-struct Round<'a> {
-    link: &'a mut Link,
-    registers: &'a [Register],
-    rows: &'a RowSink,
-    /// Devices that did not answer in this round.
-    silent: BTreeSet<u8>,
-    was_answered: bool,
-    last_failure: Option<String>,
-}
-
-/// A gateway answers for a device that it cannot reach, or that did not answer it (Modbus Application Protocol, 7).
-fn is_of_gateway(code: ExceptionCode) -> bool {
-    matches!(code, ExceptionCode::GatewayPathUnavailable | ExceptionCode::GatewayTargetDevice)
-}
-
-impl<'a> Round<'a> {
-    fn new(link: &'a mut Link, registers: &'a [Register], rows: &'a RowSink) -> Self {
-        Self { link, registers, rows, silent: BTreeSet::new(), was_answered: false, last_failure: None }
-    }
-
-    /// The row of one group, measured when the last of its answers came; none where nothing of it could be read.
-    async fn read(&mut self, group: &mut Group) -> Result<Option<Row>, InputError> {
-        let mut found = Vec::new();
-        let mut asking = VecDeque::from(std::mem::take(&mut group.requests));
-        while let Some(request) = asking.pop_front() {
-            if !self.silent.contains(&request.unit_id) {
-                match self.link.ask(&request).await {
-                    Ok(answer) => self.take(&request, &answer, &mut found),
-                    Err(Failure::Refused(code)) if is_of_gateway(code) => {
-                        self.not_answered(&request, code.to_string());
+            match round.failure() {
+                None => self.vain = 0,
+                Some(failure) => {
+                    self.vain += 1;
+                    let patience = if failure.is_of_gateway { GATEWAY_ROUNDS } else { 1 };
+                    if self.vain >= patience.max(self.requests_of_one()) {
+                        return Err(InputError::new(format_args!("no device answers: {}", failure.why)));
                     }
-                    Err(Failure::Refused(code)) => {
-                        self.was_answered = true;
-                        if let Some((left, right)) = self.halves(&request, code) {
-                            asking.push_front(right);
-                            asking.push_front(left);
-                            continue;
-                        }
-                        self.refused(&request, code);
-                    }
-                    Err(Failure::NoAnswer(why)) => self.not_answered(&request, why),
-                    Err(Failure::Unreachable(why)) => return Err(InputError::new(why)),
                 }
             }
-            group.requests.push(request);
-        }
-        found.sort_by_key(|(index, _)| *index);
-        let measurements: Vec<Measurement> = found.into_iter().map(|(_, measurement)| measurement).collect();
-        Ok((!measurements.is_empty()).then(|| Row::now(measurements)))
-    }
-
-    fn take(&mut self, request: &Request, answer: &Answer, found: &mut Vec<(usize, Measurement)>) {
-        self.was_answered = true;
-        for index in &request.wanted {
-            let register = &self.registers[*index];
-            let Some(part) = request.part(answer.read(), register) else { continue };
-            match decode(register.form, part) {
-                Ok(Some(value)) => {
-                    let (name, unit) = (register.sensor.clone(), register.unit.clone());
-                    found.push((*index, Measurement { name, unit, value }));
-                }
-                Ok(None) => {}
-                Err(what) => self.bad(register, &what),
-            }
         }
     }
 
-    /// What is refused for its place or its length may be fine in parts; what else is wrong passes, or is wrong with
-    /// the parts too.
-    fn halves(&self, request: &Request, code: ExceptionCode) -> Option<(Request, Request)> {
-        let is_for_the_range =
-            matches!(code, ExceptionCode::IllegalDataAddress | ExceptionCode::IllegalDataValue);
-        if is_for_the_range { request.halves(self.registers) } else { None }
-    }
-
-    fn refused(&mut self, request: &Request, code: ExceptionCode) {
-        for index in &request.wanted {
-            self.bad(&self.registers[*index], &format_args!("the device answered: {code}"));
+    /// The requests of the device that has the most: after so many rounds in vain, each was asked once.
+    fn requests_of_one(&self) -> usize {
+        let mut counts = BTreeMap::new();
+        for standing in &self.standing {
+            *counts.entry(standing.request.unit_id).or_default() += 1;
         }
-    }
-
-    fn not_answered(&mut self, request: &Request, why: String) {
-        self.silent.insert(request.unit_id);
-        self.rows.bad(&format_args!("unit {}: {why}", request.unit_id));
-        self.last_failure = Some(why);
-    }
-
-    fn bad(&self, register: &Register, what: &dyn Display) {
-        let Register { sensor, unit_id, table, address, .. } = register;
-        self.rows.bad(&format_args!("{sensor} (unit {unit_id}, {table} {address}): {what}"));
-    }
-
-    /// Fails where no device answered anything.
-    fn end(self) -> Result<(), InputError> {
-        match self.last_failure {
-            Some(why) if !self.was_answered => Err(InputError::new(format_args!("no device answers: {why}"))),
-            _ => Ok(()),
-        }
+        counts.into_values().max().unwrap_or(0)
     }
 }
