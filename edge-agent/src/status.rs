@@ -62,6 +62,7 @@ pub struct Depth {
     pub records: u64,
     /// Bytes of the buffer's pages that they take up.
     pub bytes: u64,
+    /// 0 where there is no buffer yet.
     pub cap_bytes: u64,
     pub oldest_age_ms: Option<i64>,
     /// What the buffer has written to the disk since the data directory was made.
@@ -102,10 +103,11 @@ pub struct LaneStatus {
 impl Status {
     /// `uplink` is `None` where no agent runs.
     pub fn of(device: &DeviceId, buffer: &Buffer, clock: &Clock, uplink: Option<UplinkStatus>) -> Self {
-        let snapshot = buffer.snapshot();
-        let counters = snapshot.counters;
+        let mut status = Self::holding(device, &buffer.snapshot(), clock);
+        status.buffer.oldest_age_ms = buffer.reader().oldest_age_ms(clock).ok().flatten();
+        status.buffer.stretched_linger_ms =
+            buffer.wear().stretched().map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX));
         Self {
-            device_id: device.clone(),
             running: uplink.is_some(),
             uplink: uplink.map(|uplink| Uplink {
                 main: link(uplink.main),
@@ -114,16 +116,28 @@ impl Status {
                 bytes_this_month: uplink.bytes_this_month,
                 only_alarms: uplink.only_alarms,
             }),
+            ..status
+        }
+    }
+
+    /// Of a data directory in which there is no buffer yet.
+    pub fn without_buffer(device: &DeviceId, clock: &Clock) -> Self {
+        Self::holding(device, &Snapshot::default(), clock)
+    }
+
+    fn holding(device: &DeviceId, snapshot: &Snapshot, clock: &Clock) -> Self {
+        let counters = snapshot.counters;
+        Self {
+            device_id: device.clone(),
+            running: false,
+            uplink: None,
             buffer: Depth {
                 records: snapshot.records(),
                 bytes: snapshot.bytes,
                 cap_bytes: snapshot.cap_bytes,
-                oldest_age_ms: buffer.reader().oldest_age_ms(clock).ok().flatten(),
+                oldest_age_ms: None,
                 flash_bytes: counters.flash_bytes,
-                stretched_linger_ms: buffer
-                    .wear()
-                    .stretched()
-                    .map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX)),
+                stretched_linger_ms: None,
             },
             records: Records {
                 appended: counters.appended,
@@ -133,7 +147,7 @@ impl Status {
                 moved_streams: counters.moved_streams,
             },
             clock: Some(clock.status()),
-            lanes: lanes(&snapshot),
+            lanes: lanes(snapshot),
             inputs: BTreeMap::new(),
             desired: None,
         }
@@ -157,13 +171,7 @@ impl Status {
             Some(uplink) => uplink.tell(&mut lines),
         }
         lines.extend(self.desired.as_ref().map(|desired| format!("settings    {desired}")));
-        let share = 100 * self.buffer.bytes / self.buffer.cap_bytes.max(1);
-        let age =
-            self.buffer.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));
-        lines.push(format!(
-            "buffer      {} records, {} bytes, {share} % full{age}",
-            self.buffer.records, self.buffer.bytes
-        ));
+        lines.push(format!("buffer      {}", self.buffer.to_text()));
         let stretched = self.buffer.stretched_linger_ms.map_or(String::new(), |ms| {
             format!(", batches are filled for {} s to spare it", ms.div_ceil(1000))
         });
@@ -194,6 +202,17 @@ impl Status {
             self.inputs.iter().map(|(name, health)| format!("input       {name}: {}", fares(health))),
         );
         lines.join("\n")
+    }
+}
+
+impl Depth {
+    fn to_text(self) -> String {
+        if self.cap_bytes == 0 {
+            return "there is none yet".to_owned();
+        }
+        let share = 100 * self.bytes / self.cap_bytes;
+        let age = self.oldest_age_ms.map_or(String::new(), |ms| format!(", the oldest {} s", ms / 1000));
+        format!("{} records, {} bytes, {share} % full{age}", self.records, self.bytes)
     }
 }
 

@@ -6,12 +6,22 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use common::world::block_on;
-use common::{append, batch, options};
+use common::{append, batch, open, options};
 use edge_agent::buffer::{Buffer, BufferOptions};
 
 const CAP: u64 = 12 << 20;
+/// More than half of what is free on most disks.
+const LARGE_CAP: u64 = 512 << 30;
+
+async fn close(buffer: Buffer, folder: &Path) {
+    buffer.close().await.unwrap();
+    if let Some(closing) = heed::env_closing_event(folder.join("buffer").canonicalize().unwrap()) {
+        closing.wait();
+    }
+}
 
 #[test]
 fn a_new_buffer_takes_all_that_it_will_ever_need_at_once() {
@@ -27,4 +37,24 @@ fn a_new_buffer_takes_all_that_it_will_ever_need_at_once() {
             assert!(file.len() < 1 << 20, "what is read of it is what was written");
         });
     }
+}
+
+#[test]
+fn a_buffer_to_which_nothing_was_committed_is_as_good_as_new() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let mut caps = Vec::new();
+        for records in [0, 0, 5, 0] {
+            let buffer = open(folder.path(), LARGE_CAP, None);
+            caps.push(buffer.snapshot().cap_bytes);
+            if records > 0 {
+                append(&buffer, batch(0..records, 0)).await.unwrap();
+            }
+            close(buffer, folder.path()).await;
+        }
+        let stat = rustix::fs::statvfs(folder.path()).unwrap();
+        let size = stat.f_blocks * stat.f_frsize;
+        assert!(caps.iter().all(|cap| *cap <= size / 2), "{caps:?} of {size}");
+        assert_eq!(caps[2], caps[3], "from its first commit on it stays");
+    });
 }

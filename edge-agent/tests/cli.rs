@@ -68,6 +68,17 @@ fn status_takes_no_room_on_the_disk() {
 }
 
 #[test]
+fn status_makes_no_buffer() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("device-id"), "pump-1\n").unwrap();
+    assert_eq!(status(folder.path())["buffer"]["records"], 0);
+    let text = output(&["status", "--data-dir", folder.path().to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("buffer      there is none yet\n"), "{text}");
+    assert!(!folder.path().join("buffer").exists());
+}
+
+#[test]
 fn another_device_id_than_the_directorys_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert!(ingest(folder.path(), 0..1).status.success());

@@ -86,7 +86,7 @@ pub struct Appended {
 }
 
 /// What is in the buffer as of the last commit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     pub lanes: Vec<LaneView>,
     pub counters: Counters,

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use schemas::TopicName;
@@ -68,7 +69,6 @@ impl Opening<'_> {
     pub fn open(&self) -> Result<Opened, OpenError> {
         let found = read(&self.dir.marker())?;
         let marker = if let Found::Marker(marker) = &found { Some(&**marker) } else { None };
-        let is_new = !self.data_file().exists() && !self.dir.damaged().exists();
         let is_rolled_back = self.roll_back(marker)?;
         let walked = self.check_or_salvage(&found)?;
         self.note_open(marker)?;
@@ -99,6 +99,7 @@ impl Opening<'_> {
             Step::Salvaged(streams) => streams,
             Step::Clean => marker.map(|marker| marker.streams.clone()).unwrap_or_default(),
         };
+        let is_new = has_no_state(&environment).map_err(self.at_buffer())?;
         let cap_bytes = self.cap(is_new, &mut state);
         self.preallocate(&environment, is_new, cap_bytes)?;
         if is_rolled_back {
@@ -270,11 +271,13 @@ impl Opening<'_> {
         Ok(work.commit()?)
     }
 
-    /// A new buffer takes at most half of what is free, and keeps to that.
+    /// A new buffer takes at most half of what is free, and keeps to that from its first commit on.
     fn cap(&self, is_new: bool, state: &mut State) -> u64 {
         if is_new && let Ok(stat) = rustix::fs::statvfs(self.dir.root()) {
-            let half = stat.f_bavail.saturating_mul(stat.f_frsize) / 2;
-            state.cap_bytes_max = Some(half.max(BUFFER_BYTES_MIN));
+            // A start that committed nothing may have taken it already. In sectors, whatever the disk's are (stat(2)).
+            let own = fs::metadata(self.data_file()).map_or(0, |meta| meta.blocks() * 512);
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_add(own);
+            state.cap_bytes_max = Some((free / 2).max(BUFFER_BYTES_MIN));
         }
         self.cap_bytes.min(BUFFER_BYTES_MAX).min(state.cap_bytes_max.unwrap_or(u64::MAX))
     }
@@ -298,6 +301,11 @@ enum Step {
     Clean,
     Walked(Walked),
     Salvaged(Vec<LaneStreams>),
+}
+
+/// Whether nothing was ever committed to it.
+fn has_no_state(environment: &Environment) -> Result<bool, EnvironmentError> {
+    Ok(environment.state(&environment.read()?)?.is_none())
 }
 
 /// Reads the counter record and each lane's ends. No stream of an earlier start is appended to.

@@ -45,10 +45,16 @@ async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
         Access::Own(_lock) => {
             let device = device_id::fix(dir, None).map_err(Failure::usage)?;
             let clock = open_clock(dir);
-            let buffer = open_buffer(dir, &device, &clock, config)?;
-            let status = Status::of(&device, &buffer, &clock, None).with_desired(standing(dir));
-            buffer.close().await.map_err(Failure::run)?;
-            Ok(status)
+            let status = if dir.buffer().exists() || dir.damaged().exists() {
+                let buffer = open_buffer(dir, &device, &clock, config)?;
+                let status = Status::of(&device, &buffer, &clock, None);
+                buffer.close().await.map_err(Failure::run)?;
+                status
+            } else {
+                // To make one, how large and of whom, is the agent's.
+                Status::without_buffer(&device, &clock)
+            };
+            Ok(status.with_desired(standing(dir)))
         }
     }
 }
