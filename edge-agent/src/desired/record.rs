@@ -6,7 +6,7 @@
 //! {"format":1,
 //!  "accepted":{"version":11,"settings":{…}},
 //!  "trial":{"desired":{"version":12,"settings":{…}},"phase":"trying","left_ms":270000,"starts":1,"crashed":0,
-//!           "boot":"…"},
+//!           "resets":0,"reset_rounds":0,"boot":"…"},
 //!  "rejected":[{"version":9,"contents":3735928559,"error":"…"}],
 //!  "newest":12}
 //! ```
@@ -51,6 +51,12 @@ pub struct Trial {
     pub starts: u32,
     /// How often most of the time was spent by such starts.
     pub crashed: u32,
+    /// Starts after the device went down under them without a word, since they were put in force last.
+    #[serde(default)]
+    pub resets: u32,
+    /// How often on end most of the time was spent by both, with no such start under the former settings.
+    #[serde(default)]
+    pub reset_rounds: u32,
     /// The boot in which the agent runs under them; none where it was asked to stop.
     #[serde(default)]
     pub boot: Option<Uuid>,
@@ -143,6 +149,12 @@ impl Record {
 }
 
 impl Trial {
+    /// Of what is in force next.
+    pub(super) fn of(desired: Desired) -> Self {
+        let (left_ms, starts, crashed, resets, reset_rounds) = (0, 0, 0, 0, 0);
+        Self { desired, phase: Phase::Waiting, left_ms, starts, crashed, resets, reset_rounds, boot: None }
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         let version = self.desired.version;
         match self.phase {
@@ -190,6 +202,8 @@ mod tests {
             left_ms: 5,
             starts: 1,
             crashed: 2,
+            resets: 3,
+            reset_rounds: 4,
             boot: Some(Uuid::from_u128(7)),
         };
         let mut record = Record { accepted: Some(desired(29)), trial: Some(trial), ..Record::default() };

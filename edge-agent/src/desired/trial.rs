@@ -18,7 +18,8 @@
 //! Every start of the agent spends a tenth of the deadline: settings that crash it are out of force after ten starts at
 //! the latest, and rejected when that has happened three times with a hub in between. A start tells of a crash only
 //! where the device has not booted since and nobody had asked the agent to stop: a device that is switched off and on
-//! condemns nothing.
+//! condemns nothing. Where it goes down only while they are in force, ten times over, they are rejected all the same:
+//! some make the kernel or a watchdog reset it.
 
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ const PARTS: u64 = 10;
 /// Starts after crashes that make a trial which came to nothing the settings' own fault: half of its time.
 const STARTS_SUSPECT: u32 = 5;
 const CRASHED_MAX: u32 = 3;
+/// Of trials that ended so with the device, which may have other reasons to go down.
+const RESET_ROUNDS_MAX: u32 = 10;
 /// Settings that a hub was reached with are accepted when the agent has run so long with them, or a part of the
 /// deadline where that is less: some crash it only then.
 const SOAK_MAX_MS: u64 = 10_000;
@@ -169,12 +172,18 @@ impl Core {
         let (deadline_ms, boot) = (self.deadline_ms, self.boot);
         let Some(trial) = &mut self.record.trial else { return };
         if trial.phase == Phase::Trying {
-            trial.starts += u32::from(trial.boot.replace(boot) == Some(boot));
+            match trial.boot.replace(boot) {
+                Some(former) if former == boot => trial.starts += 1,
+                Some(_) => trial.resets += 1,
+                None => {}
+            }
             trial.left_ms = trial.left_ms.min(deadline_ms).saturating_sub(part_ms);
             if trial.left_ms == 0 {
                 return self.give_up();
             }
             self.save();
+        } else {
+            self.acquit();
         }
         // The hub's acknowledgement of it is what is waited for.
         self.tell_trial();
@@ -182,7 +191,15 @@ impl Core {
 
     fn stopped(&mut self) {
         if let Some(trial) = self.record.trial.as_mut().filter(|trial| trial.phase == Phase::Trying) {
-            trial.boot = None;
+            (trial.boot, trial.resets, trial.reset_rounds) = (None, 0, 0);
+            self.save();
+        }
+    }
+
+    /// The device, or the agent, went down with the former settings too.
+    fn acquit(&mut self) {
+        if let Some(trial) = self.record.trial.as_mut().filter(|trial| trial.reset_rounds > 0) {
+            trial.reset_rounds = 0;
             self.save();
         }
     }
@@ -229,15 +246,14 @@ impl Core {
 
     fn begin(&mut self, desired: Desired) {
         self.record.newest = self.record.newest.max(desired.version);
-        let trial = Trial { desired, phase: Phase::Waiting, left_ms: 0, starts: 0, crashed: 0, boot: None };
-        self.record.trial = Some(trial);
+        self.record.trial = Some(Trial::of(desired));
         self.put_in_force();
     }
 
     fn put_in_force(&mut self) {
         let Some(trial) = &mut self.record.trial else { return };
-        (trial.phase, trial.left_ms, trial.starts) = (Phase::Trying, self.deadline_ms, 0);
-        trial.boot = Some(self.boot);
+        (trial.phase, trial.left_ms) = (Phase::Trying, self.deadline_ms);
+        (trial.starts, trial.resets, trial.boot) = (0, 0, Some(self.boot));
         (self.is_acknowledged, self.ran_ms) = (false, 0);
         self.save();
         self.act(Action::Apply);
@@ -305,8 +321,13 @@ impl Core {
         let Some(trial) = &mut self.record.trial else { return };
         (trial.phase, trial.left_ms) = (Phase::Waiting, 0);
         trial.crashed += u32::from(trial.starts >= STARTS_SUSPECT);
+        let is_suspect = trial.starts + trial.resets >= STARTS_SUSPECT;
+        trial.reset_rounds = if is_suspect { trial.reset_rounds + 1 } else { 0 };
         if trial.crashed >= CRASHED_MAX {
             return self.reject("the agent was started again and again with them");
+        }
+        if trial.reset_rounds >= RESET_ROUNDS_MAX {
+            return self.reject("the device went down again and again with them");
         }
         self.save();
         self.act(Action::Apply);

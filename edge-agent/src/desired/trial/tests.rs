@@ -169,7 +169,7 @@ fn settings_that_crash_the_agent_are_rejected_after_three_rounds() {
 fn a_device_that_is_switched_off_again_and_again_condemns_no_settings() {
     let mut core = accepted(11);
     core.handle(arrived(12));
-    for round in 1..=5 {
+    for round in 1..=15 {
         for start in 1..=10 {
             assert_eq!(in_force(&core), Some(12), "start {start} of round {round}");
             if start % 2 == 0 {
@@ -184,6 +184,42 @@ fn a_device_that_is_switched_off_again_and_again_condemns_no_settings() {
     }
     core.handle(Event::Acknowledged);
     assert_eq!(pass(&mut core, SECOND * 10), ["save", "accepted"]);
+}
+
+/// The device goes down again and again while settings are in force, ten boots of it; then a hub is reached with the
+/// former ones.
+fn goes_down(mut core: Core) -> Core {
+    for _ in 1..=10 {
+        assert_eq!(in_force(&core), Some(12));
+        core = started(&core, &core.record().clone(), boot(core.boot.as_u128() + 1));
+    }
+    assert_eq!(in_force(&core), Some(11));
+    core
+}
+
+#[test]
+fn settings_under_which_alone_the_device_goes_down_are_rejected_after_ten_rounds() {
+    let mut core = accepted(11);
+    core.handle(arrived(12));
+    for round in 1..=10 {
+        core = goes_down(core);
+        assert_eq!(state(&core), Some(if round < 10 { State::Waiting } else { State::Rejected }));
+        core.handle(Event::Acknowledged);
+    }
+    assert_eq!(words(&core.handle(arrived(12))), [""; 0]);
+}
+
+#[test]
+fn settings_under_which_a_device_goes_down_as_with_the_former_are_not_rejected() {
+    let mut core = accepted(11);
+    core.handle(arrived(12));
+    for _ in 1..=30 {
+        core = goes_down(core);
+        assert_eq!(state(&core), Some(State::Waiting));
+        core = started(&core, &core.record().clone(), boot(core.boot.as_u128() + 1));
+        core.handle(Event::Acknowledged);
+    }
+    assert_eq!(in_force(&core), Some(12));
 }
 
 #[test]
