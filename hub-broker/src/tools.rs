@@ -2,7 +2,6 @@
 
 mod client;
 mod hubs;
-mod output;
 mod table;
 
 pub mod cluster;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use kafka_server::cluster::{Question, Reply};
 use metadata::{ClusterStatus, HubStatus};
 use program::outcome::Failure;
+use program::output::line;
 use schemas::NodeId;
 
 use super::client::Client;
 use super::hubs::{Hubs, OTHER_ANSWER};
-use super::output::line;
 use crate::args::{ClockCommand, ClusterCommand};
 
 /// How often a drain that is waited for is looked at.

@@ -3,10 +3,10 @@
 use kafka_protocol::messages::{DescribeGroupsRequest, GroupId, ListGroupsRequest, OffsetFetchRequest};
 use kafka_protocol::protocol::StrBytes;
 use program::outcome::Failure;
+use program::output::line;
 
 use super::client::{Client, check};
 use super::hubs::{Hubs, Trouble};
-use super::output::line;
 use super::{table, topic};
 use crate::args::GroupCommand;
 

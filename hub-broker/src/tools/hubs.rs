@@ -12,7 +12,6 @@ use metadata::ClusterStatus;
 use program::outcome::Failure;
 
 use super::client::{Client, ClientError, Refused, check, topic_name};
-use super::output::note;
 
 /// A shard has a new leader long before this.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -70,7 +69,7 @@ impl Hubs {
         for seed in &seeds {
             match Client::connect(seed) {
                 Ok(named) => {
-                    silent.iter().for_each(|why| note(format!("{why}; asking {seed}")));
+                    silent.iter().for_each(|why| eprintln!("hub-broker: {why}; asking {seed}"));
                     return Ok(Self { seeds, named, addresses: BTreeMap::new(), clients: BTreeMap::new() });
                 }
                 Err(why) => silent.push(why.to_string()),

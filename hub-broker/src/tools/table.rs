@@ -1,6 +1,6 @@
 //! Columns for people.
 
-use super::output::line;
+use program::output::line;
 
 /// Prints rows under their headings, each column as wide as it has to be.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::{BrokerId, FetchRequest};
 use program::outcome::Failure;
+use program::output::line;
 use schemas::{Content, DecodedRecord, RawBatch, Value, decode_record};
 
 use super::client::{check, topic_name};
 use super::hubs::{Hubs, Trouble};
-use super::output::line;
 use super::topic;
 use crate::args::TailArguments;
 

@@ -12,10 +12,10 @@ use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{BrokerId, CreateTopicsRequest};
 use kafka_protocol::protocol::StrBytes;
 use program::outcome::Failure;
+use program::output::line;
 
 use super::client::{Client, check, topic_name};
 use super::hubs::{Hubs, Trouble};
-use super::output::line;
 use super::table;
 use crate::args::TopicCommand;
 

@@ -1,10 +1,11 @@
 //! What the three programs share as programs: how settings and password files are read, how log lines
-//! look, which signals end a run, and which exit code says what.
+//! look, how output is printed, which signals end a run, and which exit code says what.
 //!
 //! It knows nothing of records, hubs or agents.
 
 pub mod logging;
 pub mod outcome;
+pub mod output;
 pub mod passwords;
 pub mod settings;
 pub mod signals;

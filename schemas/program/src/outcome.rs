@@ -57,7 +57,7 @@ pub fn usage(program: &str, error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print!("{error}");
+            crate::output::text(error);
             ExitCode::SUCCESS
         }
         _ => {

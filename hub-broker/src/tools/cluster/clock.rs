@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use kafka_server::cluster::Question;
 use metadata::{ClockStatus, ClusterStatus, HubStatus};
 use program::outcome::Failure;
+use program::output::line;
 use schemas::NodeId;
 use shards::limits::CLOCK_AGREEMENT_MS;
 
 use super::{check_known, order};
 use crate::tools::hubs::Hubs;
-use crate::tools::output::line;
 
 /// Has hubs take their clocks as they are: the one that is named, or all that do not believe theirs.
 pub fn accept(hubs: &mut Hubs, node: Option<NodeId>) -> Result<(), Failure> {

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use program::outcome::Failure;
+use program::output::line;
 use schemas::NodeId;
 use shards::{Config, DataDir};
-
-use crate::tools::output::line;
 
 /// The directory must be new, or have been marked before.
 pub fn run(path: &Path, node: NodeId) -> Result<(), Failure> {

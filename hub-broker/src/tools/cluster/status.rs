@@ -3,11 +3,11 @@
 use metadata::limits::METADATA_GROUP;
 use metadata::{ClusterStatus, HubStatus};
 use program::outcome::Failure;
+use program::output::line;
 use serde::Serialize;
 
 use super::{clock, shards};
 use crate::tools::hubs::Hubs;
-use crate::tools::output::line;
 use crate::tools::table;
 
 pub fn run(hubs: &mut Hubs, json: bool, all: bool) -> Result<(), Failure> {
