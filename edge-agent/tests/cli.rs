@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use common::program::{edge_agent, ingest, output, status};
 
@@ -85,6 +86,26 @@ fn another_device_id_than_the_directorys_is_refused() {
     let dir = folder.path().to_str().unwrap();
     let message = refused(&["run", "--data-dir", dir, "--device-id", "pump-2"]);
     assert!(message.contains("belongs to device pump-1, not to pump-2"), "{message}");
+}
+
+#[test]
+fn whoever_reads_may_have_seen_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(ingest(folder.path(), 0..1).status.success());
+    let dir = folder.path().to_str().unwrap();
+    let row = settings(folder.path(), "time,a\n1700000000,1\n");
+    for arguments in [
+        ["status", "--json", "--data-dir", dir].as_slice(),
+        &["status", "--data-dir", dir],
+        &["ingest", "--data-dir", dir, "--format", "csv", &row],
+        &["--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = edge_agent(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use program::Failure;
 use program::outcome::one_line;
+use program::output::line;
 use schemas::Value;
 use tokio::task::JoinSet;
 
@@ -35,7 +36,7 @@ pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
     // A thread that reads standard input cannot be woken; the process does not wait for it.
     runtime.shutdown_background();
     if config.inputs.is_empty() {
-        println!("no inputs are configured");
+        line("no inputs are configured");
     }
     let mut wrong = Vec::new();
     if !useless.is_empty() {
@@ -64,7 +65,7 @@ fn look_at_files(config: &Config, clock: &Clock) -> Vec<&'static str> {
                 ("FAILED", what)
             }
         };
-        println!("{setting:width$}  {word:6}  {}", one_line(&what));
+        line(format_args!("{setting:width$}  {word:6}  {}", one_line(&what)));
     }
     useless
 }
@@ -79,13 +80,15 @@ fn tell_desired(settings: &Settings) {
     let version = desired.version;
     match settings.clone().overlaid_by(&desired.settings) {
         Ok(_) => {
-            println!("version {version} of the settings from the hub lies over these when the agent runs");
+            line(format_args!(
+                "version {version} of the settings from the hub lies over these when the agent runs"
+            ));
         }
         Err(error) => {
             let error = one_line(error.to_string());
-            println!(
+            line(format_args!(
                 "version {version} of the settings from the hub does not fit these and is left out: {error}"
-            );
+            ));
         }
     }
 }
@@ -108,7 +111,7 @@ async fn try_all(config: &Config, clock: &Arc<Clock>, time_max: Duration) -> usi
             (trial, _) => verdict(trial, time_max),
         };
         let word = if is_well { "ok" } else { "FAILED" };
-        println!("{:width$}  {word:6}  {}", input.name, one_line(&what));
+        line(format_args!("{:width$}  {word:6}  {}", input.name, one_line(&what)));
         failed += usize::from(!is_well);
     }
     failed

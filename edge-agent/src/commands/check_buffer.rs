@@ -8,7 +8,7 @@ use crate::buffer::{Checked, DAMAGED_EXIT, check_in_this_process};
 pub fn execute(args: &CheckBufferArgs) -> Result<(), Failure> {
     match check_in_this_process(&args.data_dir.join("buffer")).map_err(Failure::run)? {
         Checked::Sound(walked) => {
-            println!("{}", serde_json::to_string(&walked).map_err(Failure::run)?);
+            program::output::line(serde_json::to_string(&walked).map_err(Failure::run)?);
             Ok(())
         }
         Checked::Damaged(why) => {

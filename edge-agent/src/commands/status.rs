@@ -3,6 +3,7 @@
 use std::io;
 
 use program::Failure;
+use program::output::line;
 
 use super::common::{Access, access, open_buffer, open_clock, runtime};
 use super::{StatusArgs, load};
@@ -25,9 +26,9 @@ pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
     })?;
     let status = runtime()?.block_on(status(&dir, &config))?;
     if args.json {
-        println!("{}", serde_json::to_string(&status).map_err(Failure::run)?);
+        line(serde_json::to_string(&status).map_err(Failure::run)?);
     } else {
-        println!("{}", status.to_text());
+        line(status.to_text());
     }
     Ok(())
 }

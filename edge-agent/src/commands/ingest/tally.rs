@@ -1,7 +1,7 @@
 //! What has become of the rows so far.
 
 use std::cmp::Ordering;
-use std::io;
+use std::io::{self, Write};
 
 use program::Failure;
 
@@ -44,7 +44,9 @@ impl Tally {
         let counted = |count, what| if count > 0 { format!(", {count} {what}") } else { String::new() };
         let bad = counted(self.bad, "bad rows") + &counted(self.bad_cells, "bad cells");
         let unconfirmed = counted(self.unconfirmed, "perhaps stored");
-        println!("{} records stored, {} dropped{unconfirmed}{bad}", self.stored, self.dropped);
+        let (stored, dropped) = (self.stored, self.dropped);
+        // The exit code says how it went also where nobody reads this.
+        let _ = writeln!(io::stdout(), "{stored} records stored, {dropped} dropped{unconfirmed}{bad}");
     }
 
     /// Bad rows are a failure only where nothing else was in the source.
