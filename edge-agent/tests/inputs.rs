@@ -368,14 +368,18 @@ fn check_tries_every_input_once_and_changes_nothing() {
                 [[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"csv\"\nsettle_ms = 0\ntags = { site = \"north\" }\n\
                 [[inputs]]\nkind = \"tail\"\npath = \"{DIR}app.log\"\nformat = \"json-lines\"\n\
                 [[inputs]]\nkind = \"tail\"\nname = \"later\"\npath = \"{DIR}later.log\"\nformat = \"json-lines\"\n\
+                [[inputs]]\nkind = \"files\"\nname = \"gone\"\npath = \"{DIR}out/*.csv\"\nformat = \"csv\"\n\
+                [[inputs]]\nkind = \"files\"\nname = \"none\"\npath = \"{DIR}in/*.txt\"\nformat = \"csv\"\n\
                 [[sensors]]\nmatch = \"T1\"\nunit = \"Cel\"\nrename = \"oven\"\n";
     let (code, said, why) = checked(good, &device);
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!((code, lines.len()), (Some(0), 4), "{said}{why}");
+    assert_eq!((code, lines.len()), (Some(0), 6), "{said}{why}");
     assert!(lines[0].starts_with("host   ok      load.1m: "), "{said}");
     assert_eq!(lines[1], "files  ok      2016-01-11T17:30:00Z, site=north, oven: 19.89 Cel");
     assert_eq!(lines[2], "tail   ok      n: 1");
-    assert_eq!(lines[3], "later  ok      no row within 2 s");
+    assert_eq!(lines[3], format!("later  WARN    {} is not there yet", device.text("later.log")));
+    assert_eq!(lines[4], format!("gone   WARN    {} is not there yet", device.text("out")));
+    assert_eq!(lines[5], "none   ok      no row within 2 s");
     let bad = "[[inputs]]\nkind = \"exec\"\ncommand = [\"/nonexistent\"]\nformat = \"csv\"\n\
                [[inputs]]\nkind = \"tail\"\npath = \"{DIR}bad.csv\"\nformat = \"csv\"\n";
     let (code, said, why) = checked(bad, &device);

@@ -1,5 +1,6 @@
 //! `check`: whether the settings and the files that they name can be used, and what comes of each input.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::common::runtime;
 use super::{CheckArgs, read};
-use crate::config::{Config, Settings};
+use crate::config::{Config, InputKind, Settings};
 use crate::data_dir::DataDir;
 use crate::desired::Record;
 use crate::inputs::Row;
@@ -110,11 +111,33 @@ async fn try_all(config: &Config, clock: &Arc<Clock>, time_max: Duration) -> usi
             (Trial::Ended { bad: 0, .. }, Some(address)) => (true, format!("it can listen on {address}")),
             (trial, _) => verdict(trial, time_max),
         };
-        let word = if is_well { "ok" } else { "FAILED" };
+        let missing = missing(&input.kind).filter(|_| is_well);
+        let (word, what) = match missing {
+            Some(path) => ("WARN", format!("{} is not there yet", path.display())),
+            None if is_well => ("ok", what),
+            None => ("FAILED", what),
+        };
         line(format_args!("{:width$}  {word:6}  {}", input.name, one_line(&what)));
         failed += usize::from(!is_well);
     }
     failed
+}
+
+/// What an input reads and is not there. It may come later.
+fn missing(kind: &InputKind) -> Option<&Path> {
+    let path = match kind {
+        InputKind::Tail(tail) => tail.path.as_path(),
+        InputKind::Files(files) => folder_of(&files.pattern),
+        _ => return None,
+    };
+    matches!(path.try_exists(), Ok(false)).then_some(path)
+}
+
+/// The folder below which a pattern's files are.
+fn folder_of(pattern: &str) -> &Path {
+    let fixed = pattern.split(['*', '?', '[']).next().unwrap_or(pattern);
+    let folder = fixed.rsplit_once('/').map_or("", |(folder, _)| folder);
+    Path::new(if folder.is_empty() { "/" } else { folder })
 }
 
 fn verdict(trial: Trial, time_max: Duration) -> (bool, String) {

@@ -39,7 +39,7 @@ Exit code 0: every row that could be taken is stored; the bad ones are told and 
 
 const CHECK_HELP: &str = "\
 Nothing is stored, and files are left where they are. An input that waits for others to send is as it should be when it
-can be opened; stop an agent that has it open first.
+can be opened; stop an agent that has it open first. Of a file or directory that is not there yet, it warns.
 
 Exit code 0: every input could be opened. 1: one could not, or gave nothing but bad rows.
           2: the command or the configuration cannot be used.";
