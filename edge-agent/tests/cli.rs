@@ -35,6 +35,14 @@ fn usage_and_settings_that_cannot_be_are_one_line_and_exit_code_2() {
     assert!(refused(&["run", "--config", &config]).contains("line 1"));
     let config = settings(folder.path(), "[[inputs]]\nkind = \"modbas\"");
     assert!(refused(&["run", "--config", &config]).contains("modbas"));
+    let config = settings(folder.path(), "linger_ms = 99999999");
+    for command in ["run", "check", "status"] {
+        let message = refused(&[command, "--config", &config]);
+        assert!(message.contains(&format!("{config}: linger_ms: 99999999")), "{message}");
+    }
+    let config = settings(folder.path(), "linger_ms = 9");
+    let message = refused(&["run", "--config", &config, "--linger-ms", "99999999"]);
+    assert!(message.contains(" linger_ms: 99999999") && !message.contains(&config), "{message}");
     assert!(refused(&["run", "--hub", "http://x"]).contains("http://x"));
     assert!(refused(&["run", "--buffer-bytes", "many"]).contains("many"));
     assert!(refused(&["run", "--no-such-flag"]).contains("--no-such-flag"));

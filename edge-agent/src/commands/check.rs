@@ -11,7 +11,7 @@ use schemas::Value;
 use tokio::task::JoinSet;
 
 use super::common::runtime;
-use super::{CheckArgs, read};
+use super::{CheckArgs, checked, read};
 use crate::config::{Config, InputKind, Settings};
 use crate::data_dir::DataDir;
 use crate::desired::Record;
@@ -28,7 +28,7 @@ const TEXT_CHARS_MAX: usize = 40;
 pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
     let settings = read(&args.common, vec![])?;
-    let config = settings.clone().validate().map_err(Failure::usage)?;
+    let config = checked(&args.common, settings.clone())?;
     let clock = Arc::new(Clock::of_this_machine());
     tell_desired(&settings);
     let useless = look_at_files(&config, &clock);

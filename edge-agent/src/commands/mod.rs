@@ -191,7 +191,22 @@ type Flags = Vec<(&'static str, Option<String>)>;
 
 /// File, environment and flags, checked.
 fn load(common: &CommonArgs, flags: Flags) -> Result<Config, Failure> {
-    read(common, flags)?.validate().map_err(Failure::usage)
+    checked(common, read(common, flags)?)
+}
+
+/// What they mean. Where the file is wrong even without the others, it is named.
+fn checked(common: &CommonArgs, settings: Settings) -> Result<Config, Failure> {
+    settings.validate().map_err(|error| {
+        let error = error.to_string();
+        let wrong = |file: &PathBuf| {
+            let alone: Settings = program::settings::load(Some(file), std::iter::empty(), &[]).ok()?;
+            alone.validate().err().filter(|own| own.to_string() == error)
+        };
+        match common.config.as_ref().filter(|file| wrong(file).is_some()) {
+            Some(file) => Failure::usage(format!("{}: {error}", file.display())),
+            None => Failure::usage(error),
+        }
+    })
 }
 
 /// The same as they stand.

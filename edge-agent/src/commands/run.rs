@@ -4,7 +4,7 @@ use program::Failure;
 use schemas::DeviceId;
 
 use super::common::{Access, access, open_buffer, open_clock, runtime};
-use super::{RunArgs, read, text};
+use super::{RunArgs, checked, read, text};
 use crate::agent::{Agent, Ground, Load, Remote, Setup};
 use crate::config::{Config, Settings};
 use crate::data_dir::DataDir;
@@ -38,7 +38,7 @@ fn configured(args: &RunArgs) -> Result<(Settings, Config), Failure> {
         ("host_input", args.no_host_input.then(|| "false".to_owned())),
     ];
     let settings = read(&args.common, flags)?;
-    let config = settings.clone().validate().map_err(Failure::usage)?;
+    let config = checked(&args.common, settings.clone())?;
     Ok((settings, config))
 }
 

@@ -41,6 +41,14 @@ pub fn load<T: Settings>(
     environment: impl Iterator<Item = (String, String)>,
     flags: &[(&str, Option<String>)],
 ) -> Result<T, SettingsError> {
+    load_all(file, environment.collect(), flags)
+}
+
+fn load_all<T: Settings>(
+    file: Option<&Path>,
+    environment: Vec<(String, String)>,
+    flags: &[(&str, Option<String>)],
+) -> Result<T, SettingsError> {
     let mut builder = Config::builder();
     if let Some(path) = file {
         let text = checked_file::<T>(path)?;
