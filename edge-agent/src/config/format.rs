@@ -1,6 +1,7 @@
 //! How rows are written in what an input reads: CSV, JSON lines or InfluxDB line protocol, and the details of each.
 
 use jiff::civil::date;
+use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::fmt::temporal::DateTimeParser;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -232,6 +233,12 @@ fn zone(text: &str) -> Result<TimeZone, FormatError> {
         .map_err(|error| FormatError::TimeZone(text.to_owned(), error.to_string()))
 }
 
+/// What a pattern reads of a time that was written with it: not all that can be written can be read.
+fn read_again(pattern: &str) -> Result<BrokenDownTime, jiff::Error> {
+    let any = date(2016, 1, 11).at(17, 30, 5, 250_000_000).to_zoned(TimeZone::UTC)?;
+    BrokenDownTime::parse(pattern, strtime::format(pattern, &any)?)
+}
+
 fn time_format(text: Option<&str>) -> Result<TimeFormat, FormatError> {
     Ok(match text {
         None => TimeFormat::Told,
@@ -240,14 +247,17 @@ fn time_format(text: Option<&str>) -> Result<TimeFormat, FormatError> {
         Some("unix_us") => TimeFormat::Unix(UnixUnit::Microsecond),
         Some("unix_ns") => TimeFormat::Unix(UnixUnit::Nanosecond),
         Some(pattern) => {
-            // Whatever can be written with it can be read with it, but for a few names of zones.
             let wrong = |what: String| FormatError::TimeFormat(pattern.to_owned(), what);
             if !pattern.contains('%') {
                 return Err(wrong("neither unix, unix_ms, unix_us, unix_ns nor a pattern with %".to_owned()));
             }
-            let any = date(2016, 1, 11).at(17, 30, 0, 0).to_zoned(TimeZone::UTC);
-            let any = any.map_err(|error| wrong(error.to_string()))?;
-            jiff::fmt::strtime::format(pattern, &any).map_err(|error| wrong(error.to_string()))?;
+            let read = read_again(pattern).map_err(|error| wrong(error.to_string()))?;
+            if read.iana_time_zone().is_some() {
+                return Err(wrong("names of zones are not read: `time_zone` can name one".to_owned()));
+            }
+            if read.to_timestamp().is_err() && read.to_date().is_err() {
+                return Err(wrong("it tells no date".to_owned()));
+            }
             TimeFormat::Pattern(pattern.to_owned())
         }
     })
@@ -279,12 +289,35 @@ mod tests {
     }
 
     #[test]
+    fn whatever_tells_a_date_can_be_a_pattern() {
+        for pattern in [
+            "%Y-%m-%dT%H:%M:%S%.f",
+            "%d/%m/%y",
+            "%a, %d %b %Y %I:%M:%S %p %z",
+            "%A %e %B %Y",
+            "%Y%j",
+            "%G-W%V-%u",
+            "%s",
+            "%s.%f",
+            "[%D %R]",
+        ] {
+            let config = format(&format!(r#"{{"format":"csv","time_format":"{pattern}"}}"#));
+            assert!(config.is_ok(), "{pattern}: {config:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_work_is_refused() {
         for (json, told) in [
             ("{}", "`format` is missing"),
             (r#"{"format":"xml"}"#, "xml"),
             (r#"{"format":"csv","time_format":"soon"}"#, "neither unix"),
             (r#"{"format":"csv","time_format":"%d %"}"#, "time_format"),
+            (r#"{"format":"csv","time_format":"%Q"}"#, "time_format: \"%Q\": names of zones"),
+            (r#"{"format":"csv","time_format":"%F %T %Q"}"#, "names of zones"),
+            (r#"{"format":"csv","time_format":"%H:%M"}"#, "time_format: \"%H:%M\": it tells no date"),
+            (r#"{"format":"csv","time_format":"%d.%m.%Y %H:%M %Z"}"#, "%Z"),
+            (r#"{"format":"csv","time_format":"%c"}"#, "%c"),
             (r#"{"format":"csv","time_zone":"Atlantis/Sunk"}"#, "Atlantis"),
             (r#"{"format":"csv","delimiter":"\""}"#, "delimiter"),
             (r#"{"format":"csv","delimiter":"ab"}"#, "ab"),
