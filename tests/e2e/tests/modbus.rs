@@ -59,9 +59,11 @@ const REGISTERS: [(&str, &str, u16, &str); 14] = [
     ("level", "input", 32, "child = \"gone\"\nunit_id = 3"),
 ];
 
-fn settings(address: &str) -> String {
+/// `timeout`: what is not answered in time is missing in a row, and the simulator has to share this machine.
+fn settings(address: &str, timeout: Duration) -> String {
+    let timeout_ms = timeout.as_millis();
     let mut text = format!(
-        "linger_ms = 50\n[[inputs]]\nkind = \"modbus\"\naddress = {address:?}\ninterval_ms = 200\ntimeout_ms = 500\n"
+        "linger_ms = 50\n[[inputs]]\nkind = \"modbus\"\naddress = {address:?}\ninterval_ms = 200\ntimeout_ms = {timeout_ms}\n"
     );
     let mut register = |name: &str, kind: &str, address: u16, more: &str| {
         text +=
@@ -121,9 +123,9 @@ fn wait_rows(hub: &Hub, count: usize) -> usize {
     rows.len()
 }
 
-fn agent(folder: &Path, hub: &Hub, address: &str) -> Agent {
+fn agent(folder: &Path, hub: &Hub, address: &str, timeout: Duration) -> Agent {
     let config = folder.join("agent.toml");
-    fs::write(&config, settings(address)).unwrap();
+    fs::write(&config, settings(address, timeout)).unwrap();
     Agent::new(folder, "plant", &hub.mqtt_url())
         .with_argument("--config")
         .with_argument(config.to_str().unwrap())
@@ -143,7 +145,7 @@ fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
     let hub = Hub::started(folder.path());
     let (port, log) = (ports::free().port().to_string(), folder.path().join("simulator.log"));
     let simulator = Simulator::start(&python, &log, &["tcp", &port]);
-    let mut agent = agent(folder.path(), &hub, &format!("tcp://127.0.0.1:{port}"));
+    let mut agent = agent(folder.path(), &hub, &format!("tcp://127.0.0.1:{port}"), Duration::from_secs(20));
     agent.start();
     wait_rows(&hub, 10);
     let refused = "nowhere (unit 1, holding 5): the device answered: Illegal data address";
@@ -169,7 +171,8 @@ fn devices_on_a_serial_line_are_read() {
     let hub = Hub::started(folder.path());
     let log = folder.path().join("simulator.log");
     let simulator = Simulator::start(&python, &log, &["serial"]);
-    let mut agent = agent(folder.path(), &hub, &simulator.told);
+    // In every round, one device says nothing for so long.
+    let mut agent = agent(folder.path(), &hub, &simulator.told, Duration::from_secs(2));
     agent.start();
     wait_rows(&hub, 10);
 }
