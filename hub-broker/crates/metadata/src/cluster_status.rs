@@ -116,7 +116,7 @@ impl ClusterStatus {
         let groups: Vec<_> = view.group_numbers().map(|group| group_status(view, group, reports)).collect();
         let lacks = |status: &&GroupStatus| {
             let in_sync = status.replicas.iter().filter(|it| it.in_sync && it.role == VOTER).count();
-            in_sync < view.voters(status.group).len()
+            in_sync < view.voters(status.group).len().max(view.voters_wanted(status.group))
         };
         let numbers = |groups: Vec<&GroupStatus>| groups.into_iter().map(|status| status.group).collect();
         Self {

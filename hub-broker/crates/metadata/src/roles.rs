@@ -47,6 +47,14 @@ impl View {
         chosen
     }
 
+    /// How many replicas of a group are to vote once all that is on the way has arrived.
+    pub(crate) fn voters_wanted(&self, group: u32) -> usize {
+        match group {
+            METADATA_GROUP => self.active_hub_count().min(METADATA_VOTERS_MAX),
+            _ => self.replication_factor(),
+        }
+    }
+
     /// The replicas that may be made the leader, the preferred one first.
     pub(crate) fn leaders(&self, group: u32) -> Vec<ReplicaRecord> {
         let voters = self.voters(group);

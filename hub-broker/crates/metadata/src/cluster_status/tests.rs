@@ -10,7 +10,7 @@ fn node(number: u32) -> NodeId {
 }
 
 /// Two hubs and one data shard; hub 2 has joined the metadata and is joining the shard.
-fn view() -> View {
+fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
     let incarnation = Uuid::from_u128(1);
     for command in [
@@ -24,7 +24,11 @@ fn view() -> View {
     ] {
         catalog.apply(command).unwrap();
     }
-    catalog.view()
+    catalog
+}
+
+fn view() -> View {
+    catalog().view()
 }
 
 fn member(on: u32, number: u32, is_learner: bool, matched: u64) -> MemberReport {
@@ -81,6 +85,18 @@ fn the_whole_cluster_is_put_together_from_what_each_hub_says() {
     assert_eq!(joining.copy, Some(CopyStatus { received_bytes: 70, total_bytes: 700, bytes_per_s: 35 }));
     let replicas = status.groups.iter().flat_map(|group| &group.replicas);
     assert!(replicas.map(|it| it.damaged).eq([false, false, false, true]), "as its own hub says");
+}
+
+#[test]
+fn a_group_that_is_still_to_get_a_replica_has_too_few() {
+    let mut catalog = catalog();
+    catalog.apply(Command::RegisterHub(Hub::new(node(3), Uuid::from_u128(3)))).unwrap();
+    catalog.apply(Command::ReplicaJoined { group: 1, number: 3 }).unwrap();
+    let whole = vec![member(1, 1, false, 100), member(2, 3, false, 100)];
+    let mut reports = reports();
+    reports.get_mut(&node(1)).unwrap()[1].members = Some(whole);
+    let status = ClusterStatus::of(&catalog.view(), node(1), &BTreeSet::new(), &reports, &clocks());
+    assert_eq!(status.under_replicated, [0, 1], "a third hub is there, for the metadata and the shard");
 }
 
 #[test]
