@@ -52,6 +52,7 @@ mod outbox;
 mod pace;
 mod pacer;
 mod partitions;
+mod priority;
 mod readers;
 mod recovery;
 mod registrar;
