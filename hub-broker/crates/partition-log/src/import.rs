@@ -131,7 +131,10 @@ impl Import {
         match found {
             Some(found) if found == (u64::from(segment.bytes), segment.checksum) => Ok(true),
             Some(_) => {
-                fs::remove_file(&path).map_err(|source| ImportError::from_io(&path, source))?;
+                // The index may be another log's, linked together with the segment.
+                for path in [path, files.path(FileKind::Index)] {
+                    remove_if_there(&path).map_err(|source| ImportError::from_io(&path, source))?;
+                }
                 Ok(false)
             }
             None => Ok(false),
@@ -248,7 +251,7 @@ impl Import {
         let bytes = index::encode_all(segment.id, 0, &scanned.entries);
         let path = files.path(FileKind::Index);
         let write = || {
-            let file = File::create(&path)?;
+            let file = create_anew(&path)?;
             io::Write::write_all(&mut &file, &bytes)?;
             file.sync_all()
         };
@@ -269,6 +272,12 @@ fn link_to(file: &Path, link: &Path) -> Result<bool, ImportError> {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => Err(ImportError::from_io(link, error)),
         Err(_) => Ok(false),
     }
+}
+
+/// An empty file. One that is there may have another name, in a log that is being read, and stays as it is under that.
+fn create_anew(path: &Path) -> io::Result<File> {
+    remove_if_there(path)?;
+    File::create_new(path)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -170,6 +170,40 @@ fn closed_segments_that_a_manifest_names_are_linked_without_being_read() {
     assert!(!begin("p.g2").link(first, &other).expect("read"), "a manifest that names other bytes");
 }
 
+/// The second attempt knows that a segment here is damaged, and receives it: whole, or as damaged as the sender's.
+#[test]
+fn what_an_earlier_attempt_has_linked_is_not_written_to_by_a_later_one() {
+    for is_whole_there in [false, true] {
+        let (leader, state) = leader(12);
+        let dir = tempfile::tempdir().expect("a directory");
+        let (old, path) = (dir.path().join("p"), dir.path().join("p.g1"));
+        let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
+        copy(&import, &leader, None);
+        import.finish().expect("whole");
+        let first = files_in(&old, "log").remove(0);
+        flip_bit(&first, 90);
+        let begin = || Import::begin(&path, state.clone(), &leader.files).expect("begun");
+        let vouched = || LocalLog::look(&old, Some(&state)).expect("readable");
+        let segment = &state.segments[0];
+        assert!(begin().link(segment, &vouched()).expect("linked"));
+        let before = contents(&old);
+        let doubted = vouched().doubting(std::slice::from_ref(&first));
+        let import = begin();
+        assert!(!import.is_whole(segment, Some(&doubted)).expect("readable"));
+        if is_whole_there {
+            copy_beside(&import, &leader, Some(&doubted));
+            import.finish().expect("whole");
+        } else {
+            let bytes = fs::read(&first).expect("readable");
+            let mut receiving = import.receive(segment, None).expect("received");
+            receiving.write(&bytes).expect("written");
+            assert!(!receiving.finish_as_it_is().expect("taken"));
+            import.write_index(segment, 0, &[7; 20]).expect("written");
+        }
+        assert_eq!(contents(&old), before);
+    }
+}
+
 #[test]
 fn a_local_file_of_other_bytes_is_neither_linked_nor_harmed() {
     let (leader, state) = leader(12);

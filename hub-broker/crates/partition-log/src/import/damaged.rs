@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::{Import, ImportError};
+use super::{Import, ImportError, create_anew};
 use crate::error::Damage;
 use crate::names::FileKind;
 use crate::state::SegmentState;
@@ -22,7 +22,10 @@ impl Import {
         bytes: &[u8],
     ) -> Result<(), ImportError> {
         let path = self.files_of(segment).path(FileKind::Index);
-        let file = OpenOptions::new().write(true).create(true).truncate(position == 0).open(&path);
+        let file = match position {
+            0 => create_anew(&path),
+            _ => OpenOptions::new().write(true).open(&path),
+        };
         let written = file.and_then(|file| file.write_all_at(bytes, position));
         written.map_err(|source| ImportError::from_io(&path, source))
     }
