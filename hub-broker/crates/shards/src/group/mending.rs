@@ -27,7 +27,7 @@ enum Care {
     Pausing { tries: u32, ticks: u32 },
     /// It cannot be made again.
     Kept,
-    /// It came damaged, from a replica that had asked the others for it.
+    /// It came damaged, and cannot be made again.
     Given,
 }
 
@@ -108,13 +108,19 @@ impl Group {
         }
     }
 
-    /// The file has come with a snapshot, damaged as it was there.
+    /// The file has come with a snapshot, damaged as it was there. Those who were asked for it are not all who may have it:
+    /// others are soon back, or are made whole.
     pub(crate) fn take_damage(&mut self, file: &Path) {
         tracing::error!(
             group = %self.id, own = %self.own, file = %file.display(),
-            "a segment came damaged: nobody is known to have it whole"
+            "a segment came damaged: nobody was known to have it whole"
         );
-        self.mending.put(file, Care::Given);
+        let is_repairable = match &self.machine {
+            Machine::Partitions(partitions) => partitions.repairable(file).is_some(),
+            Machine::Metadata(_) => false,
+        };
+        let soon = Care::Pausing { tries: 0, ticks: MEND_PAUSE_TICKS };
+        self.mending.put(file, if is_repairable { soon } else { Care::Given });
     }
 
     /// Nothing is to be hoped for but to fetch the whole replica again.

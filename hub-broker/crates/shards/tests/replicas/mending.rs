@@ -299,6 +299,8 @@ fn what_only_a_damaged_replica_has_is_on_all_hubs_that_join_it_but_for_the_damag
 #[test]
 fn a_damaged_replica_takes_the_lead_from_one_that_is_damaged_as_well() {
     let mut world = joined_by_two(true);
+    // What has come damaged is asked for first.
+    world.rounds(TRIES_ROUNDS);
     for to in [2, 3, 1, 2] {
         world.rounds(ELECTION_ROUNDS);
         let leader = world.leader(GROUP).expect("a leader");
@@ -306,6 +308,20 @@ fn a_damaged_replica_takes_the_lead_from_one_that_is_damaged_as_well() {
         world.settle();
         assert_eq!(world.wait_for_leader(GROUP), to);
     }
+}
+
+#[test]
+fn what_came_damaged_is_made_again_once_somebody_has_it_whole() {
+    let mut world = joined_by_two(true);
+    assert_eq!(are_damaged(&mut world), [true; 3]);
+    let mut picks = [1, 12_345].into_iter();
+    let undone = world.hub(1).rot((shard(0), partition(0)), &mut |_| picks.next().expect("two are picked"));
+    assert!(undone && world.hub(1).is_sound(partition(0)), "the bit is as it was");
+    world.until("the others have it from there", TRIES_ROUNDS, |world| {
+        [2, 3].iter().all(|node| world.hub(*node).is_sound(partition(0)))
+    });
+    let others = given_up(&mut world);
+    assert!(others.iter().all(|(_, replica)| replica.node() == 1), "{others:?}");
 }
 
 #[test]
