@@ -1,7 +1,7 @@
 //! What a hub has set aside of a replica that it gave up at a start goes when nobody can need it any more.
 //!
 //! Where the replica's successor lies on the same hub, the shards see to it when they have everything again. Where it
-//! lies on another, this hub asks how the group is: all the replicas that it should have have joined it, keep up with
+//! lies on another, or has come with damage, this hub asks how the group is: all the replicas that it should have have joined it, keep up with
 //! their leader, and know of no damage.
 
 use shards::Shards;
@@ -33,7 +33,7 @@ async fn look(shards: &Shards, view: &View, groups: &[u32]) {
             Ok(Ok(())) => {
                 tracing::info!(
                     group,
-                    "other hubs have all of the group again: its directory in given-up/ is deleted"
+                    "all of the group is whole again: what was set aside of it in given-up/ is deleted"
                 );
             }
             Ok(Err(error)) => {

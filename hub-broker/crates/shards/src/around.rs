@@ -1,6 +1,6 @@
 //! The cluster around the shards: who leads, who has replicas, and how that is changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use schemas::{ShardId, Term};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use crate::aside::{self, Aside};
+use crate::aside;
 use crate::doors::{METADATA_GROUP, group_of};
 use crate::message::{Message, Place};
 use crate::{
@@ -122,18 +122,24 @@ impl Shards {
         self.doors.shared.replicas.confirm_replaced(group, replica);
     }
 
-    /// Groups of which this hub has set aside what a replica had that it gave up at a start, and has no replica any more.
-    /// Reads a directory.
+    /// Groups of which this hub has set aside what a replica had that it gave up at a start, and has no replica any more,
+    /// or one with damage. Each once; reads a directory.
     pub fn set_aside(&self) -> io::Result<Vec<u32>> {
         let Some(data) = self.data_path() else { return Ok(Vec::new()) };
-        let mut groups = aside::groups(&data)?;
-        groups.retain(|group| self.doors.shared.replicas.get(*group).current.is_none());
-        Ok(groups)
+        let mut found = aside::all(&data)?;
+        found.retain(|it| it.is_kept || self.is_without(it.group));
+        let groups: BTreeSet<u32> = found.into_iter().map(|it| it.group).collect();
+        Ok(groups.into_iter().collect())
     }
 
-    /// Deletes what is set aside of a group. Other hubs MUST be known to have everything, undamaged. Blocks.
+    /// Deletes what is set aside of a group. All its replicas MUST be known to have everything, undamaged. What a replica
+    /// here will remove itself, once it has everything, stays. Blocks.
     pub fn delete_set_aside(&self, group: u32) -> io::Result<()> {
-        self.data_path().map_or(Ok(()), |data| Aside::of(&data, group).remove())
+        self.data_path().map_or(Ok(()), |data| aside::remove_all(&data, group, self.is_without(group)))
+    }
+
+    fn is_without(&self, group: u32) -> bool {
+        self.doors.shared.replicas.get(group).current.is_none()
     }
 
     fn data_path(&self) -> Option<PathBuf> {

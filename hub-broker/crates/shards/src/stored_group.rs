@@ -10,6 +10,7 @@ use bytes::Bytes;
 use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError};
 use partition_log::ObsoleteFiles;
 
+use crate::arrived::Arrived;
 use crate::aside::Aside;
 use crate::capture::{Captured, States};
 use crate::data_dir::sync_directory;
@@ -166,16 +167,37 @@ impl StoredGroup {
         let group = GroupState { origin, membership, last_stamp_ms, is_installed: true };
         let changed = |(key, bytes): (&Key, &Bytes)| (key.clone(), State::Changed(bytes.clone()));
         let (position, states) = (arrived.position, arrived.states.iter().map(changed).collect());
+        self.opened()?;
+        let aside = self.keep_aside(arrived)?;
         self.opened()?.write_alone(&Checkpoint { position, membership: group.encode(), states })?;
         self.origin = Some(origin);
         self.unwritten.clear();
         self.manifests = [None, Some(position.applied)];
-        if let Some(aside) = Aside::of_checkpoint(&self.dir).filter(Aside::is_prepared)
+        if let Some(aside) = aside
             && let Err(error) = aside.remove()
         {
             tracing::warn!(%error, "what an earlier replica has left could not be removed");
         }
         Ok(())
+    }
+
+    /// What an earlier replica has left. Where the snapshot has come damaged that may be whole there: then it is kept, from
+    /// before the snapshot counts. Otherwise it may go.
+    fn keep_aside(&self, arrived: &Arrived) -> Result<Option<Aside>, WriteError> {
+        let aside = Aside::of_checkpoint(&self.dir).filter(Aside::is_prepared);
+        let Some(aside) = aside else { return Ok(None) };
+        if arrived.damaged.is_empty() {
+            return Ok(Some(aside));
+        }
+        let kept = aside.keep().map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => WriteError::NoSpace { dir: self.dir.clone(), error },
+            _ => WriteError::Io { operation: "keep what was set aside beside", file: self.dir.clone(), error },
+        })?;
+        tracing::error!(
+            directory = %kept.display(), damaged = arrived.damaged.len(),
+            "segments came damaged: what an earlier replica has left is kept until the group is whole everywhere"
+        );
+        Ok(None)
     }
 
     /// What the last manifest holds, read back.

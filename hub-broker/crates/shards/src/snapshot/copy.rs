@@ -18,6 +18,7 @@ use super::format::{
     damaged_bytes, decode_damaged, decode_listing,
 };
 use super::{Arrived, ArrivedMachine, FetchError, Wanted};
+use crate::aside::Aside;
 use crate::group_state::GroupState;
 use crate::keys::{key_partition, metadata_key, partition_key};
 use crate::limits::{SNAPSHOT_ASK_BYTES, SNAPSHOT_STATE_BYTES_MAX};
@@ -107,6 +108,8 @@ struct Partition {
     import: Import,
     /// Its state until now.
     local: Option<LocalLog>,
+    /// What replicas have left here that were given up at a start: it may be whole where nobody else is.
+    aside: Vec<LocalLog>,
 }
 
 impl Copying<'_> {
@@ -188,7 +191,14 @@ impl Copying<'_> {
             LocalLog::look(&local, installed.as_ref()).map(|local| local.doubting(&doubted))
         });
         let local = local.transpose()?;
-        Ok(Partition { number, import, local })
+        let aside = if self.known_damage.is_empty() { Vec::new() } else { self.aside(&directory(0))? };
+        Ok(Partition { number, import, local, aside })
+    }
+
+    fn aside(&self, partition: &Path) -> Result<Vec<LocalLog>, ImportError> {
+        let aside = Aside::of_checkpoint(self.target.checkpoints);
+        let found = aside.map(|aside| aside.directories_of(partition)).unwrap_or_default();
+        found.iter().map(|dir| LocalLog::look(dir, None)).collect()
     }
 
     /// Files here that are not believed unread: those that are known to be damaged, and those of segments that are so at
@@ -255,6 +265,9 @@ impl Copying<'_> {
         segment: &SegmentState,
         file: FileId,
     ) -> Result<(), FetchError> {
+        if self.known_damage.contains(&file) && self.link_aside(partition, segment)? {
+            return Ok(());
+        }
         let prefix = partition.import.prefix(segment, partition.local.as_ref())?;
         if self.known_damage.contains(&file) {
             return self.damaged_segment(&partition.import, segment, file, prefix);
@@ -264,6 +277,18 @@ impl Copying<'_> {
             _ => None,
         };
         Ok(self.receive(&partition.import, segment, file, prefix)?.finish()?)
+    }
+
+    /// Takes the segment where it was set aside, whole.
+    fn link_aside(&mut self, partition: &Partition, segment: &SegmentState) -> Result<bool, FetchError> {
+        for aside in &partition.aside {
+            if partition.import.link(segment, aside)? {
+                observe::reused(u64::from(segment.bytes));
+                self.ask.receive(u64::from(segment.bytes));
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A segment that the sender knows to be damaged. What is here of it may lack just what is wrong there; else it is

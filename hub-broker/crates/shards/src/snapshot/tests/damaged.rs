@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use wal::Lsn;
 
 use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
+use crate::aside::Aside;
 use crate::partitions::generation_directory;
 use crate::snapshot::{Arrived, FetchError, Notice, Shelf};
 
@@ -134,6 +135,46 @@ fn what_came_damaged_is_not_taken_for_good_by_the_next_snapshot() {
     assert!(arrived.damaged.is_empty(), "the leader has it whole again");
     follower.install(arrived, Lsn(277));
     assert_eq!(follower.contents(), leader.contents());
+}
+
+/// The follower's directory holds what an earlier replica has left: the leader's files, as they are now.
+fn set_aside(leader: &Hub, theirs: &TempDir) -> Aside {
+    let aside = Aside::of(theirs.path(), GROUP);
+    aside.prepare().expect("prepared");
+    let left = theirs.path().join(generation_directory(Path::new("left"), partition(0), 0));
+    fs::create_dir_all(&left).expect("made");
+    for log in logs(leader) {
+        fs::copy(&log, left.join(log.file_name().expect("a name"))).expect("copied");
+    }
+    aside.take(&left).expect("taken");
+    aside
+}
+
+#[test]
+fn what_was_given_up_here_is_kept_while_its_successor_is_not_whole() {
+    let (_ours, mut leader, theirs, mut follower, second) = with_segments();
+    leader.checkpoint();
+    flip(&second, 100);
+    let aside = set_aside(&leader, &theirs);
+    let arrived = copy(&mut leader, &follower, std::slice::from_ref(&second)).expect("copied");
+    assert_eq!(arrived.damaged.len(), 1);
+    follower.install(arrived, Lsn(77));
+    assert!(!aside.is_prepared(), "what is given up next is not to be mixed with it");
+    assert_eq!(aside.directories_of(&generation_directory(&follower.log, partition(0), 0)).len(), 1);
+}
+
+#[test]
+fn what_nobody_has_whole_is_taken_from_what_was_given_up_here() {
+    let (_ours, mut leader, theirs, mut follower, second) = with_segments();
+    leader.checkpoint();
+    let aside = set_aside(&leader, &theirs);
+    let whole = readable(&leader);
+    flip(&second, 100);
+    let arrived = copy(&mut leader, &follower, std::slice::from_ref(&second)).expect("copied");
+    assert!(arrived.damaged.is_empty());
+    follower.install(arrived, Lsn(77));
+    assert_eq!(readable(&follower), whole);
+    assert!(!aside.is_prepared() && !theirs.path().join("given-up").exists(), "it is needed no more");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Hub {
 
     /// What is on the disk.
     pub fn open(dir: &Path) -> Self {
-        let (log, checkpoints) = (dir.join("log"), dir.join("checkpoint"));
+        let (log, checkpoints) = (dir.join("log"), dir.join("checkpoint").join(GROUP.to_string()));
         std::fs::create_dir_all(&log).expect("made");
         let (stored, loaded) = StoredGroup::open(&checkpoints).expect("opens");
         if let Some(loaded) = &loaded {
