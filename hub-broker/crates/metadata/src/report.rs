@@ -5,7 +5,7 @@
 //!   answer                  version u8 (2, or 1 where that was asked for) | groups list of group
 //! group = number u32 | own replica u32 | term u64 | commit u64 | stored bytes u64
 //!   | led option of (members list of (node u32, number u32, flags u8 (1 learner, 2 in sync), matched u64))
-//!   | since 2: damaged u8 (1 known to be) | copy option of (received u64, total u64, bytes per second u64)
+//!   | since 2: damaged u8 (1 known to be, 2 all was read since its hub's start) | copy option of (received u64, total u64, bytes per second u64)
 //! ```
 //! Primitives as in [`crate::wire`]. Only groups with a replica on the hub are in it.
 
@@ -30,6 +30,8 @@ const VERSION: u8 = 2;
 const WHAT: &str = "report of a hub";
 const LEARNER: u8 = 1;
 const IN_SYNC: u8 = 2;
+const DAMAGED: u8 = 1;
+const READ_THROUGH: u8 = 2;
 
 /// A hub's replica of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) struct GroupReport {
     pub(crate) members: Option<Vec<MemberReport>>,
     /// Something of the replica is known to be damaged; none where its hub does not say.
     pub(crate) is_damaged: Option<bool>,
+    /// And whatever of it was damaged at its hub's start is known to be.
+    pub(crate) is_read_through: bool,
     /// Where a snapshot is being copied for the replica.
     pub(crate) copy: Option<CopyProgress>,
 }
@@ -145,10 +149,12 @@ async fn ask(peers: &Peers, node: NodeId) -> Option<(NodeId, Vec<GroupReport>)> 
 
 async fn own(shards: &Shards, view: &View) -> Vec<GroupReport> {
     let (stored, copies) = (stored_bytes(shards, view), shards.copies());
+    // Before the groups say what they know.
+    let is_read_through = shards.is_read_through();
     let report = |status: GroupStatus| {
         let bytes = stored.get(&status.group).copied().unwrap_or(0);
         let copy = copies.get(&status.group).copied();
-        Some(GroupReport { copy, ..group_report(&status, bytes)? })
+        Some(GroupReport { copy, is_read_through, ..group_report(&status, bytes)? })
     };
     shards.status().await.into_iter().filter_map(report).collect()
 }
@@ -185,6 +191,7 @@ fn group_report(status: &GroupStatus, stored_bytes: u64) -> Option<GroupReport> 
         stored_bytes,
         members: (status.role == Role::Leader).then(|| members.collect()),
         is_damaged: Some(status.is_damaged),
+        is_read_through: false,
         copy: None,
     })
 }
@@ -202,7 +209,8 @@ fn encode(groups: &[GroupReport], version: u8) -> Vec<u8> {
             });
         });
         if version > 1 {
-            out.u8(u8::from(group.is_damaged != Some(false)));
+            let damaged = if group.is_damaged == Some(false) { 0 } else { DAMAGED };
+            out.u8(damaged | if group.is_read_through { READ_THROUGH } else { 0 });
             out.option(group.copy, |out, copy| {
                 out.u64(copy.received_bytes).u64(copy.total_bytes).u64(copy.bytes_per_s);
             });
@@ -215,16 +223,24 @@ fn decode(bytes: &[u8]) -> Result<Vec<GroupReport>, DecodeError> {
     let mut input = Reader::new(WHAT, bytes);
     let version = input.version_up_to(VERSION)?;
     let groups = input.list(|input| {
-        Ok(GroupReport {
+        let mut group = GroupReport {
             group: input.u32()?,
             number: input.u32()?,
             term: input.u64()?,
             commit: input.u64()?,
             stored_bytes: input.u64()?,
             members: input.option(|input| input.list(read_member))?,
-            is_damaged: if version == 1 { None } else { Some(input.flag()?) },
-            copy: if version == 1 { None } else { input.option(read_copy)? },
-        })
+            is_damaged: None,
+            is_read_through: false,
+            copy: None,
+        };
+        if version > 1 {
+            let damaged = input.u8()?;
+            group.is_damaged = Some(damaged & DAMAGED != 0);
+            group.is_read_through = damaged & READ_THROUGH != 0;
+            group.copy = input.option(read_copy)?;
+        }
+        Ok(group)
     })?;
     input.end()?;
     Ok(groups)
@@ -263,6 +279,7 @@ mod tests {
             stored_bytes: 9,
             members,
             is_damaged: Some(false),
+            is_read_through: true,
             copy: None,
         };
         let says = |report: &GroupReport, number, term| {
@@ -286,10 +303,17 @@ mod tests {
             stored_bytes: 9,
             members: Some(vec![member]),
             is_damaged: Some(true),
+            is_read_through: false,
             copy: None,
         };
         let copy = CopyProgress { received_bytes: 4, total_bytes: 6, bytes_per_s: 2 };
-        let follows = GroupReport { members: None, is_damaged: Some(false), copy: Some(copy), ..led };
+        let follows = GroupReport {
+            members: None,
+            is_damaged: Some(false),
+            is_read_through: true,
+            copy: Some(copy),
+            ..led
+        };
         let groups = vec![led, follows];
         let bytes = encode(&groups, VERSION);
         assert_eq!(decode(&bytes), Ok(groups.clone()));
@@ -297,12 +321,12 @@ mod tests {
         assert_eq!(bytes[37..42], [1, 0, 0, 0, 1]);
         assert_eq!(bytes[42..59], [0, 0, 0, 2, 0, 0, 0, 7, 3, 0, 0, 0, 0, 0, 0, 0, 5]);
         assert_eq!(bytes[59..61], [1, 0]);
-        assert_eq!(bytes[bytes.len() - 26..][..10], [0, 1, 0, 0, 0, 0, 0, 0, 0, 4]);
+        assert_eq!(bytes[bytes.len() - 26..][..10], [2, 1, 0, 0, 0, 0, 0, 0, 0, 4]);
         for end in 0..bytes.len() {
             assert!(decode(&bytes[..end]).is_err());
         }
-        let old: Vec<_> =
-            groups.into_iter().map(|it| GroupReport { is_damaged: None, copy: None, ..it }).collect();
+        let old = |it| GroupReport { is_damaged: None, is_read_through: false, copy: None, ..it };
+        let old: Vec<_> = groups.into_iter().map(old).collect();
         let bytes = encode(&old, 1);
         assert_eq!((bytes[0], decode(&bytes)), (1, Ok(old)), "a hub of before says nothing of damage");
     }

@@ -1,8 +1,8 @@
 //! What a hub has set aside of a replica that it gave up at a start goes when nobody can need it any more.
 //!
 //! Where the replica's successor lies on the same hub, the shards see to it when they have everything again. Where it
-//! lies on another, or has come with damage, this hub asks how the group is: all the replicas that it should have have joined it, keep up with
-//! their leader, and know of no damage.
+//! lies on another, or has come with damage, this hub asks how the group is: all the replicas that it should have have
+//! joined it, keep up with their leader, and know of no damage, when all that they have was read since their hubs started.
 
 use shards::Shards;
 use tokio::time::{MissedTickBehavior, interval};
@@ -61,7 +61,7 @@ fn is_whole(view: &View, group: u32, reports: &Reports) -> bool {
             record.joined
                 && !record.leaving
                 && keeps_up
-                && own.is_some_and(|own| own.is_damaged == Some(false))
+                && own.is_some_and(|own| own.is_damaged == Some(false) && own.is_read_through)
         })
 }
 
@@ -100,6 +100,7 @@ mod tests {
             stored_bytes: 7,
             members: (node.0 == 2).then(|| members.clone()),
             is_damaged: Some(false),
+            is_read_through: true,
             copy: None,
         };
         let reports = nodes[1..].iter().map(|node| (*node, vec![report(*node)])).collect();
@@ -132,6 +133,7 @@ mod tests {
         assert!(!is_whole_after(&|view, _| records(view)[1].joined = false));
         assert!(!is_whole_after(&|view, _| records(view)[1].leaving = true));
         assert!(!is_whole_after(&|_, reports| own(reports, 3).is_damaged = Some(true)));
+        assert!(!is_whole_after(&|_, reports| own(reports, 3).is_read_through = false), "it may be damaged");
         assert!(!is_whole_after(&|_, reports| own(reports, 3).number = 17), "it is another replica");
         assert!(!is_whole_after(&|_, reports| drop(reports.remove(&NodeId(4)))), "it does not answer");
         assert!(!is_whole_after(&|_, reports| own(reports, 2).members = None), "nobody leads");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use consensus::{MembershipChange, ReplicaId};
 use peers::Peers;
@@ -130,6 +131,12 @@ impl Shards {
         found.retain(|it| it.is_kept || self.is_without(it.group));
         let groups: BTreeSet<u32> = found.into_iter().map(|it| it.group).collect();
         Ok(groups.into_iter().collect())
+    }
+
+    /// Whether everything that this hub had stored when it started has been read since: only then what it knows of damage
+    /// is all that there was.
+    pub fn is_read_through(&self) -> bool {
+        self.doors.shared.is_read_through.load(Ordering::Acquire)
     }
 
     /// Deletes what is set aside of a group. All its replicas MUST be known to have everything, undamaged. What a replica

@@ -69,6 +69,9 @@ impl Checkpointer {
                 Ok(Order::Checkpoint { group, reply }) => reply(self.snapshot(group)),
                 Ok(Order::Soon { group }) => drop(self.checkpoint_group(group as usize, false)),
                 Ok(Order::Install(install)) => self.installs.push_back(install),
+                Ok(Order::NoteDamage { group, generation, damage }) => {
+                    self.groups[group as usize].note_damage(generation, *damage);
+                }
                 Ok(Order::Destroy { group, directories, reply }) => self.destroy(group, directories, reply),
                 Ok(Order::Due) => due = Instant::now(),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -87,6 +90,7 @@ impl Checkpointer {
         let mut written = 0;
         for group in 0..self.groups.len() {
             self.groups[group].clear_away();
+            self.groups[group].write_damage();
             let force = !self.groups[group].is_settled();
             written += usize::from(self.checkpoint_group(group, force).is_some());
         }

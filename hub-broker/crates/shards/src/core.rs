@@ -242,6 +242,7 @@ impl Core {
                 }
                 group.propose_waiting(&self.clock, &mut self.outbox);
                 group.ask_for_checkpoint(&mut self.outbox);
+                group.note_damage(&mut self.outbox);
             }
             if let Some(view) = self.slots[slot].news() {
                 self.outbox.views.push((self.slots[slot].id.0, view));

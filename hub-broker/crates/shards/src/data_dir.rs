@@ -10,6 +10,7 @@
 //! wal-damaged-N/     a damaged write-ahead log that was set aside; nothing reads it
 //! given-up/          what replicas have left that were given up at a start, see `aside`; nothing reads it
 //! checkpoint/G/      the checkpoints of group G; group 0 is the metadata's
+//! checkpoint/G.damaged  what of the group's replica is known to be damaged, see `known_damage`
 //! log/TOPIC-INDEX/   a partition's segments; TOPIC is the topic's UUID
 //! ```
 //!
@@ -32,6 +33,7 @@ use crate::{Config, DataDirError};
 
 const IDENTITY_FILE: &str = "headwater";
 const CLUSTER_FILE: &str = "cluster";
+pub(crate) const CHECKPOINTS: &str = "checkpoint";
 const IDENTITY: Kind = Kind { title: "headwater data directory", format: 1 };
 
 /// Whose data it is. The incarnation changes when a hub starts over with an empty directory.
@@ -64,7 +66,7 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => first_use(&path, config)?,
             Err(source) => return Err(DataDirError::Io { path: file, source }),
         };
-        for directory in [path.join("checkpoint"), path.join("log")] {
+        for directory in [path.join(CHECKPOINTS), path.join("log")] {
             fs::create_dir_all(&directory).map_err(|source| not_writable(&directory, source))?;
         }
         sync_directory(&path).map_err(|source| not_writable(&path, source))?;
@@ -161,7 +163,7 @@ impl DataDir {
     }
 
     pub(crate) fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoint")
+        self.path.join(CHECKPOINTS)
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -119,6 +119,9 @@ impl Executor {
             Wish::KeepLog { group, from } => self.wal.keep(group, from),
             Wish::Compare(question) => self.exchange.ask(Asked::Compare(*question)),
             Wish::Plead(plea) => self.exchange.ask(Asked::Leave(plea)),
+            Wish::NoteDamage { group, generation, damage } => {
+                self.order(Order::NoteDamage { group: group.0, generation, damage });
+            }
             Wish::Mend(damaged) => {
                 // So is the mender.
                 let _ = self.damaged.send(*damaged);

@@ -77,6 +77,8 @@ pub(crate) struct Group {
     members_changed: bool,
     /// Files that were found damaged when the replica was recovered, until something is done about them.
     pub(crate) found_damaged: Vec<PathBuf>,
+    /// And that it may not be what its group has.
+    pub(crate) found_doubted: bool,
     mending: mending::Mending,
     leaves: leave::Leaves,
     /// Ticks until the lead may be left to another hub again, for want of room or because of damage.
@@ -130,6 +132,7 @@ impl Group {
             comparison: None,
             members_changed: false,
             found_damaged: Vec::new(),
+            found_doubted: false,
             mending: mending::Mending::default(),
             leaves: leave::Leaves::default(),
             makes_way_in: 0,

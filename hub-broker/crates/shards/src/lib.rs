@@ -36,6 +36,7 @@ mod inbound;
 mod inbox;
 mod incoming;
 mod keys;
+mod known_damage;
 mod lanes;
 mod leaders;
 mod leave;

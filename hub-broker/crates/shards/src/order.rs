@@ -7,6 +7,7 @@ use consensus::{Membership, SnapshotMark};
 use wal::Lsn;
 
 use crate::arrived::Arrived;
+use crate::known_damage::KnownDamage;
 
 /// How the checkpointer answers. Called on its thread; must not block.
 pub(crate) type Answer<T> = Box<dyn FnOnce(T) + Send>;
@@ -21,6 +22,8 @@ pub(crate) enum Order {
     Checkpoint { group: u32, reply: Answer<Option<SnapshotMark>> },
     /// Makes a snapshot that has arrived the group's state. Answered when that is durable; until then the old state stands.
     Install(Box<Install>),
+    /// What is known to be damaged of the group's state of this generation, for the next start.
+    NoteDamage { group: u32, generation: u32, damage: Box<KnownDamage> },
     /// The group's replica is no more, durably so: removes its checkpoints and the given directories.
     Destroy { group: u32, directories: Vec<PathBuf>, reply: Answer<()> },
     /// The hub stops: one last checkpoint, then say so and end.

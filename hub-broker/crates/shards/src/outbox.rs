@@ -11,6 +11,7 @@ use wal::{EntriesWanted, Frame, GroupId, Lsn};
 
 use crate::compare::Question;
 use crate::incoming::Switch;
+use crate::known_damage::KnownDamage;
 use crate::leaders::OwnView;
 use crate::leave::Plea;
 use crate::mend::Damaged;
@@ -71,6 +72,12 @@ pub(crate) enum Wish {
     Compare(Box<Question>),
     /// Ask the leader to let the replica go; then perhaps `Message::PleaAnswered`.
     Plead(Plea),
+    /// Write down what is known to be damaged, of the replica's state of this generation.
+    NoteDamage {
+        group: GroupId,
+        generation: u32,
+        damage: Box<KnownDamage>,
+    },
     /// Make a damaged segment again; then `Message::Mended`.
     Mend(Box<Damaged>),
     /// The offer of the snapshot at `index` has left.

@@ -1,7 +1,7 @@
 //! From what is on the disk to a group.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use checkpoint::Loaded;
 use consensus::{Membership, Replica, ReplicaConfig, ReplicaId, Restored, TailBudget, changes_membership};
@@ -11,10 +11,12 @@ use wal::{GroupId, GroupLog, HardState};
 
 use crate::aside::Aside;
 use crate::cluster_file::FOUNDERS_REPLICA;
+use crate::data_dir::CHECKPOINTS;
 use crate::fail;
 use crate::group::{Group, Machine};
 use crate::group_state::{ALONE, GroupState, StateOrigin};
 use crate::keys::{key_partition, metadata_key};
+use crate::known_damage::KnownDamage;
 use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS, LOG_READ_BYTES};
 use crate::log_reads::to_log_entry;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
@@ -140,7 +142,7 @@ impl Ground {
 
     /// The others may turn out to be gone: what there is of the replica is kept.
     fn keep_aside(&self, id: GroupId) -> Result<(), StartError> {
-        let data = self.log.parent().unwrap_or(&self.log);
+        let data = data_of(&self.log);
         let failed = |source| crate::DataDirError::Io { path: data.to_owned(), source };
         Ok(Aside::of(data, id.0).prepare().map_err(failed)?)
     }
@@ -197,6 +199,10 @@ impl Ground {
         group.applied = (position.applied, position.term);
         group.last_stamp_ms = state.last_stamp_ms;
         group.origin = state.origin;
+        let checkpoint = data_of(&self.log).join(CHECKPOINTS).join(id.0.to_string());
+        if let Some(known) = KnownDamage::read(&checkpoint, own.number()) {
+            group.remember_damage(known);
+        }
         Ok(group)
     }
 
@@ -245,6 +251,11 @@ impl Ground {
         logs.into_iter().for_each(|log| partitions.insert(log));
         Ok((partitions, damaged))
     }
+}
+
+/// The data directory.
+fn data_of(log: &Path) -> &Path {
+    log.parent().unwrap_or(log)
 }
 
 type StoredStates = BTreeMap<checkpoint::Key, bytes::Bytes>;

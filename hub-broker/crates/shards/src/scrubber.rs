@@ -5,6 +5,8 @@
 //! A pass begins at any partition, and ends when it comes round to it: on a hub that is started again before all is read,
 //! none is always the last.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -38,13 +40,27 @@ pub(crate) struct Scrubber {
     next: Offset,
     /// Partitions of this pass until now.
     turned_to: usize,
+    /// Some of this pass could not be read, for another reason than damage.
+    has_failed: bool,
+    /// A pass has come to its end, and everything was read.
+    pub(crate) is_read_through: Arc<AtomicBool>,
 }
 
 impl Scrubber {
     /// `drawn` is any number: passes begin at a partition that it chooses.
     pub(crate) fn new(readers: Readers, rate_bytes: u64, drawn: u64) -> Self {
-        let (begun_at, at, is_round) = (None, None, false);
-        Self { readers, rate_bytes, drawn, begun_at, at, is_round, next: Offset(0), turned_to: 0 }
+        Self {
+            readers,
+            rate_bytes,
+            drawn,
+            begun_at: None,
+            at: None,
+            is_round: false,
+            next: Offset(0),
+            turned_to: 0,
+            has_failed: false,
+            is_read_through: Arc::default(),
+        }
     }
 
     /// Until the other end of `stop` is dropped.
@@ -82,6 +98,7 @@ impl Scrubber {
             },
             Err(error) => {
                 tracing::warn!(partition = %reader.id(), %error, "a partition could not be read through");
+                self.has_failed = true;
                 self.turn()
             }
         }
@@ -96,6 +113,10 @@ impl Scrubber {
             return Step::Partition;
         }
         (self.begun_at, self.is_round) = (None, false);
+        if !std::mem::take(&mut self.has_failed) {
+            // Behind whatever it has told of damage.
+            self.is_read_through.store(true, Ordering::Release);
+        }
         Step::Pass(std::mem::take(&mut self.turned_to))
     }
 
@@ -121,8 +142,7 @@ impl Scrubber {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use partition_log::{FileCache, LogOptions, Origin, PartitionLog};
     use schemas::{BatchBuilder, BuilderOptions, LeaderEpoch, PartitionIndex, RawBatch, TopicId};
@@ -171,7 +191,10 @@ mod tests {
         let logs: Vec<_> = (0..3).map(|n| log(dir.path(), n, &files, 6)).collect();
         logs.iter().for_each(|log| readers.insert(log.reader()));
         let mut scrubber = Scrubber::new(readers, RATE_BYTES, 0);
-        assert!(pass(&mut scrubber) >= 9);
+        let is_read_through = scrubber.is_read_through.clone();
+        assert_eq!([scrubber.step(), scrubber.step()].map(|step| step == Step::Partition), [true, false]);
+        assert!(!is_read_through.load(Ordering::Relaxed), "there is more");
+        assert!(pass(&mut scrubber) >= 8 && is_read_through.load(Ordering::Relaxed));
         assert_eq!(told.load(Ordering::Relaxed), 0);
         let entries = std::fs::read_dir(dir.path().join("1")).expect("readable");
         let path = entries

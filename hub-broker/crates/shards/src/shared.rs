@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub batch_bytes_max: usize,
     pub paused_shards: AtomicUsize,
     pub stopping: AtomicBool,
+    /// Everything that lay here at the start has been read since, and what of it is damaged was told.
+    pub is_read_through: Arc<AtomicBool>,
     pub tick: Duration,
     pub orders: Sender<Order>,
     pub checkpoint_bytes: u64,

@@ -258,6 +258,7 @@ fn shared(
         batch_bytes_max: room.min(BATCH_BYTES_MAX),
         paused_shards: AtomicUsize::new(0),
         stopping: AtomicBool::new(false),
+        is_read_through: Arc::default(),
         tick: config.tick,
         orders,
         checkpoint_bytes: config.checkpoint_bytes,
@@ -369,7 +370,8 @@ impl Running {
     fn spawn_scrubber(&mut self, rate_bytes: u64) -> Result<(), StartError> {
         let (stop, stopped) = sync_channel(0);
         let (drawn, _) = Uuid::new_v4().as_u64_pair();
-        let scrubber = Scrubber::new(self.shared.readers.clone(), rate_bytes, drawn);
+        let mut scrubber = Scrubber::new(self.shared.readers.clone(), rate_bytes, drawn);
+        scrubber.is_read_through = self.shared.is_read_through.clone();
         self.scrubber = Some((stop, spawn("shards-scrub".to_owned(), move || scrubber.run(&stopped))?));
         Ok(())
     }

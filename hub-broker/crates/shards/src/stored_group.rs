@@ -16,6 +16,7 @@ use crate::capture::{Captured, States};
 use crate::data_dir::sync_directory;
 use crate::group_state::{GroupState, StateOrigin};
 use crate::keys::{metadata_key, partition_key};
+use crate::known_damage::{self, KnownDamage};
 use crate::order::Install;
 
 /// Why a checkpoint could not be written. The earlier ones stand.
@@ -51,6 +52,9 @@ pub(crate) struct StoredGroup {
     /// Named by none, and perhaps still read by replicas that copy a snapshot.
     gone: Retired,
     pins: Arc<()>,
+    /// What is known to be damaged, where that was told since the start; and whether it is written down.
+    damage: KnownDamage,
+    is_damage_written: bool,
     /// Of a simulation: nothing can be written.
     is_starved: bool,
 }
@@ -101,6 +105,8 @@ impl StoredGroup {
             leaving: Retired::default(),
             gone: Retired::default(),
             pins: Arc::new(()),
+            damage: KnownDamage::default(),
+            is_damage_written: true,
             is_starved: false,
         }
     }
@@ -168,6 +174,7 @@ impl StoredGroup {
         let changed = |(key, bytes): (&Key, &Bytes)| (key.clone(), State::Changed(bytes.clone()));
         let (position, states) = (arrived.position, arrived.states.iter().map(changed).collect());
         self.opened()?;
+        self.take_damage(install)?;
         let aside = self.keep_aside(arrived)?;
         self.opened()?.write_alone(&Checkpoint { position, membership: group.encode(), states })?;
         self.origin = Some(origin);
@@ -181,6 +188,54 @@ impl StoredGroup {
         Ok(())
     }
 
+    /// What is known to be damaged of the state of this generation, for the next start; later, if there is no room now.
+    pub(crate) fn note_damage(&mut self, generation: u32, damage: KnownDamage) {
+        let is_of = |known: StateOrigin| {
+            (known.replica_number, known.generation) == (damage.replica_number, generation)
+        };
+        // Of a state that was replaced meanwhile it says nothing.
+        if self.origin.is_none_or(is_of) {
+            (self.damage, self.is_damage_written) = (damage, false);
+            self.write_damage();
+        }
+    }
+
+    /// Writes down what could not be written before.
+    pub(crate) fn write_damage(&mut self) {
+        if self.is_damage_written || self.is_starved {
+            return;
+        }
+        match self.damage.write(&self.dir) {
+            Ok(()) => self.is_damage_written = true,
+            Err(error) => {
+                tracing::warn!(dir = %self.dir.display(), %error, "what is damaged could not be written down beside the checkpoints; it is tried again");
+            }
+        }
+    }
+
+    /// What came damaged is known to every start that finds the snapshot.
+    fn take_damage(&mut self, install: &Install) -> Result<(), WriteError> {
+        let mut damage = KnownDamage { replica_number: install.replica_number, ..KnownDamage::default() };
+        if self.damage.replica_number == install.replica_number {
+            damage = self.damage.clone();
+        }
+        damage.files.extend(install.arrived.damaged.iter().cloned());
+        if damage != self.damage {
+            damage
+                .write(&self.dir)
+                .map_err(|error| self.failed("write down what is damaged beside", error))?;
+            (self.damage, self.is_damage_written) = (damage, true);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, operation: &'static str, error: io::Error) -> WriteError {
+        match error.kind() {
+            io::ErrorKind::StorageFull => WriteError::NoSpace { dir: self.dir.clone(), error },
+            _ => WriteError::Io { operation, file: self.dir.clone(), error },
+        }
+    }
+
     /// What an earlier replica has left. Where the snapshot has come damaged that may be whole there: then it is kept, from
     /// before the snapshot counts. Otherwise it may go.
     fn keep_aside(&self, arrived: &Arrived) -> Result<Option<Aside>, WriteError> {
@@ -189,10 +244,7 @@ impl StoredGroup {
         if arrived.damaged.is_empty() {
             return Ok(Some(aside));
         }
-        let kept = aside.keep().map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => WriteError::NoSpace { dir: self.dir.clone(), error },
-            _ => WriteError::Io { operation: "keep what was set aside beside", file: self.dir.clone(), error },
-        })?;
+        let kept = aside.keep().map_err(|error| self.failed("keep what was set aside beside", error))?;
         tracing::error!(
             directory = %kept.display(), damaged = arrived.damaged.len(),
             "segments came damaged: what an earlier replica has left is kept until the group is whole everywhere"
@@ -211,6 +263,8 @@ impl StoredGroup {
         self.unwritten.clear();
         self.manifests = [None, None];
         self.origin = None;
+        (self.damage, self.is_damage_written) = (KnownDamage::default(), true);
+        known_damage::remove(&self.dir)?;
         let aside = Aside::of_checkpoint(&self.dir).filter(Aside::is_prepared);
         match aside {
             Some(aside) => {

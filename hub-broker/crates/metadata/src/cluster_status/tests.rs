@@ -37,7 +37,17 @@ fn member(on: u32, number: u32, is_learner: bool, matched: u64) -> MemberReport 
 
 fn report(group: u32, number: u32, bytes: u64, members: Option<Vec<MemberReport>>) -> GroupReport {
     let (is_damaged, copy) = (Some(bytes == 300), None);
-    GroupReport { group, number, term: 3, commit: 100, stored_bytes: bytes, members, is_damaged, copy }
+    GroupReport {
+        group,
+        number,
+        term: 3,
+        commit: 100,
+        stored_bytes: bytes,
+        members,
+        is_damaged,
+        is_read_through: true,
+        copy,
+    }
 }
 
 const COPY: CopyProgress = CopyProgress { received_bytes: 70, total_bytes: 700, bytes_per_s: 35 };

@@ -83,12 +83,13 @@ impl Core {
     pub(super) fn take_in(&mut self, recovered: Recovered) {
         let Recovered { id, state, machine } = recovered;
         let mut slot = Slot { id, state: State::Absent, machine, reported: None };
-        let mut damaged = Vec::new();
+        let (mut damaged, mut is_doubted) = (Vec::new(), false);
         match state {
             RecoveredState::Absent => {}
             RecoveredState::Present(mut group) => {
                 group.faults = self.faults;
                 damaged = std::mem::take(&mut group.found_damaged);
+                is_doubted = std::mem::take(&mut group.found_doubted);
                 slot.state = State::Present(group);
             }
             RecoveredState::Damaged { number, directories, hard_state } => {
@@ -100,6 +101,9 @@ impl Core {
         self.slots.push(slot);
         let at = self.slots.len() - 1;
         damaged.iter().for_each(|file| self.damaged(at, Some(file)));
+        if is_doubted {
+            self.damaged(at, None);
+        }
     }
 
     pub(super) fn peer(&mut self, slot: usize, message: PeerMessage) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Group, Machine};
+use crate::known_damage::KnownDamage;
 use crate::limits::{MEND_PAUSE_DOUBLINGS_MAX, MEND_PAUSE_TICKS, MEND_TRIES_MAX};
 use crate::mend::{Damaged, DamagedFiles, Mended};
 use crate::observe;
@@ -17,6 +18,8 @@ pub(super) struct Mending {
     is_doubted: bool,
     /// What was ever damaged, for whoever copies what is to take its place.
     listed: DamagedFiles,
+    /// What a start would go by is not what is known here.
+    is_changed: bool,
 }
 
 /// What is done about a damaged file.
@@ -37,8 +40,21 @@ impl Mending {
         let is_new = self.files.insert(file.to_owned(), care).is_none();
         if is_new {
             self.listed.add(file);
+            self.is_changed = true;
         }
         is_new
+    }
+
+    fn doubt(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.is_doubted, true);
+        self.is_changed |= is_new;
+        is_new
+    }
+
+    fn retain(&mut self, is_damaged: impl Fn(&Path) -> bool) {
+        let before = self.files.len();
+        self.files.retain(|file, _| is_damaged(file));
+        self.is_changed |= self.files.len() < before;
     }
 
     pub(super) fn listed(&self) -> DamagedFiles {
@@ -86,7 +102,7 @@ impl Group {
         if outcome == Mended::Whole {
             tracing::info!(group = %self.id, own = %self.own, file = %file.display(), "a damaged segment is whole again");
             observe::segment_mended();
-            self.mending.files.remove(file);
+            self.mending.retain(|other| other != file);
             return;
         }
         let ticks = MEND_PAUSE_TICKS << tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
@@ -98,7 +114,7 @@ impl Group {
     pub(crate) fn keep_damage(&mut self, file: Option<&Path>) {
         let is_new = match file {
             Some(file) => self.mending.put(file, Care::Kept),
-            None => !std::mem::replace(&mut self.mending.is_doubted, true),
+            None => self.mending.doubt(),
         };
         if is_new {
             tracing::error!(
@@ -154,7 +170,8 @@ impl Group {
     /// A snapshot has taken the state's place: what was doubted is not there any more. What its
     /// copy had not heard of it may have taken, and that is as damaged under its new name.
     pub(super) fn replace_mending(&mut self, outbox: &mut Outbox) {
-        let before = std::mem::take(&mut self.mending);
+        let is_changed = self.has_damage() || self.mending.is_changed;
+        let before = std::mem::replace(&mut self.mending, Mending { is_changed, ..Mending::default() });
         let Machine::Partitions(partitions) = &self.machine else { return };
         let unheard = before.listed.unheard();
         let taken: Vec<PathBuf> = unheard.iter().filter_map(|file| partitions.successor(file)).collect();
@@ -205,7 +222,30 @@ impl Group {
     /// Files that the logs need no more are no damage.
     fn forget_gone_files(&mut self) {
         if let Machine::Partitions(partitions) = &self.machine {
-            self.mending.files.retain(|file, _| partitions.needs(file));
+            self.mending.retain(|file| partitions.needs(file));
         }
+    }
+
+    /// What was known before the start. What of it is needed still is found damaged anew, and the rest forgotten.
+    pub(crate) fn remember_damage(&mut self, known: KnownDamage) {
+        let KnownDamage { files, is_doubted, .. } = known;
+        self.found_doubted = is_doubted;
+        self.mending.is_changed = true;
+        let unmentioned: Vec<_> =
+            files.into_iter().filter(|file| self.needs(file) && !self.found_damaged.contains(file)).collect();
+        self.found_damaged.extend(unmentioned);
+    }
+
+    /// What a start is to go by is written down where it has changed.
+    pub(crate) fn note_damage(&mut self, outbox: &mut Outbox) {
+        if !std::mem::take(&mut self.mending.is_changed) {
+            return;
+        }
+        let damage = Box::new(KnownDamage {
+            replica_number: self.own.number(),
+            files: self.mending.files.keys().cloned().collect(),
+            is_doubted: self.mending.is_doubted,
+        });
+        outbox.wishes.push(Wish::NoteDamage { group: self.id, generation: self.origin.generation, damage });
     }
 }

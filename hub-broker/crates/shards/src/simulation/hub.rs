@@ -404,6 +404,9 @@ impl Hub {
                 self.wanted.push(SnapshotWanted(wanted));
             }
             Wish::CancelFetch { group } => self.wanted.retain(|it| it.0.group != group.0),
+            Wish::NoteDamage { group, generation, damage } => {
+                self.stores[group.0 as usize].note_damage(generation, *damage);
+            }
             Wish::Mend(damaged) => self.damaged.push(SegmentDamaged(*damaged)),
             Wish::Install(switch) => {
                 self.installs.push(Install {

@@ -129,8 +129,10 @@ fn a_replica_that_was_let_go_and_stays_counts_again() {
     world.hub(damaged).tick();
     world.hub(damaged).turn();
     let plea = world.hub(damaged).take_questions().pop().expect("it asks");
-    // Its damage is forgotten.
+    // Its damage is forgotten: the list of it is lost.
     world.crash(damaged);
+    let list = world.dir(damaged).join(format!("checkpoint/{GROUP}.damaged"));
+    std::fs::remove_file(list).expect("there is one");
     world.start(damaged);
     answer(&mut world, &plea, (damaged, leader));
     world.rounds(ELECTION_ROUNDS);

@@ -324,6 +324,40 @@ fn what_came_damaged_is_made_again_once_somebody_has_it_whole() {
     assert!(others.iter().all(|(_, replica)| replica.node() == 1), "{others:?}");
 }
 
+fn start_again(world: &mut World) {
+    for node in [1, 2, 3] {
+        world.crash(node);
+        world.start(node);
+    }
+    world.wait_for_leader(GROUP);
+}
+
+#[test]
+fn what_is_damaged_is_known_after_a_start() {
+    let mut world = joined_by_two(true);
+    start_again(&mut world);
+    assert_eq!(are_damaged(&mut world), [true; 3], "and nobody has read it");
+    world.rounds(2 * TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), []);
+    let leader = world.leader(GROUP).expect("a leader");
+    let start = PartitionCommand::AdvanceStart { partition: partition(0), to: Offset(BATCHES as i64 - 1) };
+    world.hub(leader).command(shard(0), start, Box::new(|done| done.expect("carried out")));
+    world.until("all are whole", ELECTION_ROUNDS, |world| are_damaged(world) == [false; 3]);
+    start_again(&mut world);
+    assert_eq!(are_damaged(&mut world), [false; 3]);
+}
+
+#[test]
+fn that_a_replica_may_not_be_what_its_group_has_is_known_after_a_start() {
+    let (mut world, _, others) = with_segments(of_two());
+    let own = world.status(others[0], GROUP).own.expect("a replica");
+    world.hub(others[0]).damage(GROUP, own.number());
+    world.settle();
+    world.crash(others[0]);
+    world.start(others[0]);
+    assert!(world.status(others[0], GROUP).is_damaged);
+}
+
 #[test]
 fn what_is_let_go_with_its_segment_is_no_damage_any_more() {
     let mut world = joined_by_two(true);

@@ -9,8 +9,9 @@ use schemas::{Offset, RawBatch};
 use tempfile::TempDir;
 use wal::Lsn;
 
-use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
+use super::hub::{GROUP, Hub, Line, NUMBER, follower_id, pair, partition};
 use crate::aside::Aside;
+use crate::known_damage::KnownDamage;
 use crate::partitions::generation_directory;
 use crate::snapshot::{Arrived, FetchError, Notice, Shelf};
 
@@ -121,8 +122,11 @@ fn what_came_damaged_is_not_taken_for_good_by_the_next_snapshot() {
     let whole = fs::read(&second).expect("readable");
     flip(&second, 100);
     let arrived = copy(&mut leader, &follower, std::slice::from_ref(&second)).expect("copied");
+    let damaged = arrived.damaged.clone();
     follower.install(arrived, Lsn(77));
-    // A start forgets what was known, and the manifest names the segment.
+    let known = KnownDamage::read(&follower.checkpoints, NUMBER).expect("it is written down");
+    assert!(known.files.iter().eq(&damaged) && !known.is_doubted);
+    // The manifest names the segment, and here nobody goes by what is known.
     drop(follower);
     let mut follower = Hub::open(theirs.path());
     leader.append(20, 3);
