@@ -1,5 +1,7 @@
 //! Why a read was refused.
 
+use std::path::PathBuf;
+
 use schemas::{LeaderEpoch, NodeId, Offset};
 use thiserror::Error;
 
@@ -50,8 +52,12 @@ pub enum FetchError {
     #[error("this replica ends at {high_watermark}")]
     NotYetHere { high_watermark: Offset },
     /// The stored bytes do not pass their checks. They are never served.
-    #[error("damaged: {0}")]
-    Damaged(String),
+    #[error("damaged: {why}")]
+    Damaged {
+        why: String,
+        /// Where they lie, if it is known.
+        file: Option<PathBuf>,
+    },
     /// The disk did not answer as it should. A retry may help.
     #[error("cannot read: {0}")]
     Disk(String),

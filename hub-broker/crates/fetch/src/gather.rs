@@ -203,11 +203,15 @@ fn check_range(
 pub(crate) fn end_of(records: &Bytes) -> Result<Offset, FetchError> {
     let (mut at, mut end) = (0, None);
     while let Some(rest) = records.get(at..).filter(|rest| !rest.is_empty()) {
-        let header = BatchHeader::parse(rest).map_err(|error| FetchError::Damaged(error.to_string()))?;
+        let header = BatchHeader::parse(rest).map_err(|error| damaged(error.to_string()))?;
         end = Some(Offset(header.base_offset + header.offset_span()));
         at += header.total_bytes();
     }
-    end.ok_or_else(|| FetchError::Damaged("no batch where one should be".to_owned()))
+    end.ok_or_else(|| damaged("no batch where one should be".to_owned()))
+}
+
+fn damaged(why: String) -> FetchError {
+    FetchError::Damaged { why, file: None }
 }
 
 pub(crate) fn read_error(error: ReadError) -> FetchError {
@@ -215,7 +219,9 @@ pub(crate) fn read_error(error: ReadError) -> FetchError {
         ReadError::OutOfRange { start, end } => {
             FetchError::OutOfRange { log_start: start, high_watermark: end }
         }
-        error @ ReadError::Damaged { .. } => FetchError::Damaged(error.to_string()),
+        ReadError::Damaged(damage) => {
+            FetchError::Damaged { why: damage.to_string(), file: Some(damage.file) }
+        }
         error => FetchError::Disk(error.to_string()),
     }
 }

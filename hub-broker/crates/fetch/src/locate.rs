@@ -70,19 +70,19 @@ pub(crate) async fn led(
     shards.partition(partition).ok_or(PartitionError::NotOpen)
 }
 
-/// What a reader is told of a read that has failed. Damage costs this hub the replica, where others can do without it;
-/// and files that went with a partition are missed by nobody. In both cases whoever asks again is helped.
+/// What a reader is told of a read that has failed. What is damaged is fetched from other hubs, or costs this hub the
+/// replica, unless none of them has it; and files that went with a partition are missed by nobody. In all these cases
+/// whoever asks again is helped.
 pub(crate) fn as_told(metadata: &Metadata, partition: PartitionId, error: FetchError) -> FetchError {
-    if !matches!(error, FetchError::Damaged(_)) {
-        return error;
-    }
+    let FetchError::Damaged { file, .. } = &error else { return error };
     let shard = match shard_of(metadata, partition) {
         Ok(shard) => shard,
         Err(error) => return error.into(),
     };
     let shards = metadata.shards();
     let group = group_of(shard);
-    let has_others = shards.replicas(group).voters.len() > 1 && !shards.is_kept_damaged(group);
+    let has_others = shards.replicas(group).voters.len() > 1
+        && !file.as_ref().is_some_and(|file| shards.is_lost(group, file));
     if has_others || shards.partition(partition).is_none() { PartitionError::NotOpen.into() } else { error }
 }
 

@@ -158,7 +158,7 @@ impl Refusal for FetchError {
             Self::NotYetHere { .. } => Code::OffsetNotAvailable,
             // Clients try again in silence after a storage error, for ever; what is damaged does not get better, and
             // this one they hand to the application.
-            Self::Damaged(_) => Code::CorruptMessage,
+            Self::Damaged { .. } => Code::CorruptMessage,
             Self::Disk(_) => Code::KafkaStorageError,
             Self::Stopped => Code::NotLeaderOrFollower,
             Self::TooManyPartitions => Code::InvalidRequest,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use consensus::{MembershipChange, ReplicaId};
@@ -54,10 +54,10 @@ impl Shards {
         self.doors.shared.leaders.watch()
     }
 
-    /// Whether this hub's replica of the group is damaged and no other has what it lacks: it stays, and what is damaged
-    /// cannot be read.
-    pub fn is_kept_damaged(&self, group: u32) -> bool {
-        self.doors.shared.leaders.is_kept_damaged(group)
+    /// Whether this segment of the group, or the one with this index, is damaged here and no other hub has given it: it
+    /// stays as it is.
+    pub fn is_lost(&self, group: u32, file: &Path) -> bool {
+        self.doors.shared.leaders.is_lost(group, file)
     }
 
     /// The term in which this hub leads the shard and has applied an entry of its own.

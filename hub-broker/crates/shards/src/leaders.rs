@@ -3,7 +3,8 @@
 //! The newest term wins. A hub that goes down stays in the table until another leads: whether it can be reached is
 //! the transport's to say.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use consensus::ReplicaId;
 use parking_lot::RwLock;
@@ -43,8 +44,8 @@ pub(crate) struct OwnView {
     pub learners: Vec<ReplicaId>,
     /// Only the leader knows.
     pub in_sync: Vec<ReplicaId>,
-    /// The replica is damaged, and its group cannot do without it.
-    pub is_kept_damaged: bool,
+    /// Damaged files that nobody has given, of a replica that its group cannot do without.
+    pub lost_files: Vec<PathBuf>,
 }
 
 /// What a leader tells of a group that it leads.
@@ -69,7 +70,7 @@ struct Entry {
     known: RwLock<Known>,
     /// The term in which this hub serves the group; 0 while it does not.
     serving: AtomicU64,
-    is_kept_damaged: AtomicBool,
+    lost_files: RwLock<Vec<PathBuf>>,
 }
 
 #[derive(Default)]
@@ -83,11 +84,8 @@ struct Known {
 
 impl Leaders {
     pub(crate) fn new(node: NodeId, groups: u32) -> Self {
-        let entry = || Entry {
-            known: RwLock::default(),
-            serving: AtomicU64::new(0),
-            is_kept_damaged: AtomicBool::new(false),
-        };
+        let entry =
+            || Entry { known: RwLock::default(), serving: AtomicU64::new(0), lost_files: RwLock::default() };
         Self { node, groups: (0..groups).map(|_| entry()).collect(), changes: watch::Sender::new(0) }
     }
 
@@ -109,16 +107,17 @@ impl Leaders {
         (term != 0).then_some(Term(term))
     }
 
-    /// Whether this hub's replica of the group is damaged and stays all the same.
-    pub(crate) fn is_kept_damaged(&self, group: u32) -> bool {
-        self.entry(group).is_some_and(|entry| entry.is_kept_damaged.load(Ordering::Acquire))
+    /// Whether this segment, or the one with this index, is damaged here and nobody gives it.
+    pub(crate) fn is_lost(&self, group: u32, file: &Path) -> bool {
+        let log = file.with_extension("log");
+        self.entry(group).is_some_and(|entry| entry.lost_files.read().contains(&log))
     }
 
     /// What this hub's own replica knows has changed; `None`: there is no replica here any more.
     pub(crate) fn update(&self, group: u32, own: Option<&OwnView>) {
         let Some(entry) = self.entry(group) else { return };
         let serving = own.filter(|own| own.serving).map_or(0, |own| own.term);
-        entry.is_kept_damaged.store(own.is_some_and(|own| own.is_kept_damaged), Ordering::Release);
+        *entry.lost_files.write() = own.map(|own| own.lost_files.clone()).unwrap_or_default();
         let changed = {
             let mut known = entry.known.write();
             let served = entry.serving.swap(serving, Ordering::AcqRel) != serving;

@@ -135,7 +135,7 @@ fn what_comes_before_a_damaged_batch_is_given_and_the_damage_to_who_asks_next() 
     let mut gather = logs.gather(1 << 20, 1 << 20);
     gather.slots[0].next = Offset(3);
     let answers = read_all(gather).finish();
-    assert!(matches!(answers[0].result, Err(FetchError::Damaged(_))));
+    assert!(matches!(answers[0].result, Err(FetchError::Damaged { file: Some(_), .. })));
     assert!(answers[1].result.is_ok());
 }
 

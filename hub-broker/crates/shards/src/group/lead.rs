@@ -222,7 +222,7 @@ impl Group {
             leader,
             serving: self.is_serving(),
             news: self.news,
-            kept: self.is_kept(),
+            lost_files: self.lost_files_key(),
         }
     }
 
@@ -234,7 +234,7 @@ impl Group {
             voters: self.membership.voters.clone(),
             learners: self.membership.learners.clone(),
             in_sync: self.in_sync.clone(),
-            is_kept_damaged: self.is_kept(),
+            lost_files: self.lost_files(),
         }
     }
 
@@ -262,7 +262,7 @@ pub(crate) struct ViewKey {
     leader: Option<ReplicaId>,
     serving: bool,
     news: u64,
-    kept: bool,
+    lost_files: Option<u64>,
 }
 
 /// One that does not take the lead may be stopped: then it is another's turn.

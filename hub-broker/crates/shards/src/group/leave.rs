@@ -11,8 +11,8 @@ use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS, QUIET_LOOKS_MAX};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
-/// Leave is given after so many pleas, or there are too few who stay.
-const PLEAS_MAX: u32 = (LEAVE_WAIT_TICKS / LEAVE_TICKS as u64) as u32 + 2;
+/// Leave is given by one of so many answers of a leader, or there are too few who stay.
+const DENIALS_MAX: u32 = (LEAVE_WAIT_TICKS / LEAVE_TICKS as u64) as u32 + 2;
 
 /// Whoever is damaged asks again before that.
 const FELLOW_TICKS: u32 = 3 * LEAVE_TICKS;
@@ -23,14 +23,22 @@ pub(super) struct Leaves {
     asked: Pleas,
     /// Ticks until the replica here asks again.
     asks_in: u32,
-    /// How often the replica here has asked.
-    pleas: u32,
+    /// How often the leader of this term has denied it leave.
+    denials: (u64, u32),
     /// That it is kept all the same was said.
     is_kept: bool,
     /// Who has asked this leader while it was damaged itself, and the ticks since.
     fellows: BTreeMap<ReplicaId, u32>,
     /// The leader that is damaged as well, and its term, as it has said last.
     damaged_leader: Option<(ReplicaId, u64)>,
+}
+
+impl Leaves {
+    /// A leader has answered that the replica is to stay. Another one begins anew: it does not know yet who keeps up with it.
+    fn deny(&mut self, term: u64) {
+        let before = if self.denials.0 == term { self.denials.1 } else { 0 };
+        self.denials = (term, before.saturating_add(1));
+    }
 }
 
 impl Group {
@@ -42,12 +50,15 @@ impl Group {
             return;
         }
         if !self.is_damaged() || !self.is_hopeless() {
-            (self.leaves.pleas, self.leaves.is_kept) = (0, false);
+            (self.leaves.denials, self.leaves.is_kept) = ((0, 0), false);
             return;
         }
         self.leaves.asks_in = LEAVE_TICKS;
-        self.leaves.pleas = self.leaves.pleas.saturating_add(1);
-        let is_denied = self.leaves.pleas > PLEAS_MAX;
+        if self.is_serving() {
+            // It is damaged as well.
+            self.leaves.deny(self.replica.term());
+        }
+        let is_denied = self.leaves.denials.1 > DENIALS_MAX;
         if (is_denied || !self.membership.can_spare(self.own))
             && !std::mem::replace(&mut self.leaves.is_kept, true)
         {
@@ -123,6 +134,9 @@ impl Group {
     pub(crate) fn hear_of_leader(&mut self, plea: &Plea, answer: Answer) {
         let is_damaged = plea.replica == self.own && answer == Answer::DamagedAsWell;
         self.leaves.damaged_leader = is_damaged.then_some((plea.leader, plea.term));
+        if plea.replica == self.own && plea.term == self.replica.term() {
+            self.leaves.deny(plea.term);
+        }
     }
 
     /// Whether this leader is known to be damaged as well.

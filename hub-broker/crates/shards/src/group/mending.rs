@@ -20,6 +20,8 @@ pub(super) struct Mending {
     listed: DamagedFiles,
     /// What a start would go by is not what is known here.
     is_changed: bool,
+    /// Counts what may have changed of the files that were asked for in vain.
+    news: u64,
 }
 
 /// What is done about a damaged file.
@@ -30,14 +32,27 @@ enum Care {
     Pausing { tries: u32, ticks: u32 },
     /// It cannot be made again.
     Kept,
-    /// It came damaged, and cannot be made again.
-    Given,
+}
+
+impl Care {
+    /// Whether it was asked for so often in vain.
+    fn is_hopeless(&self, tries_max: u32) -> bool {
+        match self {
+            Self::Asked { tries } => *tries > tries_max,
+            Self::Pausing { tries, .. } => *tries >= tries_max,
+            Self::Kept => true,
+        }
+    }
 }
 
 impl Mending {
     /// Says whether the file was whole until now.
     fn put(&mut self, file: &Path, care: Care) -> bool {
-        let is_new = self.files.insert(file.to_owned(), care).is_none();
+        let is_hopeless = care.is_hopeless(MEND_TRIES_MAX);
+        let before = self.files.insert(file.to_owned(), care);
+        let was_hopeless = before.map(|care| care.is_hopeless(MEND_TRIES_MAX));
+        self.news += u64::from(was_hopeless != Some(is_hopeless));
+        let is_new = was_hopeless.is_none();
         if is_new {
             self.listed.add(file);
             self.is_changed = true;
@@ -54,7 +69,10 @@ impl Mending {
     fn retain(&mut self, is_damaged: impl Fn(&Path) -> bool) {
         let before = self.files.len();
         self.files.retain(|file, _| is_damaged(file));
-        self.is_changed |= self.files.len() < before;
+        if self.files.len() < before {
+            self.is_changed = true;
+            self.news += 1;
+        }
     }
 
     pub(super) fn listed(&self) -> DamagedFiles {
@@ -65,7 +83,7 @@ impl Mending {
 impl Group {
     /// Has a damaged file made again; false where that cannot be.
     pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) -> bool {
-        if let Some(Care::Asked { .. } | Care::Pausing { .. } | Care::Given) = self.mending.files.get(file) {
+        if let Some(Care::Asked { .. } | Care::Pausing { .. }) = self.mending.files.get(file) {
             return true;
         }
         let asked = self.ask_to_mend(file, 0, outbox);
@@ -108,6 +126,7 @@ impl Group {
         let ticks = MEND_PAUSE_TICKS << tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
         let tries = if outcome == Mended::Never { tries.max(MEND_TRIES_MAX) } else { tries };
         *care = Care::Pausing { tries, ticks };
+        self.mending.news += 1;
     }
 
     /// The damage stays, in this file or, without one, who knows where.
@@ -136,17 +155,28 @@ impl Group {
             Machine::Metadata(_) => false,
         };
         let soon = Care::Pausing { tries: 0, ticks: MEND_PAUSE_TICKS };
-        self.mending.put(file, if is_repairable { soon } else { Care::Given });
+        self.mending.put(file, if is_repairable { soon } else { Care::Kept });
     }
 
     /// Nothing is to be hoped for but to fetch the whole replica again.
     pub(super) fn is_hopeless(&self) -> bool {
-        let is_hopeless = |care: &Care| match care {
-            Care::Asked { tries } => *tries > MEND_TRIES_MAX,
-            Care::Pausing { tries, .. } => *tries >= MEND_TRIES_MAX,
-            Care::Kept | Care::Given => true,
-        };
-        self.mending.is_doubted || self.mending.files.values().any(is_hopeless)
+        self.mending.is_doubted || self.mending.files.values().any(|care| care.is_hopeless(MEND_TRIES_MAX))
+    }
+
+    /// Where the replica is kept all the same, the files that were asked for in vain. What has just been found damaged is
+    /// not among them.
+    pub(super) fn lost_files(&self) -> Vec<PathBuf> {
+        if self.is_kept() { self.hopeless_files(MEND_TRIES_MAX) } else { Vec::new() }
+    }
+
+    /// Changes whenever these do.
+    pub(super) fn lost_files_key(&self) -> Option<u64> {
+        self.is_kept().then_some(self.mending.news)
+    }
+
+    fn hopeless_files(&self, tries_max: u32) -> Vec<PathBuf> {
+        let files = self.mending.files.iter().filter(|(_, care)| care.is_hopeless(tries_max));
+        files.map(|(file, _)| file.clone()).collect()
     }
 
     /// Time passes: asks again for what nobody has given yet.
@@ -163,7 +193,7 @@ impl Group {
         for (file, tries) in due {
             let asked = self.ask_to_mend(&file, tries, outbox);
             let care = if asked { Care::Asked { tries: tries + 1 } } else { Care::Kept };
-            self.mending.files.insert(file, care);
+            self.mending.put(&file, care);
         }
     }
 
@@ -190,13 +220,7 @@ impl Group {
         if !self.leads() || self.mending.is_doubted || !(is_sole_voter || self.is_kept()) {
             return Vec::new();
         }
-        let tries_max = if is_sole_voter { 1 } else { MEND_TRIES_MAX };
-        let is_beyond = |(_, care): &(&PathBuf, &Care)| match care {
-            Care::Asked { tries } => *tries > tries_max,
-            Care::Pausing { tries, .. } => *tries >= tries_max,
-            Care::Kept | Care::Given => true,
-        };
-        self.mending.files.iter().filter(is_beyond).map(|(file, _)| file.clone()).collect()
+        self.hopeless_files(if is_sole_voter { 1 } else { MEND_TRIES_MAX })
     }
 
     /// Something of the replica is not as it should be.

@@ -23,7 +23,7 @@ fn own(term: u64, leader: Option<u32>, serving: bool) -> OwnView {
         voters: ids(&[1, 2, 3]),
         learners: Vec::new(),
         in_sync,
-        is_kept_damaged: false,
+        lost_files: Vec::new(),
     }
 }
 
@@ -122,11 +122,13 @@ fn a_group_that_is_not_here_is_passed_over() {
 }
 
 #[test]
-fn a_replica_is_kept_damaged_as_long_as_it_says_so() {
+fn a_file_is_lost_as_long_as_the_replica_says_so_and_no_other_file_is() {
     let table = leaders();
-    let kept = OwnView { is_kept_damaged: true, ..own(3, Some(1), true) };
+    let kept = OwnView { lost_files: vec!["p-0/7-00.log".into()], ..own(3, Some(1), true) };
     table.update(1, Some(&kept));
-    assert!(table.is_kept_damaged(1) && !table.is_kept_damaged(0) && !table.is_kept_damaged(99));
+    let is_lost = |group, file: &str| table.is_lost(group, Path::new(file));
+    assert!(is_lost(1, "p-0/7-00.log") && is_lost(1, "p-0/7-00.index"));
+    assert!(!is_lost(1, "p-0/8-00.log") && !is_lost(0, "p-0/7-00.log") && !is_lost(99, "p-0/7-00.log"));
     table.update(1, None);
-    assert!(!table.is_kept_damaged(1));
+    assert!(!is_lost(1, "p-0/7-00.log"));
 }

@@ -1,5 +1,7 @@
 //! What a simulated hub's groups have come to, for comparison with other hubs'.
 
+use std::path::Path;
+
 use consensus::ReplicaId;
 use partition_log::{PartitionReader, PartitionState};
 use schemas::{PartitionId, Term};
@@ -42,6 +44,11 @@ impl Hub {
     /// Replicas that this hub has given up and that were not replaced.
     pub fn given_up(&self) -> Vec<(u32, ReplicaId)> {
         self.replicas.lost().borrow().clone()
+    }
+
+    /// Whether readers are told that nobody has this file of the group whole.
+    pub fn is_lost(&self, group: u32, file: &Path) -> bool {
+        self.leaders.is_lost(group, file)
     }
 
     /// The last entry that the group's replica here has applied.

@@ -359,6 +359,37 @@ fn that_a_replica_may_not_be_what_its_group_has_is_known_after_a_start() {
 }
 
 #[test]
+fn only_what_was_asked_for_in_vain_is_told_to_be_lost() {
+    let mut world = joined_by_two(true);
+    world.rounds(2 * TRIES_ROUNDS);
+    let files = segments(&world, 2);
+    let lost = |world: &mut World| [0, 1].map(|at: usize| world.hub(2).is_lost(GROUP, &files[at]));
+    assert_eq!(lost(&mut world), [false, true]);
+    world.withholds = true;
+    rot(&mut world, 2, 0);
+    world.hub(2).scrub(partition(0));
+    world.settle();
+    assert_eq!(lost(&mut world), [false, true]);
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(lost(&mut world), [true; 2]);
+}
+
+#[test]
+fn nothing_is_told_to_be_lost_while_nobody_leads() {
+    let (mut world, leader, others) = with_segments(World::of_three());
+    let own = world.status(others[0], GROUP).own.expect("a replica");
+    let active = segments(&world, others[0]).pop().expect("a segment");
+    [leader, others[1]].into_iter().for_each(|node| world.crash(node));
+    rot(&mut world, others[0], u64::MAX);
+    world.hub(others[0]).scrub(partition(0));
+    world.rounds(TRIES_ROUNDS);
+    assert!(world.status(others[0], GROUP).is_damaged);
+    assert!(!world.hub(others[0]).is_lost(GROUP, &active));
+    [leader, others[1]].into_iter().for_each(|node| world.start(node));
+    world.until("it is fetched again", 4 * ELECTION_ROUNDS, |world| given_up(world) == [(GROUP, own)]);
+}
+
+#[test]
 fn what_is_let_go_with_its_segment_is_no_damage_any_more() {
     let mut world = joined_by_two(true);
     let leader = world.leader(GROUP).expect("a leader");

@@ -190,7 +190,7 @@ fn name_leaders(session: &Session, topics: &mut [TopicAnswer]) -> Vec<Endpoint> 
 
 fn outcome(head: &Head, result: Result<Fetched, FetchError>) -> Result<Fetched, i16> {
     let fetched = result.map_err(|error| {
-        if matches!(error, FetchError::Damaged(_) | FetchError::Disk(_)) {
+        if matches!(error, FetchError::Damaged { .. } | FetchError::Disk(_)) {
             tracing::error!(%error, "a fetch cannot be served");
         }
         errors::code(head, &error)
