@@ -64,6 +64,7 @@ pub(crate) fn copy(wanted: &Wanted, target: &Target<'_>, ask: &mut dyn Ask) -> R
         damaged: Vec::new(),
         mismatch: None,
         sender_is_slow: false,
+        is_again: false,
     };
     let copied = copying.all(&opened);
     let outcome = match (&copied, copying.mismatch) {
@@ -100,6 +101,8 @@ struct Copying<'a> {
     /// The file that is not what its state says.
     mismatch: Option<FileId>,
     sender_is_slow: bool,
+    /// The segment is received a second time: it was counted.
+    is_again: bool,
 }
 
 /// One partition on its way in.
@@ -284,7 +287,7 @@ impl Copying<'_> {
         for aside in &partition.aside {
             if partition.import.link(segment, aside)? {
                 observe::reused(u64::from(segment.bytes));
-                self.ask.receive(u64::from(segment.bytes));
+                self.count(u64::from(segment.bytes));
                 return Ok(true);
             }
         }
@@ -300,13 +303,17 @@ impl Copying<'_> {
         file: FileId,
         prefix: Option<Prefix>,
     ) -> Result<(), FetchError> {
-        if prefix.is_some() {
+        let is_again = prefix.is_some();
+        if is_again {
             match self.receive(import, segment, file, prefix)?.finish() {
                 Err(ImportError::Checksum(_)) => {}
                 finished => return Ok(finished?),
             }
         }
-        if self.receive(import, segment, file, None)?.finish_as_it_is()? {
+        self.is_again = is_again;
+        let received = self.receive(import, segment, file, None);
+        self.is_again = false;
+        if received?.finish_as_it_is()? {
             return Ok(());
         }
         let (length, mut position) = (segment.index_bytes(), 0);
@@ -329,15 +336,21 @@ impl Copying<'_> {
     ) -> Result<Receiving, FetchError> {
         let reused = prefix.as_ref().map_or(0, |prefix| u64::from(prefix.bytes));
         observe::reused(reused);
-        self.ask.receive(reused);
+        self.count(reused);
         let mut receiving: Receiving = import.receive(segment, prefix)?;
         while receiving.left() > 0 {
             let bytes = self.read(file, u64::from(receiving.position()), receiving.left())?;
             observe::received(bytes.len() as u64);
-            self.ask.receive(bytes.len() as u64);
+            self.count(bytes.len() as u64);
             receiving.write(&bytes)?;
         }
         Ok(receiving)
+    }
+
+    fn count(&mut self, bytes: u64) {
+        if !self.is_again {
+            self.ask.receive(bytes);
+        }
     }
 
     /// Whether the sender's file begins with the same bytes.

@@ -242,6 +242,9 @@ impl Kept {
 /// The segments with these files.
 fn damaged_of(partitions: &[Option<Partition>], files: &[PathBuf]) -> BTreeSet<FileId> {
     let mut damaged = BTreeSet::new();
+    if files.is_empty() {
+        return damaged;
+    }
     for (number, partition) in (0..).zip(partitions) {
         for (segment, state) in (0..).zip(partition.iter().flat_map(|partition| &partition.segments)) {
             let directory = partition.iter().map(|partition| &partition.directory);

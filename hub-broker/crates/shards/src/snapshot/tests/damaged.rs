@@ -221,3 +221,19 @@ fn a_sender_that_says_nothing_of_damage_is_copied_from_as_before() {
     follower.install(arrived, Lsn(77));
     assert_eq!(follower.contents(), leader.contents());
 }
+
+#[test]
+fn what_is_received_once_more_without_a_beginning_that_does_not_help_is_counted_once() {
+    let (_ours, mut leader, _theirs, follower) = pair(7, 60);
+    leader.checkpoint();
+    let newest = logs(&follower).pop().expect("a segment");
+    let same = logs(&leader).into_iter().find(|log| log.file_name() == newest.file_name()).expect("there");
+    flip(&same, fs::read(&same).expect("readable").len() - 5);
+    let mut shelf = Shelf::new(&leader.log);
+    let mut offer = leader.offer();
+    offer.damaged = vec![same];
+    shelf.offer(offer, Instant::now());
+    let mut line = Line::new(&mut shelf);
+    let arrived = follower.copy(&follower.wanted(&leader), &mut line).expect("copied");
+    assert_eq!((arrived.damaged.len(), line.received), (1, line.expected));
+}
