@@ -110,17 +110,20 @@ fn rows(hub: &Hub) -> Vec<BTreeMap<String, Value>> {
     records.iter().map(|record| row(&record.value)).collect()
 }
 
-/// Waits for so many rows, and answers all: the device's own and its child's, nothing else.
-fn wait_rows(hub: &Hub, count: usize) -> usize {
+/// Waits for so many rows: the device's own and its child's, nothing else. As many may be cut short as devices died in
+/// the middle of a round.
+fn wait_rows(hub: &Hub, count: usize, deaths: usize) {
     let rows = wait::until("rows", WITHIN, || Some(rows(hub)).filter(|rows| rows.len() >= count));
     let tank = BTreeMap::from([("tank/level".to_owned(), Value::Float(90.0))]);
     let expected = expected();
     let of_tank = rows.iter().filter(|row| **row == tank).count();
-    for row in rows.iter().filter(|row| **row != tank) {
-        assert_eq!(*row, expected);
+    let mut cut_short = 0;
+    for row in rows.iter().filter(|row| **row != tank && **row != expected) {
+        cut_short += 1;
+        let is_part = row.iter().all(|(name, value)| expected.get(name) == Some(value));
+        assert!(is_part && cut_short <= deaths, "{row:?}");
     }
     assert!(of_tank > 0 && of_tank < rows.len(), "{of_tank} of {}", rows.len());
-    rows.len()
 }
 
 fn agent(folder: &Path, hub: &Hub, address: &str, timeout: Duration) -> Agent {
@@ -147,7 +150,7 @@ fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
     let simulator = Simulator::start(&python, &log, &["tcp", &port]);
     let mut agent = agent(folder.path(), &hub, &format!("tcp://127.0.0.1:{port}"), Duration::from_secs(20));
     agent.start();
-    wait_rows(&hub, 10);
+    wait_rows(&hub, 10, 0);
     let refused = "nowhere (unit 1, holding 5): the device answered: Illegal data address";
     wait::until("the refusal", WITHIN, || agent.printed().contains(refused).then_some(()));
     assert_eq!(
@@ -161,7 +164,7 @@ fn devices_over_tcp_are_read_and_read_again_when_they_come_back() {
     let (is_well, said) = check(folder.path());
     assert!(!is_well && said.contains("modbus  FAILED") && said.contains("Connection refused"), "{said}");
     let _simulator = Simulator::start(&python, &log, &["tcp", &port]);
-    wait_rows(&hub, before + 10);
+    wait_rows(&hub, before + 10, 1);
 }
 
 #[test]
@@ -174,5 +177,5 @@ fn devices_on_a_serial_line_are_read() {
     // In every round, one device says nothing for so long.
     let mut agent = agent(folder.path(), &hub, &simulator.told, Duration::from_secs(2));
     agent.start();
-    wait_rows(&hub, 10);
+    wait_rows(&hub, 10, 0);
 }
