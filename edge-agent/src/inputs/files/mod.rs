@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::put_away::{BAD, could_put_away, put_away, put_away_as_bad};
 use self::watched::{Ending, Looks, Rest, Watched};
+use super::beside::beside;
 use super::feed::FeedEnd;
 use super::format::{DocumentError, open_rows};
 use super::mark::{FileId, Head, Mark};
@@ -157,7 +157,7 @@ async fn on_disk<T: Send + 'static>(
         drop(turn);
         done
     };
-    spawn_blocking(work).await.map_err(|error| FeedEnd::Failed(InputError::new(error)))
+    beside(work).await.map_err(FeedEnd::Failed)
 }
 
 /// Waits until no thread of an earlier life is at work.

@@ -5,13 +5,13 @@ mod siblings;
 
 use std::io;
 
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::siblings::beginning;
 
 use self::follow::{Chunk, Follower};
+use super::beside::beside;
 use super::feed::{FeedEnd, LineFeed};
 use super::sink::RowSink;
 use super::{Input, InputError, Running};
@@ -44,13 +44,9 @@ impl TailInput {
         let mut follower = Follower::new(&self.config, rows.mark());
         let mut feed = LineFeed::new(&self.config.format, rows);
         loop {
-            let (back, chunk) = spawn_blocking(move || {
-                let chunk = follower.read();
-                (follower, chunk)
-            })
-            .await
-            .map_err(|error| FeedEnd::Failed(InputError::new(error)))?;
-            follower = back;
+            let reading = move || (follower.read(), follower);
+            let chunk;
+            (chunk, follower) = beside(reading).await.map_err(FeedEnd::Failed)?;
             let chunk = chunk.map_err(|error| self.failed(&error))?;
             let is_idle = chunk.is_idle;
             self.feed(&mut feed, chunk).await?;
