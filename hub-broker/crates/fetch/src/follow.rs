@@ -4,11 +4,13 @@
 //! one that keeps up, and otherwise another hub's. Offsets are the same everywhere, so it may change between them at
 //! any time; what it has given out is committed and stays. Who does not call `next` costs nothing and loses nothing
 //! that retention keeps.
+//!
+//! What is damaged here it reads from another hub. It passes over only what all hubs have lost, and says so.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use metadata::Principal;
+use metadata::{Principal, ReplicaRecord};
 use partition_log::PartitionReader;
 use schemas::{NodeId, Offset, PartitionId, ShardId};
 use shards::GroupView;
@@ -17,11 +19,12 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::Fetch;
+use crate::doubt::Doubt;
 use crate::error::{FetchError, PartitionError};
 use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, FOLLOW_LOOK_MS, REMOTE_PAUSE_MS, REMOTE_WAIT_MS};
 use crate::locate::{group_of, shard_of};
-use crate::remote::{self, Answer, Ask};
+use crate::remote::{self, Answer, Ask, AskError, Refusal};
 
 /// Where a follower begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +40,13 @@ pub enum FollowError {
     /// Retention was faster than the follower. The next call goes on at `log_start`.
     #[error("the records before offset {log_start} are no longer stored")]
     Skipped { log_start: Offset },
+    /// Every hub that has the partition has said that it is damaged there and stays so. The next call goes on at `to`.
+    #[error("the records from offset {from} up to {to} are damaged on every hub that has them")]
+    Lost { from: Offset, to: Offset },
     /// The partition was closed. No call will succeed any more.
     #[error("the partition was closed")]
     Closed,
-    /// The position stays, so a retry may help, except for damage.
+    /// The position stays, so a retry may help.
     #[error(transparent)]
     Read(#[from] FetchError),
 }
@@ -55,6 +61,8 @@ pub struct Follow {
     leadership: watch::Receiver<u64>,
     /// How many hubs in a row could not answer.
     failures: usize,
+    /// A hub could not read what is next.
+    doubt: Option<Doubt>,
 }
 
 impl Fetch {
@@ -72,7 +80,8 @@ impl Fetch {
             FollowFrom::At(offset) => Some(offset),
         };
         let fetch = self.clone();
-        let mut follow = Follow { fetch, partition, shard, next, topics, leadership, failures: 0 };
+        let mut follow =
+            Follow { fetch, partition, shard, next, topics, leadership, failures: 0, doubt: None };
         match follow.local() {
             Some(reader) => {
                 follow.next.get_or_insert_with(|| reader.high_watermark());
@@ -110,9 +119,11 @@ impl Follow {
     pub async fn next(&mut self) -> Result<Bytes, FollowError> {
         loop {
             let next = self.begin().await?;
-            let records = match self.local() {
-                Some(reader) => self.read_here(reader, next).await?,
-                None => self.read_there().await?,
+            self.doubt.take_if(|doubt| doubt.at != next);
+            let records = match (&self.doubt, self.local()) {
+                (Some(_), _) => self.read_in_turn(next).await?,
+                (None, Some(reader)) => self.read_here(reader, next).await?,
+                (None, None) => self.read_there().await?,
             };
             if !records.is_empty() || self.next != Some(next) {
                 return Ok(records);
@@ -161,24 +172,55 @@ impl Follow {
                 Ok(records)
             }
             Err(FetchError::OutOfRange { log_start, .. }) if log_start > next => self.skip(log_start),
+            Err(error) if self.doubt.is_some() || matches!(error, FetchError::Damaged { .. }) => {
+                tracing::debug!(partition = %self.partition, %error, "what is next is read from another hub");
+                let past = self.fetch.inner.past_loss(&reader, next, error).await;
+                self.hear(self.node(), next, past).await
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     async fn read_there(&mut self) -> Result<Bytes, FollowError> {
-        let shards = self.fetch.inner.metadata.shards();
-        let hubs = whom_to_ask(&shards.replicas(group_of(self.shard)), shards.identity().node);
-        let Some(node) = self.failures.checked_rem(hubs.len()).map(|at| hubs[at]) else {
-            self.wait(None, FOLLOW_LOOK_MS).await?;
-            return Ok(Bytes::new());
-        };
+        let hubs = whom_to_ask(&self.replicas(), self.node());
+        match self.failures.checked_rem(hubs.len()).map(|at| hubs[at]) {
+            Some(node) => self.ask(node).await,
+            None => {
+                self.wait(None, FOLLOW_LOOK_MS).await?;
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    /// From this hub or another, whichever has not been asked for the longest.
+    async fn read_in_turn(&mut self, next: Offset) -> Result<Bytes, FollowError> {
+        let hubs = self.keepers();
+        let whose_turn = self.doubt.as_ref().and_then(|doubt| doubt.whom(&hubs));
+        match (whose_turn, self.fetch.inner.metadata.shards().partition(self.partition)) {
+            (Some(node), Some(reader)) if node == self.node() && reader.high_watermark() > next => {
+                self.read_here(reader, next).await
+            }
+            (Some(node), _) if node == self.node() => self.hear(node, next, None).await,
+            (Some(node), _) => self.ask(node).await,
+            (None, _) => {
+                self.wait(None, FOLLOW_LOOK_MS).await?;
+                Ok(Bytes::new())
+            }
+        }
+    }
+
+    async fn ask(&mut self, node: NodeId) -> Result<Bytes, FollowError> {
         let bytes_max = u32::try_from(FOLLOW_BYTES).unwrap_or(u32::MAX);
         let ask = Ask { partition: self.partition, from: self.next, bytes_max, wait_ms: REMOTE_WAIT_MS };
-        match remote::ask(shards.peers(), node, ask).await {
-            Ok(answer) => self.take(node, answer).await,
-            Err(error) => {
+        let answer = remote::ask(self.fetch.inner.metadata.shards().peers(), node, ask).await;
+        match (answer, self.next) {
+            (Ok(answer), _) => self.take(node, answer).await,
+            (Err(AskError::Refused(Refusal::Damaged { past })), Some(next)) => {
+                self.hear(node, next, Some(past)).await
+            }
+            (Err(error), _) => {
                 tracing::debug!(partition = %self.partition, %node, %error, "the tail cannot be had from this hub");
-                self.try_another().await
+                self.try_another(node).await
             }
         }
     }
@@ -189,16 +231,16 @@ impl Follow {
             return self.skip(answer.log_start);
         }
         if !answer.records.is_empty() {
-            let end = end_of(&answer.records)?;
-            if end <= next {
+            let Some(end) = end_of(&answer.records).ok().filter(|end| *end > next) else {
                 tracing::warn!(partition = %self.partition, %node, "this hub answers with what it was not asked for");
-                return self.try_another().await;
-            }
+                return self.try_another(node).await;
+            };
             (self.next, self.failures) = (Some(end), 0);
             return Ok(answer.records);
         }
-        if answer.next < next {
-            return self.try_another().await;
+        // Where one has come to what is in doubt, another has more.
+        if answer.next < next || (answer.next == next && self.doubt.is_some()) {
+            return self.try_another(node).await;
         }
         (self.next, self.failures) = (Some(answer.next), 0);
         Ok(Bytes::new())
@@ -209,10 +251,48 @@ impl Follow {
         Err(FollowError::Skipped { log_start })
     }
 
-    async fn try_another(&mut self) -> Result<Bytes, FollowError> {
+    async fn try_another(&mut self, node: NodeId) -> Result<Bytes, FollowError> {
+        if let Some(at) = self.doubt.as_ref().map(|doubt| doubt.at) {
+            return self.hear(node, at, None).await;
+        }
         self.failures = self.failures.wrapping_add(1);
         self.wait(None, REMOTE_PAUSE_MS).await?;
         Ok(Bytes::new())
+    }
+
+    /// What a hub makes of the batch at `next`: it has lost it and goes on at the offset `past`, or does not say so.
+    async fn hear(&mut self, node: NodeId, next: Offset, past: Option<Offset>) -> Result<Bytes, FollowError> {
+        let hubs = self.keepers();
+        let doubt = self.doubt.get_or_insert_with(|| Doubt::at(next));
+        doubt.hear(node, past);
+        if let Some(to) = doubt.verdict(&hubs) {
+            self.next = Some(to);
+            return Err(FollowError::Lost { from: next, to });
+        }
+        if let Some(rounds) = doubt.rounds(&hubs) {
+            if rounds == 1 {
+                tracing::warn!(
+                    partition = %self.partition, offset = %next, ?hubs,
+                    "no hub can read the batch at this offset now; readers wait until one can, or all have lost it"
+                );
+            }
+            self.wait(None, REMOTE_PAUSE_MS).await?;
+        }
+        Ok(Bytes::new())
+    }
+
+    fn node(&self) -> NodeId {
+        self.fetch.inner.metadata.shards().identity().node
+    }
+
+    fn replicas(&self) -> GroupView {
+        self.fetch.inner.metadata.shards().replicas(group_of(self.shard))
+    }
+
+    /// Whoever may have what is stored of the partition; nobody while that is not known.
+    fn keepers(&self) -> Vec<NodeId> {
+        let view = self.fetch.inner.metadata.view();
+        keepers(&self.replicas(), view.replicas(group_of(self.shard)), self.node())
     }
 
     /// Waits for more, for the partition's end, for another leader, and no longer than `at_most_ms`: a replica that
@@ -240,6 +320,24 @@ impl Follow {
 /// Whether the replica of `node` is as good as any that can be asked.
 fn is_best(view: &GroupView, node: NodeId) -> bool {
     view.in_sync.contains(&node) || view.leader.is_none_or(|leader| leader.node == node)
+}
+
+/// The hubs with a replica of the shard that has joined its group, as far as its members or the catalog name it; `node`
+/// first.
+fn keepers(view: &GroupView, records: &[ReplicaRecord], node: NodeId) -> Vec<NodeId> {
+    if view.voters.is_empty() {
+        return Vec::new();
+    }
+    let mut hubs = whom_to_ask(view, node);
+    for record in records.iter().filter(|record| record.joined && record.node != node) {
+        if !hubs.contains(&record.node) {
+            hubs.push(record.node);
+        }
+    }
+    if view.voters.contains(&node) || records.iter().any(|record| record.joined && record.node == node) {
+        hubs.insert(0, node);
+    }
+    hubs
 }
 
 /// The other hubs that have the shard: its leader, then those that keep up, then the rest.
@@ -272,6 +370,18 @@ mod tests {
         assert!(is_best(&view(Some(1), &[1, 2, 3], &[1, 2]), NodeId(2)));
         assert!(!is_best(&view(Some(1), &[1, 2, 3], &[1, 2]), NodeId(3)));
         assert!(is_best(&view(None, &[1, 2, 3], &[]), NodeId(3)), "nobody is known to have more");
+    }
+
+    #[test]
+    fn whoever_may_have_a_batch_is_asked_before_it_is_lost() {
+        let record =
+            |node: u32, joined| ReplicaRecord { node: NodeId(node), number: node, joined, leaving: true };
+        let view = view(Some(3), &[1, 3], &[3]);
+        let keepers =
+            |node| keepers(&view, &[record(2, true), record(1, true), record(4, false)], NodeId(node));
+        assert_eq!(keepers(1), [1, 3, 2].map(NodeId), "the second has left the group, and is still there");
+        assert_eq!(keepers(4), [3, 1, 2].map(NodeId), "the fourth is still fetching it");
+        assert_eq!(super::keepers(&GroupView::default(), &[record(1, true)], NodeId(1)), []);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! end of a partition, one for those that catch up, so that a consumer a week behind holds up neither the
 //! front ends nor the consumers at the tail. The memory of answers that are not sent yet is bounded.
 
+mod doubt;
 mod end;
 mod error;
 mod follow;

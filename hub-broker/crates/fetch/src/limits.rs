@@ -1,5 +1,7 @@
 //! Every limit of this crate.
 
+use std::time::Duration;
+
 /// What one job of a reader thread reads before it lets the next job have the thread, in bytes. A batch that
 /// is larger is still read whole.
 pub const SLICE_BYTES: usize = 1 << 20;
@@ -33,6 +35,12 @@ pub const REMOTE_PAUSE_MS: u32 = 200;
 
 /// How often a follower that waits looks whether its replica is still the one to read, in ms.
 pub const FOLLOW_LOOK_MS: u32 = 1_000;
+
+/// How long a hub looks for what it can read behind what is damaged.
+pub const PASSING_MAX: Duration = Duration::from_secs(2);
+
+/// Who asks waits for that.
+const _: () = assert!(PASSING_MAX.as_millis() < REMOTE_GRACE_MS as u128);
 
 /// Where many follow, their waits must not look like connections that have stalled.
 const _: () = assert!(REMOTE_WAIT_MS < REMOTE_GRACE_MS);

@@ -20,8 +20,8 @@ use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, REMOTE_GRACE_MS, REMOTE_READS_MAX, REMOTE_WAIT_MS, TAIL_OFFSETS};
 use crate::locate::{led, shard_of};
 
-pub(crate) use wire::{Answer, Ask};
-use wire::{DecodeError, KIND, Refusal};
+pub(crate) use wire::{Answer, Ask, Refusal};
+use wire::{DecodeError, KIND};
 
 /// Why another hub has not answered. It, or another, may the next time.
 #[derive(Debug, Error)]
@@ -39,7 +39,7 @@ pub(crate) async fn ask(peers: &Peers, node: NodeId, ask: Ask) -> Result<Answer,
     let patience = Duration::from_millis(u64::from(ask.wait_ms) + u64::from(REMOTE_GRACE_MS));
     match peers.request(node, KIND, ask.encode(), patience).await {
         Ok(answer) => Ok(Answer::decode(answer)?),
-        Err(RequestError::Refused(reason)) => Err(AskError::Refused(Refusal::decode(&reason)?)),
+        Err(RequestError::Refused(reason)) => Err(AskError::Refused(Refusal::decode(reason)?)),
         Err(error) => Err(AskError::Request(error)),
     }
 }
@@ -107,11 +107,16 @@ impl Inner {
             }
             // Retention was faster.
             Err(FetchError::OutOfRange { log_start, .. }) => Ok(nothing(&reader, log_start)),
-            Err(error) => {
-                tracing::warn!(partition = %reader.id(), %error, "cannot read for another hub");
-                Err(Refusal::Unreadable)
-            }
+            Err(error) => Err(self.why_unreadable(&reader, from, error).await),
         }
+    }
+
+    async fn why_unreadable(&self, reader: &PartitionReader, from: Offset, error: FetchError) -> Refusal {
+        if !matches!(error, FetchError::Damaged { .. }) {
+            tracing::warn!(partition = %reader.id(), %error, "cannot read for another hub");
+        }
+        let past = self.past_loss(reader, from, error).await;
+        past.map_or(Refusal::Unreadable, |past| Refusal::Damaged { past })
     }
 
     /// The next batches from `from` on, on a thread that suits how far behind it is. Empty where compaction has left

@@ -4,15 +4,20 @@
 
 #[path = "common/cluster.rs"]
 mod cluster;
+#[path = "common/damage.rs"]
+mod damage;
 #[path = "common/records.rs"]
 mod records;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Cluster, Hub, anyone, eventually, shard_of};
+use damage::spoil;
 use fetch::{
-    Fetch, FetchError, FetchPartition, FetchRequest, Fetched, FollowFrom, OffsetSpec, PartitionError, Replica,
+    Fetch, FetchError, FetchPartition, FetchRequest, Fetched, FollowError, FollowFrom, OffsetSpec,
+    PartitionError, Replica,
 };
 use metadata::Topic;
 use records::base_offsets;
@@ -45,7 +50,7 @@ impl Writer<'_> {
     async fn append(&mut self) -> Appended {
         let producer = Some((ProducerId(7), ProducerEpoch(0), Sequence(self.written)));
         let mut builder = BatchBuilder::new(BuilderOptions { producer, ..BuilderOptions::default() });
-        builder.push(1, None, Some(b"value"), &[]).unwrap();
+        builder.push(1, None, Some(value(self.written).as_bytes()), &[]).unwrap();
         let batch = builder.finish().unwrap();
         self.written += 1;
         let hub = self.cluster.hubs().next().unwrap();
@@ -66,6 +71,11 @@ impl Writer<'_> {
             }
         }
     }
+}
+
+/// What is written at an offset.
+fn value(offset: i32) -> String {
+    format!("the value at {offset}")
 }
 
 fn wants(partition: PartitionId, offset: i64, replica: Replica, max_wait: Duration) -> FetchRequest {
@@ -216,6 +226,69 @@ async fn a_hub_without_the_partition_follows_it_through_every_move_of_the_lead()
             seen.extend(base_offsets(records));
         }
         assert_eq!(seen, (first..11).collect::<Vec<_>>(), "led by {leaders:?}");
+    }
+    cluster.stop().await;
+}
+
+/// Four hubs, of which all that have the partition have these batches. The stranger has none of it.
+async fn stored(batches: i64) -> (Cluster, Arc<Topic>) {
+    let cluster = Cluster::of(4).await;
+    let topic = cluster.topic("telemetry", 1).await;
+    let mut writer = Writer { cluster: &cluster, topic: Arc::clone(&topic), written: 0 };
+    for _ in 0..batches {
+        writer.append().await;
+    }
+    let partition = writer.partition();
+    eventually("every replica has everything", async || {
+        let readers = cluster.hubs().filter_map(|hub| hub.shards.partition(partition));
+        let ends: Vec<Offset> = readers.map(|reader| reader.high_watermark()).collect();
+        ends == [Offset(batches); 3]
+    })
+    .await;
+    (cluster, topic)
+}
+
+/// What a reader at the hub is given of so many offsets: batches, and where it has passed over some.
+async fn read_at(fetch: &Fetch, partition: PartitionId, end: i64) -> (Vec<i64>, Vec<(Offset, Offset)>) {
+    let mut follow = fetch.follow(&anyone(), partition, FollowFrom::At(Offset(0))).unwrap();
+    let (mut seen, mut lost) = (Vec::new(), Vec::new());
+    while follow.position() < Some(Offset(end)) {
+        match timeout(Duration::from_secs(60), follow.next()).await.unwrap() {
+            Ok(records) => seen.extend(base_offsets(records)),
+            Err(FollowError::Lost { from, to }) => lost.push((from, to)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (seen, lost)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_here_is_read_from_another_hub() {
+    let (cluster, topic) = stored(4).await;
+    let partition = topic.partition_id(PartitionIndex(0));
+    let fetches: BTreeMap<NodeId, Fetch> = cluster.hubs().map(|hub| (hub.node, fetch_of(hub))).collect();
+    let damaged = cluster.leader(shard_of(&topic, 0)).await;
+    spoil(cluster.hub(damaged).data_dir(), partition, &value(1));
+    spoil(cluster.hub(damaged).data_dir(), partition, &value(2));
+    assert_eq!(read_at(&fetches[&damaged], partition, 4).await, (vec![0, 1, 2, 3], vec![]));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_hub_has_lost_is_passed_over_and_nothing_that_one_of_them_has() {
+    let (cluster, topic) = stored(5).await;
+    let partition = topic.partition_id(PartitionIndex(0));
+    let fetches: BTreeMap<NodeId, Fetch> = cluster.hubs().map(|hub| (hub.node, fetch_of(hub))).collect();
+    let stranger = cluster.stranger(shard_of(&topic, 0)).await;
+    let with_replica: Vec<&Hub> = cluster.hubs().filter(|hub| hub.node != stranger).collect();
+    for hub in &with_replica {
+        spoil(hub.data_dir(), partition, &value(1));
+        spoil(hub.data_dir(), partition, &value(3));
+    }
+    spoil(with_replica[0].data_dir(), partition, &value(2));
+    let expected = (vec![0, 2, 4], vec![(Offset(1), Offset(2)), (Offset(3), Offset(4))]);
+    for node in [with_replica[1].node, stranger] {
+        assert_eq!(read_at(&fetches[&node], partition, 5).await, expected, "at hub {node}");
     }
     cluster.stop().await;
 }

@@ -14,6 +14,7 @@ pub struct Metrics {
     pub dropped: Counter,
     pub overflowed: Counter,
     pub not_retained: Counter,
+    pub lost: Counter,
     pub connections_refused: Counter,
     pub connects_refused: Counter,
     pub disconnects: Counter,
@@ -29,6 +30,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     dropped: counter!("headwater_mqtt_dropped_total"),
     overflowed: counter!("headwater_mqtt_overflowed_sessions_total"),
     not_retained: counter!("headwater_mqtt_not_retained_total"),
+    lost: counter!("headwater_mqtt_lost_batches_total"),
     connections_refused: counter!("headwater_mqtt_connections_refused_total"),
     connects_refused: counter!("headwater_mqtt_connects_refused_total"),
     disconnects: counter!("headwater_mqtt_disconnects_total"),
@@ -55,6 +57,10 @@ pub fn describe() {
     describe_counter!(
         "headwater_mqtt_not_retained_total",
         "Retained messages that there was no room to keep."
+    );
+    describe_counter!(
+        "headwater_mqtt_lost_batches_total",
+        "Batches, or runs of them, that MQTT subscribers go without because every hub that has them says that they are damaged."
     );
     describe_counter!(
         "headwater_mqtt_connections_refused_total",

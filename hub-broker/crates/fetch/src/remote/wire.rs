@@ -4,7 +4,8 @@
 //! request  version u8 = 1 | topic 16 | index i32 | from i64 (−1: only say where the end is) | bytes max u32
 //!          | wait u32 (ms, for something to read)
 //! answer   version u8 = 1 | log start i64 | next i64 | whole batches
-//! refusal  version u8 = 1 | reason u8: 1 not here, 2 busy, 3 cannot be read, 4 not understood
+//! refusal  version u8 = 1 | reason u8: 1 not here, 2 busy, 3 cannot be read, 4 not understood, 5 damaged for good
+//!          | past i64 (with 5 only: the offset from which it can be read again)
 //! ```
 //!
 //! `next` is the offset to go on from; below `from`, this hub's replica has not come so far.
@@ -21,6 +22,9 @@ const VERSION: u8 = 1;
 const ASK_BYTES: usize = 1 + 16 + 4 + 8 + 4 + 4;
 const ANSWER_HEADER_BYTES: usize = 1 + 8 + 8;
 const END: i64 = -1;
+const REFUSAL_BYTES: usize = 1 + 1;
+const DAMAGED: u8 = 5;
+const DAMAGED_BYTES: usize = REFUSAL_BYTES + 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ask {
@@ -50,6 +54,9 @@ pub(crate) enum Refusal {
     Unreadable,
     #[error("the request is not understood there")]
     NotUnderstood,
+    /// It will not be whole there again. It can be read from `past` on.
+    #[error("the partition is damaged there, up to offset {past}")]
+    Damaged { past: Offset },
 }
 
 /// Not what a hub of this release sends.
@@ -116,17 +123,26 @@ impl Refusal {
             Self::Busy => 2,
             Self::Unreadable => 3,
             Self::NotUnderstood => 4,
+            Self::Damaged { .. } => DAMAGED,
         };
-        Bytes::copy_from_slice(&[VERSION, reason])
+        let mut bytes = BytesMut::with_capacity(DAMAGED_BYTES);
+        bytes.put_slice(&[VERSION, reason]);
+        if let Self::Damaged { past } = self {
+            bytes.put_i64(past.0);
+        }
+        bytes.freeze()
     }
 
-    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
-        check(bytes, |length| length == 2)?;
-        match bytes[1] {
+    pub fn decode(mut bytes: Bytes) -> Result<Self, DecodeError> {
+        let is_damaged = bytes.get(1) == Some(&DAMAGED);
+        check(&bytes, |length| length == if is_damaged { DAMAGED_BYTES } else { REFUSAL_BYTES })?;
+        bytes.advance(1);
+        match bytes.get_u8() {
             1 => Ok(Self::NotHere),
             2 => Ok(Self::Busy),
             3 => Ok(Self::Unreadable),
             4 => Ok(Self::NotUnderstood),
+            DAMAGED => Ok(Self::Damaged { past: Offset(bytes.get_i64()) }),
             _ => Err(DecodeError::Value),
         }
     }
@@ -163,6 +179,8 @@ mod tests {
         assert_eq!(&ask().encode()[..], ASK);
         assert_eq!(&answer().encode()[..], ANSWER);
         assert_eq!(&Refusal::Unreadable.encode()[..], b"\x01\x03");
+        let damaged = Refusal::Damaged { past: Offset(258) };
+        assert_eq!(&damaged.encode()[..], b"\x01\x05\0\0\0\0\0\0\x01\x02");
     }
 
     #[test]
@@ -172,8 +190,10 @@ mod tests {
             assert_eq!(Ask::decode(ask.encode()), Ok(ask));
         }
         assert_eq!(Answer::decode(answer().encode()), Ok(answer()));
-        for refusal in [Refusal::NotHere, Refusal::Busy, Refusal::Unreadable, Refusal::NotUnderstood] {
-            assert_eq!(Refusal::decode(&refusal.encode()), Ok(refusal));
+        let damaged = Refusal::Damaged { past: Offset(258) };
+        for refusal in [Refusal::NotHere, Refusal::Busy, Refusal::Unreadable, Refusal::NotUnderstood, damaged]
+        {
+            assert_eq!(Refusal::decode(refusal.encode()), Ok(refusal));
         }
     }
 
@@ -191,7 +211,14 @@ mod tests {
         let mut negative = ASK.to_vec();
         negative[21] = 0x80;
         assert_eq!(Ask::decode(negative.into()), Err(DecodeError::Value));
-        assert_eq!(Refusal::decode(&Bytes::from_static(b"\x01\x09")), Err(DecodeError::Value));
+        for (bytes, error) in [
+            (b"\x01\x09".as_slice(), DecodeError::Value),
+            (b"\x01\x05", DecodeError::Length(2)),
+            (b"\x01\x03\0\0\0\0\0\0\x01\x02", DecodeError::Length(10)),
+            (b"\x01", DecodeError::Length(1)),
+        ] {
+            assert_eq!(Refusal::decode(Bytes::from_static(bytes)), Err(error));
+        }
     }
 
     trait SliceOf {

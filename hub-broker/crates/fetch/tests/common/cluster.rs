@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub struct Hub {
     pub shards: Shards,
     pub metadata: Metadata,
     peers: Peers,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Hubs by node id.
@@ -165,6 +166,10 @@ impl Cluster {
 }
 
 impl Hub {
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub fn leader_node(&self, shard: ShardId) -> Option<NodeId> {
         self.shards.leader(shard).map(|leader| leader.node)
     }
@@ -214,5 +219,5 @@ async fn start(node: NodeId, seed: Option<String>) -> Hub {
     let starting = move || Shards::start(config, dir, own, Box::new(machine));
     let shards = tokio::task::spawn_blocking(starting).await.unwrap().unwrap();
     let metadata = Metadata::start(shards.clone(), views, metadata::Config::default(), this).await.unwrap();
-    Hub { node, shards, metadata, peers, _dir: directory }
+    Hub { node, shards, metadata, peers, dir: directory }
 }

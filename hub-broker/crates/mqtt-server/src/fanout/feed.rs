@@ -185,7 +185,7 @@ impl Feeds {
             Ok(follow) => {
                 feed.course.position.set(follow.position());
                 let (course, progress) = (Rc::clone(&feed.course), Rc::clone(&self.progress));
-                let sink = Sink { source: source.clone(), router: Rc::clone(&self.router) };
+                let sink = Sink { source: source.clone(), partition, router: Rc::clone(&self.router) };
                 let fetch = self.fetch.clone();
                 let task = tokio::task::spawn_local(async move {
                     let ask = async || fetch.end(&Principal::internal(), partition).await;
@@ -219,6 +219,7 @@ impl Feed {
 /// Where a partition's records go.
 struct Sink {
     source: Source,
+    partition: PartitionId,
     router: Rc<RefCell<Router>>,
 }
 
@@ -245,11 +246,8 @@ async fn run(mut follow: Follow, course: &Course, progress: &Notify, sink: Sink)
                 progress.notify_one();
             }
             Err(FollowError::Closed) => return,
-            Err(error @ FollowError::Skipped { .. }) => {
-                // Of what devices are told, the newest is what counts.
-                if sink.source.steering.is_none() {
-                    tracing::warn!(%error, "subscribers have missed messages");
-                }
+            Err(error @ (FollowError::Skipped { .. } | FollowError::Lost { .. })) => {
+                sink.miss(&error);
                 position.set(follow.position());
                 progress.notify_one();
             }
@@ -262,6 +260,22 @@ async fn run(mut follow: Follow, course: &Course, progress: &Notify, sink: Sink)
 }
 
 impl Sink {
+    /// Records were passed over that nobody will be given.
+    fn miss(&self, error: &FollowError) {
+        let (topic, partition) = (&self.source.topic, self.partition.index.0);
+        let is_lost = matches!(error, FollowError::Lost { .. });
+        METRICS.lost.increment(u64::from(is_lost));
+        match self.source.steering {
+            Some(_) if is_lost => tracing::warn!(
+                %topic, partition, %error,
+                "devices are not told what these records said: write it again for those that it was meant for"
+            ),
+            // Of what devices are told, the newest is what counts.
+            Some(_) => {}
+            None => tracing::warn!(%topic, partition, %error, "subscribers have missed messages"),
+        }
+    }
+
     async fn deliver(&self, mut records: Bytes) {
         while let Ok(Some(batch)) = RawBatch::split_first(&mut records) {
             let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver_batch(&batch)));

@@ -5,6 +5,8 @@
 mod agents;
 #[path = "../../../fetch/tests/common/cluster.rs"]
 mod cluster;
+#[path = "../../../fetch/tests/common/damage.rs"]
+mod damage;
 mod malformed;
 mod publishing;
 mod sessions;

@@ -41,6 +41,26 @@ async fn a_device_is_told_the_newest_of_what_it_is_to_be_and_what_comes_after() 
 }
 
 #[tokio::test]
+async fn a_batch_that_cannot_be_read_costs_only_the_device_that_it_was_meant_for() {
+    let hub = Hub::start().await;
+    hub.create_topic(DESIRED, 1, &[("cleanup.policy", "compact")]).await;
+    for device in ["pump-7", "pump-8", "pump-9"] {
+        hub.produce(DESIRED, device, "set").await;
+    }
+    hub.spoil(DESIRED, "pump-8");
+    for id in ["pump-7", "pump-9"] {
+        let mut device = device(&hub, id).await;
+        assert_eq!(granted(&mut device, &topic(id, "desired")).await, QOS_1);
+        assert_eq!(device.message().await, message(id, "desired", "set"));
+    }
+    let mut lost = device(&hub, "pump-8").await;
+    assert_eq!(granted(&mut lost, &topic("pump-8", "desired")).await, QOS_1);
+    hub.produce(DESIRED, "pump-8", "set again").await;
+    assert_eq!(lost.message().await, message("pump-8", "desired", "set again"));
+    hub.stop().await;
+}
+
+#[tokio::test]
 async fn the_first_device_makes_the_topics_and_the_desired_state_is_compacted() {
     let hub = Hub::start().await;
     let mut device = device(&hub, "pump-7").await;

@@ -18,6 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::damage::spoil;
+
 /// Whatever takes longer will not come.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -28,7 +30,7 @@ pub struct Hub {
     shards: Shards,
     shutdown: CancellationToken,
     server: JoinHandle<()>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Hub {
@@ -58,7 +60,7 @@ impl Hub {
         let address = server.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(server.run(shutdown.clone()));
-        Self { address, metadata, ingest, shards, shutdown, server, _directory: directory }
+        Self { address, metadata, ingest, shards, shutdown, server, directory }
     }
 
     /// Stops the front; returns when it has let go of its clients.
@@ -84,6 +86,13 @@ impl Hub {
     pub async fn produce(&self, topic: &str, key: &str, value: &str) {
         let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
         produce(&self.ingest, &topic, key, &[Some(value)]).await;
+    }
+
+    /// Damages what was produced with this key.
+    pub fn spoil(&self, topic: &str, key: &str) {
+        let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
+        let index = key_partition(key.as_bytes(), topic.partition_count());
+        spoil(self.directory.path(), topic.partition_id(index), key);
     }
 
     /// A topic's own setting.
