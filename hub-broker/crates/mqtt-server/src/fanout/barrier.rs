@@ -71,6 +71,21 @@ impl Course {
 #[derive(Default)]
 pub(super) struct Barrier(Vec<Mark>);
 
+/// What a SUBSCRIBE waits for. Apart, because what is held back of it waits for the second alone.
+#[derive(Default)]
+pub(super) struct Barriers {
+    /// Before it lies what clients have published.
+    pub plain: Barrier,
+    /// Before it lies what devices are told.
+    pub steering: Barrier,
+}
+
+impl Barriers {
+    pub fn are_passed(&mut self) -> bool {
+        self.plain.is_passed() && self.steering.is_passed()
+    }
+}
+
 struct Mark {
     course: Rc<Course>,
     end: End,

@@ -163,8 +163,8 @@ fn carry_out(router: &RefCell<Router>, feeds: &mut Feeds, queue: &mut Queue, com
     match command {
         Command::Subscribe(request, answer) => {
             feeds.want();
-            let barrier = feeds.barrier(request.is_plain(), request.is_steering());
-            queue.push(request, barrier, answer);
+            let barriers = feeds.barriers(request.is_plain(), request.is_steering());
+            queue.push(request, barriers, answer);
         }
         Command::Unsubscribe(id, filters, answer) => {
             let mut router = router.borrow_mut();

@@ -3,7 +3,7 @@
 //! Nothing is read while nobody has subscribed and no message was ever retained: a hub that only takes data in
 //! pays nothing for this.
 //!
-//! A subscription takes effect when everything that was committed before it has been handed on (its [`Barrier`]): it
+//! A subscription takes effect when everything that was committed before it has been handed on (its [`Barriers`]): it
 //! brings nothing that is older, and retained messages as they were at that moment. What devices are told is followed
 //! from its beginning, so that they are given the newest of it, and not one after another what it was before.
 
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::barrier::{Barrier, Course, RETRY_AFTER};
+use super::barrier::{Barriers, Course, RETRY_AFTER};
 use super::router::Router;
 use super::steering::Source;
 use crate::observe::METRICS;
@@ -93,20 +93,20 @@ impl Feeds {
         self.wanted || self.retains
     }
 
-    /// What is committed now lies before it: of what clients publish as far as this hub has it, of what devices are
+    /// What is committed now lies before them: of what clients publish as far as this hub has it, of what devices are
     /// told wherever it lies. MUST come right after [`Self::want`].
-    pub fn barrier(&self, of_plain: bool, of_steering: bool) -> Barrier {
+    pub fn barriers(&self, of_plain: bool, of_steering: bool) -> Barriers {
         let shards = self.metadata.shards();
         let end = |id| shards.partition(id).map_or(Offset(0), |reader| reader.high_watermark());
-        let mut barrier = Barrier::default();
+        let mut barriers = Barriers::default();
         for (partition, feed) in &self.feeds {
             if feed.is_steering && of_steering {
-                barrier.add_asked(&feed.course);
+                barriers.steering.add_asked(&feed.course);
             } else if !feed.is_steering && of_plain {
-                barrier.add_known(&feed.course, end(*partition));
+                barriers.plain.add_known(&feed.course, end(*partition));
             }
         }
-        barrier
+        barriers
     }
 
     /// Nobody is subscribed any more.

@@ -1,7 +1,7 @@
 //! SUBSCRIBEs on their way into effect.
 //!
-//! Each waits for its barrier, but not for ever: a partition may be unreadable. What clients publish is then subscribed
-//! to all the same. What devices are told is granted too, and held back until the barrier is passed: what is
+//! Each waits for its barriers, but not for ever: a partition may be unreadable. What clients publish is then subscribed
+//! to all the same. What devices are told is granted too, and held back until its own barrier is passed: what is
 //! out of date, or the history version by version, is worse for a device than nothing for a while.
 
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use schemas::mqtt::is_reserved;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::barrier::Barrier;
+use super::barrier::{Barrier, Barriers};
 use super::request::{SubscribeRefusal, SubscribeRequest, Subscription};
 use super::router::{HoldId, Options, Router, TooMany};
 use crate::limits::BARRIER_TIMEOUT;
@@ -27,13 +27,15 @@ type Answer = oneshot::Sender<Vec<Result<Qos, SubscribeRefusal>>>;
 #[derive(Default)]
 pub(super) struct Queue {
     plain: VecDeque<Waiting>,
-    /// With filters for what devices are told among them.
+    /// With filters only for what devices are told.
     steered: VecDeque<Waiting>,
+    mixed: VecDeque<Waiting>,
+    /// The first is released first: where a partition ends only moves on.
     held: VecDeque<Held>,
 }
 
 struct Waiting {
-    barrier: Barrier,
+    barriers: Barriers,
     until: Instant,
     request: SubscribeRequest,
     answer: Answer,
@@ -41,36 +43,40 @@ struct Waiting {
 
 /// Granted subscriptions that are not in effect yet.
 struct Held {
-    barrier: Barrier,
+    steering: Barrier,
     holds: Vec<HoldId>,
 }
 
 impl Queue {
-    pub fn push(&mut self, request: SubscribeRequest, barrier: Barrier, answer: Answer) {
+    pub fn push(&mut self, request: SubscribeRequest, barriers: Barriers, answer: Answer) {
         let until = Instant::now() + BARRIER_TIMEOUT;
-        let queue = if request.is_steering() { &mut self.steered } else { &mut self.plain };
-        queue.push_back(Waiting { barrier, until, request, answer });
+        let queue = match (request.is_plain(), request.is_steering()) {
+            (_, false) => &mut self.plain,
+            (false, true) => &mut self.steered,
+            (true, true) => &mut self.mixed,
+        };
+        queue.push_back(Waiting { barriers, until, request, answer });
     }
 
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.steered.is_empty() && self.held.is_empty()
+        [&self.plain, &self.steered, &self.mixed].into_iter().all(VecDeque::is_empty) && self.held.is_empty()
     }
 
     /// When somebody has waited for long enough.
     pub fn deadline(&self) -> Option<Instant> {
-        let fronts = [self.plain.front(), self.steered.front()];
+        let fronts = [self.plain.front(), self.steered.front(), self.mixed.front()];
         fronts.into_iter().flatten().map(|first| first.until).min()
     }
 
     /// Puts into effect, or grants, whatever is due.
     pub fn settle(&mut self, router: &mut Router) {
-        while self.held.front_mut().is_some_and(|first| first.barrier.is_passed()) {
+        while self.held.front_mut().is_some_and(|first| first.steering.is_passed()) {
             let holds = self.held.pop_front().map(|first| first.holds).unwrap_or_default();
             holds.into_iter().for_each(|hold| router.release(hold));
         }
-        for queue in [&mut self.plain, &mut self.steered] {
+        for queue in [&mut self.plain, &mut self.steered, &mut self.mixed] {
             while let Some(first) = queue.front_mut()
-                && (first.barrier.is_passed() || first.until <= Instant::now())
+                && (first.barriers.are_passed() || first.until <= Instant::now())
             {
                 let Some(waiting) = queue.pop_front() else { break };
                 // Who does not wait any more will not remove its subscriptions either.
@@ -89,10 +95,10 @@ impl Queue {
 impl Waiting {
     /// Answers, and returns what is held back.
     fn carry_out(mut self, router: &mut Router) -> Option<Held> {
-        let is_passed = self.barrier.is_passed();
+        let is_told = self.barriers.steering.is_passed();
         let (mut holds, mut outcomes) = (Vec::new(), Vec::new());
         for wanted in &self.request.subscriptions {
-            let outcome = if is_passed || !wanted.is_steering() {
+            let outcome = if is_told || !wanted.is_steering() {
                 self.request.subscribe(router, wanted)
             } else {
                 self.request.hold(router, wanted).map(|hold| holds.push(hold))
@@ -107,7 +113,7 @@ impl Waiting {
             client = &*self.request.client_id,
             "a device hears what it is to be as soon as the hubs that store it answer"
         );
-        Some(Held { barrier: self.barrier, holds })
+        Some(Held { steering: self.barriers.steering, holds })
     }
 }
 
@@ -161,13 +167,23 @@ mod tests {
         router: Router,
         outbox: Arc<Outbox>,
         course: Rc<Course>,
+        /// Of what clients publish: nothing is stored there until a test says so.
+        plain: (Rc<Course>, Offset),
     }
 
     impl Bench {
         /// Nothing has been handed on of a partition that ends at 5.
         fn new() -> Self {
             let course = Rc::default();
-            Self { queue: Queue::default(), router: Router::default(), outbox: Arc::default(), course }
+            let plain = Rc::new(Course::default());
+            plain.position.set(Some(Offset(0)));
+            Self {
+                queue: Queue::default(),
+                router: Router::default(),
+                outbox: Arc::default(),
+                course,
+                plain: (plain, Offset(0)),
+            }
         }
 
         fn subscribe(&mut self, filters: &[&str]) -> oneshot::Receiver<Vec<Result<Qos, SubscribeRefusal>>> {
@@ -186,12 +202,15 @@ mod tests {
                 subscription_id: None,
                 subscriptions: filters.iter().map(wanted).collect(),
             };
-            let mut barrier = Barrier::default();
+            let mut barriers = Barriers::default();
             if request.is_steering() {
-                barrier.add_known(&self.course, Offset(5));
+                barriers.steering.add_known(&self.course, Offset(5));
+            }
+            if request.is_plain() {
+                barriers.plain.add_known(&self.plain.0, self.plain.1);
             }
             let (answer, answered) = oneshot::channel();
-            self.queue.push(request, barrier, answer);
+            self.queue.push(request, barriers, answer);
             self.settle();
             answered
         }
@@ -251,6 +270,36 @@ mod tests {
         bench.publish("line/1", "line");
         bench.publish("plant/1", "plant");
         assert_eq!(bench.heard(), ["line", "plant"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_wants_both_holds_up_nobody_who_wants_what_devices_are_told_alone() {
+        let mut bench = Bench::new();
+        bench.publish(DESIRED, "1");
+        // Nobody knows yet what clients have published.
+        bench.plain.1 = Offset(9);
+        let mut both = bench.subscribe(&[DESIRED, "plant/+"]);
+        let mut device = bench.subscribe(&[DESIRED]);
+        bench.arrive();
+        assert_eq!(device.try_recv().unwrap(), [Ok(Qos::AtLeastOnce)]);
+        assert_eq!(bench.heard(), ["1"]);
+        assert!(both.try_recv().is_err());
+        bench.wait_for_long().await;
+        assert_eq!(both.try_recv().unwrap(), [Ok(Qos::AtLeastOnce); 2]);
+        assert_eq!(bench.router.held_count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_of_one_that_wants_both_does_not_wait_for_what_clients_publish() {
+        let mut bench = Bench::new();
+        bench.publish(DESIRED, "1");
+        bench.plain.1 = Offset(9);
+        let _both = bench.subscribe(&[DESIRED, "plant/+"]);
+        bench.wait_for_long().await;
+        bench.publish("plant/1", "plant");
+        assert_eq!((bench.heard(), bench.router.held_count()), (vec!["plant".to_owned()], 1));
+        bench.arrive();
+        assert_eq!((bench.heard(), bench.router.held_count()), (vec!["1".to_owned()], 0));
     }
 
     #[tokio::test(start_paused = true)]
