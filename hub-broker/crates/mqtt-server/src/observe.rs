@@ -3,6 +3,9 @@
 use std::sync::LazyLock;
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use schemas::PartitionIndex;
+
+const HELD_BY: &str = "headwater_mqtt_held_by";
 
 pub struct Metrics {
     pub agent_publishes: Counter,
@@ -10,6 +13,7 @@ pub struct Metrics {
     pub connections: Gauge,
     pub agents: Gauge,
     pub subscriptions: Gauge,
+    pub held: Gauge,
     pub delivered: Counter,
     pub dropped: Counter,
     pub overflowed: Counter,
@@ -26,6 +30,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     connections: gauge!("headwater_mqtt_connections"),
     agents: gauge!("headwater_mqtt_agents"),
     subscriptions: gauge!("headwater_mqtt_subscriptions"),
+    held: gauge!("headwater_mqtt_held_subscriptions"),
     delivered: counter!("headwater_mqtt_delivered_total"),
     dropped: counter!("headwater_mqtt_dropped_total"),
     overflowed: counter!("headwater_mqtt_overflowed_sessions_total"),
@@ -45,6 +50,14 @@ pub fn describe() {
     describe_gauge!("headwater_mqtt_connections", "MQTT connections now.");
     describe_gauge!("headwater_mqtt_agents", "Connections of agents now.");
     describe_gauge!("headwater_mqtt_subscriptions", "MQTT subscriptions now.");
+    describe_gauge!(
+        "headwater_mqtt_held_subscriptions",
+        "Granted subscriptions to what devices are told that wait until all of it is known."
+    );
+    describe_gauge!(
+        HELD_BY,
+        "1 for a partition that held subscriptions wait for, by what devices are told in it (desired, commands)."
+    );
     describe_counter!("headwater_mqtt_delivered_total", "Messages handed to MQTT subscribers.");
     describe_counter!(
         "headwater_mqtt_dropped_total",
@@ -72,6 +85,12 @@ pub fn describe() {
         "MQTT connections that the hub ended for a fault of the client's."
     );
     LazyLock::force(&METRICS);
+}
+
+/// Whether held subscriptions wait for a partition.
+pub fn held_by(of: &'static str, index: PartitionIndex, is_waited_for: bool) {
+    let partition = index.0.to_string();
+    gauge!(HELD_BY, "of" => of, "partition" => partition).set(f64::from(u8::from(is_waited_for)));
 }
 
 /// Counts an agent's connection for as long as it lives.

@@ -4,19 +4,27 @@
 //! then only known to its leader, which is asked anew for each SUBSCRIBE, once for all that come while it is asked.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::time::Duration;
 
-use schemas::Offset;
+use schemas::{Offset, PartitionIndex};
 use tokio::sync::Notify;
+
+use super::steering::Steering;
 
 /// Pause before a partition that could not be read, asked for or was not open yet is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// A partition of what devices are told.
+pub(super) type SteeringPartition = (Steering, PartitionIndex);
+
 /// How far the feed of one partition has come, and what is known of the partition's end.
 #[derive(Default)]
 pub(super) struct Course {
+    /// Of what devices are told: which partition it is.
+    of: Option<SteeringPartition>,
     /// The offset after the last batch that was handed on, or `None` before the feed has begun.
     pub position: Cell<Option<Offset>>,
     /// The partition is gone. Nothing more will come.
@@ -29,6 +37,10 @@ pub(super) struct Course {
 }
 
 impl Course {
+    pub fn of(of: Option<SteeringPartition>) -> Self {
+        Self { of, ..Self::default() }
+    }
+
     /// Asks the leader by `ask` whenever somebody wants to know, until it answers. Never returns.
     pub async fn answer<E: Display>(
         &self,
@@ -112,6 +124,11 @@ impl Barrier {
     /// Whether everything before it has been handed on, and nothing after it can be missed.
     pub fn is_passed(&mut self) -> bool {
         self.0.iter_mut().all(Mark::is_passed)
+    }
+
+    /// Partitions of what devices are told that are in the way.
+    pub fn waits_for(&mut self) -> BTreeSet<SteeringPartition> {
+        self.0.iter_mut().filter_map(|mark| mark.course.of.filter(|_| !mark.is_passed())).collect()
     }
 }
 

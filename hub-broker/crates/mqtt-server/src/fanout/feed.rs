@@ -174,8 +174,8 @@ impl Feeds {
     }
 
     fn follow(&mut self, partition: PartitionId, from: FollowFrom, source: &Source) {
-        let is_steering = source.steering.is_some();
-        let new = || Feed { course: Rc::default(), is_steering, from, task: None };
+        let of = source.steering.map(|steering| (steering, partition.index));
+        let new = || Feed { course: Rc::new(Course::of(of)), is_steering: of.is_some(), from, task: None };
         let feed = self.feeds.entry(partition).or_insert_with(new);
         if feed.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
@@ -191,7 +191,7 @@ impl Feeds {
                     let ask = async || fetch.end(&Principal::internal(), partition).await;
                     tokio::select! {
                         () = run(follow, &course, &progress, sink) => {}
-                        () = course.answer(ask, &progress), if is_steering => {}
+                        () = course.answer(ask, &progress), if of.is_some() => {}
                     }
                 });
                 feed.task = Some(task.abort_handle());

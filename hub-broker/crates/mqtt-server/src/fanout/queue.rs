@@ -4,17 +4,18 @@
 //! to all the same. What devices are told is granted too, and held back until its own barrier is passed: what is
 //! out of date, or the history version by version, is worse for a device than nothing for a while.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use schemas::mqtt::is_reserved;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::barrier::{Barrier, Barriers};
+use super::barrier::{Barrier, Barriers, SteeringPartition};
 use super::request::{SubscribeRefusal, SubscribeRequest, Subscription};
 use super::router::{HoldId, Options, Router, TooMany};
 use crate::limits::BARRIER_TIMEOUT;
+use crate::observe;
 use crate::wire::Qos;
 use crate::wire::text;
 
@@ -32,6 +33,8 @@ pub(super) struct Queue {
     mixed: VecDeque<Waiting>,
     /// The first is released first: where a partition ends only moves on.
     held: VecDeque<Held>,
+    /// What the metrics say that these wait for.
+    waited_for: BTreeSet<SteeringPartition>,
 }
 
 struct Waiting {
@@ -89,6 +92,18 @@ impl Queue {
         if self.held.len() > 2 * router.held_count() + GIVEN_UP_MAX {
             self.held.retain(|it| it.holds.iter().any(|hold| router.is_held(*hold)));
         }
+        self.observe(router.held_count());
+    }
+
+    /// The last waits for all that those before it wait for.
+    fn observe(&mut self, held: usize) {
+        observe::METRICS.held.set(held as f64);
+        let last = self.held.back_mut().filter(|_| held > 0);
+        let waits_for = last.map(|last| last.steering.waits_for()).unwrap_or_default();
+        for (steering, index) in self.waited_for.symmetric_difference(&waits_for) {
+            observe::held_by(steering.label(), *index, waits_for.contains(&(*steering, *index)));
+        }
+        self.waited_for = waits_for;
     }
 }
 
@@ -150,17 +165,19 @@ mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
-    use schemas::Offset;
+    use schemas::{Offset, PartitionIndex};
 
     use super::super::SubscriberId;
     use super::super::barrier::Course;
     use super::super::message::Message;
     use super::super::outbox::Outbox;
     use super::super::router::RetainHandling;
+    use super::super::steering::Steering;
     use super::*;
 
     const DESIRED: &str = "headwater/v1/pump-7/desired";
     const DEVICE: SubscriberId = SubscriberId(1);
+    const PARTITION: SteeringPartition = (Steering::Desired, PartitionIndex(3));
 
     struct Bench {
         queue: Queue,
@@ -174,7 +191,7 @@ mod tests {
     impl Bench {
         /// Nothing has been handed on of a partition that ends at 5.
         fn new() -> Self {
-            let course = Rc::default();
+            let course = Rc::new(Course::of(Some(PARTITION)));
             let plain = Rc::new(Course::default());
             plain.position.set(Some(Offset(0)));
             Self {
@@ -270,6 +287,23 @@ mod tests {
         bench.publish("line/1", "line");
         bench.publish("plant/1", "plant");
         assert_eq!(bench.heard(), ["line", "plant"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_those_wait_for_that_are_held_is_seen() {
+        let mut bench = Bench::new();
+        let _device = bench.subscribe(&[DESIRED]);
+        assert_eq!(bench.queue.waited_for, BTreeSet::new(), "it is not held yet");
+        bench.wait_for_long().await;
+        assert_eq!(bench.queue.waited_for, BTreeSet::from([PARTITION]));
+        bench.router.remove(DEVICE);
+        bench.settle();
+        assert_eq!(bench.queue.waited_for, BTreeSet::new(), "it has gone");
+        let _device = bench.subscribe(&[DESIRED]);
+        bench.wait_for_long().await;
+        assert_eq!(bench.queue.waited_for, BTreeSet::from([PARTITION]));
+        bench.arrive();
+        assert_eq!(bench.queue.waited_for, BTreeSet::new());
     }
 
     #[tokio::test(start_paused = true)]

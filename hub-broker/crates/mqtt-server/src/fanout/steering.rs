@@ -14,7 +14,7 @@ use super::message::Message;
 use crate::limits::COMMAND_EXPIRY_DEFAULT;
 use crate::wire::Qos;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Steering {
     Desired,
     Commands,
@@ -22,6 +22,15 @@ pub enum Steering {
 
 impl Steering {
     pub const ALL: [Self; 2] = [Self::Desired, Self::Commands];
+
+    /// For metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Desired => "desired",
+            Self::Commands => "commands",
+        }
+    }
 
     /// The log topic.
     #[must_use]
