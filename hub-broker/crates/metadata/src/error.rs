@@ -10,17 +10,20 @@ use crate::majority::NoMajority;
 use crate::response::Refusal;
 use crate::wire::DecodeError;
 
-/// The metadata group did not take the command, or nobody knows whether it did. Trying again helps.
+/// The metadata group did not take the command, or nobody knows whether it did: what is in a leader's log may still be
+/// agreed on. Trying again helps.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Unavailable {
     #[error("the metadata did not take the command: {0}")]
     Propose(#[from] ProposeError),
     #[error(
-        "the metadata did not take the command: {0}; start the hubs that are missing, or mend the network to them, and give the command again"
+        "the metadata may not have taken the command: {0}; start the hubs that are missing, or mend the network to them, and look whether it was carried out before you give it again"
     )]
     NoMajority(Box<NoMajority>),
     /// An election takes a moment.
-    #[error("the metadata did not take the command: nobody leads it now; try again in a moment")]
+    #[error(
+        "the metadata may not have taken the command: nobody leads it now; look in a moment whether it was carried out before you give it again"
+    )]
     NoLeader,
     #[error("the metadata's answer cannot be read: {0}")]
     Answer(#[from] DecodeError),

@@ -153,7 +153,10 @@ impl fmt::Display for Missing {
 
 #[cfg(test)]
 mod tests {
+    use shards::ProposeError;
+
     use super::*;
+    use crate::error::Unavailable;
 
     fn of(voters: &[(u32, Presence)]) -> Option<String> {
         let missing = |node| Missing { node: NodeId(node), address: Some(format!("hub-{node}:9191")) };
@@ -162,6 +165,21 @@ mod tests {
     }
 
     use Presence::{Away, Here, Replaced};
+
+    #[test]
+    fn a_command_that_may_still_be_agreed_on_is_not_said_to_be_refused() {
+        let missing = Missing { node: NodeId(2), address: None };
+        let cause = NoMajority::of(std::iter::once((missing, Away))).unwrap();
+        for in_doubt in [Unavailable::NoMajority(Box::new(cause)), Unavailable::NoLeader] {
+            let said = in_doubt.to_string();
+            assert!(
+                said.contains("may not have taken") && said.contains("before you give it again"),
+                "{said}"
+            );
+        }
+        let refused = Unavailable::Propose(ProposeError::NoSpace).to_string();
+        assert!(refused.contains("did not take"), "{refused}");
+    }
 
     #[test]
     fn half_of_the_hubs_is_no_majority() {
