@@ -31,6 +31,11 @@ impl Sight {
     fn progress(&self) -> (Option<u64>, u64) {
         (self.matched, self.stored_bytes)
     }
+
+    /// Whether it has anything of what its leader has.
+    fn has_begun(&self) -> bool {
+        self.matched.is_some_and(|matched| matched > 0)
+    }
 }
 
 /// What is seen, by group and replica number.
@@ -53,6 +58,8 @@ struct Join {
     sight: Sight,
     /// Since when it has not got on, although it could.
     since: Duration,
+    /// It has all of a copy, or needed none.
+    has_arrived: bool,
 }
 
 impl Patience {
@@ -88,17 +95,18 @@ impl Patience {
         // Where a copy has come to its end.
         let mut arrived = BTreeSet::new();
         for (group, number, node) in joining(view) {
-            let known =
-                before.remove(&(group, number)).unwrap_or(Join { node, sight: Sight::default(), since: now });
+            let begins = Join { node, sight: Sight::default(), since: now, has_arrived: false };
+            let known = before.remove(&(group, number)).unwrap_or(begins);
             // Where a leader has not told this time, what it told before counts.
             let sight = seen.get(&(group, number)).copied().unwrap_or(known.sight);
             let gets_on = known.sight.progress() != sight.progress();
-            // One that gets on with every look is only following its leader.
-            if gets_on && known.since < looked_at {
+            let has_arrived = known.has_arrived || sight.has_begun();
+            // Once, and not where entries were sent from the first look on: after that it only follows its leader.
+            if has_arrived && !known.has_arrived && known.since < looked_at {
                 arrived.insert(node);
             }
             let since = if gets_on { now } else { known.since };
-            self.joins.insert((group, number), Join { node, sight, since });
+            self.joins.insert((group, number), Join { node, sight, since, has_arrived });
         }
         let has_ended = |((group, _), join): ((u32, u32), Join)| {
             Some(join.node).filter(|node| !self.stuck.contains_key(&(group, *node)))
@@ -216,13 +224,20 @@ mod tests {
             assert!(patience.look(view, seen, both - just).is_empty());
             assert!(patience.look(view, seen, both - just + one - just).is_empty());
         }
-        // One that is sent entries all the time takes nobody's turn.
-        let mut patience = Patience::default();
-        for look in 0..=20 {
-            let following = Sight { matched: Some(u64::from(look)), to_copy_bytes: 0, ..copying };
-            let seen = Sights::from([((1, 2), copying), ((2, 3), following)]);
-            let given_up = patience.look(&before, &seen, one / 20 * look);
-            assert_eq!(given_up.is_empty(), look < 20, "at look {look}");
+        // One that is sent entries, all the time or now and then, takes nobody's turn.
+        for every in [1, 2, 5] {
+            let mut patience = Patience::default();
+            for look in 0..=20 {
+                let following =
+                    Sight { matched: Some(u64::from(7 + look / every)), to_copy_bytes: 0, ..copying };
+                let seen = Sights::from([((1, 2), copying), ((2, 3), following)]);
+                let given_up = patience.look(&before, &seen, one / 20 * look);
+                assert_eq!(
+                    given_up.is_empty(),
+                    look < 20,
+                    "at look {look}, with progress at every {every}th"
+                );
+            }
         }
     }
 }
