@@ -64,7 +64,7 @@ impl Config {
             queued_bytes_max: limits::QUEUED_BYTES_MAX_DEFAULT,
             catch_up_rate_bytes: limits::CATCH_UP_RATE_BYTES_DEFAULT,
             scrub_rate_bytes: limits::SCRUB_RATE_BYTES_DEFAULT,
-            tick: Duration::from_millis(50),
+            tick: limits::TICK_DEFAULT,
             seed: u64::from(std::process::id()),
         }
     }

@@ -65,6 +65,8 @@ pub const KEEP_LOG_TICKS: u64 = 10;
 pub const UNAPPLIED_BYTES_MAX: usize = 64 * MIB as usize;
 /// Leaders tell everyone what they lead at least this often.
 pub const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+/// A raft tick, unless told.
+pub const TICK_DEFAULT: Duration = Duration::from_millis(50);
 /// Ticks of an election timeout; a follower stands for election after one to two of these.
 pub const ELECTION_TICKS: u32 = 10;
 /// Ticks between two heartbeats.
@@ -171,6 +173,11 @@ const _: () = assert!(
 );
 const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 
+/// Of the default's length.
+const fn ticks(time: Duration) -> u64 {
+    time.as_millis().div_ceil(TICK_DEFAULT.as_millis()) as u64
+}
+
 // A follower that is there is heard of within every election timeout, so three looks span at least one whole one.
 const _: () =
     assert!(LEAVE_WAIT_TICKS >= ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS);
@@ -178,9 +185,7 @@ const _: () = assert!(QUIET_LOOKS_MAX as u64 * IN_SYNC_TICKS > ELECTION_TICKS as
 // One that goes seems to be there until it is missed, and may hear of its leave as late as the answer may come.
 const _: () = assert!(
     LEAVE_VOID_TICKS as u64
-        > 10 * COMPARE_ANSWER_MAX.as_secs()
-            + ELECTION_TICKS as u64
-            + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS
+        > ticks(COMPARE_ANSWER_MAX) + ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS
 );
 const _: () = assert!(LEAVE_BEHIND_TICKS as u64 <= LEAVE_WAIT_TICKS);
 const _: () = assert!(2 * LEAVE_TICKS as u64 <= LEAVE_FORGOTTEN_TICKS);
