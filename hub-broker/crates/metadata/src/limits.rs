@@ -53,6 +53,11 @@ pub const CAUGHT_UP_ENTRIES: u64 = 16;
 pub const STEWARD_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a group is left alone after a step that failed, and after its leader was asked to hand over.
 pub const STEWARD_REST: Duration = Duration::from_millis(300);
+/// A group that refuses its steps for so long is worth a line, and all that do are worth one each time.
+pub const REFUSAL_PATIENCE: Duration = Duration::from_secs(30);
+pub const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// One that has refused nothing for so long is led elsewhere, or has nothing to do.
+pub const REFUSAL_FORGOTTEN: Duration = Duration::from_secs(10);
 pub const TRANSFER_REST: Duration = Duration::from_secs(2);
 /// Doublings of that rest while the same replica does not take the lead.
 pub const TRANSFER_DOUBLINGS_MAX: u32 = 8;

@@ -2,6 +2,7 @@
 //! no longer knows: one that votes, as far as it knows itself, only when its group's leader says that it is out.
 
 mod groups;
+mod refusals;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,17 @@ use crate::limits::{
 use crate::neighbours::Steady;
 use crate::view::{View, ViewSource};
 pub(crate) use groups::Groups;
+use refusals::{Complaint, Refusals};
 use step::{Led, Step, Wish, next_step};
 
-type Running = Pin<Box<dyn Future<Output = u32> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// A group's step is over, and its rest after it.
+struct Done {
+    group: u32,
+    /// Why it was refused.
+    refused: Option<String>,
+}
 
 /// What is to be done with a group.
 #[derive(Debug)]
@@ -51,6 +60,7 @@ pub(crate) struct Steward<G, S> {
     handed: HashMap<u32, (Term, ReplicaId, u32)>,
     /// Groups with a step under way, or resting after one.
     busy: HashSet<u32>,
+    refusals: Refusals,
     running: FuturesUnordered<Running>,
 }
 
@@ -63,6 +73,7 @@ impl<G: Groups, S: Steady> Steward<G, S> {
             led: HashMap::new(),
             handed: HashMap::new(),
             busy: HashSet::new(),
+            refusals: Refusals::default(),
             running: FuturesUnordered::new(),
         }
     }
@@ -76,9 +87,7 @@ impl<G: Groups, S: Steady> Steward<G, S> {
             self.look().await;
             tokio::select! {
                 _ = ticks.tick() => {}
-                Some(group) = self.running.next() => {
-                    self.busy.remove(&group);
-                }
+                Some(done) = self.running.next() => self.finish(done),
                 changed = versions.changed() => {
                     if changed.is_err() {
                         return;
@@ -138,10 +147,28 @@ impl<G: Groups, S: Steady> Steward<G, S> {
         self.busy.insert(group);
         let groups = self.groups.clone();
         self.running.push(Box::pin(async move {
-            let rest = rest.max(carry_out(&groups, group, task).await);
-            tokio::time::sleep(rest).await;
-            group
+            let (min_rest, refused) = match carry_out(&groups, group, task).await {
+                Ok(rest) => (rest, None),
+                Err(error) => (STEWARD_REST, Some(error)),
+            };
+            tokio::time::sleep(rest.max(min_rest)).await;
+            Done { group, refused }
         }));
+    }
+
+    fn finish(&mut self, Done { group, refused }: Done) {
+        self.busy.remove(&group);
+        let Some(error) = refused else { return self.refusals.taken(group) };
+        tracing::debug!(group, error, "a step of the group is tried again");
+        if let Some(Complaint { lasting, groups }) = self.refusals.refused(group, Instant::now()) {
+            tracing::warn!(
+                group,
+                error,
+                lasting_s = lasting.as_secs(),
+                groups,
+                "replicas cannot be moved, removed or added; it is tried on: hub-broker cluster status names hubs that are away, full or damaged, which have to come back or be removed first"
+            );
+        }
     }
 
     /// How long the group is left alone after it was asked to hand over: it takes no writes while it tries.
@@ -165,18 +192,18 @@ fn is_forgotten(view: &View, group: u32, own: ReplicaId) -> bool {
 }
 
 /// Returns how long the group is to be left alone.
-async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
-    let done = match task {
-        Task::Destroy(number) => destroy(groups, group, number).await,
+async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Result<Duration, String> {
+    match task {
+        Task::Destroy(number) => destroy(groups, group, number).await?,
         Task::Confirm(own, term) => {
             if !groups.is_let_go(group, own, term).await {
-                return CONFIRM_REST;
+                return Ok(CONFIRM_REST);
             }
-            destroy(groups, group, own.number()).await
+            destroy(groups, group, own.number()).await?;
         }
         Task::Step(Step::Change(change)) => {
             tracing::debug!(group, %change, "the group's replicas change");
-            groups.change(group, change).await.map_err(|error| error.to_string())
+            groups.change(group, change).await.map_err(|error| error.to_string())?;
         }
         Task::Step(Step::Transfer(to)) => {
             tracing::debug!(group, to = to.node(), "leadership is handed over");
@@ -185,24 +212,17 @@ async fn carry_out<G: Groups>(groups: &G, group: u32, task: Task) -> Duration {
             if let Err(error) = asked {
                 tracing::debug!(group, %error, "leadership was not handed over");
             }
-            return Duration::ZERO;
         }
-        Task::Step(Step::Joined(number)) => tell(groups, Command::ReplicaJoined { group, number }).await,
+        Task::Step(Step::Joined(number)) => tell(groups, Command::ReplicaJoined { group, number }).await?,
         Task::Step(Step::Removed(number)) => {
             // The replica's hub destroys it when the catalog has forgotten it.
             if !groups.have_let_go(group, number).await {
-                return STEWARD_REST;
+                return Ok(STEWARD_REST);
             }
-            tell(groups, Command::RemoveReplica { group, number }).await
-        }
-    };
-    match done {
-        Ok(()) => Duration::ZERO,
-        Err(error) => {
-            tracing::debug!(group, error, "a step of the group is tried again");
-            STEWARD_REST
+            tell(groups, Command::RemoveReplica { group, number }).await?;
         }
     }
+    Ok(Duration::ZERO)
 }
 
 async fn destroy<G: Groups>(groups: &G, group: u32, number: u32) -> Result<(), String> {

@@ -160,6 +160,9 @@ pub enum ChangeError {
     /// Try again when it is done.
     #[error("another change of the group's replicas is under way")]
     Pending,
+    /// Damaged replicas of the group have leave to go. Try again when they are replaced.
+    #[error("too few replicas would be left that are whole: damaged ones are replaced first")]
+    TooFewLeft,
     /// The change was proposed, and another leader's entry took its place or nobody knows.
     #[error("the leader has changed meanwhile")]
     Lost,

@@ -23,7 +23,7 @@ impl Group {
         let token = self.waiting.token();
         self.waiting.change(token, reply);
         if !self.bears(&change) {
-            return self.waiting.refused(token, Refusal::Overloaded, ChangeError::Pending);
+            return self.waiting.refused(token, Refusal::Overloaded, ChangeError::TooFewLeft);
         }
         self.step(Event::ChangeMembership { change, token }, outbox);
     }

@@ -171,7 +171,12 @@ impl Cluster {
                 Ok(()) => true,
                 // A change that was in doubt has gone through.
                 Err(ChangeError::Invalid) => true,
-                Err(ChangeError::Pending | ChangeError::NotLeader { .. } | ChangeError::Lost) => false,
+                Err(
+                    ChangeError::Pending
+                    | ChangeError::TooFewLeft
+                    | ChangeError::NotLeader { .. }
+                    | ChangeError::Lost,
+                ) => false,
                 Err(other) => panic!("{other}"),
             }
         })
