@@ -8,7 +8,7 @@
 //! clock              see `clock::Anchor`
 //! wal/               the write-ahead log
 //! wal-damaged-N/     a damaged write-ahead log that was set aside; nothing reads it
-//! given-up/          what replicas have left that were given up at a start, see `aside`; nothing reads it
+//! given-up/          what replicas have left that were given up at a start, see `aside`
 //! checkpoint/G/      the checkpoints of group G; group 0 is the metadata's
 //! checkpoint/G.damaged  what of the group's replica is known to be damaged, see `known_damage`
 //! log/TOPIC-INDEX/   a partition's segments; TOPIC is the topic's UUID

@@ -11,7 +11,8 @@
 //! cannot be made again, active segments and compacted ones, costs the replica at once, or is kept as it is.
 //!
 //! A leader that has found nobody to have it whole gives the segment to whoever copies from it as it is, and says so:
-//! the copy is as damaged, knows that, and has at least the rest.
+//! the copy is as damaged, knows that, and has at least the rest. It asks for the segment as well: somebody may be back
+//! who has it.
 
 pub(crate) mod wire;
 
