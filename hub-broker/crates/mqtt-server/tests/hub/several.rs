@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use metadata::Topic;
 use mqtt_server::{Config, Server};
-use schemas::NodeId;
+use schemas::{NodeId, Offset, PartitionIndex};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, shard_of};
+use crate::cluster::{Cluster, Hub, eventually, shard_of};
+use crate::damage::spoil;
 use crate::support::{Client, DEADLINE, PUBACK, agent_connect, produce};
 
 const MESSAGES: u16 = 40;
@@ -124,6 +125,26 @@ async fn a_device_is_told_the_newest_alone_by_a_hub_that_must_ask_others_for_it(
         let live = timeout(DEADLINE, async { while device.message().await.1 != newest {} }).await;
         assert!(live.is_ok(), "what comes after is heard as it comes");
     }
+    fronts.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_told_by_a_hub_what_only_the_other_can_still_read() {
+    const TOPIC: &str = "headwater/v1/pump-7/desired";
+    let cluster = Cluster::of(2).await;
+    let topic = cluster.topic("headwater.desired", 1).await;
+    let newest = set_over_and_over(&cluster, &topic, 1).await;
+    let partition = topic.partition_id(PartitionIndex(0));
+    let end = |hub: &Hub| hub.shards.partition(partition).map(|reader| reader.high_watermark());
+    eventually("both hubs have it", async || cluster.hubs().all(|hub| end(hub) == Some(Offset(101)))).await;
+    let damaged = cluster.follower(shard_of(&topic, 0)).await;
+    spoil(cluster.hub(damaged).data_dir(), partition, &newest);
+    let fronts = Fronts::of(&cluster).await;
+    let (mut device, _) =
+        Client::connect_with(fronts.addresses[&damaged], agent_connect("pump-7", &[])).await;
+    device.subscribe(TOPIC, 1).await;
+    assert_eq!(device.message().await, (TOPIC.to_owned(), newest));
     fronts.stop().await;
     cluster.stop().await;
 }
