@@ -131,6 +131,9 @@ pub const RANGE_ANSWER_MAX: Duration = Duration::from_secs(5);
 pub const MEND_RATE_BYTES: u64 = 32 * MIB;
 /// Attempts to make a segment again before a replica is given up that its group can spare.
 pub const MEND_TRIES_MAX: u32 = 6;
+/// Attempts before readers are told that nobody has a segment, where some who may have it were never there to answer: for
+/// about four minutes they may be starting.
+pub const MEND_TRIES_AWAITED_MAX: u32 = 9;
 /// Ticks before the second attempt; twice as many before each further one.
 pub const MEND_PAUSE_TICKS: u32 = 20;
 /// Attempts after which that grows no more.
@@ -187,5 +190,6 @@ const _: () = assert!(
     LEAVE_VOID_TICKS as u64
         > ticks(COMPARE_ANSWER_MAX) + ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS
 );
+const _: () = assert!(MEND_TRIES_MAX < MEND_TRIES_AWAITED_MAX);
 const _: () = assert!(LEAVE_BEHIND_TICKS as u64 <= LEAVE_WAIT_TICKS);
 const _: () = assert!(2 * LEAVE_TICKS as u64 <= LEAVE_FORGOTTEN_TICKS);

@@ -80,8 +80,10 @@ impl Eq for DamagedFiles {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mended {
     Whole,
-    /// Not all of the others have given what it lacks.
+    /// Not all of the others have given what it lacks, but all have answered.
     NotYet,
+    /// Some of them were not there, or what they gave could not be written.
+    Awaited,
     /// They have, and none has what was written here.
     Never,
 }
@@ -90,12 +92,23 @@ pub(crate) enum Mended {
 enum MendError {
     #[error("replica {0} does not give what is missing")]
     Refused(ReplicaId),
+    #[error("replica {0} does not answer")]
+    Silent(ReplicaId),
     #[error("what replica {from} has does not take its place: {source}")]
     Import { from: ReplicaId, source: ImportError },
 }
 
-/// Asks a replica for a range; `None` where it does not give it.
-pub(crate) type AskRange<'a> = dyn FnMut(ReplicaId, Range) -> Option<Bytes> + 'a;
+/// What a replica says to whoever asks for a range.
+pub(crate) enum Given {
+    Batches(Bytes),
+    /// It has not got them, or not whole.
+    Nothing,
+    /// It is not there.
+    NoAnswer,
+}
+
+/// Asks a replica for a range.
+pub(crate) type AskRange<'a> = dyn FnMut(ReplicaId, Range) -> Given + 'a;
 
 /// Makes the segment again. One that the log needs no more, or that cannot be made again, counts as whole: there is
 /// nothing to do.
@@ -104,8 +117,11 @@ pub(crate) fn mend(damaged: &Damaged, reader: &PartitionReader, ask: &mut AskRan
     for from in &damaged.others {
         let Err(error) = mend_from(damaged, reader, *from, ask) else { return Mended::Whole };
         tracing::warn!(file = %damaged.file.display(), %error, "a damaged segment was not made again");
-        if !matches!(error, MendError::Import { source: ImportError::Checksum(_), .. }) {
-            outcome = Mended::NotYet;
+        match error {
+            MendError::Import { source: ImportError::Checksum(_), .. } => {}
+            MendError::Refused(_) if outcome == Mended::Never => outcome = Mended::NotYet,
+            MendError::Refused(_) => {}
+            MendError::Silent(_) | MendError::Import { .. } => outcome = Mended::Awaited,
         }
     }
     outcome
@@ -122,7 +138,11 @@ fn mend_from(
     while repair.left() > 0 {
         let bytes = repair.left().min(RANGE_BYTES_MAX);
         let range = Range { partition: damaged.partition, from: repair.next(), bytes };
-        let batches = ask(from, range).ok_or(MendError::Refused(from))?;
+        let batches = match ask(from, range) {
+            Given::Batches(batches) => batches,
+            Given::Nothing => return Err(MendError::Refused(from)),
+            Given::NoAnswer => return Err(MendError::Silent(from)),
+        };
         if batches.is_empty() {
             // Compaction has left nothing there.
             return Err(failed(ImportError::Checksum(damaged.file.clone())));

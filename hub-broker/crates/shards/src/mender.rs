@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use consensus::ReplicaId;
-use peers::Peers;
+use peers::{Peers, RequestError};
 use schemas::NodeId;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use crate::doors::Doors;
 use crate::inbox::Inbox;
 use crate::limits::{MEND_RATE_BYTES, RANGE_ANSWER_MAX};
 use crate::mend::wire::{RANGE, Range};
-use crate::mend::{Damaged, Mended, answer, mend};
+use crate::mend::{Damaged, Given, Mended, answer, mend};
 use crate::message::{Message, Place};
 use crate::readers::Readers;
 
@@ -50,14 +50,19 @@ impl Mender {
             let asked = async {
                 let node = NodeId(of.node());
                 let answer = peers.request(node, RANGE, range.encode(), RANGE_ANSWER_MAX).await;
-                let batches = answer.inspect_err(|error| tracing::debug!(%node, %error, "no range")).ok()?;
-                tokio::time::sleep(pause_after(&batches)).await;
-                Some(batches)
+                match answer.inspect_err(|error| tracing::debug!(%node, %error, "no range")) {
+                    Ok(batches) => {
+                        tokio::time::sleep(pause_after(&batches)).await;
+                        Given::Batches(batches)
+                    }
+                    Err(RequestError::Refused(_)) => Given::Nothing,
+                    Err(_) => Given::NoAnswer,
+                }
             };
             runtime.block_on(async {
                 tokio::select! {
                     biased;
-                    _ = stop.wait_for(|is_set| *is_set) => None,
+                    _ = stop.wait_for(|is_set| *is_set) => Given::NoAnswer,
                     batches = asked => batches,
                 }
             })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Group, Machine};
 use crate::known_damage::KnownDamage;
-use crate::limits::{MEND_PAUSE_DOUBLINGS_MAX, MEND_PAUSE_TICKS, MEND_TRIES_MAX};
+use crate::limits::{MEND_PAUSE_DOUBLINGS_MAX, MEND_PAUSE_TICKS, MEND_TRIES_AWAITED_MAX, MEND_TRIES_MAX};
 use crate::mend::{Damaged, DamagedFiles, Mended};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
@@ -20,39 +20,61 @@ pub(super) struct Mending {
     listed: DamagedFiles,
     /// What a start would go by is not what is known here.
     is_changed: bool,
-    /// Counts what may have changed of the files that were asked for in vain.
+    /// Counts what may have changed of the files that nobody has.
     news: u64,
 }
 
 /// What is done about a damaged file.
 enum Care {
-    /// Its batches are asked for, so many times by now.
-    Asked { tries: u32 },
+    /// Its batches are asked for.
+    Asked(Tries),
     /// They will be asked for again.
-    Pausing { tries: u32, ticks: u32 },
+    Pausing { tries: Tries, ticks: u32 },
     /// It cannot be made again.
     Kept,
+}
+
+/// How often a file was asked for.
+#[derive(Clone, Copy)]
+struct Tries {
+    count: u32,
+    /// Some of those who may have it were away each time.
+    is_awaited: bool,
+}
+
+impl Tries {
+    fn first(count: u32) -> Self {
+        Self { count, is_awaited: true }
+    }
 }
 
 impl Care {
     /// Whether it was asked for so often in vain.
     fn is_hopeless(&self, tries_max: u32) -> bool {
         match self {
-            Self::Asked { tries } => *tries > tries_max,
-            Self::Pausing { tries, .. } => *tries >= tries_max,
+            Self::Asked(tries) => tries.count > tries_max,
+            Self::Pausing { tries, .. } => tries.count >= tries_max,
             Self::Kept => true,
         }
+    }
+
+    /// Whether nobody has it, as far as can be known.
+    fn is_lost(&self) -> bool {
+        let is_awaited = match self {
+            Self::Asked(tries) | Self::Pausing { tries, .. } => tries.is_awaited,
+            Self::Kept => false,
+        };
+        self.is_hopeless(if is_awaited { MEND_TRIES_AWAITED_MAX } else { MEND_TRIES_MAX })
     }
 }
 
 impl Mending {
     /// Says whether the file was whole until now.
     fn put(&mut self, file: &Path, care: Care) -> bool {
-        let is_hopeless = care.is_hopeless(MEND_TRIES_MAX);
-        let before = self.files.insert(file.to_owned(), care);
-        let was_hopeless = before.map(|care| care.is_hopeless(MEND_TRIES_MAX));
-        self.news += u64::from(was_hopeless != Some(is_hopeless));
-        let is_new = was_hopeless.is_none();
+        let is_lost = care.is_lost();
+        let was_lost = self.files.insert(file.to_owned(), care).map(|care| care.is_lost());
+        self.news += u64::from(was_lost != Some(is_lost));
+        let is_new = was_lost.is_none();
         if is_new {
             self.listed.add(file);
             self.is_changed = true;
@@ -83,7 +105,7 @@ impl Mending {
 impl Group {
     /// Has a damaged file made again; false where that cannot be.
     pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) -> bool {
-        if let Some(Care::Asked { .. } | Care::Pausing { .. }) = self.mending.files.get(file) {
+        if let Some(Care::Asked(_) | Care::Pausing { .. }) = self.mending.files.get(file) {
             return true;
         }
         let asked = self.ask_to_mend(file, 0, outbox);
@@ -92,7 +114,7 @@ impl Group {
                 group = %self.id, own = %self.own, file = %file.display(),
                 "a segment is damaged: its batches are fetched again from other replicas"
             );
-            self.mending.put(file, Care::Asked { tries: 1 });
+            self.mending.put(file, Care::Asked(Tries::first(1)));
         }
         asked
     }
@@ -116,15 +138,18 @@ impl Group {
     /// The file was to be made again.
     pub(crate) fn mended(&mut self, file: &Path, outcome: Mended) {
         let Some(care) = self.mending.files.get_mut(file) else { return };
-        let Care::Asked { tries } = *care else { return };
+        let Care::Asked(mut tries) = *care else { return };
         if outcome == Mended::Whole {
             tracing::info!(group = %self.id, own = %self.own, file = %file.display(), "a damaged segment is whole again");
             observe::segment_mended();
             self.mending.retain(|other| other != file);
             return;
         }
-        let ticks = MEND_PAUSE_TICKS << tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
-        let tries = if outcome == Mended::Never { tries.max(MEND_TRIES_MAX) } else { tries };
+        let ticks = MEND_PAUSE_TICKS << tries.count.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
+        if outcome == Mended::Never {
+            tries.count = tries.count.max(MEND_TRIES_MAX);
+        }
+        tries.is_awaited &= outcome == Mended::Awaited;
         *care = Care::Pausing { tries, ticks };
         self.mending.news += 1;
     }
@@ -154,7 +179,7 @@ impl Group {
             Machine::Partitions(partitions) => partitions.repairable(file).is_some(),
             Machine::Metadata(_) => false,
         };
-        let soon = Care::Pausing { tries: 0, ticks: MEND_PAUSE_TICKS };
+        let soon = Care::Pausing { tries: Tries::first(0), ticks: MEND_PAUSE_TICKS };
         self.mending.put(file, if is_repairable { soon } else { Care::Kept });
     }
 
@@ -163,10 +188,11 @@ impl Group {
         self.mending.is_doubted || self.mending.files.values().any(|care| care.is_hopeless(MEND_TRIES_MAX))
     }
 
-    /// Where the replica is kept all the same, the files that were asked for in vain. What has just been found damaged is
-    /// not among them.
+    /// Where the replica is kept all the same, the files that nobody has, as far as can be known. What has just been found
+    /// damaged is not among them.
     pub(super) fn lost_files(&self) -> Vec<PathBuf> {
-        if self.is_kept() { self.hopeless_files(MEND_TRIES_MAX) } else { Vec::new() }
+        let files = self.mending.files.iter().filter(|(_, care)| self.is_kept() && care.is_lost());
+        files.map(|(file, _)| file.clone()).collect()
     }
 
     /// Changes whenever these do.
@@ -191,8 +217,9 @@ impl Group {
             }
         }
         for (file, tries) in due {
-            let asked = self.ask_to_mend(&file, tries, outbox);
-            let care = if asked { Care::Asked { tries: tries + 1 } } else { Care::Kept };
+            let asked = self.ask_to_mend(&file, tries.count, outbox);
+            let once_more = Tries { count: tries.count + 1, ..tries };
+            let care = if asked { Care::Asked(once_more) } else { Care::Kept };
             self.mending.put(&file, care);
         }
     }

@@ -11,7 +11,7 @@ use super::hub::Hub;
 use crate::group::Machine;
 use crate::limits::SCRUB_STEP_BYTES;
 use crate::mend::wire::Range;
-use crate::mend::{Damaged, Mended, answer, mend};
+use crate::mend::{Damaged, Given, Mended, answer, mend};
 use crate::message::Message;
 use crate::partitions::generation_directory;
 
@@ -29,11 +29,13 @@ impl Hub {
     pub fn mend(&mut self, damaged: SegmentDamaged, others: &[&Self]) {
         let SegmentDamaged(damaged) = damaged;
         let mut ask = |of: ReplicaId, range: Range| {
-            let other = others.iter().find(|other| other.node.0 == of.node())?;
-            answer(&other.ground.readers, range.encode())
+            let Some(other) = others.iter().find(|other| other.node.0 == of.node()) else {
+                return Given::NoAnswer;
+            };
+            answer(&other.ground.readers, range.encode()).map_or(Given::Nothing, Given::Batches)
         };
         let outcome = match self.ground.readers.get(damaged.partition) {
-            Some(_) if self.is_full => Mended::NotYet,
+            Some(_) if self.is_full => Mended::Awaited,
             Some(reader) => mend(&damaged, &reader, &mut ask),
             None => Mended::Whole,
         };
