@@ -390,6 +390,9 @@ async fn a_damaged_segment_that_only_one_hub_has_goes_to_those_that_join_with_al
         let status = cluster.shards(node).status().await;
         assert!(status[GROUP as usize].is_damaged, "hub {node}: {status:?}");
         assert!(!status[GROUP as usize + 1].is_damaged);
+        let list = cluster.dir(node).join(format!("checkpoint/{GROUP}.damaged"));
+        let names_one = || fs::read_to_string(&list).is_ok_and(|list| list.matches("file ").count() == 1);
+        eventually("the next start knows it", || async { names_one() }).await;
     }
     cluster.kill(1).await;
     let leader = cluster.leader_of(0).await;
