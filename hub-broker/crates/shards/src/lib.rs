@@ -53,7 +53,6 @@ mod outbox;
 mod pace;
 mod pacer;
 mod partitions;
-mod priority;
 mod readers;
 mod recovery;
 mod registrar;

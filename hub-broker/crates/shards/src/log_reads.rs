@@ -10,7 +10,6 @@ use wal::{EntriesRead, EntriesWanted, LogReader, ReadError, Wal};
 
 use crate::fail::StopOnPanic;
 use crate::pacer::{Pacer, Place, Turn};
-use crate::priority::give_way;
 
 /// Entries without holes, and the term of the one before them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +38,6 @@ impl LogReads {
         let reads = Reads { reader: wal.reader(), pacer };
         let run = move || {
             let _guard = StopOnPanic;
-            give_way();
             reads.run(&asked, &stopped);
         };
         let thread = std::thread::Builder::new().name("wal-reads".to_owned()).spawn(run)?;

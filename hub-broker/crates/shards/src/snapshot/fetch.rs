@@ -19,7 +19,6 @@ use crate::fail::StopOnPanic;
 use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
 use crate::observe::snapshots as observe;
 use crate::pacer::{Place, Turn};
-use crate::priority::give_way;
 
 #[derive(Clone)]
 pub(crate) struct Fetches {
@@ -122,7 +121,6 @@ impl Inner {
             let own = done.clone();
             let run = move || {
                 let _guard = StopOnPanic;
-                give_way();
                 if let Some(done) = own.lock().take() {
                     inner.run(&wanted, cancelled, done);
                 }

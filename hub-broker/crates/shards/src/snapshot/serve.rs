@@ -16,7 +16,6 @@ use super::{Ground, Notice, Offer, Shelf};
 use crate::fail::StopOnPanic;
 use crate::order::Order;
 use crate::pacer::Place;
-use crate::priority::give_way;
 
 /// How often it is looked for what nobody reads any more.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
@@ -52,7 +51,6 @@ impl Serving {
             let server = Server { ground: Arc::downgrade(ground), shelf };
             let run = move || {
                 let _guard = StopOnPanic;
-                give_way();
                 server.run(&received);
             };
             thread = Some(std::thread::Builder::new().name("snapshots".to_owned()).spawn(run)?);
