@@ -24,6 +24,13 @@ pub struct FileId {
     pub head: Head,
 }
 
+impl FileId {
+    /// Only one of such files can still be there.
+    pub fn is_in_place_of(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// The first bytes of a file that may still grow; of one that is finished, also when it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {

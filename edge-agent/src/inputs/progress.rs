@@ -72,7 +72,7 @@ impl Progress {
         let mut state = self.state();
         let last = state.mark.filter(|_| !state.is_put_away);
         if let Some(last) = last {
-            state.aside.retain(|mark| mark.file != last.file);
+            state.aside.retain(|mark| !mark.file.is_in_place_of(&last.file));
             state.aside.push(last);
         }
         let known = state.aside.iter().find(|mark| mark.file == *file).map(|mark| mark.offset);
@@ -84,11 +84,16 @@ impl Progress {
         !self.state().aside.is_empty()
     }
 
+    /// Those files.
+    pub fn aside(&self) -> Vec<FileId> {
+        self.state().aside.iter().map(|mark| mark.file).collect()
+    }
+
     /// There is nothing more to be read of a file, and nothing to be remembered.
     pub fn put_away(&self, file: &FileId) {
         let mut state = self.state();
-        state.aside.retain(|mark| mark.file != *file);
-        state.is_put_away |= state.mark.is_some_and(|mark| mark.file == *file);
+        state.aside.retain(|mark| !mark.file.is_in_place_of(file));
+        state.is_put_away |= state.mark.is_some_and(|mark| mark.file.is_in_place_of(file));
     }
 
     /// The turn to work on the input's files, for one thread at a time: that of an earlier life may still wait for its

@@ -60,8 +60,14 @@ impl FilesInput {
         let mut watched = Watched::default();
         let mut stuck = 0;
         loop {
-            let config = self.config.clone();
-            let looking = move || (watched.settled(&config, Instant::now()), watched);
+            let (config, own_rows) = (self.config.clone(), rows.clone());
+            let looking = move || {
+                let progress = own_rows.progress();
+                let mut gone = progress.aside();
+                let files = watched.settled(&config, &mut gone, Instant::now());
+                gone.iter().for_each(|file| progress.put_away(file));
+                (files, watched)
+            };
             let files;
             (files, watched) = on_disk(&rows, &stop, looking).await?;
             let mut files = files.into_iter().peekable();
@@ -272,35 +278,75 @@ fn read_file(
 mod tests {
     use std::sync::Arc;
 
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::config::RowFormat;
     use crate::destination::Destination;
     use crate::inputs::{Filter, Handed, Health, InputState, Source, queue};
     use crate::time::Clock;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_thread_of_an_earlier_life_is_waited_for_and_told_of() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.json");
-        fs::write(&file, "{\"n\":1}\n").unwrap();
+    /// An input that reads this folder, and what takes its rows.
+    fn input(folder: &Path, done: Done) -> (FilesInput, RowSink, mpsc::Receiver<Handed>) {
         let config = FilesConfig {
-            pattern: format!("{}/*", folder.path().display()),
+            pattern: format!("{}/*.json", folder.display()),
             settle: Duration::ZERO,
-            done: Done::Delete,
+            done,
             poll: Duration::from_millis(10),
             format: FormatConfig::plain(RowFormat::JsonLines),
         };
         let destination = Destination::from(schemas::TopicName::try_from("t").unwrap());
         let (name, health) = ("test".to_owned(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
-        let (rows, mut inbox) = queue(4);
+        let (rows, inbox) = queue(4);
         let clock = Arc::new(Clock::of_this_machine());
         let sink = RowSink::new(source, Filter::default(), clock, rows, Arc::default());
+        (FilesInput::new(config), sink, inbox)
+    }
+
+    async fn until(holds: impl Fn() -> bool) {
+        while !holds() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_cannot_be_put_away_are_remembered_while_they_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        // A file is where the folder is to be.
+        ["a.json", "b.json", "done"].iter().for_each(|name| fs::write(path(name), "{\"n\":1}\n").unwrap());
+        let (input, sink, mut inbox) = input(folder.path(), Done::Move(path("done/here")));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Box::new(input).run(sink.next_life(), stop.clone()));
+        let storing = tokio::spawn(async move {
+            while let Some(handed) = inbox.recv().await {
+                if let Handed::End { receipt, .. } = handed {
+                    receipt.stored();
+                }
+            }
+        });
+        until(|| sink.source().health.view().bad >= 4).await;
+        assert!(sink.progress().has_aside());
+        ["a.json", "b.json"].iter().for_each(|name| fs::remove_file(path(name)).unwrap());
+        until(|| !sink.progress().has_aside()).await;
+        assert_eq!(sink.source().health.view().rows, 2);
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
+        storing.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_of_an_earlier_life_is_waited_for_and_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.json");
+        fs::write(&file, "{\"n\":1}\n").unwrap();
+        let (input, sink, mut inbox) = input(folder.path(), Done::Delete);
         let health = || sink.source().health.view();
 
         let turn = sink.next_life().progress().turn().await;
         let stop = CancellationToken::new();
-        let running = tokio::spawn(Box::new(FilesInput::new(config)).run(sink.next_life(), stop.clone()));
+        let running = tokio::spawn(Box::new(input).run(sink.next_life(), stop.clone()));
         sleep(TURN_WITHIN - Duration::from_secs(1)).await;
         assert_eq!(health().state, InputState::Running);
         sleep(Duration::from_secs(2)).await;

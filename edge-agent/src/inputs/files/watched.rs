@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -78,26 +79,14 @@ impl Looks {
 
 impl Watched {
     /// Those that have not changed for long enough, the oldest first, and what is to be done with each; without those
-    /// that were postponed until later.
-    pub fn settled(&mut self, config: &FilesConfig, now: Instant) -> Vec<(PathBuf, Rest)> {
-        let mut seen = HashMap::new();
-        let paths = glob::glob(&config.pattern).into_iter().flatten().flatten();
-        let mut room = FILES_WATCHED_MAX;
-        for path in paths.filter(|path| !is_put_away(path)) {
-            // Those that gave trouble do not hide the others.
-            if !self.postponed.contains_key(&path) {
-                if room == 0 {
-                    continue;
-                }
-                room -= 1;
-            }
-            let Ok(meta) = fs::metadata(&path) else { continue };
-            if meta.is_file() {
-                let looks = Looks::of(&meta);
-                let before = self.seen.get(&path).filter(|(before, _)| *before == looks);
-                seen.insert(path, (looks, before.map_or(now, |(_, since)| *since)));
-            }
-        }
+    /// that were postponed until later. Of the files in `gone` those stay there that are not in the folder any more.
+    pub fn settled(
+        &mut self,
+        config: &FilesConfig,
+        gone: &mut Vec<FileId>,
+        now: Instant,
+    ) -> Vec<(PathBuf, Rest)> {
+        let seen = self.look(config, gone, now);
         let is_same = |path: &PathBuf, looks: &Looks| seen.get(path).is_some_and(|(now, _)| now == looks);
         self.postponed.retain(|path, postponed| is_same(path, &postponed.looks));
         let is_settled = |since: Instant| now.duration_since(since) >= config.settle;
@@ -110,6 +99,47 @@ impl Watched {
         let settled = settled.into_iter().filter_map(|(path, _)| Some((path.clone(), rest(path)?))).collect();
         self.seen = seen;
         settled
+    }
+
+    /// All that gave trouble, and as many others as fit.
+    fn look(
+        &self,
+        config: &FilesConfig,
+        gone: &mut Vec<FileId>,
+        now: Instant,
+    ) -> HashMap<PathBuf, (Looks, Instant)> {
+        let mut seen = HashMap::new();
+        let mut room = FILES_WATCHED_MAX;
+        for path in glob::glob(&config.pattern).into_iter().flatten() {
+            let Ok(path) = path else {
+                // What lies in a folder that cannot be read may still be there.
+                gone.clear();
+                continue;
+            };
+            // Those that gave trouble do not hide the others.
+            let is_new = !self.postponed.contains_key(&path);
+            let is_beyond = is_new && room == 0;
+            if is_put_away(&path) || (is_beyond && gone.is_empty()) {
+                continue;
+            }
+            let meta = match fs::metadata(&path) {
+                Ok(meta) => meta,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::NotFound {
+                        gone.clear();
+                    }
+                    continue;
+                }
+            };
+            gone.retain(|file| (file.device, file.inode) != (meta.dev(), meta.ino()));
+            if meta.is_file() && !is_beyond {
+                room -= usize::from(is_new);
+                let looks = Looks::of(&meta);
+                let before = self.seen.get(&path).filter(|(before, _)| *before == looks);
+                seen.insert(path, (looks, before.map_or(now, |(_, since)| *since)));
+            }
+        }
+        seen
     }
 
     /// Leaves a file for a while.
@@ -151,6 +181,10 @@ mod tests {
         }
     }
 
+    fn settled(watched: &mut Watched, config: &FilesConfig, now: Instant) -> Vec<(PathBuf, Rest)> {
+        watched.settled(config, &mut Vec::new(), now)
+    }
+
     #[test]
     fn a_file_is_finished_when_it_has_not_changed_for_a_while() {
         let folder = tempfile::tempdir().unwrap();
@@ -161,11 +195,11 @@ mod tests {
         fs::write(folder.path().join(".hidden"), "ts,a\n").unwrap();
         let (mut watched, start) = (Watched::default(), Instant::now());
         let after = |ms| start + Duration::from_millis(ms);
-        assert!(watched.settled(&config, start).is_empty());
-        assert!(watched.settled(&config, after(999)).is_empty());
+        assert!(settled(&mut watched, &config, start).is_empty());
+        assert!(settled(&mut watched, &config, after(999)).is_empty());
         fs::write(&file, "ts,a\n1,2\n").unwrap();
-        assert!(watched.settled(&config, after(1000)).is_empty(), "it has grown");
-        assert_eq!(watched.settled(&config, after(2000)), [(file, Rest::Read)]);
+        assert!(settled(&mut watched, &config, after(1000)).is_empty(), "it has grown");
+        assert_eq!(settled(&mut watched, &config, after(2000)), [(file, Rest::Read)]);
     }
 
     #[test]
@@ -179,17 +213,17 @@ mod tests {
         let after = |ms| start + Duration::from_millis(ms);
         let id = FileId { device: 1, inode: 2, head: Head::of(b"") };
         let rest = Rest::PutAway(Ending::Done(id, Looks::of(&fs::metadata(&file).unwrap())));
-        assert_eq!(watched.settled(&config, start).len(), 2);
+        assert_eq!(settled(&mut watched, &config, start).len(), 2);
         watched.postpone(&file, rest, start);
         let others = [(other.clone(), Rest::Read)];
-        assert_eq!(watched.settled(&config, after(999)), others, "they go on");
+        assert_eq!(settled(&mut watched, &config, after(999)), others, "they go on");
         fs::remove_file(&other).unwrap();
-        assert_eq!(watched.settled(&config, after(1000)), [(file.clone(), rest)]);
+        assert_eq!(settled(&mut watched, &config, after(1000)), [(file.clone(), rest)]);
         watched.postpone(&file, rest, after(1000));
-        assert_eq!(watched.settled(&config, after(2999)), []);
-        assert_eq!(watched.settled(&config, after(3000)), [(file.clone(), rest)]);
+        assert_eq!(settled(&mut watched, &config, after(2999)), []);
+        assert_eq!(settled(&mut watched, &config, after(3000)), [(file.clone(), rest)]);
         fs::write(&file, "ts,a\n1,2\n").unwrap();
-        assert_eq!(watched.settled(&config, after(3001)), [(file, Rest::Read)], "it has grown");
+        assert_eq!(settled(&mut watched, &config, after(3001)), [(file, Rest::Read)], "it has grown");
     }
 
     #[test]
@@ -200,13 +234,35 @@ mod tests {
         (0..=FILES_WATCHED_MAX).for_each(|n| fs::write(path(n), "").unwrap());
         let (mut watched, now) = (Watched::default(), Instant::now());
         let id = FileId { device: 1, inode: 2, head: Head::of(b"") };
-        let first = watched.settled(&config, now);
+        let first = settled(&mut watched, &config, now);
         assert_eq!(first.len(), FILES_WATCHED_MAX);
         for (path, _) in &first {
             let looks = Looks::of(&fs::metadata(path).unwrap());
             watched.postpone(path, Rest::PutAway(Ending::Done(id, looks)), now);
         }
-        assert_eq!(watched.settled(&config, now), [(path(FILES_WATCHED_MAX), Rest::Read)]);
+        assert_eq!(settled(&mut watched, &config, now), [(path(FILES_WATCHED_MAX), Rest::Read)]);
         assert_eq!(watched.stuck(), FILES_WATCHED_MAX);
+    }
+
+    #[test]
+    fn files_are_gone_that_are_under_no_name_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), 0);
+        let path = |name: &str| folder.path().join(name);
+        let names = ["stays", "renamed", "replaced", "removed"];
+        names.iter().for_each(|name| fs::write(path(name), "").unwrap());
+        let id = |name| {
+            let meta = fs::metadata(path(name)).unwrap();
+            FileId { device: meta.dev(), inode: meta.ino(), head: Head::of(b"") }
+        };
+        let known = names.map(id);
+        // As many that are looked at before them.
+        (0..FILES_WATCHED_MAX).for_each(|n| fs::write(path(&format!("a{n}")), "").unwrap());
+        fs::rename(path("renamed"), path("z")).unwrap();
+        fs::rename(path("a0"), path("replaced")).unwrap();
+        fs::remove_file(path("removed")).unwrap();
+        let mut gone = known.to_vec();
+        Watched::default().settled(&config, &mut gone, Instant::now());
+        assert_eq!(gone, known[2..]);
     }
 }
