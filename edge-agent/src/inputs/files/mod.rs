@@ -72,7 +72,7 @@ impl FilesInput {
             (files, watched) = on_disk(&rows, &stop, looking).await?;
             let mut files = files.into_iter().peekable();
             while let Some((path, rest)) = files.next() {
-                let has_next = files.peek().is_some();
+                let has_next = files.peek().is_some() || watched.has_more;
                 match self.take(&path, rest, has_next, &rows, &stop).await? {
                     Ok(()) => watched.forget(&path),
                     Err(Left { rest, error }) => {
@@ -334,6 +334,30 @@ mod tests {
         stop.cancel();
         assert_eq!(running.await.unwrap(), Ok(()));
         storing.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_last_file_of_all_lingers() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = FILES_WATCHED_MAX + 2;
+        for n in 0..files {
+            fs::write(folder.path().join(format!("{n}.json")), "{\"n\":1}\n").unwrap();
+        }
+        let (input, sink, mut inbox) = input(folder.path(), Done::Delete);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(Box::new(input).run(sink, stop.clone()));
+        let mut lingering = Vec::new();
+        let mut read = 0;
+        while read < files {
+            if let Some(Handed::End { receipt, at_once }) = inbox.recv().await {
+                read += 1;
+                lingering.extend((!at_once).then_some(read));
+                receipt.stored();
+            }
+        }
+        assert_eq!(lingering, [files]);
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

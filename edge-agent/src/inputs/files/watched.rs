@@ -51,6 +51,8 @@ pub struct Watched {
     /// How they look, and since when.
     seen: HashMap<PathBuf, (Looks, Instant)>,
     postponed: HashMap<PathBuf, Postponed>,
+    /// At the last look there were more than are looked at.
+    pub has_more: bool,
 }
 
 struct Postponed {
@@ -103,13 +105,14 @@ impl Watched {
 
     /// All that gave trouble, and as many others as fit.
     fn look(
-        &self,
+        &mut self,
         config: &FilesConfig,
         gone: &mut Vec<FileId>,
         now: Instant,
     ) -> HashMap<PathBuf, (Looks, Instant)> {
         let mut seen = HashMap::new();
         let mut room = FILES_WATCHED_MAX;
+        self.has_more = false;
         for path in glob::glob(&config.pattern).into_iter().flatten() {
             let Ok(path) = path else {
                 // What lies in a folder that cannot be read may still be there.
@@ -119,7 +122,11 @@ impl Watched {
             // Those that gave trouble do not hide the others.
             let is_new = !self.postponed.contains_key(&path);
             let is_beyond = is_new && room == 0;
-            if is_put_away(&path) || (is_beyond && gone.is_empty()) {
+            if is_put_away(&path) {
+                continue;
+            }
+            self.has_more |= is_beyond;
+            if is_beyond && gone.is_empty() {
                 continue;
             }
             let meta = match fs::metadata(&path) {
