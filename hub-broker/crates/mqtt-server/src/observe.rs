@@ -19,6 +19,7 @@ pub struct Metrics {
     pub overflowed: Counter,
     pub not_retained: Counter,
     pub lost: Counter,
+    pub silenced: Counter,
     pub connections_refused: Counter,
     pub connects_refused: Counter,
     pub disconnects: Counter,
@@ -36,6 +37,7 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     overflowed: counter!("headwater_mqtt_overflowed_sessions_total"),
     not_retained: counter!("headwater_mqtt_not_retained_total"),
     lost: counter!("headwater_mqtt_lost_batches_total"),
+    silenced: counter!("headwater_mqtt_silenced_devices_total"),
     connections_refused: counter!("headwater_mqtt_connections_refused_total"),
     connects_refused: counter!("headwater_mqtt_connects_refused_total"),
     disconnects: counter!("headwater_mqtt_disconnects_total"),
@@ -74,6 +76,10 @@ pub fn describe() {
     describe_counter!(
         "headwater_mqtt_lost_batches_total",
         "Batches, or runs of them, that MQTT subscribers go without because every hub that has them says that they are damaged."
+    );
+    describe_counter!(
+        "headwater_mqtt_silenced_devices_total",
+        "Devices that are not told on subscribing what they are to be, because something newer may be in a lost batch."
     );
     describe_counter!(
         "headwater_mqtt_connections_refused_total",

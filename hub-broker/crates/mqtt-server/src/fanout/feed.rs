@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::barrier::{Barriers, Course, RETRY_AFTER};
 use super::router::Router;
-use super::steering::Source;
+use super::steering::{Source, Steering};
 use crate::observe::METRICS;
 
 pub(super) struct Feeds {
@@ -266,9 +266,19 @@ impl Sink {
         let is_lost = matches!(error, FollowError::Lost { .. });
         METRICS.lost.increment(u64::from(is_lost));
         match self.source.steering {
-            Some(_) if is_lost => tracing::warn!(
+            // Which devices these records were meant for is not known: any of them may have been told something newer.
+            Some(Steering::Desired) if is_lost => {
+                let silenced = self.router.borrow_mut().forget_desired(self.partition.index);
+                METRICS.silenced.increment(silenced);
+                tracing::warn!(
+                    %topic, partition, silenced, %error,
+                    "what devices are to be is lost here, and what was said before may be out of date: whoever \
+                     subscribes is told neither; write it again for the devices of this partition"
+                );
+            }
+            Some(Steering::Commands) if is_lost => tracing::warn!(
                 %topic, partition, %error,
-                "devices are not told what these records said: write it again for those that it was meant for"
+                "devices are not given these commands: write them again for those that they were meant for"
             ),
             // Of what devices are told, the newest is what counts.
             Some(_) => {}
@@ -302,7 +312,7 @@ impl Sink {
                 TimestampType::Create => header.base_timestamp.saturating_add(record.timestamp_delta),
                 TimestampType::LogAppend => header.max_timestamp,
             };
-            if let Some(message) = self.source.message(&record, timestamp_ms) {
+            if let Some(message) = self.source.message(self.partition.index, &record, timestamp_ms) {
                 router.publish(&message);
             }
         }

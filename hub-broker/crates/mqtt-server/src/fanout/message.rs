@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemas::Record;
+use schemas::{PartitionIndex, Record};
 
 use crate::limits::DELIVERY_OVERHEAD_BYTES;
 use crate::wire::Qos;
@@ -53,6 +53,8 @@ pub struct Message {
     pub retain: bool,
     /// Kept beside the ones before it for a device that is away.
     pub is_command: bool,
+    /// Of what a device is to be: the partition that says so.
+    pub desired_in: Option<PartitionIndex>,
     /// Ms since 1970 after which nobody wants it any more.
     pub expires_at_ms: Option<i64>,
     /// Who sent it, where that matters to anybody.
@@ -81,6 +83,7 @@ impl Message {
             qos: Qos::AtMostOnce,
             retain: false,
             is_command: false,
+            desired_in: None,
             expires_at_ms: None,
             client: None,
             properties: Vec::new(),
@@ -142,6 +145,7 @@ impl Message {
             qos: Qos::ExactlyOnce,
             retain: false,
             is_command: false,
+            desired_in: None,
             expires_at_ms: None,
             client: None,
             properties: Vec::new(),

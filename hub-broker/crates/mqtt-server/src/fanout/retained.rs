@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::message::Message;
+use schemas::PartitionIndex;
 use schemas::mqtt::is_reserved;
 
+use super::message::Message;
 use crate::limits::{
     COMMANDS_PER_DEVICE_MAX, DELIVERY_OVERHEAD_BYTES, RETAINED_BYTES_MAX, RETAINED_MESSAGES_MAX,
 };
@@ -58,6 +59,25 @@ impl Retained {
         if queue.is_empty() {
             self.messages.remove(topic);
         }
+    }
+
+    /// Gives up what devices are to be as far as the partition says so. Answers how many devices that are.
+    pub fn forget_desired(&mut self, partition: PartitionIndex) -> u64 {
+        let (count, bytes) = (&mut self.count, &mut self.bytes);
+        let mut forgotten = 0;
+        self.messages.retain(|_, queue| {
+            queue.retain(|message| {
+                let is_kept = message.desired_in != Some(partition);
+                if !is_kept {
+                    *count -= 1;
+                    *bytes -= cost(message);
+                    forgotten += 1;
+                }
+                is_kept
+            });
+            !queue.is_empty()
+        });
+        forgotten
     }
 
     #[must_use]
@@ -129,6 +149,25 @@ mod tests {
         assert_eq!(kept, payloads[payloads.len() - COMMANDS_PER_DEVICE_MAX..]);
         assert_eq!(retained.matching("#").count(), 0, "it is reserved");
         assert_eq!(retained.count, COMMANDS_PER_DEVICE_MAX);
+    }
+
+    #[test]
+    fn what_a_partition_says_of_devices_is_given_up_alone() {
+        let mut retained = Retained::default();
+        let said = |device: &str, partition| Message {
+            desired_in: Some(PartitionIndex(partition)),
+            ..Message::for_tests(&format!("headwater/v1/{device}/desired"), "1")
+        };
+        for (device, partition) in [("a", 0), ("b", 1), ("c", 0)] {
+            retained.set(&said(device, partition).into()).unwrap();
+        }
+        retained.queue(&Message::for_tests("headwater/v1/a/commands", "1").into()).unwrap();
+        retained.set(&Message::for_tests("plain", "1").into()).unwrap();
+        assert_eq!(retained.forget_desired(PartitionIndex(0)), 2);
+        assert_eq!(topics(&retained, "headwater/#"), ["headwater/v1/a/commands", "headwater/v1/b/desired"]);
+        assert_eq!((topics(&retained, "#"), retained.count), (vec!["plain"], 3));
+        let bytes: usize = retained.messages.values().flatten().map(|message| cost(message)).sum();
+        assert_eq!(retained.bytes, bytes);
     }
 
     #[test]

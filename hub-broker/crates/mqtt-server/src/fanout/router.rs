@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use schemas::PartitionIndex;
 use schemas::mqtt::is_reserved;
 
 use super::SubscriberId;
@@ -218,6 +219,12 @@ impl Router {
                 self.counts.add(subscriber.outbox.put(delivery));
             }
         }
+    }
+
+    /// The partition has said more of what devices are to be, and nobody knows what: whoever subscribes is not given
+    /// what it said before. Answers for how many devices it had.
+    pub fn forget_desired(&mut self, partition: PartitionIndex) -> u64 {
+        self.retained.forget_desired(partition)
     }
 
     fn deliveries(&self, message: &Arc<Message>) -> HashMap<SubscriberId, Delivery> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use schemas::mqtt::{commands_topic, desired_topic, log_topic};
-use schemas::{DeviceId, Record, TopicName};
+use schemas::{DeviceId, PartitionIndex, Record, TopicName};
 
 use super::message::Message;
 use crate::limits::COMMAND_EXPIRY_DEFAULT;
@@ -42,9 +42,9 @@ impl Steering {
         TopicName::try_from(name).expect("a valid topic name")
     }
 
-    /// Reads a record; `None` where its key is no device.
+    /// Reads a record of the partition; `None` where its key is no device.
     #[must_use]
-    pub fn message(self, record: &Record, timestamp_ms: i64) -> Option<Message> {
+    pub fn message(self, partition: PartitionIndex, record: &Record, timestamp_ms: i64) -> Option<Message> {
         let key = std::str::from_utf8(record.key.as_ref()?).ok()?;
         let device = DeviceId::try_from(key).ok()?;
         let topic = match self {
@@ -55,6 +55,7 @@ impl Steering {
         message.qos = Qos::AtLeastOnce;
         message.retain = self == Self::Desired;
         message.is_command = self == Self::Commands;
+        message.desired_in = (self == Self::Desired).then_some(partition);
         if self == Self::Commands && message.expires_at_ms.is_none() {
             let expiry_ms = i64::try_from(COMMAND_EXPIRY_DEFAULT.as_millis()).unwrap_or(i64::MAX);
             message.expires_at_ms = Some(timestamp_ms.saturating_add(expiry_ms));
@@ -81,10 +82,15 @@ impl Source {
     }
 
     #[must_use]
-    pub fn message(&self, record: &Record, timestamp_ms: i64) -> Option<Arc<Message>> {
+    pub fn message(
+        &self,
+        partition: PartitionIndex,
+        record: &Record,
+        timestamp_ms: i64,
+    ) -> Option<Arc<Message>> {
         let message = match self.steering {
             None => Message::from_record(record, timestamp_ms),
-            Some(steering) => steering.message(record, timestamp_ms),
+            Some(steering) => steering.message(partition, record, timestamp_ms),
         };
         message.map(Arc::new)
     }

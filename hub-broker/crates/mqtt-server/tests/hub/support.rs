@@ -88,11 +88,11 @@ impl Hub {
         produce(&self.ingest, &topic, key, &[Some(value)]).await;
     }
 
-    /// Damages what was produced with this key.
-    pub fn spoil(&self, topic: &str, key: &str) {
+    /// Damages the first that was produced with this key and this value.
+    pub fn spoil(&self, topic: &str, key: &str, value: &str) {
         let topic = self.metadata.topic(&TopicName::try_from(topic).unwrap()).unwrap();
         let index = key_partition(key.as_bytes(), topic.partition_count());
-        spoil(self.directory.path(), topic.partition_id(index), key);
+        spoil(self.directory.path(), topic.partition_id(index), value);
     }
 
     /// A topic's own setting.
