@@ -22,11 +22,13 @@ pub(crate) struct Doubt {
     turns: usize,
     /// Where those go on that have lost it, and have not said anything else since.
     past: BTreeMap<NodeId, Offset>,
+    /// Whoever might have the batch when that was asked last.
+    pub keepers: Vec<NodeId>,
 }
 
 impl Doubt {
     pub(crate) fn at(at: Offset) -> Self {
-        Self { at, turns: 0, past: BTreeMap::new() }
+        Self { at, turns: 0, past: BTreeMap::new(), keepers: Vec::new() }
     }
 
     /// Whose turn it is among `hubs`.

@@ -262,9 +262,9 @@ impl Follow {
 
     /// What a hub makes of the batch at `next`: it has lost it and goes on at the offset `past`, or does not say so.
     async fn hear(&mut self, node: NodeId, next: Offset, past: Option<Offset>) -> Result<Bytes, FollowError> {
+        self.doubt.get_or_insert_with(|| Doubt::at(next)).hear(node, past);
         let hubs = self.keepers();
-        let doubt = self.doubt.get_or_insert_with(|| Doubt::at(next));
-        doubt.hear(node, past);
+        let Some(doubt) = &self.doubt else { return Ok(Bytes::new()) };
         if let Some(to) = doubt.verdict(&hubs) {
             self.next = Some(to);
             return Err(FollowError::Lost { from: next, to });
@@ -289,10 +289,15 @@ impl Follow {
         self.fetch.inner.metadata.shards().replicas(group_of(self.shard))
     }
 
-    /// Whoever may have what is stored of the partition; nobody while that is not known.
-    fn keepers(&self) -> Vec<NodeId> {
+    /// Whoever may have what is in doubt; nobody while that is not known.
+    fn keepers(&mut self) -> Vec<NodeId> {
         let view = self.fetch.inner.metadata.view();
-        keepers(&self.replicas(), view.replicas(group_of(self.shard)), self.node())
+        let before = self.doubt.as_ref().map(|doubt| doubt.keepers.as_slice()).unwrap_or_default();
+        let hubs = keepers(&self.replicas(), view.replicas(group_of(self.shard)), self.node(), before);
+        if let Some(doubt) = self.doubt.as_mut().filter(|_| !hubs.is_empty()) {
+            doubt.keepers.clone_from(&hubs);
+        }
+        hubs
     }
 
     /// Waits for more, for the partition's end, for another leader, and no longer than `at_most_ms`: a replica that
@@ -323,18 +328,20 @@ fn is_best(view: &GroupView, node: NodeId) -> bool {
 }
 
 /// The hubs with a replica of the shard that has joined its group, as far as its members or the catalog name it; `node`
-/// first.
-fn keepers(view: &GroupView, records: &[ReplicaRecord], node: NodeId) -> Vec<NodeId> {
+/// first. One of those `before` whose replica was given up is waited for until the next one there has joined: that takes
+/// what is whole from what the hub has set aside. Others that are still to join bring nothing that these do not have.
+fn keepers(view: &GroupView, records: &[ReplicaRecord], node: NodeId, before: &[NodeId]) -> Vec<NodeId> {
     if view.voters.is_empty() {
         return Vec::new();
     }
     let mut hubs = whom_to_ask(view, node);
-    for record in records.iter().filter(|record| record.joined && record.node != node) {
+    let may_have = |record: &&ReplicaRecord| record.joined || before.contains(&record.node);
+    for record in records.iter().filter(may_have).filter(|record| record.node != node) {
         if !hubs.contains(&record.node) {
             hubs.push(record.node);
         }
     }
-    if view.voters.contains(&node) || records.iter().any(|record| record.joined && record.node == node) {
+    if view.voters.contains(&node) || records.iter().filter(may_have).any(|record| record.node == node) {
         hubs.insert(0, node);
     }
     hubs
@@ -372,16 +379,39 @@ mod tests {
         assert!(is_best(&view(None, &[1, 2, 3], &[]), NodeId(3)), "nobody is known to have more");
     }
 
+    fn record(node: u32, joined: bool) -> ReplicaRecord {
+        ReplicaRecord { node: NodeId(node), number: node, joined, leaving: false }
+    }
+
     #[test]
     fn whoever_may_have_a_batch_is_asked_before_it_is_lost() {
-        let record =
-            |node: u32, joined| ReplicaRecord { node: NodeId(node), number: node, joined, leaving: true };
         let view = view(Some(3), &[1, 3], &[3]);
-        let keepers =
-            |node| keepers(&view, &[record(2, true), record(1, true), record(4, false)], NodeId(node));
+        let leaving = ReplicaRecord { leaving: true, ..record(2, true) };
+        let keepers = |node| keepers(&view, &[leaving, record(1, true), record(4, false)], NodeId(node), &[]);
         assert_eq!(keepers(1), [1, 3, 2].map(NodeId), "the second has left the group, and is still there");
         assert_eq!(keepers(4), [3, 1, 2].map(NodeId), "the fourth is still fetching it");
-        assert_eq!(super::keepers(&GroupView::default(), &[record(1, true)], NodeId(1)), []);
+        assert_eq!(super::keepers(&GroupView::default(), &[record(1, true)], NodeId(1), &[]), []);
+    }
+
+    #[test]
+    fn a_hub_that_has_set_its_replica_aside_is_waited_for_until_the_next_has_joined() {
+        let (two, three) = (view(Some(2), &[2, 3], &[2, 3]), view(Some(2), &[1, 2, 3], &[2, 3]));
+        let joined = [1, 2, 3].map(|node| record(node, true));
+        let replaced = [record(1, false), joined[1], joined[2], record(4, false)];
+        for node in [1, 2] {
+            let mut before = Vec::new();
+            let mut next = |view: &GroupView, records: &[ReplicaRecord]| {
+                before = keepers(view, records, NodeId(node), &before);
+                let mut sorted = before.clone();
+                sorted.sort_unstable();
+                sorted
+            };
+            assert_eq!(next(&three, &joined), [1, 2, 3].map(NodeId));
+            assert_eq!(next(&two, &replaced), [1, 2, 3].map(NodeId), "the fourth never had it");
+            assert_eq!(next(&two, &replaced), [1, 2, 3].map(NodeId), "it takes its time");
+            assert_eq!(next(&two, &joined[1..]), [2, 3].map(NodeId), "it is to come back no more");
+            assert_eq!(next(&two, &replaced), [2, 3].map(NodeId), "it comes back with nothing");
+        }
     }
 
     #[test]
