@@ -55,6 +55,11 @@ impl Head {
         Self { crc: crc32c::crc32c_append(crc, &made.1.to_le_bytes()), ..head }
     }
 
+    /// Whether a finished file that begins so and was made then may be the one that this is of, grown since.
+    pub fn begins_made(&self, beginning: &[u8], made: (i64, u32)) -> bool {
+        beginning.get(..self.bytes as usize).is_some_and(|head| Self::of_made(head, made) == *self)
+    }
+
     /// Whether a file that begins so may be the one that this is of, grown since.
     pub fn begins(&self, beginning: &[u8]) -> bool {
         usize::try_from(self.bytes)
@@ -119,5 +124,8 @@ mod tests {
         assert_eq!(made(b"time,a\n", 1), made(b"time,a\n", 1));
         assert_ne!(made(b"time,a\n", 1), made(b"time,a\n", 2));
         assert_ne!(made(b"time,a\n", 1), made(b"time,b\n", 1));
+        let grown = |beginning, seconds| made(b"time,a\n", 1).begins_made(beginning, (seconds, 5));
+        assert!(grown(b"time,a\n1,2\n", 1) && grown(b"time,a\n", 1));
+        assert!(!grown(b"time,a\n1,2\n", 2) && !grown(b"time,b\n1,2\n", 1) && !grown(b"time", 1));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
-use super::mark::{FileId, Mark};
+use super::mark::{FileId, Head, Mark};
 use super::sink::Closed;
 use crate::limits::FILES_WATCHED_MAX;
 
@@ -66,16 +66,18 @@ impl Progress {
         Ok(())
     }
 
-    /// Up to where a file that is to be read was handed on before. The one that was read last is remembered unless it
-    /// was put away. `None` where it is a new one and no more can be remembered.
-    pub fn turn_to(&self, file: &FileId) -> Option<u64> {
+    /// Up to where a file that is to be read was handed on before, perhaps when less was known of its beginning, which
+    /// `is_of` tells. The one that was read last is remembered unless it was put away. `None` where it is a new one and
+    /// no more can be remembered.
+    pub fn turn_to(&self, file: &FileId, is_of: impl Fn(&Head) -> bool) -> Option<u64> {
         let mut state = self.state();
         let last = state.mark.filter(|_| !state.is_put_away);
         if let Some(last) = last {
             state.aside.retain(|mark| !mark.file.is_in_place_of(&last.file));
             state.aside.push(last);
         }
-        let known = state.aside.iter().find(|mark| mark.file == *file).map(|mark| mark.offset);
+        let known = |mark: &&Mark| mark.file.is_in_place_of(file) && is_of(&mark.file.head);
+        let known = state.aside.iter().find(known).map(|mark| mark.offset);
         known.or_else(|| (state.aside.len() < FILES_WATCHED_MAX).then_some(0))
     }
 
@@ -110,10 +112,13 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::mark::{FileId, Head};
 
     fn mark(offset: u64) -> Option<Mark> {
         Some(Mark { file: FileId { device: 1, inode: 2, head: Head::of(b"") }, offset })
+    }
+
+    fn turn_to(progress: &Progress, file: &FileId) -> Option<u64> {
+        progress.turn_to(file, |head| *head == file.head)
     }
 
     #[test]
@@ -136,17 +141,17 @@ mod tests {
         let progress = Progress::default();
         let file = |inode| FileId { device: 1, inode, head: Head::of(b"") };
         let read = |inode, offset| progress.pass(None, Some(Mark { file: file(inode), offset }), || ());
-        assert_eq!(progress.turn_to(&file(1)), Some(0));
+        assert_eq!(turn_to(&progress, &file(1)), Some(0));
         read(1, 10).unwrap();
-        assert_eq!(progress.turn_to(&file(2)), Some(0));
+        assert_eq!(turn_to(&progress, &file(2)), Some(0));
         read(2, 20).unwrap();
-        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (Some(10), Some(20)));
+        assert_eq!((turn_to(&progress, &file(1)), turn_to(&progress, &file(2))), (Some(10), Some(20)));
         read(1, 15).unwrap();
-        assert_eq!((progress.turn_to(&file(1)), progress.turn_to(&file(2))), (Some(15), Some(20)));
+        assert_eq!((turn_to(&progress, &file(1)), turn_to(&progress, &file(2))), (Some(15), Some(20)));
         progress.put_away(&file(2));
         progress.put_away(&file(1));
-        assert_eq!(progress.turn_to(&file(2)), Some(0));
-        assert_eq!(progress.turn_to(&file(1)), Some(0), "another one has its inode by now");
+        assert_eq!(turn_to(&progress, &file(2)), Some(0));
+        assert_eq!(turn_to(&progress, &file(1)), Some(0), "another one has its inode by now");
         assert_eq!(progress.mark(), Some(Mark { file: file(1), offset: 15 }), "as it stands in the buffer");
     }
 
@@ -156,12 +161,12 @@ mod tests {
         let file = |inode| FileId { device: 1, inode, head: Head::of(b"") };
         let files = FILES_WATCHED_MAX as u64;
         for inode in 0..files {
-            assert_eq!(progress.turn_to(&file(inode)), Some(0));
+            assert_eq!(turn_to(&progress, &file(inode)), Some(0));
             progress.pass(None, Some(Mark { file: file(inode), offset: 7 }), || ()).unwrap();
         }
-        assert_eq!(progress.turn_to(&file(files)), None);
-        assert!((0..files).all(|inode| progress.turn_to(&file(inode)) == Some(7)), "all are known");
+        assert_eq!(turn_to(&progress, &file(files)), None);
+        assert!((0..files).all(|inode| turn_to(&progress, &file(inode)) == Some(7)), "all are known");
         progress.put_away(&file(0));
-        assert_eq!(progress.turn_to(&file(files)), Some(0));
+        assert_eq!(turn_to(&progress, &file(files)), Some(0));
     }
 }

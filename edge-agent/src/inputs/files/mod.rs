@@ -246,10 +246,12 @@ fn read_file(
 ) -> io::Result<Read> {
     let file = File::open(path)?;
     let meta = file.metadata()?;
-    let head = Head::of_made(&beginning(&file)?, made(&file).unwrap_or_default());
+    let (beginning, made) = (beginning(&file)?, made(&file).unwrap_or_default());
+    let head = Head::of_made(&beginning, made);
     let id = FileId { device: meta.dev(), inode: meta.ino(), head };
     let too_many = || io::Error::other("too many files before it were read and cannot be put away");
-    let before = rows.progress().turn_to(&id).ok_or_else(too_many)?;
+    let is_of = |head: &Head| head.begins_made(&beginning, made);
+    let before = rows.progress().turn_to(&id, is_of).ok_or_else(too_many)?;
     let looks = Looks::of(&meta);
     let mut parsed = match open_rows(file, format) {
         Ok(parsed) => parsed,
@@ -276,6 +278,7 @@ fn read_file(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::Arc;
 
     use tokio::sync::mpsc;
@@ -356,6 +359,32 @@ mod tests {
             }
         }
         assert_eq!(lingering, [files]);
+        stop.cancel();
+        assert_eq!(running.await.unwrap(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_file_that_grows_before_it_is_put_away_is_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.json");
+        let (input, sink, mut inbox) = input(folder.path(), Done::Delete);
+        let stop = CancellationToken::new();
+        fs::write(&file, "").unwrap();
+        let mut growing = File::options().append(true).open(&file).unwrap();
+        growing.write_all(b"{\"n\":1}\n").unwrap();
+        let running = tokio::spawn(Box::new(input).run(sink.clone(), stop.clone()));
+        for more in ["{\"n\":2}\n{\"n\":3}\n", "\n", ""] {
+            let receipt = loop {
+                match inbox.recv().await {
+                    Some(Handed::End { receipt, .. }) => break receipt,
+                    handed => assert!(handed.is_some()),
+                }
+            };
+            growing.write_all(more.as_bytes()).unwrap();
+            receipt.stored();
+        }
+        until(|| !file.exists()).await;
+        assert_eq!(sink.source().health.view().rows, 3);
         stop.cancel();
         assert_eq!(running.await.unwrap(), Ok(()));
     }
