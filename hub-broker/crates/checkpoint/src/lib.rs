@@ -16,4 +16,4 @@ mod tests;
 pub use checkpoint::{Checkpoint, Key, Loaded, Position, State, Written};
 pub use error::{Damage, DamageKind, OpenError, WriteError};
 pub use load::newest;
-pub use store::Store;
+pub use store::{Store, is_no_room};

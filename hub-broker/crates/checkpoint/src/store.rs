@@ -213,10 +213,8 @@ impl Store {
     /// Nothing has been named yet. A full disk gets its space back, and a file that could not be opened because too
     /// many are has not been touched; after anything else the store is not used again.
     fn failed(&mut self, failure: Failure, sequence: u64) -> WriteError {
-        let full = matches!(failure.error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            || matches!(Errno::from_io_error(&failure.error), Some(Errno::MFILE | Errno::NFILE));
         let removed = [Named::States(sequence), Named::Unfinished].map(|named| self.directory.remove(named));
-        if full && removed.iter().all(Result::is_ok) {
+        if is_no_room(&failure.error) && removed.iter().all(Result::is_ok) {
             return WriteError::NoSpace { dir: self.directory.path().to_owned(), error: failure.error };
         }
         self.poisoned = true;
@@ -244,6 +242,12 @@ impl Store {
             }
         }
     }
+}
+
+/// What failed can succeed later: the disk is full, or too many files are open.
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// A disk operation that failed.

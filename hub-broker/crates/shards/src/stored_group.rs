@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError};
+use checkpoint::{Checkpoint, Key, Loaded, OpenError, State, Store, WriteError, is_no_room};
 use partition_log::ObsoleteFiles;
 
 use crate::arrived::Arrived;
@@ -230,9 +230,9 @@ impl StoredGroup {
     }
 
     fn failed(&self, operation: &'static str, error: io::Error) -> WriteError {
-        match error.kind() {
-            io::ErrorKind::StorageFull => WriteError::NoSpace { dir: self.dir.clone(), error },
-            _ => WriteError::Io { operation, file: self.dir.clone(), error },
+        match is_no_room(&error) {
+            true => WriteError::NoSpace { dir: self.dir.clone(), error },
+            false => WriteError::Io { operation, file: self.dir.clone(), error },
         }
     }
 
@@ -362,5 +362,22 @@ fn remove_directory(directory: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(()) => directory.parent().map_or(Ok(()), sync_directory),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn what_an_install_finds_no_room_for_can_come_later() {
+        let stored = StoredGroup::of_damaged(Path::new("checkpoint/3"));
+        let is_no_space = |error: Errno| StoreError::from(stored.failed("write", error.into())).is_no_space();
+        for error in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE] {
+            assert!(is_no_space(error), "{error}");
+        }
+        assert!(!is_no_space(Errno::IO));
     }
 }
