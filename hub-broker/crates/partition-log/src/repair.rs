@@ -9,14 +9,17 @@
 //! made again.
 
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Advice, fadvise};
 use schemas::{BatchHeader, Offset};
 
 use crate::epochs::EpochHistory;
-use crate::error::ReadError;
+use crate::error::{ReadError, is_unreadable};
 use crate::import::{ImportError, Receiving};
+use crate::limits::COPY_STEP_BYTES;
 use crate::names::FileKind;
 use crate::reader::PartitionReader;
 use crate::segment::SegmentView;
@@ -44,6 +47,24 @@ impl PartitionReader {
         segment_of(&view, file).is_some() || view.active.files.path(FileKind::Log) == file
     }
 
+    /// Whether `file` is on the disk as it was written: what was found damaged in memory, or by a disk that was about to
+    /// go away, may be whole there. False if it is no segment's that is needed. `go_on` is told of the bytes of each step,
+    /// and may put an end to it.
+    pub fn reads_whole(&self, file: &Path, go_on: &mut dyn FnMut(usize) -> bool) -> io::Result<bool> {
+        let view = self.shared().view.load_full();
+        let active = Some(&view.active).filter(|segment| segment.files.path(FileKind::Log) == file);
+        let Some(segment) = segment_of(&view, file).or(active) else { return Ok(false) };
+        let is_whole = match checksum_on_disk(file, segment.state.bytes, go_on) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => false,
+            checksum => checksum? == Some(segment.state.checksum),
+        };
+        if is_whole {
+            // They may be of the disk that was there before.
+            [FileKind::Log, FileKind::Index].into_iter().for_each(|kind| segment.files.forget(kind));
+        }
+        Ok(is_whole)
+    }
+
     /// Begins to make `file` again, if that can be done. Nothing else may make it again at the same time.
     pub fn repair(&self, file: &Path) -> Result<Option<Repair>, ImportError> {
         let view = self.shared().view.load_full();
@@ -58,6 +79,33 @@ impl PartitionReader {
 /// The closed segment with this file.
 fn segment_of<'a>(view: &'a View, file: &Path) -> Option<&'a SegmentView> {
     view.closed.iter().find(|segment| segment.files.path(FileKind::Log) == file)
+}
+
+/// CRC-32C of a file's first `bytes`; `None` if it ends before.
+fn checksum_on_disk(
+    path: &Path,
+    bytes: u32,
+    go_on: &mut dyn FnMut(usize) -> bool,
+) -> io::Result<Option<u32>> {
+    let file = File::open(path)?;
+    // What memory has of it is not asked. Without this it would only be.
+    let _ = fadvise(&file, 0, None, Advice::DontNeed);
+    let mut input = file.take(u64::from(bytes));
+    let mut buffer = vec![0; COPY_STEP_BYTES];
+    let mut checksum = 0;
+    loop {
+        let count = match input.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if count == 0 {
+            return Ok(Some(checksum).filter(|_| input.limit() == 0));
+        }
+        checksum = crc32c::crc32c_append(checksum, &buffer[..count]);
+        if !go_on(count) {
+            return Err(io::Error::other("it was not read to its end"));
+        }
+    }
 }
 
 impl Repair {

@@ -138,3 +138,35 @@ fn a_segment_that_goes_meanwhile_leaves_nothing() {
     assert!(!log.exists());
     assert_eq!(records(&partition.reader(), Offset(10)).len(), 23);
 }
+
+#[test]
+fn a_file_that_is_as_it_was_written_reads_whole_whatever_segment_it_is() {
+    let mut partition = partition(10, 0);
+    let options = CompactOptions { stamp_ms: 10, tombstone_retention_ms: 0 };
+    let compacted = partition.log.compaction(options).expect("there is work").run().expect("done");
+    assert!(partition.log.install(compacted));
+    partition.log.roll().expect("rolled");
+    partition.append(&numbered(40, 1), 10);
+    partition.append(&numbered(41, 1), 10);
+    partition.checkpoint();
+    let reader = partition.reader();
+    let needed: Vec<_> = partition.logs().into_iter().filter(|log| reader.needs(log)).collect();
+    assert!(needed.len() >= 3, "compacted, closed and active");
+    for log in &needed {
+        let is_whole = || reader.reads_whole(log, &mut |_| true).expect("read");
+        assert!(is_whole());
+        flip_bit(log, 70);
+        assert!(!is_whole());
+        flip_bit(log, 70);
+        assert!(is_whole());
+        let bytes = fs::read(log).expect("readable");
+        fs::write(log, &bytes[1..]).expect("written");
+        assert!(!is_whole());
+        fs::remove_file(log).expect("removed");
+        assert!(!is_whole());
+        fs::write(log, &bytes).expect("written");
+        assert!(is_whole());
+        reader.reads_whole(log, &mut |_| false).expect_err("who is not to read on does not know");
+    }
+    assert!(!reader.reads_whole(Path::new("other.log"), &mut |_| true).expect("looked"));
+}

@@ -1,14 +1,17 @@
-//! A closed segment that is damaged is made again from another replica's batches, asked for by their offsets.
+//! A segment that is damaged is read once more from the disk, and a closed one that stays so is made again from another
+//! replica's batches, asked for by their offsets.
 //!
 //! ```text
 //!   a reader, the scrub or a copy meets damage ─> Message::Damaged ─> the group ─> Wish::Mend ─> the mender's thread
-//!   the mender                                    range(offset) ──> another replica's hub: batches that it has verified
+//!   the mender's thread                           reads the file here: it may be whole by now
+//!   where it is not                               range(offset) ──> another replica's hub: batches that it has verified
 //!   the segment has the checksum of its state     takes the damaged file's place ─> Message::Mended
 //! ```
 //!
 //! The replica keeps its id meanwhile, serves everything but what is damaged, and leaves the lead to others. Where
 //! nobody gives what is missing it is given up as a whole if the others are a majority, and goes on asking if not. What
-//! cannot be made again, active segments and compacted ones, costs the replica at once, or is kept as it is.
+//! cannot be made again, active segments and compacted ones, costs the replica as soon as it was read here once more, or is
+//! kept, and read from time to time: a disk that could not read it may be another one, or read it after a start.
 //!
 //! A leader that has found nobody to have it whole gives the segment to whoever copies from it as it is, and says so:
 //! the copy is as damaged, knows that, and has at least the rest. It asks for the segment as well: somebody may be back
@@ -30,13 +33,13 @@ use crate::limits::RANGE_BYTES_MAX;
 use crate::readers::Readers;
 use wire::Range;
 
-/// A segment's file that is to be made again.
+/// A segment's file that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Damaged {
     pub group: u32,
     pub partition: PartitionId,
     pub file: PathBuf,
-    /// Those who may have its batches, to be asked in this order.
+    /// Those who may have its batches, to be asked in this order. None where it cannot be made again.
     pub others: Vec<ReplicaId>,
 }
 
@@ -110,10 +113,28 @@ pub(crate) enum Given {
 /// Asks a replica for a range.
 pub(crate) type AskRange<'a> = dyn FnMut(ReplicaId, Range) -> Given + 'a;
 
-/// Makes the segment again. One that the log needs no more, or that cannot be made again, counts as whole: there is
-/// nothing to do.
-pub(crate) fn mend(damaged: &Damaged, reader: &PartitionReader, ask: &mut AskRange<'_>) -> Mended {
-    let mut outcome = Mended::Never;
+/// Told of bytes that were read here; says whether to read on.
+pub(crate) type GoOn<'a> = dyn FnMut(usize) -> bool + 'a;
+
+/// Makes the segment again, if it does not read whole here. One that the log needs no more, or that cannot be made again
+/// from what others give, counts as whole: there is nothing to do.
+pub(crate) fn mend(
+    damaged: &Damaged,
+    reader: &PartitionReader,
+    go_on: &mut GoOn<'_>,
+    ask: &mut AskRange<'_>,
+) -> Mended {
+    let mut outcome = match reader.reads_whole(&damaged.file, &mut *go_on) {
+        Ok(true) => {
+            tracing::info!(file = %damaged.file.display(), "what was damaged reads whole here");
+            return Mended::Whole;
+        }
+        Ok(false) => Mended::Never,
+        Err(error) => {
+            tracing::warn!(file = %damaged.file.display(), %error, "a damaged segment could not be read once more");
+            Mended::Awaited
+        }
+    };
     for from in &damaged.others {
         let Err(error) = mend_from(damaged, reader, *from, ask) else { return Mended::Whole };
         tracing::warn!(file = %damaged.file.display(), %error, "a damaged segment was not made again");

@@ -45,14 +45,23 @@ impl Mender {
     fn mend(&mut self, runtime: &Runtime, damaged: &Damaged) -> Mended {
         // A partition that was closed meanwhile misses nothing.
         let Some(reader) = self.readers.get(damaged.partition) else { return Mended::Whole };
-        let (peers, stop) = (self.peers.clone(), &mut self.stop);
+        let (peers, mut stopping, stop) = (self.peers.clone(), self.stop.clone(), &mut self.stop);
+        let mut go_on = |bytes| {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    _ = stopping.wait_for(|is_set| *is_set) => false,
+                    () = tokio::time::sleep(pause_after(bytes)) => true,
+                }
+            })
+        };
         let mut ask = |of: ReplicaId, range: Range| {
             let asked = async {
                 let node = NodeId(of.node());
                 let answer = peers.request(node, RANGE, range.encode(), RANGE_ANSWER_MAX).await;
                 match answer.inspect_err(|error| tracing::debug!(%node, %error, "no range")) {
                     Ok(batches) => {
-                        tokio::time::sleep(pause_after(&batches)).await;
+                        tokio::time::sleep(pause_after(batches.len())).await;
                         Given::Batches(batches)
                     }
                     Err(RequestError::Refused(_)) => Given::Nothing,
@@ -67,12 +76,12 @@ impl Mender {
                 }
             })
         };
-        mend(damaged, &reader, &mut ask)
+        mend(damaged, &reader, &mut go_on, &mut ask)
     }
 }
 
-fn pause_after(batches: &Bytes) -> Duration {
-    let bytes = u64::try_from(batches.len()).unwrap_or(u64::MAX);
+fn pause_after(bytes: usize) -> Duration {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
     Duration::from_micros(bytes.saturating_mul(1_000_000) / MEND_RATE_BYTES)
 }
 

@@ -105,15 +105,20 @@ impl PartitionSet {
         self.partitions.values_mut()
     }
 
-    /// The partition with this file, if the file can be made again.
-    pub(crate) fn repairable(&self, file: &Path) -> Option<PartitionId> {
-        let of = |partition: &&Partition| partition.log.reader().can_repair(file);
+    /// Whether the file can be made again from another replica's batches.
+    pub(crate) fn is_repairable(&self, file: &Path) -> bool {
+        self.iter().any(|partition| partition.log.reader().can_repair(file))
+    }
+
+    /// The partition whose log counts on the file.
+    pub(crate) fn of_file(&self, file: &Path) -> Option<PartitionId> {
+        let of = |partition: &&Partition| partition.log.reader().needs(file);
         self.iter().find(of).map(|partition| partition.log.id())
     }
 
     /// Whether a partition's log counts on the file.
     pub(crate) fn needs(&self, file: &Path) -> bool {
-        self.iter().any(|partition| partition.log.reader().needs(file))
+        self.of_file(file).is_some()
     }
 
     /// What the file of the generation before is called now, if a partition's log counts on it.

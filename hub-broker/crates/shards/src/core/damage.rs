@@ -22,8 +22,9 @@ impl Core {
     pub(super) fn damaged(&mut self, slot: usize, file: Option<&Path>) {
         let mut has_promised = true;
         self.with(slot, |group, outbox| {
-            if !file.is_some_and(|file| group.mend(file, outbox)) {
-                group.keep_damage(file);
+            match file {
+                Some(file) => group.mend(file, outbox),
+                None => group.doubt(),
             }
             has_promised = !group.membership.is_empty();
         });

@@ -26,15 +26,13 @@ pub(super) struct Mending {
 
 /// What is done about a damaged file.
 enum Care {
-    /// Its batches are asked for.
+    /// It is read once more, and its batches are asked for if it can be made again.
     Asked(Tries),
-    /// They will be asked for again.
+    /// That will be done again.
     Pausing { tries: Tries, ticks: u32 },
-    /// It cannot be made again.
-    Kept,
 }
 
-/// How often a file was asked for.
+/// How often a file was asked for; so many times as is in vain where it cannot be made again.
 #[derive(Clone, Copy)]
 struct Tries {
     count: u32,
@@ -54,32 +52,25 @@ impl Care {
         match self {
             Self::Asked(tries) => tries.count > tries_max,
             Self::Pausing { tries, .. } => tries.count >= tries_max,
-            Self::Kept => true,
         }
     }
 
     /// Whether nobody has it, as far as can be known.
     fn is_lost(&self) -> bool {
-        let is_awaited = match self {
-            Self::Asked(tries) | Self::Pausing { tries, .. } => tries.is_awaited,
-            Self::Kept => false,
-        };
-        self.is_hopeless(if is_awaited { MEND_TRIES_AWAITED_MAX } else { MEND_TRIES_MAX })
+        let (Self::Asked(tries) | Self::Pausing { tries, .. }) = self;
+        self.is_hopeless(if tries.is_awaited { MEND_TRIES_AWAITED_MAX } else { MEND_TRIES_MAX })
     }
 }
 
 impl Mending {
-    /// Says whether the file was whole until now.
-    fn put(&mut self, file: &Path, care: Care) -> bool {
+    fn put(&mut self, file: &Path, care: Care) {
         let is_lost = care.is_lost();
         let was_lost = self.files.insert(file.to_owned(), care).map(|care| care.is_lost());
         self.news += u64::from(was_lost != Some(is_lost));
-        let is_new = was_lost.is_none();
-        if is_new {
+        if was_lost.is_none() {
             self.listed.add(file);
             self.is_changed = true;
         }
-        is_new
     }
 
     fn doubt(&mut self) -> bool {
@@ -103,32 +94,24 @@ impl Mending {
 }
 
 impl Group {
-    /// Has a damaged file made again; false where that cannot be.
-    pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) -> bool {
-        if let Some(Care::Asked(_) | Care::Pausing { .. }) = self.mending.files.get(file) {
-            return true;
-        }
-        let asked = self.ask_to_mend(file, 0, outbox);
-        if asked {
+    /// Has a damaged file made again.
+    pub(crate) fn mend(&mut self, file: &Path, outbox: &mut Outbox) {
+        if !self.mending.files.contains_key(file) && self.ask_to_mend(file, 0, outbox) {
             tracing::error!(
                 group = %self.id, own = %self.own, file = %file.display(),
-                "a segment is damaged: its batches are fetched again from other replicas"
+                "a segment is damaged: it is read once more, and fetched again from other replicas where that can be"
             );
             self.mending.put(file, Care::Asked(Tries::first(1)));
         }
-        asked
     }
 
-    /// Another replica is asked first each time.
+    /// Another replica is asked first each time, none where the file cannot be made again. False if nobody needs it.
     fn ask_to_mend(&self, file: &Path, tries: u32, outbox: &mut Outbox) -> bool {
         let Machine::Partitions(partitions) = &self.machine else { return false };
-        let Some(partition) = partitions.repairable(file) else { return false };
+        let Some(partition) = partitions.of_file(file) else { return false };
         let mut others = self.membership.replicas();
-        others.retain(|replica| *replica != self.own);
-        if others.is_empty() {
-            return false;
-        }
-        let first = tries as usize % others.len();
+        others.retain(|replica| *replica != self.own && partitions.is_repairable(file));
+        let first = (tries as usize).checked_rem(others.len()).unwrap_or(0);
         others.rotate_left(first);
         let damaged = Damaged { group: self.id.0, partition, file: file.to_owned(), others };
         outbox.wishes.push(Wish::Mend(Box::new(damaged)));
@@ -146,23 +129,23 @@ impl Group {
             return;
         }
         let ticks = MEND_PAUSE_TICKS << tries.count.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
-        if outcome == Mended::Never {
-            tries.count = tries.count.max(MEND_TRIES_MAX);
+        if outcome == Mended::Never && tries.count < MEND_TRIES_MAX {
+            tracing::error!(
+                group = %self.id, own = %self.own, file = %file.display(),
+                "a damaged segment cannot be made again: the replica asks its group's leader to be let go"
+            );
+            tries.count = MEND_TRIES_MAX;
         }
         tries.is_awaited &= outcome == Mended::Awaited;
         *care = Care::Pausing { tries, ticks };
         self.mending.news += 1;
     }
 
-    /// The damage stays, in this file or, without one, who knows where.
-    pub(crate) fn keep_damage(&mut self, file: Option<&Path>) {
-        let is_new = match file {
-            Some(file) => self.mending.put(file, Care::Kept),
-            None => self.mending.doubt(),
-        };
-        if is_new {
+    /// There is damage, who knows where.
+    pub(crate) fn doubt(&mut self) {
+        if self.mending.doubt() {
             tracing::error!(
-                group = %self.id, own = %self.own, file = file.map(|file| tracing::field::display(file.display())),
+                group = %self.id, own = %self.own,
                 "the replica is damaged, and that cannot be mended: it asks its group's leader to be let go"
             );
         }
@@ -175,12 +158,7 @@ impl Group {
             group = %self.id, own = %self.own, file = %file.display(),
             "a segment came damaged: nobody was known to have it whole"
         );
-        let is_repairable = match &self.machine {
-            Machine::Partitions(partitions) => partitions.repairable(file).is_some(),
-            Machine::Metadata(_) => false,
-        };
-        let soon = Care::Pausing { tries: Tries::first(0), ticks: MEND_PAUSE_TICKS };
-        self.mending.put(file, if is_repairable { soon } else { Care::Kept });
+        self.mending.put(file, Care::Pausing { tries: Tries::first(0), ticks: MEND_PAUSE_TICKS });
     }
 
     /// Nothing is to be hoped for but to fetch the whole replica again.
@@ -217,10 +195,12 @@ impl Group {
             }
         }
         for (file, tries) in due {
-            let asked = self.ask_to_mend(&file, tries.count, outbox);
-            let once_more = Tries { count: tries.count + 1, ..tries };
-            let care = if asked { Care::Asked(once_more) } else { Care::Kept };
-            self.mending.put(&file, care);
+            if self.ask_to_mend(&file, tries.count, outbox) {
+                let count = tries.count.saturating_add(1);
+                self.mending.put(&file, Care::Asked(Tries { count, ..tries }));
+            } else {
+                self.mending.retain(|other| other != file);
+            }
         }
     }
 
@@ -232,11 +212,7 @@ impl Group {
         let Machine::Partitions(partitions) = &self.machine else { return };
         let unheard = before.listed.unheard();
         let taken: Vec<PathBuf> = unheard.iter().filter_map(|file| partitions.successor(file)).collect();
-        for file in taken {
-            if !self.mend(&file, outbox) {
-                self.keep_damage(Some(&file));
-            }
-        }
+        taken.iter().for_each(|file| self.mend(file, outbox));
     }
 
     /// Damaged files that nobody is known to have whole, once everyone was asked: replicas that copy from here get them as

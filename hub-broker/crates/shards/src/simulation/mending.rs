@@ -28,7 +28,9 @@ impl Hub {
     /// Makes one again from what these hubs have, or finds out that it cannot. It takes no time.
     pub fn mend(&mut self, damaged: SegmentDamaged, others: &[&Self]) {
         let SegmentDamaged(damaged) = damaged;
+        let mut is_asked_for = false;
         let mut ask = |of: ReplicaId, range: Range| {
+            is_asked_for = true;
             let Some(other) = others.iter().find(|other| other.node.0 == of.node()) else {
                 return Given::NoAnswer;
             };
@@ -36,10 +38,10 @@ impl Hub {
         };
         let outcome = match self.ground.readers.get(damaged.partition) {
             Some(_) if self.is_full => Mended::Awaited,
-            Some(reader) => mend(&damaged, &reader, &mut ask),
+            Some(reader) => mend(&damaged, &reader, &mut |_| true, &mut ask),
             None => Mended::Whole,
         };
-        if outcome == Mended::Whole {
+        if outcome == Mended::Whole && is_asked_for {
             self.durable.note(&damaged.file);
         }
         self.core.handle(Message::Mended { slot: damaged.group as usize, file: damaged.file, outcome });

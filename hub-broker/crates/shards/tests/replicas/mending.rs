@@ -247,6 +247,70 @@ fn a_hub_alone_keeps_what_is_damaged_and_serves_the_rest() {
     world.append(0, batch(Some((6, 0)), 1, 50));
 }
 
+/// The byte that `rot` has changed is as it was.
+fn heal(world: &mut World, node: u32, segment: u64) {
+    let mut picks = [segment, 12_345].into_iter();
+    let mut pick = |below| picks.next().expect("two are picked").min(below - 1);
+    assert!(world.hub(node).rot((shard(0), partition(0)), &mut pick));
+    assert!(world.hub(node).is_sound(partition(0)));
+}
+
+/// A hub alone that knows of a damaged segment.
+fn alone_and_damaged(segment: u64) -> World {
+    let mut world = World::found(Default::default());
+    world.open(0);
+    let (mut world, alone, _) = with_segments(world);
+    rot(&mut world, alone, segment);
+    world.hub(alone).scrub(partition(0));
+    world.rounds(TRIES_ROUNDS);
+    assert!(world.status(alone, GROUP).is_damaged);
+    world
+}
+
+#[test]
+fn what_reads_whole_after_a_start_is_damaged_no_more() {
+    for segment in [1, u64::MAX] {
+        let mut world = alone_and_damaged(segment);
+        world.crash(1);
+        world.start(1);
+        world.settle();
+        assert!(world.status(1, GROUP).is_damaged, "it was read once more, and is as it was");
+        heal(&mut world, 1, segment);
+        world.crash(1);
+        assert!(world.dir(1).join(format!("checkpoint/{GROUP}.damaged")).exists());
+        world.start(1);
+        world.settle();
+        assert!(!world.status(1, GROUP).is_damaged);
+        world.crash(1);
+        assert!(!world.dir(1).join(format!("checkpoint/{GROUP}.damaged")).exists());
+    }
+}
+
+#[test]
+fn what_reads_whole_again_while_the_hub_runs_is_damaged_no_more() {
+    let mut world = alone_and_damaged(1);
+    heal(&mut world, 1, 1);
+    world.until("it is read once more", 4 * TRIES_ROUNDS, |world| !world.status(1, GROUP).is_damaged);
+    assert_eq!(given_up(&mut world), []);
+}
+
+#[test]
+fn damage_that_is_over_by_the_time_it_is_told_costs_no_replica_whatever_the_segment() {
+    let (mut world, leader, others) = with_segments(World::of_three());
+    assert!(world.hub(others[0]).compact(shard(0), partition(0), 0));
+    world.withholds = true;
+    for node in [others[0], leader] {
+        for segment in [0, u64::MAX] {
+            rot(&mut world, node, segment);
+            world.hub(node).scrub(partition(0));
+            heal(&mut world, node, segment);
+            world.rounds(TRIES_ROUNDS);
+            assert!(!world.status(node, GROUP).is_damaged);
+        }
+    }
+    assert_eq!(given_up(&mut world), []);
+}
+
 /// Offsets that the hub cannot read.
 fn unread(world: &World, node: u32) -> Vec<i64> {
     let reader = world.hubs[&node].partition(partition(0)).expect("an open partition");
