@@ -308,9 +308,12 @@ mod tests {
     }
 
     async fn until(holds: impl Fn() -> bool) {
-        while !holds() {
-            sleep(Duration::from_millis(10)).await;
-        }
+        let holding = async {
+            while !holds() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(600), holding).await.expect("it holds some time");
     }
 
     #[tokio::test(start_paused = true)]
