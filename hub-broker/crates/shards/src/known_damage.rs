@@ -3,7 +3,7 @@
 //! ```text
 //! headwater damaged files, format 1
 //! replica N          the number of the replica that it is about
-//! doubted            only where the replica may not be what its group has
+//! doubted GENERATION only where the replica, with its state of this generation, may not be what its group has
 //! file PATH          below `log/`, rising; these are damaged
 //! …
 //! crc32c HEX
@@ -28,8 +28,8 @@ const KIND: Kind = Kind { title: "headwater damaged files", format: 1 };
 pub(crate) struct KnownDamage {
     pub replica_number: u32,
     pub files: BTreeSet<PathBuf>,
-    /// The replica may not be what its group has.
-    pub is_doubted: bool,
+    /// The generation of the state that may not be what its group has.
+    pub doubted: Option<u32>,
 }
 
 /// Beside the group's checkpoints.
@@ -43,8 +43,13 @@ fn log_of(checkpoint: &Path) -> PathBuf {
 }
 
 impl KnownDamage {
+    /// Whether the state of this generation may not be what the group has.
+    pub(crate) fn doubts(&self, generation: u32) -> bool {
+        self.doubted == Some(generation)
+    }
+
     fn is_empty(&self) -> bool {
-        self.files.is_empty() && !self.is_doubted
+        self.files.is_empty() && self.doubted.is_none()
     }
 
     /// What is known of the replica with this number, whose group's checkpoints lie there.
@@ -69,12 +74,12 @@ impl KnownDamage {
 
     fn encode(&self, log: &Path) -> String {
         let mut lines = format!("replica {}\n", self.replica_number);
-        if self.is_doubted {
-            lines.push_str("doubted\n");
+        // A string takes everything.
+        if let Some(generation) = self.doubted {
+            let _ = writeln!(lines, "doubted {generation}");
         }
         for file in &self.files {
             if let Some(path) = file.strip_prefix(log).ok().and_then(Path::to_str) {
-                // A string takes everything.
                 let _ = writeln!(lines, "file {path}");
             }
         }
@@ -99,9 +104,12 @@ fn decode(file: &Path, log: &Path, bytes: &[u8]) -> Result<KnownDamage, DataDirE
 fn parse(lines: &str, log: &Path) -> Option<KnownDamage> {
     let mut lines = lines.lines().peekable();
     let replica_number = lines.next()?.strip_prefix("replica ")?.parse().ok()?;
-    let is_doubted = lines.next_if_eq(&"doubted").is_some();
+    let doubted = match lines.next_if(|line| line.starts_with("doubted ")) {
+        Some(line) => Some(line.strip_prefix("doubted ")?.parse().ok()?),
+        None => None,
+    };
     let files = lines.map(|line| Some(log.join(line.strip_prefix("file ")?))).collect::<Option<_>>()?;
-    Some(KnownDamage { replica_number, files, is_doubted })
+    Some(KnownDamage { replica_number, files, doubted })
 }
 
 #[cfg(test)]
@@ -115,7 +123,7 @@ mod tests {
         fs::create_dir_all(&checkpoint).unwrap();
         let files =
             ["t-0.g1/7-00000001.log", "t-1/0-00000000.log"].map(|name| data.path().join("log").join(name));
-        let known = KnownDamage { replica_number: 9, files: files.into(), is_doubted: true };
+        let known = KnownDamage { replica_number: 9, files: files.into(), doubted: Some(1) };
         known.write(&checkpoint).unwrap();
         let golden = include_str!("../tests/golden/damaged-v1.txt");
         assert_eq!(fs::read_to_string(data.path().join("checkpoint/3.damaged")).unwrap(), golden);
@@ -138,7 +146,13 @@ mod tests {
             fs::write(data.path().join("checkpoint/3.damaged"), bytes).unwrap();
             assert_eq!(KnownDamage::read(&checkpoint, 9), None, "byte {at}");
         }
-        for lines in ["", "replica x\n", "replica 9\nfile a\ndoubted\n", "replica 9\nother\n"] {
+        for lines in [
+            "",
+            "replica x\n",
+            "replica 9\nfile a\ndoubted 1\n",
+            "replica 9\ndoubted\n",
+            "replica 9\nother\n",
+        ] {
             fs::write(data.path().join("checkpoint/3.damaged"), KIND.seal(lines)).unwrap();
             assert_eq!(KnownDamage::read(&checkpoint, 9), None, "{lines}");
         }

@@ -255,11 +255,14 @@ impl Group {
 
     /// What was known before the start. What of it is needed still is found damaged anew, and the rest forgotten.
     pub(crate) fn remember_damage(&mut self, known: KnownDamage) {
-        let KnownDamage { files, is_doubted, .. } = known;
-        self.found_doubted = is_doubted;
+        // That a snapshot has taken the doubted state's place may not have been written down any more.
+        self.found_doubted = known.doubts(self.origin.generation);
         self.mending.is_changed = true;
-        let unmentioned: Vec<_> =
-            files.into_iter().filter(|file| self.needs(file) && !self.found_damaged.contains(file)).collect();
+        let unmentioned: Vec<_> = known
+            .files
+            .into_iter()
+            .filter(|file| self.needs(file) && !self.found_damaged.contains(file))
+            .collect();
         self.found_damaged.extend(unmentioned);
     }
 
@@ -271,7 +274,7 @@ impl Group {
         let damage = Box::new(KnownDamage {
             replica_number: self.own.number(),
             files: self.mending.files.keys().cloned().collect(),
-            is_doubted: self.mending.is_doubted,
+            doubted: self.mending.is_doubted.then_some(self.origin.generation),
         });
         outbox.wishes.push(Wish::NoteDamage { group: self.id, generation: self.origin.generation, damage });
     }

@@ -125,7 +125,7 @@ fn what_came_damaged_is_not_taken_for_good_by_the_next_snapshot() {
     let damaged = arrived.damaged.clone();
     follower.install(arrived, Lsn(77));
     let known = KnownDamage::read(&follower.checkpoints, NUMBER).expect("it is written down");
-    assert!(known.files.iter().eq(&damaged) && !known.is_doubted);
+    assert!(known.files.iter().eq(&damaged) && known.doubted.is_none());
     // The manifest names the segment, and here nobody goes by what is known.
     drop(follower);
     let mut follower = Hub::open(theirs.path());
@@ -236,4 +236,16 @@ fn what_is_received_once_more_without_a_beginning_that_does_not_help_is_counted_
     let mut line = Line::new(&mut shelf);
     let arrived = follower.copy(&follower.wanted(&leader), &mut line).expect("copied");
     assert_eq!((arrived.damaged.len(), line.received), (1, line.expected));
+}
+
+#[test]
+fn doubt_is_of_the_state_that_a_snapshot_replaces_and_not_of_the_snapshot() {
+    let (_ours, mut leader, _theirs, mut follower, _second) = with_segments();
+    let doubted = KnownDamage { replica_number: NUMBER, doubted: Some(0), ..KnownDamage::default() };
+    follower.stored.note_damage(0, doubted);
+    let arrived = copy(&mut leader, &follower, &[]).expect("copied");
+    follower.install(arrived, Lsn(77));
+    // A crash now, before anything else is written down.
+    let known = KnownDamage::read(&follower.checkpoints, NUMBER);
+    assert!(known.is_none_or(|known| !known.doubts(follower.origin.generation)));
 }
