@@ -7,7 +7,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::world::block_on;
-use common::{append, append_as, batch, device, numbers, open, topic};
+use common::{append, append_as, batch, device, noisy_batch, numbers, open, topic};
 use edge_agent::buffer::{Amendment, BootOffset, Buffer, Content, GapAnswer, Item};
 use edge_agent::destination::Priority;
 use edge_agent::limits::{BACKLOG_LANES_MAX, SHIP_SPAN_ENTRIES};
@@ -355,6 +355,25 @@ fn an_untimed_batch_waits_for_its_boots_clock_and_is_stamped_alike_every_time() 
         let header = record.header("untimed").unwrap().unwrap();
         assert_eq!(*header, format!("1 {boot} 1700000000001"));
         assert_eq!(shipped[1].header().base_timestamp, 1_700_000_005_000);
+    });
+}
+
+#[test]
+fn an_untimed_record_that_has_no_room_for_the_header_travels_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(async {
+        let buffer = open(folder.path(), 64 << 20, None);
+        let boot = uuid::Uuid::from_u128(42);
+        let large = noisy_batch(0, schemas::limits::RECORD_BYTES_MAX - 60);
+        let answer = buffer.append(&topic().into(), Some(boot), large.clone()).await.unwrap();
+        edge_agent::buffer::durable(answer).await.unwrap();
+        let number = items(&buffer, 1)[0].number;
+        buffer.amend(Amendment::MarkUntimed { lane: 1, number, boot, arrival_ms: 99 }).await.unwrap();
+        let Content::Batch(bytes) = items(&buffer, 1)[0].content.clone() else { panic!("not marked") };
+        let (sent, measured) = (RawBatch::parse(bytes).unwrap(), RawBatch::parse(large).unwrap());
+        sent.verify_crc().unwrap();
+        assert_eq!(sent.header().max_timestamp, 99);
+        assert_eq!(sent.body().unwrap(), measured.body().unwrap());
     });
 }
 

@@ -7,7 +7,7 @@ mod common;
 
 use bytes::Bytes;
 use common::world::{Op, World, block_on};
-use common::{append, append_to, batch, topic};
+use common::{append, append_as, append_to, batch, topic};
 use edge_agent::buffer::{Amendment, BootOffset};
 use edge_agent::config::CatchUp;
 use edge_agent::destination::{Destination, Priority};
@@ -243,6 +243,29 @@ fn when_the_months_bytes_are_used_up_nothing_but_alarms_is_sent_and_it_says_so()
         world.tell(Event::BudgetUsedUp(false)).await;
         exchange(&mut world).await;
         assert_eq!(world.hub.log, [0, 1]);
+    });
+}
+
+#[test]
+fn a_lane_whose_change_is_refused_asks_again_in_a_second_and_stops_no_other() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        world.run(&CONNECT).await;
+        gather(&mut world, 1).await;
+        exchange(&mut world).await;
+        world.refuses_amendments = true;
+        append_as(world.buffer(), Priority::Bulk, batch(1..2, 0)).await.unwrap();
+        world.lanes().await;
+        assert_eq!(world.core.held().as_deref(), Some("no room"));
+        append(world.buffer(), batch(2..3, 0)).await.unwrap();
+        world.lanes().await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log, [0, 2]);
+        assert_eq!(world.core.deadline_ms(), Some(world.now_ms + 1_000));
+        world.refuses_amendments = false;
+        world.run(&Op::Wait { ms: 1_000 }).await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log, [0, 2, 1]);
     });
 }
 

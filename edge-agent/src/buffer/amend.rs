@@ -14,6 +14,7 @@ use schemas::{
 use super::entry::{EntryError, GapEntry, Kind, decode_batch, encode_batch};
 use super::environment::Key;
 use super::marker::MarkerFile;
+use super::reader::patched;
 use super::state::{Lane, Shipping, Wire};
 use super::work::{Amendment, Work, WorkError};
 use crate::limits::{BACKLOG_LANES_MAX, QUARANTINE_BYTES_MAX};
@@ -157,12 +158,19 @@ impl Work<'_> {
     fn mark_untimed(&mut self, key: Key, arrival_ms: i64) -> Result<(), WorkError> {
         let Some(head) = self.head(key)? else { return Ok(()) };
         let Kind::Untimed { boot } = head.kind else { return Ok(()) };
-        let batch = decode_batch(&self.value(key)?)?;
-        let boot_base = batch.header().base_timestamp;
+        let stored = self.value(key)?;
+        let batch = decode_batch(&stored)?;
+        let header = batch.header();
         let marked = rebuild(&batch, |_, delta| {
-            let untimed = Untimed { boot_id: boot, boot_time_ms: boot_base.saturating_add(delta) };
+            let boot_time_ms = header.base_timestamp.saturating_add(delta);
+            let untimed = Untimed { boot_id: boot, boot_time_ms };
             (arrival_ms, Some((UNTIMED, untimed.to_header())))
-        })?;
+        });
+        // Where a record has no room for the header, the batch travels without it, its last record as one that was
+        // measured when it arrived.
+        let offset_ms = arrival_ms.saturating_sub(header.max_timestamp);
+        let marked = marked.ok().or_else(|| patched(&stored, &batch, Some(offset_ms), None));
+        let marked = marked.ok_or(EntryError::BatchFields)?;
         let value = encode_batch(head.appended_ms, None, &marked);
         self.replace(key, head.records, &value, head.records)
     }

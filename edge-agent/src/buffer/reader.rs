@@ -138,7 +138,13 @@ impl Reader {
     }
 }
 
-fn patched(value: &Bytes, batch: &RawBatch, offset: Option<i64>, moved: Option<&Placement>) -> Option<Bytes> {
+/// An entry's batch with other times, in another stream.
+pub(super) fn patched(
+    value: &Bytes,
+    batch: &RawBatch,
+    offset: Option<i64>,
+    moved: Option<&Placement>,
+) -> Option<Bytes> {
     let mut copy = value.to_vec();
     let bytes = batch_bytes_mut(&mut copy).ok()?;
     if let Some(offset) = offset {

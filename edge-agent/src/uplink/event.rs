@@ -27,6 +27,11 @@ pub enum Event {
     Amended {
         lane: u8,
     },
+    /// The lane's amendment was refused.
+    NotAmended {
+        lane: u8,
+        why: String,
+    },
     /// The wall time of this boot became known, and is durable.
     Stamped,
     /// What there is is sent now, without waiting for more to travel with.
@@ -98,7 +103,7 @@ pub enum Action {
     Trim { lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool },
     /// Entries below `end` may be on their way and are not to be dropped; 0 where none are.
     InFlight { lane: u8, end: u64 },
-    /// Change the buffer; answered with [`Event::Amended`].
+    /// Change the buffer; answered with [`Event::Amended`] or [`Event::NotAmended`].
     Amend { lane: u8, amendment: Amendment },
     /// The connection is of no use any more.
     Drop(DropReason),

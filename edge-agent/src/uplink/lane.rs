@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use schemas::TopicName;
 
 use super::event::Action;
-use super::refusal::FAULT_HOLD_MS;
+use super::refusal::{FAULT_HOLD_MS, REFUSED_HOLD_MS};
 use super::shared::{Connection, Shared};
 use super::shipment::Shipment;
 use crate::buffer::{Amendment, Content, Item, LaneView, NUMBER_STEP};
@@ -192,6 +192,12 @@ impl Lane {
     pub fn amended(&mut self) {
         self.phase = Phase::Flowing;
         self.rewind();
+    }
+
+    /// It is tried again in a moment; what arrives meanwhile may make room for it.
+    pub fn not_amended(&mut self, why: String, shared: &mut Shared) {
+        self.amended();
+        self.hold(why, REFUSED_HOLD_MS, shared);
     }
 
     /// What was read may be read differently now; nothing of it was sent.

@@ -68,6 +68,11 @@ impl Core {
                     lane.amended();
                 }
             }
+            Event::NotAmended { lane, why } => {
+                if let Some(lane) = self.lanes.iter_mut().find(|it| it.id == lane) {
+                    lane.not_amended(why, &mut self.shared);
+                }
+            }
             Event::Stamped => self.lanes.iter_mut().for_each(Lane::forget_queue),
             Event::Flush => self.lanes.iter_mut().for_each(Lane::release),
             Event::BudgetUsedUp(is_used_up) => self.shared.only_alarms = is_used_up,
@@ -99,9 +104,9 @@ impl Core {
         self.lanes.iter().all(Lane::is_drained)
     }
 
-    /// Whether something cannot be sent because this boot's time is not known.
-    pub fn waits_for_time(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.waits_for_time(&self.shared))
+    /// The first lane of which something cannot be sent because this boot's time is not known.
+    pub fn waits_for_time(&self) -> Option<u8> {
+        self.lanes.iter().find(|lane| lane.waits_for_time(&self.shared)).map(|lane| lane.id)
     }
 
     /// Whether it takes another answer of the device now.

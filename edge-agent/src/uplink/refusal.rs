@@ -17,6 +17,8 @@ use crate::buffer::Amendment;
 /// destination is at fault.
 const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
 pub(super) const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
+/// After which the buffer is asked again for an amendment that it refused.
+pub(super) const REFUSED_HOLD_MS: (u64, u64) = (1_000, 1_000);
 
 impl Lane {
     /// Notes an answer to one of the lane's publishes; false where it is none of them.

@@ -63,6 +63,8 @@ pub struct World {
     pub letters: Vec<Bytes>,
     pub next_number: u64,
     pub has_restarted: bool,
+    /// The buffer refuses what the uplink wants to change.
+    pub refuses_amendments: bool,
     /// The buffer met damage that ends the process.
     is_poisoned: bool,
     /// How often it did.
@@ -97,6 +99,7 @@ impl World {
             letters: Vec::new(),
             next_number: 0,
             has_restarted: false,
+            refuses_amendments: false,
             is_poisoned: false,
             deaths: 0,
         }
@@ -263,6 +266,9 @@ impl World {
                         }
                     }
                     Action::InFlight { lane, end } => self.buffer().set_in_flight(lane, end),
+                    Action::Amend { lane, .. } if self.refuses_amendments => {
+                        events.push_back(Event::NotAmended { lane, why: "no room".to_owned() });
+                    }
                     Action::Amend { lane, amendment } => {
                         match self.buffer().amend(amendment).await {
                             Err(WriteError::Failed(_) | WriteError::Closed) => {

@@ -2,6 +2,8 @@
 
 mod perform;
 mod post;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::sync::Arc;

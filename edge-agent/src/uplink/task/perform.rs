@@ -1,7 +1,6 @@
 //! What the state machine wants is done here.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use schemas::mqtt::{agent_topic, answers_topic};
 
@@ -16,8 +15,6 @@ use crate::uplink::plan::Carries;
 /// What one read takes out of the buffer at most: a few publishes.
 const READ_BYTES_MAX: usize = 4 * PUBLISH_BYTES_TARGET;
 const READ_ITEMS_MAX: usize = 256;
-/// An amendment that the buffer refuses is not tried again at once.
-const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 impl Uplink {
     /// Tells the state machine what happened and does what it wants.
@@ -26,7 +23,7 @@ impl Uplink {
         event: Option<Event>,
         connection: &mut Connection,
     ) -> Result<Option<Turn>, UplinkError> {
-        let stamped = self.stamp_what_waits().await?.then_some(Event::Stamped);
+        let stamped = self.stamp_what_waits().await?;
         if matches!(&event, Some(Event::Answer { answer, .. }) if answer.reason < reason::REFUSED) {
             self.report.change(|link| link.acknowledged += 1);
         }
@@ -89,16 +86,15 @@ impl Uplink {
                     Event::Items { lane, from, items }
                 }
                 Action::Amend { lane, amendment } => {
-                    let is_stamped = self.stamp_instead(&amendment).await?;
-                    if is_stamped {
-                        waiting.extend(self.core.handle(self.now(), Event::Stamped));
-                    } else {
-                        self.amend(amendment).await?;
-                    }
+                    let is_needed = !matches!(amendment, Amendment::Split { .. });
+                    let refused = self.amend(self.or_stamping(amendment)).await?;
                     // What the amendment made of the lane is known before the lane goes on.
                     let lanes = self.lanes();
                     waiting.extend(self.core.handle(self.now(), lanes));
-                    Event::Amended { lane }
+                    match refused {
+                        Some(why) if is_needed => Event::NotAmended { lane, why },
+                        _ => Event::Amended { lane },
+                    }
                 }
             };
             waiting.extend(self.core.handle(self.now(), event));
@@ -151,15 +147,11 @@ impl Uplink {
         Some(Event::BudgetUsedUp(is_used_up))
     }
 
-    /// False where it could not be done now.
-    pub(super) async fn amend(&self, amendment: Amendment) -> Result<bool, UplinkError> {
+    /// Why it could not be done now.
+    pub(super) async fn amend(&self, amendment: Amendment) -> Result<Option<String>, UplinkError> {
         match self.around.buffer.amend(amendment).await {
-            Err(WriteError::Refused(error)) => {
-                tracing::warn!(%error, "the buffer could not be amended");
-                tokio::time::sleep(REFUSED_PAUSE).await;
-                Ok(false)
-            }
-            other => Ok(other.map(|()| true)?),
+            Err(WriteError::Refused(error)) => Ok(Some(format!("the buffer could not be amended: {error}"))),
+            other => Ok(other.map(|()| None)?),
         }
     }
 
