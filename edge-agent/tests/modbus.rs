@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edge_agent::config::{InputConfig, Settings};
-use edge_agent::inputs::{Filter, Handed, Health, InputError, RowSink, Source, queue};
+use edge_agent::inputs::{Filter, Handed, Health, InputError, InputState, RowSink, Source, queue};
 use edge_agent::pipeline::build;
 use edge_agent::time::Clock;
 use random::Random;
@@ -333,6 +333,24 @@ async fn an_input_none_of_whose_devices_answers_fails_and_says_why() {
         let said = ended.unwrap_err().to_string();
         assert!(said.contains(told), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_whose_only_device_is_off_is_failing_before_each_of_its_requests_was_asked() {
+    let silent = Device::start(|_, _| Some(Vec::new()));
+    let registers = [("x", "input", 5), ("y", "coil", 6)];
+    let settings = settings(&silent.address, "timeout_ms = 50", &registers);
+    let input = Running::start(&settings.replace("interval_ms = 10\n", "interval_ms = 60000\n"));
+    let health = &input.sink.source().health;
+    let failing = async {
+        while health.view().state != InputState::Failing {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, failing).await.expect("it is told");
+    let why = health.view().last_error.unwrap();
+    assert!(why.contains("no device answers: no answer within 50 ms"), "{why}");
+    assert_eq!((input.task.is_finished(), silent.asked().len()), (false, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,8 @@
 //! refuses stands alone; its neighbours are read all the same. What it fails to read is asked for in parts too, but as
 //! a whole again in the next round, for a while. A device that does not answer is left alone for the rest of the round,
 //! and what it did not answer is asked last in the next one: some are silent only where they have no such register. An
-//! input none of whose devices answers fails, and is started again by its keeper.
+//! input none of whose devices answers is told as failing at once, and started again by its keeper when each of its
+//! requests was asked in vain.
 
 mod decode;
 mod link;
@@ -76,10 +77,12 @@ impl ModbusInput {
                 None => self.vain = 0,
                 Some(failure) => {
                     self.vain += 1;
+                    let why = format!("no device answers: {}", failure.why);
                     let patience = if failure.is_of_gateway { GATEWAY_ROUNDS } else { 1 };
                     if self.vain >= patience.max(self.requests_of_one()) {
-                        return Err(InputError::new(format_args!("no device answers: {}", failure.why)));
+                        return Err(InputError::new(why));
                     }
+                    rows.source().health.note_failing(why);
                 }
             }
         }
