@@ -158,6 +158,10 @@ impl Work<'_> {
     fn mark_untimed(&mut self, key: Key, arrival_ms: i64) -> Result<(), WorkError> {
         let Some(head) = self.head(key)? else { return Ok(()) };
         let Kind::Untimed { boot } = head.kind else { return Ok(()) };
+        // Its time became known for good since it was read.
+        if self.state.stamp_of(boot, boot).is_some() {
+            return Ok(());
+        }
         let stored = self.value(key)?;
         let batch = decode_batch(&stored)?;
         let header = batch.header();

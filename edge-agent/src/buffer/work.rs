@@ -55,6 +55,7 @@ pub enum Amendment {
     /// The hub has the sequences of this gap up to `at`.
     CutGap { lane: u8, number: u64, at: Sequence },
     /// The entry, whose times are of this boot, can not be stamped: its records get this time and a header that says so.
+    /// Nothing happens where the boot's clock is known for good by now.
     MarkUntimed { lane: u8, number: u64, boot: Uuid, arrival_ms: i64 },
     /// The entry cannot be read, or sequences before it are missing: gaps take their place.
     Repair { lane: u8, number: u64 },

@@ -136,8 +136,11 @@ async fn what_is_read_when_the_time_is_known_already_is_stamped_and_not_marked()
     ] {
         let mut beginning = Beginning::of(boot).await;
         beginning.clock.recall(Source::HardwareClock, offset_ms);
-        beginning.mark(boot).await;
-        assert_eq!(beginning.time(), told);
+        // What another lane wanted at the same time finds it done.
+        for _ in 0..2 {
+            beginning.mark(boot).await;
+            assert_eq!(beginning.time(), told);
+        }
     }
 }
 
