@@ -22,6 +22,7 @@ const POLL: Duration = Duration::from_millis(100);
 const RECORDS_A_FEED: i64 = 40;
 const FLUSHED_WITHIN: Duration = Duration::from_secs(90);
 const SHIPPED_WITHIN: Duration = Duration::from_secs(120);
+const READ_WITHIN: Duration = Duration::from_secs(120);
 /// The producer keeps going for as long as a fault lasts, but what is not acknowledged stays bounded.
 const UNACKNOWLEDGED_MAX: i64 = 20_000;
 
@@ -98,8 +99,10 @@ impl Load {
         self.seen.lock().expect("no panic while held").len()
     }
 
-    /// Ends it: everything is answered, shipped and read.
+    /// Ends it: everything is answered and shipped, and the group has read.
     pub fn finish(self) -> Done {
+        // A member that the cluster knew no more after a fault is heard again when its session has timed out.
+        wait::until("the group to read", READ_WITHIN, || (self.seen() > 0).then_some(()));
         self.stop.store(true, Ordering::Relaxed);
         self.sender.join().expect("the producer ended well");
         let fed: Vec<Fed> =
