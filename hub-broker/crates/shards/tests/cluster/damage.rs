@@ -111,7 +111,7 @@ async fn a_damaged_state_of_the_last_checkpoints_costs_the_replica_that_has_it()
     // Two checkpoints name states, each with the end of a life.
     cluster.start(node).await;
     cluster.agreed(0, 2).await;
-    append_surely(cluster.shards(node), 0, batch(None, 1, 70)).await;
+    append_surely(cluster.shards(node), 0, batch(Some((8, 0)), 1, 70)).await;
     cluster.agreed(0, 3).await;
     cluster.stop(node).await;
     damage_states(&cluster, node);
@@ -141,10 +141,10 @@ async fn a_founder_whose_log_and_checkpoints_are_damaged_gives_its_replica_up() 
     cluster.agreed(0, 2).await;
     checkpoint_names_three(&cluster, 1).await;
     // Two checkpoints name states, each with the end of a life; only the log has the one batch with three records.
-    for (records, batches) in [(1, 3), (3, 4)] {
+    for (first, records, batches) in [(0, 1, 3), (1, 3, 4)] {
         cluster.stop(1).await;
         cluster.start(1).await;
-        append_surely(cluster.shards(1), 0, batch(None, records, 1_000)).await;
+        append_surely(cluster.shards(1), 0, batch(Some((8, first)), records, 1_000)).await;
         cluster.agreed(0, batches).await;
     }
     cluster.kill(1).await;
@@ -300,7 +300,7 @@ async fn a_closed_segment_that_is_damaged_is_fetched_from_another_hub_and_costs_
 async fn a_damaged_wal_keeps_a_hub_from_starting_that_has_one_of_two_voters() {
     let mut cluster = of_two_with(true).await;
     cluster.start(1).await;
-    append_surely(cluster.shards(1), 0, batch(None, 9, 1_000)).await;
+    append_surely(cluster.shards(1), 0, batch(Some((8, 0)), 9, 1_000)).await;
     cluster.agreed(0, 3).await;
     cluster.kill(1).await;
     flip(&cluster.dir(1).join("wal"), "", b'i');
