@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use program::outcome::Failure;
+use program::output::line;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::Builder;
@@ -20,14 +21,14 @@ pub fn run(settings: &BridgeSettings) -> Result<(), Failure> {
     let metadata = consumer
         .fetch_metadata(None, ANSWER_WITHIN)
         .map_err(|error| Failure::run(format!("hub {}: {error}; is it running?", settings.hub)))?;
-    println!("hub {}: answers", settings.hub);
+    line(format_args!("hub {}: answers", settings.hub));
     let known: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
     let mut bad = Vec::new();
     for pipeline in &settings.pipelines {
         check_topics(pipeline, &known);
         let answer = sinks::open(&settings.hub, pipeline).and_then(|sink| runtime.block_on(sink.check()));
         match answer {
-            Ok(words) => println!("pipeline {}: sink: {words}", pipeline.name),
+            Ok(words) => line(format_args!("pipeline {}: sink: {words}", pipeline.name)),
             Err(error) => bad.push(format!("pipeline {}: sink: {error}", pipeline.name)),
         }
     }
@@ -37,6 +38,6 @@ pub fn run(settings: &BridgeSettings) -> Result<(), Failure> {
 fn check_topics(pipeline: &PipelineSettings, known: &[&str]) {
     for topic in &pipeline.topics {
         let words = if known.contains(&topic.as_str()) { "is there" } else { "is not there yet" };
-        println!("pipeline {}: topic {topic} {words}", pipeline.name);
+        line(format_args!("pipeline {}: topic {topic} {words}", pipeline.name));
     }
 }

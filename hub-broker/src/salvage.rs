@@ -1,6 +1,7 @@
 //! `hub-broker salvage`: says what a damaged write-ahead log still holds, and goes on with that where told to.
 
 use program::Failure;
+use program::output::{line, text};
 use shards::{DataDirError, KeptGroup, Salvage, StartError};
 
 use crate::args::SalvageArguments;
@@ -8,33 +9,40 @@ use crate::args::SalvageArguments;
 pub fn run(arguments: &SalvageArguments) -> Result<(), Failure> {
     let dir = arguments.data_dir.display();
     let Some(salvage) = Salvage::examine(&arguments.data_dir).map_err(|error| failure(&error))? else {
-        println!("The write-ahead log in {dir} is not damaged: there is nothing to salvage.");
+        line(format_args!("The write-ahead log in {dir} is not damaged: there is nothing to salvage."));
         return Ok(());
     };
-    println!("{}", salvage.damage);
-    for group in salvage.groups.iter().filter(|group| group.known_index > group.through_index) {
-        println!("{}", line(group));
-    }
-    for group in &salvage.given_up {
-        println!(
-            "group {group}: other hubs have everything; this hub's replica is given up and fetched again"
-        );
-    }
-    println!("Every other entry that can be read is kept. What was acknowledged beyond that is lost.");
     let set_aside = salvage.set_aside.display().to_string();
-    if !arguments.yes {
-        println!(
+    let kept = said_of(&salvage);
+    if arguments.yes {
+        // Done before anything is said of it: whoever reads may go away.
+        salvage.carry_out().map_err(Failure::run)?;
+        text(kept);
+        line(format_args!("The damaged log was set aside as {set_aside}. The hub can be started."));
+    } else {
+        text(kept);
+        line(format_args!(
             "The damaged log would be set aside as {set_aside}, and a new one written with what is kept."
-        );
-        println!("Nothing was changed. Give --yes to do it.");
-        return Ok(());
+        ));
+        line("Nothing was changed. Give --yes to do it.");
     }
-    salvage.carry_out().map_err(Failure::run)?;
-    println!("The damaged log was set aside as {set_aside}. The hub can be started.");
     Ok(())
 }
 
-fn line(kept: &KeptGroup) -> String {
+/// What is damaged, and what is kept.
+fn said_of(salvage: &Salvage) -> String {
+    let cut =
+        salvage.groups.iter().filter(|group| group.known_index > group.through_index).map(said_of_group);
+    let given_up = salvage.given_up.iter().map(|group| {
+        format!("group {group}: other hubs have everything; this hub's replica is given up and fetched again")
+    });
+    let kept = "Every other entry that can be read is kept. What was acknowledged beyond that is lost.";
+    let lines =
+        std::iter::once(salvage.damage.to_string()).chain(cut).chain(given_up).chain([kept.to_owned()]);
+    lines.map(|line| line + "\n").collect()
+}
+
+fn said_of_group(kept: &KeptGroup) -> String {
     let whose = match kept.group {
         0 => "group 0 (the metadata)".to_owned(),
         group => format!("group {group} (shard {})", group - 1),

@@ -105,19 +105,8 @@ impl Machine for ThisMachine {
         ms(ClockId::Realtime)
     }
 
-    /// Whether `STA_UNSYNC` is absent (adjtimex(2)). A kernel that does not answer counts as not synchronised.
-    #[expect(
-        unsafe_code,
-        reason = "neither std nor rustix has adjtimex; with modes = 0 it only fills the struct"
-    )]
     fn is_synchronised(&self) -> bool {
-        // SAFETY: timex is plain integers, for which all zeros is a value, and modes = 0 asks to change nothing.
-        // The pointer is to a live, exclusively borrowed timex.
-        let (state, status) = unsafe {
-            let mut timex: libc::timex = std::mem::zeroed();
-            (libc::adjtimex(&mut timex), timex.status)
-        };
-        state >= 0 && status & libc::STA_UNSYNC == 0
+        program::clock::is_synchronised()
     }
 
     /// The kernel gives it in `/sys/class/rtc/rtc*/since_epoch` (Documentation/ABI/testing/sysfs-class-rtc).

@@ -13,15 +13,10 @@
 //! minute is believed at once, and one that is more than an hour from it is not believed, whatever it thought before. A
 //! person may say otherwise ([`StampRule::accept`]).
 
-use std::path::Path;
-
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits::{CLOCK_AGREEMENT_MS, CLOCK_JUMP_MS_MAX};
-
-/// systemd-timesyncd makes this file once it has set the clock from the network.
-const SYNCHRONISED_FILE: &str = "/run/systemd/timesync/synchronized";
 
 /// One look at the machine's clocks, in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,8 +185,11 @@ impl Clock {
         self.given.as_ref().map_or_else(Reading::now, |given| *given.lock())
     }
 
-    fn is_synchronised(&self) -> bool {
-        self.given.is_none() && Path::new(SYNCHRONISED_FILE).exists()
+    /// Whether the wall clock was synchronised when it was read: it may have been set right since.
+    fn is_synchronised(&self, reading: Reading) -> bool {
+        self.given.is_none()
+            && program::clock::is_synchronised()
+            && is_near(Reading::now().wall_ms, reading.wall_ms)
     }
 
     /// Goes on from the last stamp that this hub knows. Without one a founder takes the wall clock as it is; anyone else
@@ -207,7 +205,8 @@ impl Clock {
 
     /// The time as far as it is believed; `None` on a hub that has joined a cluster and heard no stamp yet.
     pub(crate) fn known_ms(&self) -> Option<i64> {
-        self.rule.lock().read(self.reading(), || self.is_synchronised())
+        let reading = self.reading();
+        self.rule.lock().read(reading, || self.is_synchronised(reading))
     }
 
     /// The same, and the wall clock where nothing better is known.
@@ -220,7 +219,7 @@ impl Clock {
         let reading = self.reading();
         let mut rule = self.rule.lock();
         // It may have come to be believed since somebody looked last.
-        rule.read(reading, || self.is_synchronised());
+        rule.read(reading, || self.is_synchronised(reading));
         rule.hear(stamp_ms, reading);
     }
 
@@ -232,7 +231,7 @@ impl Clock {
     pub(crate) fn state(&self) -> ClockState {
         let reading = self.reading();
         let mut rule = self.rule.lock();
-        let known_ms = rule.read(reading, || self.is_synchronised());
+        let known_ms = rule.read(reading, || self.is_synchronised(reading));
         ClockState { wall_ms: reading.wall_ms, known_ms, held: rule.held }
     }
 
