@@ -36,6 +36,8 @@ pub const RELAXED_SYNC: Duration = Duration::from_secs(5);
 pub const RELAXED_BYTES_MAX: u64 = 4 << 20;
 /// What one transaction writes at most, so that its dirty pages stay a small share of the memory.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Entries of a damaged buffer that one reading of it finds, each remembered in 32 bytes: what has more is read again.
+pub const SALVAGE_ENTRIES_PER_PASS: usize = 1 << 17;
 /// Lanes of one destination that wait beside the one that is appended to.
 pub const BACKLOG_LANES_MAX: usize = 4;
 /// Acknowledged batches are trimmed alone when no append has come along for this long.
@@ -93,11 +95,16 @@ pub const STALL_AFTER_AMONG_SEVERAL: Duration = Duration::from_secs(8);
 pub const UNSERVED_AFTER: Duration = Duration::from_secs(10);
 /// As much of the words that a hub gives with a refusal is shown.
 pub const REASON_CHARS_MAX: usize = 200;
+/// What systemd is asked to wait for the buffer to be opened after a power cut: for its size, a walk, another one, and a
+/// salvage that reads and writes all of it, on a card that does 2 MB/s.
+pub const OPENING_TIME: Duration = Duration::from_secs(120);
+pub const OPENING_BYTES_PER_SECOND: u64 = 500_000;
 /// From TCP's first packet to CONNACK.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same where another hub can be tried.
 pub const CONNECT_TIMEOUT_AMONG_SEVERAL: Duration = Duration::from_secs(3);
-/// What is unstamped this long after the connection came up is shipped with the arrival time.
+/// What is unstamped after so long a connection, or after several short ones that together lasted as long, is shipped
+/// with the arrival time.
 pub const UNTIMED_AFTER: Duration = Duration::from_secs(60);
 /// The clocks are looked at this often where nothing else does.
 pub const CLOCK_LOOK: Duration = Duration::from_secs(10);
@@ -120,6 +127,8 @@ pub const ROW_INBOX: usize = 256;
 pub const ROWS_WAITING_BYTES_MAX: usize = 1 << 20;
 /// Sections `[[inputs]]`.
 pub const INPUTS_MAX: usize = 64;
+const _: () =
+    assert!(INPUTS_MAX + 2 <= schemas::mqtt::LOG_TOPICS_MAX, "each has a topic, as status and ingest have");
 /// Registers and bits that one Modbus request asks for (Modbus Application Protocol, 6.1 to 6.4).
 pub const MODBUS_REGISTERS_MAX: u16 = 125;
 pub const MODBUS_BITS_MAX: u16 = 2000;

@@ -125,6 +125,9 @@ pub fn parse_agent_topic(mqtt_topic: &str) -> Option<Result<AgentTopic, AgentTop
     })
 }
 
+/// Log topics that an agent may name at CONNECT.
+pub const LOG_TOPICS_MAX: usize = 80;
+
 /// The value of CONNACK's [`property::LOG_TOPIC`].
 pub fn log_topic_answer(topic: &TopicName, partition_count: i32) -> String {
     format!("{topic}={partition_count}")

@@ -48,9 +48,7 @@ pub const TOPIC_LEVELS_MAX: usize = 128;
 /// Bytes of a client id.
 pub const CLIENT_ID_BYTES_MAX: usize = 256;
 /// User properties of one packet.
-pub const USER_PROPERTIES_MAX: usize = 64;
-/// Log topics that an agent may name at CONNECT.
-pub const AGENT_TOPICS_MAX: usize = 16;
+pub const USER_PROPERTIES_MAX: usize = 2 * schemas::mqtt::LOG_TOPICS_MAX;
 
 /// Lines about refused publishes that may be logged in a while.
 pub const REFUSAL_LINES_MAX: u32 = 20;

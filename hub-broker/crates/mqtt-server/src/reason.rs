@@ -4,6 +4,7 @@ use ingest::{AgentError, AgentRefusal, AppendError, PlainError, Reason};
 use metadata::Topic;
 use metadata::limits::METADATA_GROUP;
 use rumqttd::protocol::{ConnectReturnCode, SubscribeReasonCode, UnsubAckReason};
+use schemas::mqtt::LOG_TOPICS_MAX;
 use schemas::{BatchError, PartitionIndex, Sequence};
 
 use crate::fanout::SubscribeRefusal;
@@ -227,7 +228,7 @@ pub enum ConnectRefusal {
     AuthenticationMethod,
     #[error("the will's topic is reserved")]
     WillTopic,
-    #[error("too many log topics named")]
+    #[error("more log topics are named than {LOG_TOPICS_MAX}")]
     TooManyTopics,
     #[error("the session is held by another connection that does not let go")]
     SessionBusy,

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use metadata::Principal;
 use rumqttd::protocol::ConnAckProperties;
-use schemas::mqtt::{log_topic_answer, property};
+use schemas::mqtt::{LOG_TOPICS_MAX, log_topic_answer, property};
 use schemas::{DeviceId, TopicName};
 
 use super::Hub;
-use crate::limits::AGENT_TOPICS_MAX;
 use crate::reason::ConnectRefusal;
 use crate::wire::control::ConnectPacket;
 
@@ -29,7 +28,7 @@ pub async fn introduce(
     if !principal.is_anonymous() && *principal.name != *device.as_str() {
         return Err(ConnectRefusal::OtherDevice);
     }
-    if named(property::LOG_TOPIC).count() > AGENT_TOPICS_MAX {
+    if named(property::LOG_TOPIC).count() > LOG_TOPICS_MAX {
         return Err(ConnectRefusal::TooManyTopics);
     }
     for name in named(property::LOG_TOPIC) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::USER_PROPERTIES_MAX;
 use crate::wire::frame;
 use crate::wire::properties::{CONTENT_TYPE, MESSAGE_EXPIRY, SUBSCRIPTION_ID, USER};
 use proptest::prelude::*;
@@ -53,7 +54,10 @@ fn what_breaks_the_protocol_is_told_apart() {
     assert!(protocol(&with_properties(&[1, 2])), "a payload format of 2");
     assert!(protocol(&with_properties(&[1, 1, 1, 1])), "a property given twice");
     assert!(protocol(&with_properties(&[8, 0, 1, b'#'])), "a response topic with a wildcard");
-    assert!(protocol(&with_properties(&[USER, 0, 0, 0, 0].repeat(65))), "too many user properties");
+    assert!(
+        protocol(&with_properties(&[USER, 0, 0, 0, 0].repeat(USER_PROPERTIES_MAX + 1))),
+        "too many user properties"
+    );
 }
 
 #[test]
