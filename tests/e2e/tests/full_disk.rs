@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use e2e::numbered::{assert_once_in_order, json_lines, large_json_lines, of_device};
+use e2e::numbered::{assert_once_in_order, gaps, json_lines, large_json_lines, of_device};
 use e2e::producer::{NumberedProducer, numbers};
 use e2e::values::refusal_of;
 use rdkafka::types::RDKafkaErrorCode;
@@ -226,6 +226,56 @@ fn an_agent_on_a_full_disk_says_what_it_stored_and_ships_all_of_it() {
     assert_once_in_order(&shipped(), &kept, &refused);
     assert_eq!(shipped().len() as u64, stored + 100);
     assert!(agent.process().unwrap().is_running());
+}
+
+#[test]
+fn a_file_is_deleted_only_when_its_rows_or_the_gap_for_them_are_on_the_disk() {
+    let test = "files on a full disk";
+    if !tools::is_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), 16);
+    let (inbox, config) = (folder.path().join("in"), folder.path().join("agent.toml"));
+    fs::create_dir(&inbox).unwrap();
+    let settings = format!(
+        "[buffer]\npolicy = \"drop-newest\"\n[[inputs]]\nkind = \"files\"\npath = \"{}/*.json\"\n\
+         format = \"json-lines\"\nsettle_ms = 0\npoll_ms = 10\nwhen_done = \"delete\"\n",
+        inbox.display()
+    );
+    fs::write(&config, settings).unwrap();
+    let mut hub = Hub::new(folder.path());
+    let mut agent = Agent::new(disk.path(), "meter-1", &hub.mqtt_url())
+        .with_log(&folder.path().join("agent.log"))
+        .with_argument("--config")
+        .with_argument(config.display().to_string());
+    assert_eq!(tally(&agent.ingest_lines(&json_lines(0..100))), (100, 0));
+    let (file, ready) = (folder.path().join("new"), inbox.join("a.json"));
+    agent.start();
+    for numbers in [100..15_000, 15_000..30_000] {
+        fill(&disk, "filler");
+        fs::write(&file, large_json_lines(numbers)).unwrap();
+        fs::rename(&file, &ready).unwrap();
+        wait_for("its end", || !ready.exists() || waits_for_room(&agent));
+        agent.kill();
+        make_room(&disk, "filler");
+        agent.start();
+        wait_for("it to be deleted", || !ready.exists());
+    }
+    hub.start();
+    agent.wait_shipped(WITHIN);
+    let messages = kafka::read_all(&hub.brokers(), "telemetry", WITHIN);
+    let found = of_device(&messages, "meter-1");
+    assert_once_in_order(&found, &(0..100).collect::<Vec<_>>(), &(100..30_000).collect::<Vec<_>>());
+    let (lost, unknown) = gaps(&messages, "meter-1");
+    assert_eq!((found.len() as u64 + lost, unknown), (30_000, 0), "{lost} are a gap");
+}
+
+/// The file stays where it is.
+fn waits_for_room(agent: &Agent) -> bool {
+    let status = agent.status().and_then(|status| serde_json::from_str::<serde_json::Value>(&status).ok());
+    let input = status.map_or_else(Default::default, |status| status["inputs"]["files"].clone());
+    input["state"] == "failing" && input["last_error"].as_str().is_some_and(|why| why.contains("no room"))
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Host {
     pub stalled_until: u64,
     /// Its disk is full before this time, and has not been full for long after that.
     pub full_until: u64,
+    /// Its disk has less room than appends must leave: it takes none, until the cluster has gone on without it.
+    pub is_short: bool,
     /// A sync of its disk is under way.
     pub syncing: bool,
     /// Groups in the order in which they are checkpointed next.
@@ -63,6 +65,7 @@ impl Host {
             frozen_at: None,
             stalled_until: 0,
             full_until: 0,
+            is_short: false,
             syncing: false,
             to_checkpoint: Vec::new(),
             wiped: Wipe::default(),
@@ -87,6 +90,11 @@ impl Host {
 
     pub fn is_full(&self, now_ms: u64) -> bool {
         now_ms < self.full_until
+    }
+
+    /// Whether it takes appends.
+    pub fn has_room(&self, now_ms: u64) -> bool {
+        !self.is_full(now_ms) && !self.is_short
     }
 
     /// What its disk holds of the write-ahead log, while no hub is up that goes on writing.

@@ -1,4 +1,4 @@
-//! Some minutes of fresh seeds; one seed twice; and the proof that the simulation finds bugs: each of six deliberate
+//! Fresh seeds for a while (`SIM_SECONDS`); one seed twice; and the proof that the simulation finds bugs: each of six deliberate
 //! ones is found.
 
 use std::io::Write;
@@ -9,8 +9,8 @@ use shards::simulation::Faults;
 use sim::invariants::Violation;
 use sim::{Bug, Options, Report, run};
 
-/// Time for fresh seeds in a test run; `cargo run --release -p sim` goes on for hours.
-const FRESH_FOR: Duration = Duration::from_secs(75);
+/// Seconds of fresh seeds where `SIM_SECONDS` does not say; `cargo run --release -p sim` goes on for hours.
+const FRESH_SECONDS: u64 = 75;
 /// A deliberate bug shows within so many seeds.
 const SEEDS_TO_FIND: u64 = 60;
 
@@ -21,7 +21,8 @@ fn show(report: &Report) -> String {
 #[test]
 fn fresh_seeds_break_no_invariant() {
     let given = std::env::var("HEADWATER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let start = Instant::now();
+    let seconds = std::env::var("SIM_SECONDS").map_or(FRESH_SECONDS, |text| text.parse().expect("seconds"));
+    let (start, time) = (Instant::now(), Duration::from_secs(seconds));
     let mut next = given;
     loop {
         let seed = next.take().unwrap_or_else(rand::random);
@@ -30,7 +31,7 @@ fn fresh_seeds_break_no_invariant() {
         let report = run(Options::new(seed));
         println!("seed {seed}: {} acknowledged, {} things went wrong", report.acknowledged, report.mischief);
         assert!(report.violation.is_none(), "{}", show(&report));
-        if given.is_some() || start.elapsed() > FRESH_FOR {
+        if given.is_some() || start.elapsed() > time {
             return;
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! What is damaged on one hub the others may have whole, so all of them are asked in turn. It is lost only when every hub
 //! that has the partition says that it is damaged there and stays so. A hub that says nothing, or something else, may have
-//! it: it is waited for.
+//! it: it is waited for. So is one that is still to get the partition, unless it says that it has nothing of it: what a
+//! replica had there that was given up is set aside, and the next one takes from that what nobody else has whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use partition_log::{PartitionReader, ReadError};
@@ -22,13 +23,39 @@ pub(crate) struct Doubt {
     turns: usize,
     /// Where those go on that have lost it, and have not said anything else since.
     past: BTreeMap<NodeId, Offset>,
-    /// Whoever might have the batch when that was asked last.
-    pub keepers: Vec<NodeId>,
+    /// Those that have nothing of the partition, and have not said anything else since.
+    without: BTreeSet<NodeId>,
+}
+
+/// What a hub says of the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It has lost it, and goes on at the offset `past`.
+    Lost { past: Offset },
+    /// It has nothing of the partition, nor set aside.
+    Nothing,
+    /// That is not known.
+    Unknown,
+}
+
+impl Said {
+    pub(crate) fn lost(past: Option<Offset>) -> Self {
+        past.map_or(Self::Unknown, |past| Self::Lost { past })
+    }
+}
+
+/// Whoever may have the batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Keepers {
+    /// In the order in which they are asked.
+    pub hubs: Vec<NodeId>,
+    /// Those of them that are still to get the partition.
+    pub joining: Vec<NodeId>,
 }
 
 impl Doubt {
     pub(crate) fn at(at: Offset) -> Self {
-        Self { at, turns: 0, past: BTreeMap::new(), keepers: Vec::new() }
+        Self { at, turns: 0, past: BTreeMap::new(), without: BTreeSet::new() }
     }
 
     /// Whose turn it is among `hubs`.
@@ -36,13 +63,16 @@ impl Doubt {
         self.turns.checked_rem(hubs.len()).map(|at| hubs[at])
     }
 
-    /// A hub was asked. It has lost the batch, and goes on at the offset `past`; or it has not said so.
-    pub(crate) fn hear(&mut self, node: NodeId, past: Option<Offset>) {
+    /// A hub was asked.
+    pub(crate) fn hear(&mut self, node: NodeId, said: Said) {
         self.turns = self.turns.wrapping_add(1);
-        match past.filter(|past| *past > self.at) {
-            Some(past) => self.past.insert(node, past),
-            None => self.past.remove(&node),
-        };
+        self.past.remove(&node);
+        self.without.remove(&node);
+        match said {
+            Said::Lost { past } if past > self.at => drop(self.past.insert(node, past)),
+            Said::Nothing => drop(self.without.insert(node)),
+            Said::Lost { .. } | Said::Unknown => {}
+        }
     }
 
     /// Whether the turn has come round, and how often.
@@ -51,9 +81,11 @@ impl Doubt {
         is_round.then(|| self.turns / hubs.len())
     }
 
-    /// Where to go on, if all of `hubs` have lost the batch: where the first of them does.
-    pub(crate) fn verdict(&self, hubs: &[NodeId]) -> Option<Offset> {
-        let past: Option<Vec<Offset>> = hubs.iter().map(|hub| self.past.get(hub).copied()).collect();
+    /// Where to go on, if all that may have the batch have lost it: where the first of them does.
+    pub(crate) fn verdict(&self, keepers: &Keepers) -> Option<Offset> {
+        let has_nothing = |hub: &&NodeId| keepers.joining.contains(hub) && self.without.contains(hub);
+        let hubs = keepers.hubs.iter().filter(|hub| !has_nothing(hub));
+        let past: Option<Vec<Offset>> = hubs.map(|hub| self.past.get(hub).copied()).collect();
         past?.into_iter().min()
     }
 }

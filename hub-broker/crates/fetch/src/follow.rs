@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::Fetch;
-use crate::doubt::Doubt;
+use crate::doubt::{Doubt, Keepers, Said};
 use crate::error::{FetchError, PartitionError};
 use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, FOLLOW_LOOK_MS, REMOTE_PAUSE_MS, REMOTE_WAIT_MS};
@@ -175,7 +175,7 @@ impl Follow {
             Err(error) if self.doubt.is_some() || matches!(error, FetchError::Damaged { .. }) => {
                 tracing::debug!(partition = %self.partition, %error, "what is next is read from another hub");
                 let past = self.fetch.inner.past_loss(&reader, next, error).await;
-                self.hear(self.node(), next, past).await
+                self.hear(self.node(), next, Said::lost(past)).await
             }
             Err(error) => Err(error.into()),
         }
@@ -194,19 +194,27 @@ impl Follow {
 
     /// From this hub or another, whichever has not been asked for the longest.
     async fn read_in_turn(&mut self, next: Offset) -> Result<Bytes, FollowError> {
-        let hubs = self.keepers();
-        let whose_turn = self.doubt.as_ref().and_then(|doubt| doubt.whom(&hubs));
-        match (whose_turn, self.fetch.inner.metadata.shards().partition(self.partition)) {
-            (Some(node), Some(reader)) if node == self.node() && reader.high_watermark() > next => {
-                self.read_here(reader, next).await
-            }
-            (Some(node), _) if node == self.node() => self.hear(node, next, None).await,
-            (Some(node), _) => self.ask(node).await,
-            (None, _) => {
+        let hubs = self.keepers().hubs;
+        match self.doubt.as_ref().and_then(|doubt| doubt.whom(&hubs)) {
+            Some(node) if node == self.node() => self.read_own(next).await,
+            Some(node) => self.ask(node).await,
+            None => {
                 self.wait(None, FOLLOW_LOOK_MS).await?;
                 Ok(Bytes::new())
             }
         }
+    }
+
+    /// From this hub, whose turn it is.
+    async fn read_own(&mut self, next: Offset) -> Result<Bytes, FollowError> {
+        let inner = &self.fetch.inner;
+        let said = match inner.metadata.shards().partition(self.partition) {
+            Some(reader) if reader.high_watermark() > next => return self.read_here(reader, next).await,
+            Some(_) => Said::Unknown,
+            None if inner.why_absent(self.partition).await == Refusal::NotHere => Said::Nothing,
+            None => Said::Unknown,
+        };
+        self.hear(self.node(), next, said).await
     }
 
     async fn ask(&mut self, node: NodeId) -> Result<Bytes, FollowError> {
@@ -216,7 +224,10 @@ impl Follow {
         match (answer, self.next) {
             (Ok(answer), _) => self.take(node, answer).await,
             (Err(AskError::Refused(Refusal::Damaged { past })), Some(next)) => {
-                self.hear(node, next, Some(past)).await
+                self.hear(node, next, Said::Lost { past }).await
+            }
+            (Err(AskError::Refused(Refusal::NotHere)), Some(next)) if self.doubt.is_some() => {
+                self.hear(node, next, Said::Nothing).await
             }
             (Err(error), _) => {
                 tracing::debug!(partition = %self.partition, %node, %error, "the tail cannot be had from this hub");
@@ -253,22 +264,23 @@ impl Follow {
 
     async fn try_another(&mut self, node: NodeId) -> Result<Bytes, FollowError> {
         if let Some(at) = self.doubt.as_ref().map(|doubt| doubt.at) {
-            return self.hear(node, at, None).await;
+            return self.hear(node, at, Said::Unknown).await;
         }
         self.failures = self.failures.wrapping_add(1);
         self.wait(None, REMOTE_PAUSE_MS).await?;
         Ok(Bytes::new())
     }
 
-    /// What a hub makes of the batch at `next`: it has lost it and goes on at the offset `past`, or does not say so.
-    async fn hear(&mut self, node: NodeId, next: Offset, past: Option<Offset>) -> Result<Bytes, FollowError> {
-        self.doubt.get_or_insert_with(|| Doubt::at(next)).hear(node, past);
-        let hubs = self.keepers();
+    /// What a hub makes of the batch at `next`.
+    async fn hear(&mut self, node: NodeId, next: Offset, said: Said) -> Result<Bytes, FollowError> {
+        self.doubt.get_or_insert_with(|| Doubt::at(next)).hear(node, said);
+        let keepers = self.keepers();
         let Some(doubt) = &self.doubt else { return Ok(Bytes::new()) };
-        if let Some(to) = doubt.verdict(&hubs) {
+        if let Some(to) = doubt.verdict(&keepers) {
             self.next = Some(to);
             return Err(FollowError::Lost { from: next, to });
         }
+        let hubs = keepers.hubs;
         if let Some(rounds) = doubt.rounds(&hubs) {
             if rounds == 1 {
                 tracing::warn!(
@@ -290,14 +302,9 @@ impl Follow {
     }
 
     /// Whoever may have what is in doubt; nobody while that is not known.
-    fn keepers(&mut self) -> Vec<NodeId> {
+    fn keepers(&self) -> Keepers {
         let view = self.fetch.inner.metadata.view();
-        let before = self.doubt.as_ref().map(|doubt| doubt.keepers.as_slice()).unwrap_or_default();
-        let hubs = keepers(&self.replicas(), view.replicas(group_of(self.shard)), self.node(), before);
-        if let Some(doubt) = self.doubt.as_mut().filter(|_| !hubs.is_empty()) {
-            doubt.keepers.clone_from(&hubs);
-        }
-        hubs
+        keepers(&self.replicas(), view.replicas(group_of(self.shard)), self.node())
     }
 
     /// Waits for more, for the partition's end, for another leader, and no longer than `at_most_ms`: a replica that
@@ -327,24 +334,26 @@ fn is_best(view: &GroupView, node: NodeId) -> bool {
     view.in_sync.contains(&node) || view.leader.is_none_or(|leader| leader.node == node)
 }
 
-/// The hubs with a replica of the shard that has joined its group, as far as its members or the catalog name it; `node`
-/// first. One of those `before` whose replica was given up is waited for until the next one there has joined: that takes
-/// what is whole from what the hub has set aside. Others that are still to join bring nothing that these do not have.
-fn keepers(view: &GroupView, records: &[ReplicaRecord], node: NodeId, before: &[NodeId]) -> Vec<NodeId> {
+/// The hubs with a replica of the shard, or that are to have one, as far as its members or the catalog name it; `node`
+/// first.
+fn keepers(view: &GroupView, records: &[ReplicaRecord], node: NodeId) -> Keepers {
     if view.voters.is_empty() {
-        return Vec::new();
+        return Keepers::default();
     }
     let mut hubs = whom_to_ask(view, node);
-    let may_have = |record: &&ReplicaRecord| record.joined || before.contains(&record.node);
-    for record in records.iter().filter(may_have).filter(|record| record.node != node) {
+    for record in records.iter().filter(|record| record.node != node) {
         if !hubs.contains(&record.node) {
             hubs.push(record.node);
         }
     }
-    if view.voters.contains(&node) || records.iter().filter(may_have).any(|record| record.node == node) {
+    if view.voters.contains(&node) || records.iter().any(|record| record.node == node) {
         hubs.insert(0, node);
     }
-    hubs
+    let has_joined = |hub: &NodeId| {
+        view.voters.contains(hub) || records.iter().any(|record| record.node == *hub && record.joined)
+    };
+    let joining = hubs.iter().copied().filter(|hub| !has_joined(hub)).collect();
+    Keepers { hubs, joining }
 }
 
 /// The other hubs that have the shard: its leader, then those that keep up, then the rest.
@@ -387,31 +396,21 @@ mod tests {
     fn whoever_may_have_a_batch_is_asked_before_it_is_lost() {
         let view = view(Some(3), &[1, 3], &[3]);
         let leaving = ReplicaRecord { leaving: true, ..record(2, true) };
-        let keepers = |node| keepers(&view, &[leaving, record(1, true), record(4, false)], NodeId(node), &[]);
-        assert_eq!(keepers(1), [1, 3, 2].map(NodeId), "the second has left the group, and is still there");
-        assert_eq!(keepers(4), [3, 1, 2].map(NodeId), "the fourth is still fetching it");
-        assert_eq!(super::keepers(&GroupView::default(), &[record(1, true)], NodeId(1), &[]), []);
+        let records = [leaving, record(1, false), record(4, false)];
+        for (node, hubs) in [(1, [1, 3, 2, 4]), (4, [4, 3, 1, 2])] {
+            let Keepers { hubs: asked, joining } = keepers(&view, &records, NodeId(node));
+            assert_eq!(asked, hubs.map(NodeId), "the second has left the group, and is still there");
+            assert_eq!(joining, [NodeId(4)], "the catalog has not heard yet that the first has joined");
+        }
+        assert_eq!(keepers(&GroupView::default(), &[record(1, true)], NodeId(1)), Keepers::default());
     }
 
     #[test]
-    fn a_hub_that_has_set_its_replica_aside_is_waited_for_until_the_next_has_joined() {
-        let (two, three) = (view(Some(2), &[2, 3], &[2, 3]), view(Some(2), &[1, 2, 3], &[2, 3]));
-        let joined = [1, 2, 3].map(|node| record(node, true));
-        let replaced = [record(1, false), joined[1], joined[2], record(4, false)];
-        for node in [1, 2] {
-            let mut before = Vec::new();
-            let mut next = |view: &GroupView, records: &[ReplicaRecord]| {
-                before = keepers(view, records, NodeId(node), &before);
-                let mut sorted = before.clone();
-                sorted.sort_unstable();
-                sorted
-            };
-            assert_eq!(next(&three, &joined), [1, 2, 3].map(NodeId));
-            assert_eq!(next(&two, &replaced), [1, 2, 3].map(NodeId), "the fourth never had it");
-            assert_eq!(next(&two, &replaced), [1, 2, 3].map(NodeId), "it takes its time");
-            assert_eq!(next(&two, &joined[1..]), [2, 3].map(NodeId), "it is to come back no more");
-            assert_eq!(next(&two, &replaced), [2, 3].map(NodeId), "it comes back with nothing");
-        }
+    fn a_hub_that_has_set_its_replica_aside_is_asked_until_the_next_has_joined_or_is_to_come_no_more() {
+        let view = view(Some(2), &[2, 3], &[2, 3]);
+        let records = [1, 2, 3].map(|node| record(node, node > 1));
+        assert_eq!(keepers(&view, &records, NodeId(2)).joining, [NodeId(1)]);
+        assert_eq!(keepers(&view, &records[1..], NodeId(2)).hubs, [2, 3].map(NodeId));
     }
 
     #[test]

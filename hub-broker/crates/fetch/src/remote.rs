@@ -18,7 +18,7 @@ use crate::Inner;
 use crate::error::FetchError;
 use crate::gather::end_of;
 use crate::limits::{FOLLOW_BYTES, REMOTE_GRACE_MS, REMOTE_READS_MAX, REMOTE_WAIT_MS, TAIL_OFFSETS};
-use crate::locate::{led, shard_of};
+use crate::locate::{group_of, led, shard_of};
 
 pub(crate) use wire::{Answer, Ask, Refusal};
 use wire::{DecodeError, KIND};
@@ -68,7 +68,9 @@ impl Inner {
     async fn answer(&self, ask: Ask) -> Result<Answer, Refusal> {
         let deadline = Instant::now() + Duration::from_millis(u64::from(ask.wait_ms.min(REMOTE_WAIT_MS)));
         let Some(from) = ask.from else { return self.end_for_peer(ask.partition, deadline).await };
-        let reader = self.metadata.shards().partition(ask.partition).ok_or(Refusal::NotHere)?;
+        let Some(reader) = self.metadata.shards().partition(ask.partition) else {
+            return Err(self.why_absent(ask.partition).await);
+        };
         let mut high_watermark = reader.subscribe();
         loop {
             let end = *high_watermark.borrow_and_update();
@@ -90,6 +92,16 @@ impl Inner {
         let told = timeout_at(deadline, led(&self.metadata, shard, partition)).await;
         let reader = told.ok().and_then(Result::ok).ok_or(Refusal::NotHere)?;
         Ok(nothing(&reader, reader.high_watermark()))
+    }
+
+    /// The partition is not here.
+    pub(crate) async fn why_absent(&self, partition: PartitionId) -> Refusal {
+        let Ok(shard) = shard_of(&self.metadata, partition) else { return Refusal::SetAside };
+        let shards = self.metadata.shards().clone();
+        match self.catch_up.run(move || shards.has_set_aside(group_of(shard))).await {
+            Ok(Ok(false)) => Refusal::NotHere,
+            Ok(Ok(true) | Err(_)) | Err(_) => Refusal::SetAside,
+        }
     }
 
     async fn read_for_peer(

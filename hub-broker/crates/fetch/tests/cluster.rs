@@ -20,6 +20,7 @@ use fetch::{
     PartitionError, Replica,
 };
 use metadata::Topic;
+use peers::RequestError;
 use records::base_offsets;
 use schemas::{
     BatchBuilder, BuilderOptions, LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ProducerEpoch,
@@ -290,5 +291,28 @@ async fn what_every_hub_has_lost_is_passed_over_and_nothing_that_one_of_them_has
     for node in [with_replica[1].node, stranger] {
         assert_eq!(read_at(&fetches[&node], partition, 5).await, expected, "at hub {node}");
     }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_without_the_partition_tells_whether_what_it_had_of_it_is_set_aside() {
+    let (cluster, topic) = stored(1).await;
+    let partition = topic.partition_id(PartitionIndex(0));
+    let _fetches: Vec<Fetch> = cluster.hubs().map(fetch_of).collect();
+    let shard = shard_of(&topic, 0);
+    let (asking, stranger) = (cluster.leader(shard).await, cluster.stranger(shard).await);
+    // Version, partition, from 0, at most 1,000 bytes, without a wait.
+    let ask = [&[1], &partition.topic.0.as_bytes()[..], &[0; 4 + 8], &[0, 0, 3, 0xe8], &[0; 4]].concat();
+    let answer = async || {
+        let peers = cluster.hub(asking).shards.peers();
+        peers.request(stranger, 48, ask.clone().into(), Duration::from_secs(20)).await.unwrap_err()
+    };
+    let refused = |reason: u8| RequestError::Refused(vec![1, reason].into());
+    assert_eq!(answer().await, refused(1), "it is not here");
+    let given_up = cluster.hub(stranger).data_dir().join("given-up");
+    std::fs::create_dir_all(given_up.join("99.kept-1")).unwrap();
+    assert_eq!(answer().await, refused(1), "that is of another group");
+    std::fs::create_dir_all(given_up.join(format!("{}.kept-1", shard.0 + 1))).unwrap();
+    assert_eq!(answer().await, refused(6));
     cluster.stop().await;
 }

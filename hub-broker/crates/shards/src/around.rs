@@ -133,6 +133,12 @@ impl Shards {
         Ok(groups.into_iter().collect())
     }
 
+    /// Whether anything is set aside of what a replica of the group had here. Reads a directory.
+    pub fn has_set_aside(&self, group: u32) -> io::Result<bool> {
+        let Some(data) = self.data_path() else { return Ok(false) };
+        Ok(aside::all(&data)?.iter().any(|it| it.group == group))
+    }
+
     /// Whether everything that this hub had stored when it started has been read since: only then what it knows of damage
     /// is all that there was.
     pub fn is_read_through(&self) -> bool {

@@ -91,8 +91,8 @@ impl Aside {
         let group = self.dir.file_name().and_then(OsStr::to_str).and_then(group_of);
         let all = self.dir.parent().and_then(|all| Some((all, names(all).ok()?)));
         let (Some((group, _)), Some((all, names_of_all))) = (group, all) else { return Vec::new() };
-        let of_group = names_of_all.iter().filter(|name| is_of(name, group)).map(|name| all.join(name));
-        let within = of_group.flat_map(|dir| {
+        let may_have = names_of_all.iter().filter(|name| is_of(name, group) || *name == UNNAMED);
+        let within = may_have.map(|name| all.join(name)).flat_map(|dir| {
             let names = names(&dir).unwrap_or_default();
             names.into_iter().map(move |name| dir.join(name))
         });
@@ -224,9 +224,15 @@ mod tests {
         }
         aside.prepare().unwrap();
         aside.take(&directory(&data.join("log/p-1"))).unwrap();
-        Aside::of(data, 33).prepare().unwrap();
+        for unnamed in ["log/p-0.g2", "log/p-2"] {
+            take_unnamed(data, &directory(&data.join(unnamed))).unwrap();
+        }
+        let other = Aside::of(data, 33);
+        other.prepare().unwrap();
+        other.take(&directory(&data.join("log/p-0"))).unwrap();
         let found = aside.directories_of(&partition);
-        assert_eq!(found, [all.join("3.kept-1/p-0"), all.join("3.kept-2/p-0.g1")]);
+        let expected = ["3.kept-1/p-0", "3.kept-2/p-0.g1", "unnamed/p-0.g2"];
+        assert_eq!(found, expected.map(|path| all.join(path)));
         assert_eq!(all_of(data), [(3, false), (3, true), (3, true), (33, false)]);
         remove_all(data, 3, false).unwrap();
         assert_eq!(all_of(data), [(3, false), (33, false)]);

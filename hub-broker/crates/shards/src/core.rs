@@ -8,7 +8,6 @@ mod damage;
 mod lives;
 mod work;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -26,6 +25,7 @@ use crate::message::{Message, Place};
 use crate::outbox::Outbox;
 use crate::recovery::{Ground, Recovered};
 use crate::replicas::Replicas;
+use crate::space::Room;
 
 pub(crate) use lives::Slot;
 
@@ -48,8 +48,7 @@ pub(crate) struct Core {
     handing_over: Option<SyncSender<()>>,
     /// What is led here goes to other hubs, and what comes back goes again.
     resigned: bool,
-    /// Hubs that wait for room, as they say.
-    no_room: BTreeSet<NodeId>,
+    room: Room,
 }
 
 struct Drain {
@@ -87,7 +86,7 @@ impl Core {
             draining: None,
             handing_over: None,
             resigned: false,
-            no_room: BTreeSet::new(),
+            room: Room::default(),
         };
         for recovered in recovered {
             core.take_in(recovered);
@@ -158,13 +157,7 @@ impl Core {
             }
             Message::Plead { slot, plea, done } => self.give_leave(slot, &plea, done),
             Message::PleaAnswered { slot, plea, answer } => self.plea_answered(slot, &plea, answer),
-            Message::NoRoom { node, waits } => {
-                if waits {
-                    self.no_room.insert(node)
-                } else {
-                    self.no_room.remove(&node)
-                };
-            }
+            Message::NoRoom { node, waits } => self.room.hear(node, waits),
             Message::Capture { .. }
             | Message::Retain { .. }
             | Message::Compaction { .. }
@@ -180,11 +173,11 @@ impl Core {
         let count_in_sync = self.ticks.is_multiple_of(IN_SYNC_TICKS);
         let keep_log = self.ticks.is_multiple_of(KEEP_LOG_TICKS);
         let compare = self.ticks.is_multiple_of(COMPARE_TICKS);
-        let no_room = std::mem::take(&mut self.no_room);
+        let room = std::mem::take(&mut self.room);
         self.for_all(|group, outbox| {
             group.local_ms = local_ms;
             group.tick(outbox);
-            group.make_way(&no_room, outbox);
+            group.make_way(&room, outbox);
             if count_in_sync {
                 group.look_at_replicas();
             }
@@ -195,7 +188,7 @@ impl Core {
                 group.compare(outbox);
             }
         });
-        self.no_room = no_room;
+        self.room = room;
         self.remind();
         if let Some(drain) = &mut self.draining {
             drain.ticks_left = drain.ticks_left.saturating_sub(1);
@@ -213,6 +206,11 @@ impl Core {
             }
             self.for_all(|group, outbox| group.suspend(suspend, outbox));
         }
+    }
+
+    /// Appends are refused here for want of room, or there is enough again.
+    pub(crate) fn lack_room(&mut self, is_short: bool) {
+        self.room.is_short = is_short;
     }
 
     /// Everything that came of the messages since the last turn.

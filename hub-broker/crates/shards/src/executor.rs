@@ -19,6 +19,7 @@ use crate::outbox::{Outbox, Wish};
 use crate::registrar::Record;
 use crate::shared::Shared;
 use crate::snapshot::Snapshots;
+use crate::watch::Steps;
 
 pub(crate) use crate::message::{Message, Place};
 
@@ -39,6 +40,8 @@ pub(crate) struct Executor {
     /// Called once all groups lead themselves or have others to wait for, with the last stamp of any.
     pub started: Option<Box<dyn FnOnce(i64) + Send>>,
     pub paused: usize,
+    /// For those who watch whether it goes on.
+    pub steps: Arc<Steps>,
 }
 
 impl Executor {
@@ -47,14 +50,17 @@ impl Executor {
         let mut messages = Vec::new();
         let mut next_tick = Instant::now() + self.shared.tick;
         loop {
+            self.steps.count();
             let outbox = self.core.finish_turn();
             self.perform(outbox);
             self.report();
             self.inbox.take(&mut messages, next_tick);
             for message in messages.drain(..) {
                 if matches!(message, Message::Stop) {
+                    self.steps.end();
                     return self.inbox.close();
                 }
+                self.steps.count();
                 self.core.handle(message);
             }
             if Instant::now() >= next_tick {
@@ -66,9 +72,10 @@ impl Executor {
 
     fn tick(&mut self) {
         if self.is_first {
-            self.shared.look_around(&self.wal);
+            self.shared.look_around();
         }
         self.core.suspend(self.wal.write_stall() > self.shared.tick * ELECTION_TICKS);
+        self.core.lack_room(self.shared.space.is_short());
         self.core.tick();
     }
 

@@ -16,6 +16,9 @@
 //! that one; and it says why it gives none, for whoever is asked to lead by a leader that is damaged as well need not
 //! decline.
 //!
+//! Who is back, and gives the group its majority, may have whole what is damaged here. So the replica asks once more for
+//! what can be made again when leave is given that was not, and goes with leave that is given after that was in vain.
+//!
 //! Until it has leave, the replica votes and keeps what it is sent, which its damage does not touch; it serves what is
 //! whole, and answers for the rest that it is damaged.
 //!

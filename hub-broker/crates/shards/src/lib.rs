@@ -71,6 +71,7 @@ mod status;
 mod stored_group;
 mod text_file;
 mod waiting;
+mod watch;
 
 pub use clock::{ClockHeld, ClockState};
 pub use cluster_file::ClusterFile;

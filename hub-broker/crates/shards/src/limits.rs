@@ -36,6 +36,10 @@ pub const READ_FILES_MAX: usize = 512;
 pub const READ_FILES_SHARE: usize = 16;
 /// A write to the WAL that takes longer than this ends the process.
 pub const WAL_STALL_MAX: Duration = Duration::from_secs(30);
+/// So does an executor that does not go on for so long: a slow disk may take a while for all that it has to apply at once.
+pub const EXECUTOR_STALL_MAX: Duration = Duration::from_secs(120);
+/// How often it is looked whether the disk answers.
+pub const STALL_LOOK: Duration = Duration::from_secs(1);
 /// A hub that stops hands over what it leads for this long at most.
 pub const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 /// What is forwarded waits this long for a leader, and for its answer.
@@ -115,6 +119,10 @@ pub const COMPARE_ANSWER_MAX: Duration = Duration::from_secs(2);
 pub const MAKE_WAY_TICKS: u32 = 100;
 /// One that is damaged waits twice as long after each attempt, up to so many times: the others may be damaged too.
 pub const MAKE_WAY_DOUBLINGS_MAX: u32 = 9;
+/// A hub that has refused appends for so many ticks for want of room leaves its leads to others.
+pub const SHORT_TICKS: u32 = 20;
+/// It takes them again once there is this much of the room below which it refuses.
+pub const AMPLE_ROOM_PERCENT: u64 = 150;
 /// Bytes that are verified at once while everything is read through.
 pub const SCRUB_STEP_BYTES: usize = 1024 * 1024;
 /// Bytes per second that are verified so, unless told.
@@ -144,7 +152,7 @@ pub const LEAVE_TICKS: u32 = 20;
 pub const LEAVE_WAIT_TICKS: u64 = 30;
 /// Those who stay must have what was committed so many ticks before leave is given: less would never be found under load.
 pub const LEAVE_BEHIND_TICKS: usize = 5;
-/// One that has not asked for so many ticks begins to wait anew when it does.
+/// One that has not asked for so many ticks begins to wait anew when it does. Leave that was not given for so many is news.
 pub const LEAVE_FORGOTTEN_TICKS: u64 = 200;
 /// A replica that is still heard of after so many ticks has not made use of its leave, and will not.
 pub const LEAVE_VOID_TICKS: u32 = 100;
@@ -174,6 +182,8 @@ const _: () =
 const _: () = assert!(
     SCRUB_RATE_BYTES_MIN < SCRUB_RATE_BYTES_DEFAULT && SCRUB_RATE_BYTES_DEFAULT < SCRUB_RATE_BYTES_MAX
 );
+const _: () = assert!(WAL_STALL_MAX.as_secs() > 10 * STALL_LOOK.as_secs());
+const _: () = assert!(EXECUTOR_STALL_MAX.as_secs() > WAL_STALL_MAX.as_secs());
 const _: () = assert!(2 * CLOCK_AGREEMENT_MS < CLOCK_JUMP_MS_MAX);
 
 /// Of the default's length.
@@ -191,5 +201,6 @@ const _: () = assert!(
         > ticks(COMPARE_ANSWER_MAX) + ELECTION_TICKS as u64 + (QUIET_LOOKS_MAX as u64 + 1) * IN_SYNC_TICKS
 );
 const _: () = assert!(MEND_TRIES_MAX < MEND_TRIES_AWAITED_MAX);
+const _: () = assert!(AMPLE_ROOM_PERCENT > 100);
 const _: () = assert!(LEAVE_BEHIND_TICKS as u64 <= LEAVE_WAIT_TICKS);
 const _: () = assert!(2 * LEAVE_TICKS as u64 <= LEAVE_FORGOTTEN_TICKS);

@@ -173,7 +173,7 @@ pub(crate) enum Message {
         plea: Plea,
         answer: Answer,
     },
-    /// That hub waits for room, or does no more.
+    /// That hub is short of room, or is not.
     NoRoom {
         node: NodeId,
         waits: bool,

@@ -1,11 +1,11 @@
-//! Whether hubs wait for room, told to all others with what they lead: a leader that waits leaves its lead to a hub that
-//! does not.
+//! Whether hubs are short of room, told to all others with what they lead: a leader that is leaves its lead to a hub that
+//! is not.
 //!
 //! ```text
-//! room   version u8 = 1 | flags u8 (1 waits for room)
+//! room   version u8 = 1 | flags u8 (1 is short of room)
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,12 +24,11 @@ const WAITS: u8 = 1;
 
 /// Hears from now on what the others say.
 pub(crate) fn connect(doors: &Arc<Doors>) {
-    let (held, waiting) = (Arc::downgrade(doors), Mutex::new(BTreeSet::new()));
+    let (held, waiting) = (Arc::downgrade(doors), Mutex::new(BTreeMap::new()));
     let hear = move |from: NodeId, notice: Bytes| {
         let (Some(doors), Some(waits)) = (held.upgrade(), decode(&notice)) else { return };
         // The executors are told only what is new.
-        let mut waiting = waiting.lock();
-        if if waits { waiting.insert(from) } else { waiting.remove(&from) } {
+        if waiting.lock().insert(from, waits) != Some(waits) {
             doors.inboxes.iter().for_each(|inbox| inbox.push(Message::NoRoom { node: from, waits }));
         }
     };
@@ -38,7 +37,8 @@ pub(crate) fn connect(doors: &Arc<Doors>) {
 
 pub(crate) fn tell(doors: &Doors) {
     let shared = &doors.shared;
-    let waits = shared.paused_shards.load(Ordering::Relaxed) > 0 || shared.space.is_full();
+    let has_paused = shared.paused_shards.load(Ordering::Relaxed) > 0;
+    let waits = has_paused || shared.space.is_full() || shared.space.is_short();
     shared.peers.notify(None, ROOM, encode(waits));
 }
 

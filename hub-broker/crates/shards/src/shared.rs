@@ -6,12 +6,9 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use peers::Peers;
-use wal::Wal;
 
 use crate::clock::Clock;
-use crate::fail;
 use crate::leaders::Leaders;
-use crate::limits::WAL_STALL_MAX;
 use crate::order::Order;
 use crate::readers::Readers;
 use crate::replicas::Replicas;
@@ -42,13 +39,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// With every tick, by one of the executors: is there room, does the disk answer, what do the metrics say.
-    pub(crate) fn look_around(&self, wal: &Wal) {
-        self.space.look();
-        let stalled = wal.write_stall();
-        if stalled > WAL_STALL_MAX {
-            fail::stop("the disk does not answer", &format!("a write has been under way for {stalled:?}"));
-        }
+    /// With every tick, by one of the executors: is there room, what do the metrics say.
+    pub(crate) fn look_around(&self) {
+        self.space.tick();
         let flag = |set: bool| f64::from(u8::from(set));
         metrics::gauge!("headwater_shards_paused").set(self.paused_shards.load(Ordering::Relaxed) as f64);
         metrics::gauge!("headwater_queued_bytes").set(self.queued_bytes.load(Ordering::Relaxed) as f64);

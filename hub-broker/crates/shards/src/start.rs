@@ -44,6 +44,7 @@ use crate::scrubber::Scrubber;
 use crate::shared::Shared;
 use crate::snapshot::{self, Notice, Snapshots, Tell};
 use crate::space::Space;
+use crate::watch::{Steps, Watch};
 use crate::{Config, StartError, StateMachine};
 
 /// Everything that runs.
@@ -57,6 +58,7 @@ pub(crate) struct Running {
     pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub mender: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     pub log_reading: Option<ReadingThread>,
+    pub watch: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub snapshots: Snapshots,
     /// What the groups ask other replicas, until somebody takes it from here.
     pub asked: Option<tokio::sync::mpsc::Receiver<Asked>>,
@@ -156,6 +158,7 @@ fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartErro
         scrubber: None,
         mender: None,
         log_reading: None,
+        watch: None,
         snapshots: snapshots.clone(),
         asked: Some(asked),
         wal,
@@ -285,11 +288,15 @@ impl Running {
             shares[Place::of(found.id.0, self.inboxes.len()).executor].push(found);
         }
         let (started, outcomes) = channel();
-        for (at, share) in shares.into_iter().enumerate() {
-            self.spawn_executor(at, share, parts.clone(), started.clone())?;
+        let steps: Vec<Arc<Steps>> = shares.iter().map(|_| Arc::default()).collect();
+        for ((at, share), steps) in shares.into_iter().enumerate().zip(&steps) {
+            self.spawn_executor(at, share, parts.clone(), (started.clone(), steps.clone()))?;
         }
         drop(started);
-        outcomes.into_iter().try_fold(i64::MIN, |last_ms, outcome| Ok(last_ms.max(outcome?)))
+        let last_ms: Result<i64, StartError> =
+            outcomes.into_iter().try_fold(i64::MIN, |last_ms, outcome| Ok(last_ms.max(outcome?)));
+        self.spawn_watch(steps)?;
+        last_ms
     }
 
     /// The groups are recovered on their executor's thread, so that all cores help.
@@ -298,7 +305,7 @@ impl Running {
         at: usize,
         share: Vec<Found>,
         parts: Parts,
-        started: Sender<Result<i64, StartError>>,
+        (started, steps): (Sender<Result<i64, StartError>>, Arc<Steps>),
     ) -> Result<(), StartError> {
         let (inbox, executors) = (self.inboxes[at].clone(), self.inboxes.len());
         let (shared, wal) = (self.shared.clone(), self.wal.clone());
@@ -335,10 +342,18 @@ impl Running {
                 damaged,
                 started: Some(Box::new(move |last_stamp_ms| drop(started.send(Ok(last_stamp_ms))))),
                 paused: 0,
+                steps,
             };
             executor.run();
         };
         self.executors.push(spawn(format!("shards-{at}"), run)?);
+        Ok(())
+    }
+
+    fn spawn_watch(&mut self, steps: Vec<Arc<Steps>>) -> Result<(), StartError> {
+        let (stop, stopped) = sync_channel(0);
+        let watch = Watch::new(self.wal.clone(), steps);
+        self.watch = Some((stop, spawn("shards-watch".to_owned(), move || watch.run(&stopped))?));
         Ok(())
     }
 
@@ -410,5 +425,10 @@ impl Drop for Running {
             }
         }
         self.wal.clone().close();
+        // The disk may fail to answer to the very end.
+        if let Some((stop, thread)) = self.watch.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
     }
 }

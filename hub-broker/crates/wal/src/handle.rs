@@ -145,7 +145,8 @@ impl Wal {
         self.inner.shared.has_room()
     }
 
-    /// How long the disk write that is under way has been so; zero when there is none. Waiting for room is none.
+    /// How long the disk write that is under way has been so, or the next file has been waited for since the disk last
+    /// answered; zero when there is neither. Waiting for room is neither.
     pub fn write_stall(&self) -> Duration {
         self.inner.shared.write_stall()
     }

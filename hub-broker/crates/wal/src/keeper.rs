@@ -62,6 +62,7 @@ impl Keeper {
 
     fn serve(&mut self) -> Result<(), Failure> {
         loop {
+            self.shared.keeper_goes_on();
             self.prepare()?;
             self.trim()?;
             self.begin_rewrite()?;
@@ -233,6 +234,7 @@ fn create(disk: &dyn Disk, id: u64, file_bytes: u64, shared: &Shared) -> io::Res
         let step = (file_bytes - position).min(zeros.len() as u64);
         write_all_at(file.as_ref(), &mut [IoSlice::new(&zeros[..step as usize])], position)?;
         file.sync_data()?;
+        shared.keeper_goes_on();
         position += step;
     }
     let header = write_header(file.as_ref(), id, file_bytes)?;

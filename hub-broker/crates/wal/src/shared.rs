@@ -44,6 +44,8 @@ pub struct Shared {
     opened: Instant,
     /// Nanoseconds since `opened` at which the write that is under way began; 0 when there is none.
     write_began: AtomicU64,
+    /// The same for the last sign of the keeper while the writer waits for the next file.
+    file_awaited: AtomicU64,
     commit_times: Mutex<CommitTimes>,
 }
 
@@ -57,6 +59,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             opened: Instant::now(),
             write_began: AtomicU64::new(0),
+            file_awaited: AtomicU64::new(0),
             commit_times: Mutex::default(),
         }
     }
@@ -79,6 +82,8 @@ impl Shared {
 
     /// Notes whether the next file could be made.
     pub fn set_room(&self, made: Result<(), &io::Error>) {
+        // Time without room is no time without an answer.
+        self.keeper_goes_on();
         if self.room.swap(made.is_ok(), Ordering::AcqRel) != made.is_ok() {
             match made {
                 Ok(()) => tracing::info!("there is room for the next file of the write-ahead log again"),
@@ -114,6 +119,23 @@ impl Shared {
         took
     }
 
+    /// The writer has nothing to write to until the keeper has made the next file.
+    pub fn file_wait_begins(&self) {
+        self.file_awaited.store(self.now(), Ordering::Release);
+    }
+
+    pub fn file_wait_ends(&self) {
+        self.file_awaited.store(0, Ordering::Release);
+    }
+
+    /// The disk has answered the keeper.
+    pub fn keeper_goes_on(&self) {
+        let now = self.now();
+        let restarted = |since| (since != 0).then_some(now);
+        // Mostly nobody waits.
+        let _ = self.file_awaited.fetch_update(Ordering::AcqRel, Ordering::Acquire, restarted);
+    }
+
     pub fn commit_times(&self) -> CommitTimes {
         self.commit_times.lock().clone()
     }
@@ -123,9 +145,13 @@ impl Shared {
     }
 
     pub fn write_stall(&self) -> Duration {
-        match self.write_began.load(Ordering::Acquire) {
+        let since = |began: &AtomicU64| match began.load(Ordering::Acquire) {
             0 => Duration::ZERO,
             began => Duration::from_nanos(self.now().saturating_sub(began)),
-        }
+        };
+        // In this order: whoever notes that there is room again has begun the wait anew before.
+        let has_room = self.has_room();
+        let awaited = if has_room { since(&self.file_awaited) } else { Duration::ZERO };
+        since(&self.write_began).max(awaited)
     }
 }

@@ -209,7 +209,12 @@ impl Writer {
     fn turn(&mut self) -> Result<(), Halt> {
         let spare = match self.take_spare() {
             Some(spare) => spare,
-            None => self.wait_for_spare()?,
+            None => {
+                self.shared.file_wait_begins();
+                let spare = self.wait_for_spare();
+                self.shared.file_wait_ends();
+                spare?
+            }
         };
         self.turn_to(spare)
     }

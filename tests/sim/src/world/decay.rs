@@ -170,16 +170,23 @@ impl World {
         }
     }
 
+    /// One of the hubs has so little room that it takes no appends, though it could apply some; or there is enough again.
+    pub(super) fn run_short(&mut self, node: NodeId, is_short: bool) {
+        self.on_host(node, |host| host.is_short = is_short);
+        self.with_hub(node, |hub| hub.lack_room(is_short));
+    }
+
     /// Every hub tells those whom it reaches whether it waits for room.
     pub(super) fn tell_of_room(&mut self) {
         for node in self.nodes() {
             let host = self.hosts.get(&node);
-            let Some(is_full) = host.filter(|host| host.is_up()).map(|host| host.is_full(self.now_ms)) else {
+            let up = host.filter(|host| host.is_up());
+            let Some(waits) = up.map(|host| !host.has_room(self.now_ms)) else {
                 continue;
             };
             for other in self.nodes() {
                 if other != node && self.network.is_open(node, other) {
-                    self.with_hub(other, |hub| hub.hear_of_room(node, is_full));
+                    self.with_hub(other, |hub| hub.hear_of_room(node, waits));
                 }
             }
         }

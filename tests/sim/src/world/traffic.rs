@@ -49,7 +49,7 @@ impl World {
 
     /// A hub whose disk is full takes nothing more.
     fn append(&mut self, leader: NodeId, partition: i32, appends: Vec<(Append, AppendDone)>) {
-        if self.hosts.get(&leader).is_some_and(|host| host.is_full(self.now_ms)) {
+        if self.hosts.get(&leader).is_some_and(|host| !host.has_room(self.now_ms)) {
             return appends.into_iter().for_each(|(_, done)| done(Err(AppendError::NoSpace)));
         }
         self.with_hub(leader, |hub| {

@@ -158,6 +158,12 @@ impl World {
         for node in self.nodes() {
             self.start(node)?;
         }
+        // A disk on which only little is left need not be in anybody's way.
+        let short = self.nodes().choose(&mut self.random).copied();
+        if let Some(node) = short {
+            self.note(&format_args!("hub {node} has little room"));
+            self.run_short(node, true);
+        }
         self.phase = Phase::Healed;
         self.progress = self.acknowledged();
         self.at(plan::LOOK_MS, Event::Rest(self.now_ms + plan::REST_MS));

@@ -42,6 +42,9 @@ impl World {
     /// anything, all its replicas have the same.
     pub(super) fn rest(&mut self, until: u64) -> Result<(), Violation> {
         let goes_on = self.acknowledged().iter().zip(&self.progress).all(|(now, before)| now > before);
+        if self.phase == Phase::Healed && goes_on {
+            self.nodes().into_iter().for_each(|node| self.run_short(node, false));
+        }
         if self.phase == Phase::Healed && goes_on && self.is_whole() {
             self.note(&"the cluster is whole: nobody asks for anything any more");
             self.phase = Phase::Quiet;

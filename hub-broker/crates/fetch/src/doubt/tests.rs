@@ -12,28 +12,57 @@ const HUBS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 fn hear(doubt: &mut Doubt, said: [Option<i64>; 3]) {
     for said in said {
         let node = doubt.whom(&HUBS).unwrap();
-        doubt.hear(node, said.map(Offset));
+        doubt.hear(node, Said::lost(said.map(Offset)));
     }
+}
+
+fn keepers(hubs: &[NodeId]) -> Keepers {
+    Keepers { hubs: hubs.to_vec(), joining: Vec::new() }
 }
 
 #[test]
 fn a_batch_is_lost_only_when_every_hub_has_said_so() {
     let mut doubt = Doubt::at(Offset(5));
     hear(&mut doubt, [Some(9), Some(7), None]);
-    assert_eq!(doubt.verdict(&HUBS), None, "the third is away, and may have it");
+    assert_eq!(doubt.verdict(&keepers(&HUBS)), None, "the third is away, and may have it");
     hear(&mut doubt, [Some(9), None, Some(8)]);
-    assert_eq!(doubt.verdict(&HUBS), None, "the second is away now, and may be mended when it comes back");
+    assert_eq!(
+        doubt.verdict(&keepers(&HUBS)),
+        None,
+        "the second is away now, and may be mended when it comes back"
+    );
     hear(&mut doubt, [Some(9), Some(7), Some(8)]);
-    assert_eq!(doubt.verdict(&HUBS), Some(Offset(7)), "what one of them has is not passed over");
-    assert_eq!(doubt.verdict(&[HUBS[0], HUBS[1], HUBS[2], NodeId(4)]), None, "another has it by now");
-    assert_eq!((doubt.verdict(&[]), doubt.whom(&[])), (None, None), "it is not known who has it");
+    assert_eq!(doubt.verdict(&keepers(&HUBS)), Some(Offset(7)), "what one of them has is not passed over");
+    assert_eq!(
+        doubt.verdict(&keepers(&[HUBS[0], HUBS[1], HUBS[2], NodeId(4)])),
+        None,
+        "another has it by now"
+    );
+    assert_eq!((doubt.verdict(&keepers(&[])), doubt.whom(&[])), (None, None), "it is not known who has it");
+}
+
+#[test]
+fn a_hub_that_is_to_get_the_partition_is_waited_for_unless_it_has_nothing_of_it() {
+    let joined = keepers(&HUBS);
+    let joining = Keepers { joining: vec![HUBS[2]], ..joined.clone() };
+    let mut doubt = Doubt::at(Offset(5));
+    hear(&mut doubt, [Some(9), Some(7), None]);
+    assert_eq!(doubt.verdict(&joining), None, "it may have set it aside");
+    doubt.hear(HUBS[2], Said::Nothing);
+    assert_eq!(doubt.verdict(&joining), Some(Offset(7)));
+    assert_eq!(doubt.verdict(&joined), None, "by now it may have it");
+    doubt.hear(HUBS[2], Said::Unknown);
+    assert_eq!(doubt.verdict(&joining), None);
+    let nobody_else = Keepers { hubs: vec![HUBS[2]], ..joining };
+    doubt.hear(HUBS[2], Said::Nothing);
+    assert_eq!(doubt.verdict(&nobody_else), None);
 }
 
 #[test]
 fn one_that_goes_on_where_it_is_has_lost_nothing() {
     let mut doubt = Doubt::at(Offset(5));
     hear(&mut doubt, [Some(9), Some(5), Some(9)]);
-    assert_eq!(doubt.verdict(&HUBS), None);
+    assert_eq!(doubt.verdict(&keepers(&HUBS)), None);
 }
 
 #[test]
@@ -42,7 +71,7 @@ fn the_turn_comes_round_to_every_hub() {
     let mut asked = Vec::new();
     for _ in 0..4 {
         let node = doubt.whom(&HUBS).unwrap();
-        doubt.hear(node, None);
+        doubt.hear(node, Said::Unknown);
         asked.push((node.0, doubt.rounds(&HUBS)));
     }
     assert_eq!(asked, [(1, None), (2, None), (3, Some(1)), (1, None)]);

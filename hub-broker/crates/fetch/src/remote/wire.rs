@@ -4,8 +4,8 @@
 //! request  version u8 = 1 | topic 16 | index i32 | from i64 (−1: only say where the end is) | bytes max u32
 //!          | wait u32 (ms, for something to read)
 //! answer   version u8 = 1 | log start i64 | next i64 | whole batches
-//! refusal  version u8 = 1 | reason u8: 1 not here, 2 busy, 3 cannot be read, 4 not understood, 5 damaged for good
-//!          | past i64 (with 5 only: the offset from which it can be read again)
+//! refusal  version u8 = 1 | reason u8: 1 not here, 2 busy, 3 cannot be read, 4 not understood, 5 damaged for good,
+//!          6 not here, but set aside | past i64 (with 5 only: the offset from which it can be read again)
 //! ```
 //!
 //! `next` is the offset to go on from; below `from`, this hub's replica has not come so far.
@@ -48,6 +48,9 @@ pub(crate) struct Answer {
 pub(crate) enum Refusal {
     #[error("the partition is not there")]
     NotHere,
+    /// Or it cannot be told whether it is.
+    #[error("the partition is not there, but what a replica had of it may be set aside")]
+    SetAside,
     #[error("the hub reads as much for others as it may")]
     Busy,
     #[error("the partition cannot be read there")]
@@ -123,6 +126,7 @@ impl Refusal {
             Self::Busy => 2,
             Self::Unreadable => 3,
             Self::NotUnderstood => 4,
+            Self::SetAside => 6,
             Self::Damaged { .. } => DAMAGED,
         };
         let mut bytes = BytesMut::with_capacity(DAMAGED_BYTES);
@@ -142,6 +146,7 @@ impl Refusal {
             2 => Ok(Self::Busy),
             3 => Ok(Self::Unreadable),
             4 => Ok(Self::NotUnderstood),
+            6 => Ok(Self::SetAside),
             DAMAGED => Ok(Self::Damaged { past: Offset(bytes.get_i64()) }),
             _ => Err(DecodeError::Value),
         }
@@ -179,6 +184,7 @@ mod tests {
         assert_eq!(&ask().encode()[..], ASK);
         assert_eq!(&answer().encode()[..], ANSWER);
         assert_eq!(&Refusal::Unreadable.encode()[..], b"\x01\x03");
+        assert_eq!(&Refusal::SetAside.encode()[..], b"\x01\x06");
         let damaged = Refusal::Damaged { past: Offset(258) };
         assert_eq!(&damaged.encode()[..], b"\x01\x05\0\0\0\0\0\0\x01\x02");
     }
@@ -191,8 +197,8 @@ mod tests {
         }
         assert_eq!(Answer::decode(answer().encode()), Ok(answer()));
         let damaged = Refusal::Damaged { past: Offset(258) };
-        for refusal in [Refusal::NotHere, Refusal::Busy, Refusal::Unreadable, Refusal::NotUnderstood, damaged]
-        {
+        let others = [Refusal::NotHere, Refusal::Busy, Refusal::Unreadable, Refusal::NotUnderstood];
+        for refusal in others.into_iter().chain([Refusal::SetAside, damaged]) {
             assert_eq!(Refusal::decode(refusal.encode()), Ok(refusal));
         }
     }

@@ -42,10 +42,8 @@ impl Core {
     /// The one here has asked, and has it or not.
     pub(super) fn plea_answered(&mut self, slot: usize, plea: &Plea, answer: Answer) {
         let Some(group) = self.slots.get_mut(slot).and_then(Slot::group_mut) else { return };
-        if answer != Answer::Go {
-            return group.hear_of_leader(plea, answer);
-        }
-        if group.may_go(plea) {
+        group.hear_of_leader(plea, answer);
+        if answer == Answer::Go && group.may_go(plea) {
             self.give_up_damaged(slot);
         }
     }

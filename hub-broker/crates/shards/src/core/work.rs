@@ -27,7 +27,7 @@ impl Core {
     }
 
     pub(super) fn transfer(&mut self, slot: usize, to: ReplicaId, reply: ChangeReply) {
-        let no_room = self.no_room.contains(&NodeId(to.node()));
+        let no_room = self.room.waits(NodeId(to.node()));
         let outcome = match self.slots[slot].group_mut() {
             Some(group) if no_room && group.leads() => Err(ChangeError::NoRoom),
             Some(group) => group.transfer(to, &mut self.outbox),

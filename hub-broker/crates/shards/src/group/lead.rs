@@ -1,7 +1,6 @@
 //! Who leads the group, who belongs to it, and what this hub is told of both.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use consensus::{Event, MembershipChange, Progress, ProgressState, ReplicaId};
 use schemas::{NodeId, Term};
@@ -10,6 +9,7 @@ use super::{Group, Refusal, Standing};
 use crate::leaders::OwnView;
 use crate::limits::{MAKE_WAY_DOUBLINGS_MAX, MAKE_WAY_TICKS, QUIET_LOOKS_MAX};
 use crate::outbox::{Outbox, Wish};
+use crate::space::Room;
 use crate::waiting::{ChangeReply, ReadReply};
 use crate::{ChangeError, GroupStatus, ReadIndexError};
 
@@ -69,15 +69,16 @@ impl Group {
     }
 
     /// A leader that waits for room, is damaged, or has not what most of its group have leaves the lead to a voter that
-    /// has everything and does not wait, if there is one: not without end, for that one may be no better.
-    pub(crate) fn make_way(&mut self, no_room: &BTreeSet<NodeId>, outbox: &mut Outbox) {
+    /// has everything and does not wait, if there is one: not without end, for that one may be no better. One that only
+    /// takes no appends leaves it to a hub that is known to take some.
+    pub(crate) fn make_way(&mut self, room: &Room, outbox: &mut Outbox) {
         self.makes_way_in = self.makes_way_in.saturating_sub(1);
         if !self.leads() || self.makes_way_in > 0 {
             return;
         }
         let waits = self.standing == Standing::Paused;
         let is_damaged = self.is_damaged();
-        if !waits && !is_damaged {
+        if !waits && !is_damaged && !room.is_short {
             return;
         }
         let may_lead = |it: &&Progress| {
@@ -85,12 +86,14 @@ impl Group {
                 && it.recently_active
                 && it.matched >= self.commit()
                 && self.membership.voters.contains(&it.id)
-                && !no_room.contains(&NodeId(it.id.node()))
+                && !room.waits(NodeId(it.id.node()))
+                && (waits || is_damaged || room.is_there(NodeId(it.id.node())))
                 && (waits || !self.is_fellow(it.id))
         };
         let progress = self.progress();
         if let Some(to) = progress.iter().filter(may_lead).max_by_key(|it| it.matched).map(|it| it.id) {
-            tracing::warn!(group = %self.id, %to, waits, is_damaged, "the lead is left to another hub");
+            let is_short = room.is_short;
+            tracing::warn!(group = %self.id, %to, waits, is_short, is_damaged, "the lead is left to another hub");
             self.makes_way_in = MAKE_WAY_TICKS << self.ways_made.min(MAKE_WAY_DOUBLINGS_MAX);
             self.ways_made = if is_damaged { self.ways_made + 1 } else { 0 };
             self.step(Event::TransferLeadership { to }, outbox);

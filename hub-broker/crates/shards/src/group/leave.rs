@@ -7,7 +7,7 @@ use consensus::{MembershipChange, ReplicaId};
 use super::Group;
 use super::pleas::Pleas;
 use crate::leave::{Answer, Plea};
-use crate::limits::{LEAVE_TICKS, LEAVE_WAIT_TICKS, QUIET_LOOKS_MAX};
+use crate::limits::{LEAVE_FORGOTTEN_TICKS, LEAVE_TICKS, LEAVE_WAIT_TICKS, QUIET_LOOKS_MAX};
 use crate::observe;
 use crate::outbox::{Outbox, Wish};
 
@@ -29,8 +29,10 @@ pub(super) struct Leaves {
     is_kept: bool,
     /// Who has asked this leader while it was damaged itself, and the ticks since.
     fellows: BTreeMap<ReplicaId, u32>,
-    /// The leader that is damaged as well, and its term, as it has said last.
-    damaged_leader: Option<(ReplicaId, u64)>,
+    /// The leader that has answered last, its term, and whether it is damaged as well.
+    heard: Option<(ReplicaId, u64, bool)>,
+    /// Ticks since it has given leave, if it has lately.
+    leave_ticks: Option<u64>,
 }
 
 impl Leaves {
@@ -78,6 +80,8 @@ impl Group {
         let (commit, quiet_looks) = (self.commit(), &self.quiet_looks);
         let is_heard = |id| quiet_looks.get(&id).is_some_and(|looks| *looks < QUIET_LOOKS_MAX);
         self.leaves.asked.tick(commit, is_heard);
+        let leave_ticks = self.leaves.leave_ticks.map(|ticks| ticks + 1);
+        self.leaves.leave_ticks = leave_ticks.filter(|ticks| *ticks < LEAVE_FORGOTTEN_TICKS);
         self.leaves.fellows.values_mut().for_each(|ticks| *ticks += 1);
         self.leaves.fellows.retain(|_, ticks| *ticks <= FELLOW_TICKS);
     }
@@ -130,18 +134,29 @@ impl Group {
         bears(&self.membership.voters, change, |id| self.leaves.asked.is_let_go(id))
     }
 
-    /// The leader has said whether it is any better.
+    /// The leader has said whether it is any better. Another than before may give what is damaged here, and so may one that
+    /// is so no more, and whoever is back where leave is given that was not.
     pub(crate) fn hear_of_leader(&mut self, plea: &Plea, answer: Answer) {
-        let is_damaged = plea.replica == self.own && answer == Answer::DamagedAsWell;
-        self.leaves.damaged_leader = is_damaged.then_some((plea.leader, plea.term));
-        if plea.replica == self.own && plea.term == self.replica.term() {
+        if plea.replica != self.own {
+            return;
+        }
+        let heard = (plea.leader, plea.term, answer == Answer::DamagedAsWell);
+        let is_news = self.leaves.heard.replace(heard).is_some_and(|before| before != heard);
+        if is_news {
+            self.leaves.leave_ticks = None;
+        }
+        let is_leave = answer == Answer::Go;
+        if (is_leave && self.leaves.leave_ticks.replace(0).is_none()) || is_news {
+            self.mend_anew();
+        }
+        if !is_leave && plea.term == self.replica.term() {
             self.leaves.deny(plea.term);
         }
     }
 
     /// Whether this leader is known to be damaged as well.
     pub(super) fn is_damaged_leader(&self, leader: ReplicaId, term: u64) -> bool {
-        self.leaves.damaged_leader == Some((leader, term))
+        self.leaves.heard == Some((leader, term, true))
     }
 
     /// Whether the replica has asked this leader, which is damaged, for leave.
@@ -154,9 +169,9 @@ impl Group {
         self.leaves.is_kept
     }
 
-    /// Leave counts in the term in which it was given, and for a replica that still needs it.
+    /// Leave counts in the term in which it was given, and for a replica that needs it still, as was found out since.
     pub(crate) fn may_go(&self, plea: &Plea) -> bool {
-        plea.replica == self.own && plea.term == self.replica.term() && !self.leads() && self.is_hopeless()
+        plea.replica == self.own && plea.term == self.replica.term() && !self.leads() && self.is_beyond_hope()
     }
 
     /// The replica leads no more, or in another term.

@@ -25,40 +25,75 @@ pub(super) struct Mending {
 }
 
 /// What is done about a damaged file.
-enum Care {
-    /// It is read once more, and its batches are asked for if it can be made again.
-    Asked(Tries),
-    /// That will be done again.
-    Pausing { tries: Tries, ticks: u32 },
-}
-
-/// How often a file was asked for; so many times as is in vain where it cannot be made again.
-#[derive(Clone, Copy)]
-struct Tries {
-    count: u32,
+struct Care {
+    /// How often it was asked for in vain; so many times as is in vain where it cannot be made again.
+    tries: u32,
     /// Some of those who may have it were away each time.
     is_awaited: bool,
+    /// It is read once more, and its batches are asked for if it can be made again: after so many ticks. `None` while
+    /// that is done.
+    pausing_ticks: Option<u32>,
+    anew: Anew,
 }
 
-impl Tries {
-    fn first(count: u32) -> Self {
-        Self { count, is_awaited: true }
-    }
+/// Whether a file is asked for out of turn, for others may give it than before. That is none of its tries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anew {
+    No,
+    Due,
+    Asked,
 }
 
 impl Care {
+    fn asked() -> Self {
+        Self { tries: 0, is_awaited: true, pausing_ticks: None, anew: Anew::No }
+    }
+
+    fn pausing(ticks: u32) -> Self {
+        Self { pausing_ticks: Some(ticks), ..Self::asked() }
+    }
+
     /// Whether it was asked for so often in vain.
     fn is_hopeless(&self, tries_max: u32) -> bool {
-        match self {
-            Self::Asked(tries) => tries.count > tries_max,
-            Self::Pausing { tries, .. } => tries.count >= tries_max,
-        }
+        self.tries >= tries_max
     }
 
     /// Whether nobody has it, as far as can be known.
     fn is_lost(&self) -> bool {
-        let (Self::Asked(tries) | Self::Pausing { tries, .. }) = self;
-        self.is_hopeless(if tries.is_awaited { MEND_TRIES_AWAITED_MAX } else { MEND_TRIES_MAX })
+        self.is_hopeless(if self.is_awaited { MEND_TRIES_AWAITED_MAX } else { MEND_TRIES_MAX })
+    }
+
+    /// Time passes. Whether it is to be asked for now.
+    fn tick(&mut self) -> bool {
+        let Some(ticks) = &mut self.pausing_ticks else { return false };
+        *ticks = ticks.saturating_sub(1);
+        *ticks == 0
+    }
+
+    fn ask(&mut self) {
+        self.pausing_ticks = None;
+        if self.anew == Anew::Due {
+            self.anew = Anew::Asked;
+        }
+    }
+
+    fn ask_anew(&mut self) {
+        self.anew = Anew::Due;
+        self.pausing_ticks = self.pausing_ticks.map(|_| 1);
+    }
+
+    /// It was asked for in vain.
+    fn answered(&mut self, outcome: Mended) {
+        self.tries = self.tries.saturating_add(u32::from(self.anew == Anew::No));
+        let doublings = self.tries.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
+        if outcome == Mended::Never {
+            self.tries = self.tries.max(MEND_TRIES_MAX);
+        }
+        self.is_awaited &= outcome == Mended::Awaited;
+        (self.anew, self.pausing_ticks) = match self.anew {
+            Anew::Due => (Anew::Due, Some(1)),
+            Anew::Asked | Anew::No => (Anew::No, Some(MEND_PAUSE_TICKS << doublings)),
+        };
     }
 }
 
@@ -101,7 +136,7 @@ impl Group {
                 group = %self.id, own = %self.own, file = %file.display(),
                 "a segment is damaged: it is read once more, and fetched again from other replicas where that can be"
             );
-            self.mending.put(file, Care::Asked(Tries::first(1)));
+            self.mending.put(file, Care::asked());
         }
     }
 
@@ -120,24 +155,21 @@ impl Group {
 
     /// The file was to be made again.
     pub(crate) fn mended(&mut self, file: &Path, outcome: Mended) {
-        let Some(care) = self.mending.files.get_mut(file) else { return };
-        let Care::Asked(mut tries) = *care else { return };
+        let care = self.mending.files.get_mut(file).filter(|care| care.pausing_ticks.is_none());
+        let Some(care) = care else { return };
         if outcome == Mended::Whole {
             tracing::info!(group = %self.id, own = %self.own, file = %file.display(), "a damaged segment is whole again");
             observe::segment_mended();
             self.mending.retain(|other| other != file);
             return;
         }
-        let ticks = MEND_PAUSE_TICKS << tries.count.saturating_sub(1).min(MEND_PAUSE_DOUBLINGS_MAX);
-        if outcome == Mended::Never && tries.count < MEND_TRIES_MAX {
+        if outcome == Mended::Never && !care.is_hopeless(MEND_TRIES_MAX) {
             tracing::error!(
                 group = %self.id, own = %self.own, file = %file.display(),
                 "a damaged segment cannot be made again: the replica asks its group's leader to be let go"
             );
-            tries.count = MEND_TRIES_MAX;
         }
-        tries.is_awaited &= outcome == Mended::Awaited;
-        *care = Care::Pausing { tries, ticks };
+        care.answered(outcome);
         self.mending.news += 1;
     }
 
@@ -158,12 +190,19 @@ impl Group {
             group = %self.id, own = %self.own, file = %file.display(),
             "a segment came damaged: nobody was known to have it whole"
         );
-        self.mending.put(file, Care::Pausing { tries: Tries::first(0), ticks: MEND_PAUSE_TICKS });
+        self.mending.put(file, Care::pausing(MEND_PAUSE_TICKS));
     }
 
     /// Nothing is to be hoped for but to fetch the whole replica again.
     pub(super) fn is_hopeless(&self) -> bool {
         self.mending.is_doubted || self.mending.files.values().any(|care| care.is_hopeless(MEND_TRIES_MAX))
+    }
+
+    /// And that was so when it was tried last, since others may have given it than before.
+    pub(super) fn is_beyond_hope(&self) -> bool {
+        let is_settled = |care: &Care| care.anew == Anew::No && care.pausing_ticks.is_some();
+        let is_hopeless = |care: &Care| care.is_hopeless(MEND_TRIES_MAX) && is_settled(care);
+        self.mending.is_doubted || self.mending.files.values().any(is_hopeless)
     }
 
     /// Where the replica is kept all the same, the files that nobody has, as far as can be known. What has just been found
@@ -185,23 +224,22 @@ impl Group {
 
     /// Time passes: asks again for what nobody has given yet.
     pub(super) fn mend_on(&mut self, outbox: &mut Outbox) {
-        let mut due = Vec::new();
-        for (file, care) in &mut self.mending.files {
-            if let Care::Pausing { tries, ticks } = care {
-                *ticks = ticks.saturating_sub(1);
-                if *ticks == 0 {
-                    due.push((file.clone(), *tries));
-                }
-            }
-        }
-        for (file, tries) in due {
-            if self.ask_to_mend(&file, tries.count, outbox) {
-                let count = tries.count.saturating_add(1);
-                self.mending.put(&file, Care::Asked(Tries { count, ..tries }));
-            } else {
+        let files = self.mending.files.iter_mut();
+        let due = files.filter_map(|(file, care)| care.tick().then(|| (file.clone(), care.tries)));
+        for (file, tries) in due.collect::<Vec<_>>() {
+            if !self.ask_to_mend(&file, tries, outbox) {
                 self.mending.retain(|other| other != file);
+            } else if let Some(care) = self.mending.files.get_mut(&file) {
+                care.ask();
             }
         }
+    }
+
+    /// Others may give what is damaged than before: before the replica goes for its sake it is asked for once more.
+    pub(super) fn mend_anew(&mut self) {
+        let Machine::Partitions(partitions) = &self.machine else { return };
+        let files = self.mending.files.iter_mut().filter(|(file, _)| partitions.is_repairable(file));
+        files.for_each(|(_, care)| care.ask_anew());
     }
 
     /// A snapshot has taken the state's place: what was doubted is not there any more. What its
@@ -277,5 +315,31 @@ impl Group {
             doubted: self.mending.is_doubted.then_some(self.origin.generation),
         });
         outbox.wishes.push(Wish::NoteDamage { group: self.id, generation: self.origin.generation, damage });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_out_of_turn_is_none_of_the_tries_and_asked_for_since() {
+        let mut care = Care::asked();
+        for _ in 1..MEND_TRIES_MAX {
+            care.answered(Mended::Awaited);
+            care.ask();
+        }
+        let pause = Some(MEND_PAUSE_TICKS << (MEND_TRIES_MAX - 2));
+        care.ask_anew();
+        care.answered(Mended::Awaited);
+        assert!(care.anew == Anew::Due && care.tick(), "it was asked for before");
+        care.ask();
+        assert!(care.anew == Anew::Asked && !care.tick());
+        care.answered(Mended::Awaited);
+        assert_eq!((care.anew == Anew::No, care.pausing_ticks), (true, pause));
+        assert!(!care.is_hopeless(MEND_TRIES_MAX));
+        care.ask();
+        care.answered(Mended::Awaited);
+        assert!(care.is_hopeless(MEND_TRIES_MAX) && !care.is_lost());
     }
 }

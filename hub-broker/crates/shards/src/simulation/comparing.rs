@@ -98,6 +98,11 @@ impl Hub {
         self.core.handle(Message::NoRoom { node, waits });
     }
 
+    /// The disk has less room than an append must leave, or more again: whoever hands appends in is to refuse them.
+    pub fn lack_room(&mut self, is_short: bool) {
+        self.core.lack_room(is_short);
+    }
+
     /// The disk is full, or is so no more: nothing is applied, stored or copied there.
     pub fn starve(&mut self, starve: bool) {
         self.is_full = starve;

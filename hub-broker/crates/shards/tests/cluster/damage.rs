@@ -37,14 +37,19 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Until the checkpoint of the shard's replica on this hub names three voters.
-async fn checkpoint_names_three(cluster: &Cluster, node: u32) {
-    let dir = cluster.dir(node).join("checkpoint").join(GROUP.to_string());
+/// Until the checkpoints of the replicas on this hub name three voters.
+async fn checkpoints_name_three(cluster: &Cluster, node: u32) {
+    for group in 0..GROUPS {
+        checkpoint_names_three(&cluster.dir(node).join("checkpoint").join(group.to_string())).await;
+    }
+}
+
+async fn checkpoint_names_three(dir: &Path) {
     // Their count, and the founder's replica: the first of hub 1.
     let three = [0, 3, 0, 0, 0, 1, 0, 0, 0, 1];
     let names =
         |path: &Path| fs::read(path).unwrap_or_default().windows(three.len()).any(|window| window == three);
-    let manifests = || files(&dir).into_iter().filter(|path| path.to_string_lossy().contains("manifest"));
+    let manifests = || files(dir).into_iter().filter(|path| path.to_string_lossy().contains("manifest"));
     eventually("the checkpoint names the voters", || async {
         dir.is_dir() && manifests().any(|path| names(&path))
     })
@@ -60,7 +65,7 @@ async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
     }
     cluster.agreed(0, 2).await;
     let node = cluster.other_than_leader(0).await;
-    checkpoint_names_three(cluster, node).await;
+    checkpoints_name_three(cluster, node).await;
     match orderly {
         true => cluster.stop(node).await,
         false => cluster.kill(node).await,
@@ -68,19 +73,36 @@ async fn of_three_with(cluster: &mut Cluster, orderly: bool) -> u32 {
     node
 }
 
-/// The replica is lost, and only that one; it is replaced, and everything is there again.
-async fn is_given_up_and_replaced(mut cluster: Cluster, node: u32, batches: usize) {
+/// The shard's replica is lost, and only that one; it is replaced, and everything is there again.
+async fn is_given_up_and_replaced(cluster: Cluster, node: u32, batches: usize) {
+    are_given_up_and_replaced(cluster, node, &[GROUP], batches).await;
+}
+
+/// The same with the replicas of several groups.
+async fn are_given_up_and_replaced(mut cluster: Cluster, node: u32, groups: &[u32], batches: usize) {
     let lost = cluster.shards(node).lost_replicas();
     eventually("the replica is given up", || async { !lost.borrow().is_empty() }).await;
     let lost = lost.borrow().clone();
-    assert_eq!(lost.iter().map(|(group, _)| *group).collect::<Vec<_>>(), [GROUP]);
+    assert_eq!(lost.iter().map(|(group, _)| *group).collect::<Vec<_>>(), groups);
     append_surely(cluster.shards(node), 0, batch(Some((7, 4)), 1, 50)).await;
-    cluster.replace(GROUP, lost[0].1).await;
+    for (group, replica) in lost {
+        cluster.replace(group, replica).await;
+    }
     cluster.agreed(0, batches).await;
     assert!(cluster.shards(node).lost_replicas().borrow().is_empty());
     let aside = cluster.dir(node).join("given-up");
     eventually("what it had is kept no more", || async { !aside.exists() }).await;
     cluster.stop_all().await;
+}
+
+/// A bit of the batch of these bytes changes in the hub's write-ahead log. Returns the groups that this concerns: the
+/// shard, and those that had something to write at the same moment.
+fn flip_in_wal(cluster: &Cluster, node: u32, byte: u8) -> Vec<u32> {
+    flip(&cluster.dir(node).join("wal"), "", byte);
+    let salvage = Salvage::examine(cluster.dir(node)).expect("readable").expect("it is damaged");
+    assert!(salvage.groups.is_empty(), "no group is this hub's alone: {:?}", salvage.groups);
+    assert!(salvage.given_up.contains(&GROUP), "{:?}", salvage.given_up);
+    salvage.given_up
 }
 
 /// What the replica had that was given up at the start, with this among it.
@@ -97,11 +119,11 @@ async fn is_set_aside(cluster: &Cluster, node: u32, end: &str) {
 async fn an_acknowledged_frame_of_the_wal_that_is_damaged_costs_the_replica_that_wrote_it() {
     let mut cluster = Cluster::of_three().await;
     let node = of_three_with(&mut cluster, false).await;
-    flip(&cluster.dir(node).join("wal"), "", b'a');
+    let groups = flip_in_wal(&cluster, node, b'a');
     cluster.start(node).await;
     assert!(cluster.dir(node).join("wal-damaged-1").is_dir(), "the damaged log is set aside");
     is_set_aside(&cluster, node, "manifest").await;
-    is_given_up_and_replaced(cluster, node, 3).await;
+    are_given_up_and_replaced(cluster, node, &groups, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +161,7 @@ async fn a_founder_whose_log_and_checkpoints_are_damaged_gives_its_replica_up() 
         append_surely(cluster.shards(1), 0, batch(Some((7, first)), 2, 1_000)).await;
     }
     cluster.agreed(0, 2).await;
-    checkpoint_names_three(&cluster, 1).await;
+    checkpoints_name_three(&cluster, 1).await;
     // Two checkpoints name states, each with the end of a life; only the log has the one batch with three records.
     for (first, records, batches) in [(0, 1, 3), (1, 3, 4)] {
         cluster.stop(1).await;
@@ -149,13 +171,10 @@ async fn a_founder_whose_log_and_checkpoints_are_damaged_gives_its_replica_up() 
     }
     cluster.kill(1).await;
     damage_states(&cluster, 1);
-    flip(&cluster.dir(1).join("wal"), "", b'c');
-    let salvage = Salvage::examine(cluster.dir(1)).expect("readable").expect("it is damaged");
-    assert_eq!(salvage.given_up, [GROUP]);
-    drop(salvage);
+    let groups = flip_in_wal(&cluster, 1, b'c');
     cluster.start(1).await;
     is_set_aside(&cluster, 1, ".log").await;
-    is_given_up_and_replaced(cluster, 1, 5).await;
+    are_given_up_and_replaced(cluster, 1, &groups, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -287,7 +306,7 @@ async fn a_closed_segment_that_is_damaged_is_fetched_from_another_hub_and_costs_
     append_surely(cluster.shards(1), 0, batch(Some((7, 4)), 1, 50)).await;
     cluster.agreed(0, 3).await;
     let node = cluster.other_than_leader(0).await;
-    checkpoint_names_three(&cluster, node).await;
+    checkpoints_name_three(&cluster, node).await;
     cluster.stop(node).await;
     flip(&cluster.dir(node).join("log"), ".log", b'a');
     cluster.start(node).await;
@@ -317,28 +336,26 @@ async fn a_damaged_wal_keeps_a_hub_from_starting_that_has_one_of_two_voters() {
 async fn salvage_keeps_nothing_of_a_group_that_others_have_whole() {
     let mut cluster = Cluster::of_three().await;
     let node = of_three_with(&mut cluster, false).await;
-    flip(&cluster.dir(node).join("wal"), "", b'a');
+    let groups = flip_in_wal(&cluster, node, b'a');
     let salvage = Salvage::examine(cluster.dir(node)).expect("readable").expect("it is damaged");
-    assert_eq!(salvage.given_up, [GROUP]);
-    assert!(salvage.groups.is_empty(), "no group is this hub's alone: {:?}", salvage.groups);
     salvage.carry_out().expect("carried out");
     assert!(Salvage::examine(cluster.dir(node)).expect("readable").is_none());
     cluster.start(node).await;
-    is_given_up_and_replaced(cluster, node, 3).await;
+    are_given_up_and_replaced(cluster, node, &groups, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_knows_from_its_checkpoint_that_others_have_what_it_lost() {
     let mut cluster = Cluster::of_three().await;
-    checkpoint_names_three(&cluster, 1).await;
+    checkpoints_name_three(&cluster, 1).await;
     open(cluster.shards(1), 0).await;
     append_surely(cluster.shards(1), 0, batch(Some((7, 0)), 2, 1_000)).await;
     append_surely(cluster.shards(1), 0, batch(Some((7, 2)), 2, 1_000)).await;
     cluster.agreed(0, 2).await;
     cluster.kill(1).await;
-    flip(&cluster.dir(1).join("wal"), "", b'a');
+    let groups = flip_in_wal(&cluster, 1, b'a');
     cluster.start(1).await;
-    is_given_up_and_replaced(cluster, 1, 3).await;
+    are_given_up_and_replaced(cluster, 1, &groups, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,9 @@
 //! decides.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +49,8 @@ pub struct Cluster {
     dirs: BTreeMap<u32, TempDir>,
     hubs: BTreeMap<u32, Hub>,
     next_number: u32,
+    /// Where the hubs listen.
+    host: Ipv4Addr,
     /// How the hubs are configured besides.
     tune: fn(Config) -> Config,
     /// Every group's replicas as they should be.
@@ -62,8 +66,8 @@ impl Cluster {
     async fn found_with(tune: fn(Config) -> Config) -> Self {
         let founder = |group| (group, vec![ReplicaId::new(1, 1)]);
         let replicas = (0..GROUPS).map(founder).collect();
-        let mut cluster =
-            Self { dirs: BTreeMap::new(), hubs: BTreeMap::new(), next_number: 2, tune, replicas };
+        let (dirs, hubs) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Self { dirs, hubs, next_number: 2, host: own_host(), tune, replicas };
         cluster.start(1).await;
         cluster.hub(1).shards.set_cluster(CLUSTER).expect("written");
         cluster
@@ -106,7 +110,7 @@ impl Cluster {
             seed: u64::from(node),
             ..config(dir.path())
         };
-        let hub = start_hub((self.tune)(config)).await;
+        let hub = start_hub((self.tune)(config), self.host).await;
         let address = |hub: &Hub| hub.peers.address().expect("it listens");
         for other in self.hubs.values() {
             other.peers.know(NodeId(node), &address(&hub));
@@ -236,7 +240,16 @@ pub fn group(shard: ShardId) -> u32 {
     u32::from(shard.0) + 1
 }
 
-async fn start_hub(config: Config) -> Hub {
+/// An address that no other test has: hubs are known by their numbers alone, and a port of one that is down is soon another
+/// test's.
+fn own_host() -> Ipv4Addr {
+    static CLUSTERS: AtomicU32 = AtomicU32::new(0);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high, low, u8::try_from(cluster % 254 + 1).expect("below 255"))
+}
+
+async fn start_hub(config: Config, host: Ipv4Addr) -> Hub {
     let mut dir = DataDir::open(&config).expect("a directory");
     match config.node {
         NodeId(1) => dir.found().expect("written"),
@@ -245,7 +258,7 @@ async fn start_hub(config: Config) -> Hub {
     }
     let Identity { node, incarnation } = dir.identity();
     let peers = Peers::bind(peers::Config {
-        listen: ([127, 0, 0, 1], 0).into(),
+        listen: (host, 0).into(),
         advertise: None,
         node,
         incarnation,

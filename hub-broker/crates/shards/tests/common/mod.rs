@@ -71,7 +71,14 @@ pub fn shard(n: i32) -> ShardId {
 pub async fn open(shards: &Shards, n: i32) {
     let options = LogOptions { segment_bytes: 64 << 10 };
     let command = PartitionCommand::Open { partition: partition(n), options };
-    shards.command(shard(n), command).await.expect("the partition opens");
+    loop {
+        match shards.command(shard(n), command.clone()).await {
+            Ok(_) => return,
+            // In doubt: opened twice it is open.
+            Err(CommandError::NotLeader { .. }) => {}
+            Err(other) => panic!("the partition opens: {other}"),
+        }
+    }
 }
 
 pub struct Producer {

@@ -118,6 +118,24 @@ fn a_replica_that_nobody_helps_is_given_up_where_the_others_are_a_majority() {
 }
 
 #[test]
+fn what_others_may_have_by_the_time_leave_is_given_is_asked_for_once_more_before_the_replica_goes() {
+    let (mut world, _, others) = with_segments(World::of_three());
+    let [damaged, away] = others[..] else { panic!("two others") };
+    world.crash(away);
+    world.withholds = true;
+    rot(&mut world, damaged, 1);
+    world.hub(damaged).scrub(partition(0));
+    // Its next try is a minute away.
+    world.rounds(2 * TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), []);
+    world.withholds = false;
+    world.start(away);
+    world.until("it is whole again", 4 * ELECTION_ROUNDS, |world| world.hub(damaged).is_sound(partition(0)));
+    world.rounds(TRIES_ROUNDS);
+    assert_eq!(given_up(&mut world), []);
+}
+
+#[test]
 fn one_of_two_voters_asks_until_the_other_gives() {
     let (mut world, leader, others) = with_segments(of_two());
     world.withholds = true;
@@ -386,6 +404,16 @@ fn what_came_damaged_is_made_again_once_somebody_has_it_whole() {
     assert!([2, 3].iter().all(|node| world.hub(*node).is_sound(partition(0))));
     let others = given_up(&mut world);
     assert!(others.iter().all(|(_, replica)| replica.node() == 1), "{others:?}");
+}
+
+#[test]
+fn where_one_of_damaged_replicas_reads_whole_again_none_goes() {
+    let mut world = joined_by_two(true);
+    // Their next tries are minutes away.
+    world.rounds(4 * TRIES_ROUNDS);
+    heal(&mut world, 1, 1);
+    world.until("all are whole", 40 * TRIES_ROUNDS, |world| are_damaged(world) == [false; 3]);
+    assert_eq!(given_up(&mut world), []);
 }
 
 fn start_again(world: &mut World) {

@@ -58,3 +58,35 @@ fn hubs_that_do_not_know_of_each_other_hand_the_lead_around_slowly() {
     world.append(0, batch(Some((6, 2)), 1, 50));
     world.wait_for_all(0, 3);
 }
+
+/// A leader that takes no appends, though it could apply some.
+fn below_its_reserve() -> (World, u32, Vec<u32>) {
+    let mut world = World::of_three();
+    world.append(0, batch(Some((6, 0)), 1, 50));
+    let leader = world.leader(GROUP).expect("a leader");
+    let others = (1..=3).filter(|node| *node != leader).collect();
+    world.hub(leader).lack_room(true);
+    (world, leader, others)
+}
+
+#[test]
+fn a_leader_that_takes_no_appends_makes_way_to_a_hub_that_has_said_that_it_does() {
+    let (mut world, leader, others) = below_its_reserve();
+    world.hub(leader).hear_of_room(NodeId(others[0]), true);
+    world.rounds(ELECTION_ROUNDS);
+    assert_eq!(world.leader(GROUP), Some(leader), "nobody knows that another would take any");
+    world.hub(leader).hear_of_room(NodeId(others[1]), false);
+    world.rounds(2);
+    assert_eq!(world.leader(GROUP), Some(others[1]));
+    world.append(0, batch(Some((6, 1)), 1, 50));
+    world.wait_for_all(0, 2);
+}
+
+#[test]
+fn a_leader_that_takes_appends_again_stays() {
+    let (mut world, leader, others) = below_its_reserve();
+    world.hub(leader).lack_room(false);
+    others.iter().for_each(|node| world.hub(leader).hear_of_room(NodeId(*node), false));
+    world.rounds(ELECTION_ROUNDS);
+    assert_eq!(world.leader(GROUP), Some(leader));
+}

@@ -214,6 +214,43 @@ fn releasing_gives_room_while_the_writer_waits_for_it() {
 }
 
 #[test]
+fn waiting_for_a_file_is_a_stall_while_the_disk_does_not_answer_who_makes_it() {
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk);
+    eventually("the spare file is ready", || disk.file_names().len() == 2);
+    let (stalled, new_files) = (Duration::from_millis(50), disk.new_files());
+    let held = new_files.lock();
+    let (sender, receiver) = mpsc::channel();
+    for index in 1..=40 {
+        let sender = sender.clone();
+        wal.write(
+            vec![entry(1, index, &[1; 2000])],
+            Box::new(move |_| sender.send(index).unwrap_or_default()),
+        );
+    }
+    eventually("it stalls", || wal.write_stall() > stalled);
+    assert!(wal.has_room(), "nobody has said that there is none");
+    drop(held);
+    while receiver.recv_timeout(DEADLINE).expect("written") < 40 {}
+    eventually("it goes on", || wal.write_stall() < stalled);
+}
+
+#[test]
+fn waiting_for_room_is_no_stall() {
+    let disk = SimDisk::new(1);
+    disk.set_room(Some(2 * FILE_BYTES));
+    let (wal, _) = open(&disk);
+    for index in 1..=40 {
+        wal.write(vec![entry(1, index, &[1; 2000])], Box::new(drop));
+    }
+    eventually("the disk is full", || !wal.has_room());
+    eventually("what fits is written", || wal.write_stall().is_zero());
+    disk.set_room(None);
+    eventually("it goes on", || wal.has_room());
+    assert!(wal.write_stall() < DEADLINE);
+}
+
+#[test]
 fn a_failed_write_ends_the_log_without_acknowledging() {
     let disk = SimDisk::new(1);
     let (config, failures) = watched();

@@ -37,6 +37,8 @@ struct State {
     room: Option<u64>,
     /// So many more attempts to open a file meet a process that has too many open.
     opens_refused: u32,
+    /// Held by a test for as long as the disk does not answer who makes a file.
+    new_files: Arc<Mutex<()>>,
     syncs: u64,
     /// Syncs do nothing.
     unsynced: bool,
@@ -56,6 +58,7 @@ impl SimDisk {
             operations_left: None,
             room: None,
             opens_refused: 0,
+            new_files: Arc::default(),
             syncs: 0,
             unsynced: false,
         })))
@@ -81,6 +84,11 @@ impl SimDisk {
         self.0.lock().opens_refused = count;
     }
 
+    /// While this is locked, nobody who makes a file hears of the disk.
+    pub fn new_files(&self) -> Arc<Mutex<()>> {
+        self.0.lock().new_files.clone()
+    }
+
     pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
     }
@@ -102,6 +110,7 @@ impl SimDisk {
             operations_left: None,
             room: state.room,
             opens_refused: 0,
+            new_files: Arc::default(),
             syncs: 0,
             unsynced: false,
         })))
@@ -283,6 +292,7 @@ impl DiskFile for SimFile {
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
+        drop(self.disk.new_files().lock());
         let mut state = self.disk.0.lock();
         match state.room {
             Some(room) if room < bytes => Err(io::ErrorKind::StorageFull.into()),
