@@ -1,5 +1,6 @@
 //! A running agent: its inputs, its connections and its socket, and what may change while it runs.
 
+mod pulse;
 mod remote;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::uplink::{
     mailbox,
 };
 
+use pulse::Pulse;
 pub use remote::Remote;
 
 /// How long inputs and batchers may take to end.
@@ -150,6 +152,7 @@ impl Agent {
     pub async fn until(mut self, terminated: impl Future<Output = &'static str>) -> Result<(), Failure> {
         tokio::pin!(terminated);
         let mut alive = self.notify.interval().map(tokio::time::interval);
+        let mut pulse = Pulse::new(self.ground.buffer.clone());
         let ended = loop {
             tokio::select! {
                 signal = &mut terminated => {
@@ -161,7 +164,7 @@ impl Agent {
                 _ = self.hangups.recv() => self.reload().await?,
                 Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await?,
                 occasion = self.remote.next() => self.look(occasion).await?,
-                () = next(&mut alive) => self.notify.alive(),
+                () = next(&mut alive) => if pulse.beats() { self.notify.alive() },
             }
         };
         self.notify.stopping();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! device-id        the device's name, fixed at first use
+//! device-id.copy   the same again, should that be damaged
 //! lock             held exclusively by the process that has the buffer open
 //! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
 //! buffer/          the LMDB environment
@@ -73,6 +74,10 @@ impl DataDir {
         self.root.join("device-id")
     }
 
+    pub fn device_id_copy(&self) -> PathBuf {
+        self.root.join("device-id.copy")
+    }
+
     pub fn marker(&self) -> PathBuf {
         self.root.join("marker")
     }
@@ -126,7 +131,10 @@ impl DataDir {
         let path = self.root.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(DataDirLock { _file: file })),
+            Ok(()) => {
+                remove_leftovers(&self.root);
+                Ok(Some(DataDirLock { _file: file }))
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(DataDirError { path, source: error.into() }),
         }
@@ -186,6 +194,21 @@ fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(temporary)
 }
 
+/// Removes files that were written beside others and never took their place, since the power was cut. The process whose
+/// file it is may live where it is the first here and fixes the device's name, which it does without the lock.
+fn remove_leftovers(root: &Path) {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.rsplit_once(".new.")).map(|(_, process)| process);
+        let process = process.filter(|process| process.parse::<u32>().is_ok());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            // One that cannot be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Makes a directory's entries durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -217,6 +240,23 @@ mod tests {
         assert!(dir.try_lock().unwrap().is_none());
         drop(lock);
         assert!(dir.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_power_cut_left_half_written_is_removed_by_who_takes_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(folder.path()).unwrap();
+        // Process ids end at 4194304 (proc(5)).
+        let own = format!("device-id.new.{}", std::process::id());
+        for name in ["time.new.4194305", "marker.new.4194306", &own, "notes.new.txt", "time"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let lock = dir.try_lock().unwrap();
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, [own.as_str(), "lock", "notes.new.txt", "time"]);
+        drop(lock);
     }
 
     #[test]

@@ -9,46 +9,90 @@ use std::path::{Path, PathBuf};
 use schemas::DeviceId;
 use thiserror::Error;
 
-use crate::data_dir::{DataDir, DataDirError, create_file};
+use crate::data_dir::{DataDir, DataDirError, create_file, replace_file};
 
 #[derive(Debug, Error)]
 pub enum DeviceIdFileError {
     #[error("{}: this directory belongs to device {fixed}, not to {given}", path.display())]
     Other { path: PathBuf, fixed: DeviceId, given: DeviceId },
-    #[error("{}: {what}", path.display())]
-    Damaged { path: PathBuf, what: String },
     #[error(transparent)]
     Io(#[from] DataDirError),
+}
+
+/// What a file says of the name.
+enum Found {
+    Nothing,
+    Id(DeviceId),
+    Damaged(String),
 }
 
 /// The name that the directory has, or gets now.
 pub fn fix(dir: &DataDir, given: Option<&DeviceId>) -> Result<DeviceId, DeviceIdFileError> {
     let path = dir.device_id();
     let fixed = match read_fixed(&path)? {
-        Some(fixed) => fixed,
-        None => {
+        Found::Id(fixed) => fixed,
+        Found::Damaged(why) => mend(dir, given, &why),
+        Found::Nothing if dir.device_id_copy().exists() => mend(dir, given, "it is missing"),
+        Found::Nothing => {
             let id = given.cloned().unwrap_or_else(|| derive(Path::new("/")));
-            if create_file(&path, format!("{id}\n").as_bytes())? {
-                return Ok(id);
+            match create_file(&path, line(&id).as_bytes())? {
+                true => id,
+                // Another command was first.
+                false => match read_fixed(&path)? {
+                    Found::Id(fixed) => fixed,
+                    Found::Nothing | Found::Damaged(_) => id,
+                },
             }
-            // Another command was first.
-            read_fixed(&path)?.unwrap_or(id)
         }
     };
-    match given {
-        Some(given) if *given != fixed => Err(DeviceIdFileError::Other { path, fixed, given: given.clone() }),
-        _ => Ok(fixed),
+    if let Some(given) = given.filter(|given| **given != fixed) {
+        return Err(DeviceIdFileError::Other { path, fixed, given: given.clone() });
+    }
+    keep_copy(dir, &fixed);
+    Ok(fixed)
+}
+
+/// A file that says nothing any more is no reason to stop: its copy has the name, else the configuration, else the hardware
+/// that gave it at first.
+fn mend(dir: &DataDir, given: Option<&DeviceId>, why: &str) -> DeviceId {
+    let path = dir.device_id();
+    let copy = match read_fixed(&dir.device_id_copy()) {
+        Ok(Found::Id(id)) => Some(id),
+        _ => None,
+    };
+    let id = copy.or_else(|| given.cloned()).unwrap_or_else(|| derive(Path::new("/")));
+    tracing::warn!(path = %path.display(), why, device = %id, "the file of the device's name is written anew");
+    if let Err(error) = replace_file(&path, line(&id).as_bytes()) {
+        tracing::warn!(%error, "the device's name cannot be written anew");
+    }
+    id
+}
+
+fn keep_copy(dir: &DataDir, id: &DeviceId) {
+    let copy = dir.device_id_copy();
+    let is_there = matches!(read_fixed(&copy), Ok(Found::Id(known)) if known == *id);
+    if !is_there && let Err(error) = replace_file(&copy, line(id).as_bytes()) {
+        tracing::warn!(%error, "the copy of the device's name cannot be written");
     }
 }
 
-fn read_fixed(path: &Path) -> Result<Option<DeviceId>, DeviceIdFileError> {
+fn line(id: &DeviceId) -> String {
+    format!("{id}\n")
+}
+
+fn read_fixed(path: &Path) -> Result<Found, DeviceIdFileError> {
     match fs::read_to_string(path) {
-        Ok(text) => match DeviceId::try_from(text.trim()) {
-            Ok(id) => Ok(Some(id)),
-            Err(error) => Err(DeviceIdFileError::Damaged { path: path.to_owned(), what: error.to_string() }),
+        Ok(text) => Ok(match DeviceId::try_from(text.trim()) {
+            Ok(id) => Found::Id(id),
+            Err(error) => Found::Damaged(error.to_string()),
+        }),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => Ok(Found::Nothing),
+            io::ErrorKind::PermissionDenied => {
+                Err(DataDirError { path: path.to_owned(), source: error }.into())
+            }
+            _ => Ok(Found::Damaged(error.to_string())),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(DataDirError { path: path.to_owned(), source }.into()),
     }
 }
 
@@ -203,5 +247,53 @@ mod tests {
         assert_eq!(fix(&dir, Some(&first)).unwrap(), first);
         let other = fix(&dir, Some(&DeviceId::try_from("pump-2").unwrap())).unwrap_err().to_string();
         assert!(other.contains("belongs to device pump-1, not to pump-2"), "{other}");
+    }
+
+    #[test]
+    fn a_damaged_file_gets_the_name_of_its_copy_then_the_given_then_the_hardwares() {
+        let pump = DeviceId::try_from("pump-1").unwrap();
+        let zeros: &[u8] = &[0; 7];
+        for damaged in [b"".as_slice(), zeros, b"\xff\xfe", b"a name with spaces\n"] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = DataDir::create(folder.path()).unwrap();
+            fix(&dir, Some(&pump)).unwrap();
+            fs::write(dir.device_id(), damaged).unwrap();
+            assert_eq!(fix(&dir, None).unwrap(), pump);
+            assert_eq!(fs::read(dir.device_id()).unwrap(), b"pump-1\n", "it is written anew");
+            fs::write(dir.device_id(), damaged).unwrap();
+            let other = fix(&dir, Some(&DeviceId::try_from("pump-2").unwrap()));
+            assert!(matches!(other, Err(DeviceIdFileError::Other { .. })), "{other:?}");
+            for (given, is_expected) in [(Some(&pump), true), (None, false)] {
+                for path in [dir.device_id(), dir.device_id_copy()] {
+                    fs::write(path, damaged).unwrap();
+                }
+                let id = fix(&dir, given).unwrap();
+                assert_eq!(id == pump, is_expected, "{id}");
+                assert_eq!(fix(&dir, None).unwrap(), id, "it stays");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_gets_the_name_of_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(folder.path()).unwrap();
+        let pump = DeviceId::try_from("pump-1").unwrap();
+        fix(&dir, Some(&pump)).unwrap();
+        fs::remove_file(dir.device_id()).unwrap();
+        assert_eq!(fix(&dir, None).unwrap(), pump);
+        assert_eq!(fs::read(dir.device_id()).unwrap(), b"pump-1\n", "it is written anew");
+        fs::remove_file(dir.device_id()).unwrap();
+        let other = fix(&dir, Some(&DeviceId::try_from("pump-2").unwrap()));
+        assert!(matches!(other, Err(DeviceIdFileError::Other { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn a_directory_of_an_earlier_release_gets_its_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::create(folder.path()).unwrap();
+        fs::write(dir.device_id(), "pump-1\n").unwrap();
+        fix(&dir, None).unwrap();
+        assert_eq!(fs::read(dir.device_id_copy()).unwrap(), b"pump-1\n");
     }
 }

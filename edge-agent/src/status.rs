@@ -71,6 +71,9 @@ pub struct Depth {
     /// How long batches are filled, where `flash_bytes_per_day_max` makes that longer than configured.
     #[serde(default)]
     pub stretched_linger_ms: Option<u64>,
+    /// Bytes of the disk that a damaged buffer takes of which not all could be salvaged.
+    #[serde(default)]
+    pub set_aside_bytes: Option<u64>,
 }
 
 /// Counted since the data directory was made: `appended = buffer.records + acknowledged + dropped`.
@@ -107,6 +110,7 @@ impl Status {
         status.buffer.oldest_age_ms = buffer.reader().oldest_age_ms(clock).ok().flatten();
         status.buffer.stretched_linger_ms =
             buffer.wear().stretched().map(|linger| u64::try_from(linger.as_millis()).unwrap_or(u64::MAX));
+        status.buffer.set_aside_bytes = buffer.set_aside_bytes();
         Self {
             running: uplink.is_some(),
             uplink: uplink.map(|uplink| Uplink {
@@ -138,6 +142,7 @@ impl Status {
                 oldest_age_ms: None,
                 flash_bytes: counters.flash_bytes,
                 stretched_linger_ms: None,
+                set_aside_bytes: None,
             },
             records: Records {
                 appended: counters.appended,
@@ -172,6 +177,11 @@ impl Status {
         }
         lines.extend(self.desired.as_ref().map(|desired| format!("settings    {desired}")));
         lines.push(format!("buffer      {}", self.buffer.to_text()));
+        lines.extend(self.buffer.set_aside_bytes.map(|bytes| {
+            format!(
+                "set aside   {bytes} bytes of a damaged buffer that could not be read whole: buffer.set-aside"
+            )
+        }));
         let stretched = self.buffer.stretched_linger_ms.map_or(String::new(), |ms| {
             format!(", batches are filled for {} s to spare it", ms.div_ceil(1000))
         });

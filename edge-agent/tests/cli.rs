@@ -88,6 +88,19 @@ fn status_makes_no_buffer() {
 }
 
 #[test]
+fn status_tells_of_a_damaged_buffer_that_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(ingest(folder.path(), 0..1).status.success());
+    assert_eq!(status(folder.path())["buffer"]["set_aside_bytes"], serde_json::Value::Null);
+    let kept = folder.path().join("buffer.set-aside");
+    std::fs::create_dir(&kept).unwrap();
+    std::fs::write(kept.join("data.mdb"), vec![1; 8192]).unwrap();
+    let text = output(&["status", "--data-dir", folder.path().to_str().unwrap()]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("set aside   8192 bytes of a damaged buffer"), "{text}");
+}
+
+#[test]
 fn another_device_id_than_the_directorys_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert!(ingest(folder.path(), 0..1).status.success());

@@ -14,8 +14,19 @@ use schemas::DeviceId;
 const AGENTS: usize = 500;
 
 fn agent(profile: Profile, number: usize) -> Route {
+    among(1, profile, number)
+}
+
+fn among(hubs: usize, profile: Profile, number: usize) -> Route {
     let device = DeviceId::try_from(format!("pump-{number}").as_str()).unwrap();
-    Route::new(1, &device, &profile.link(false))
+    Route::new(hubs, &device, &profile.link(false))
+}
+
+/// The most of these times that lie within 100 ms.
+fn most_at_once(times_ms: &[u64]) -> usize {
+    let mut slices: BTreeMap<u64, usize> = BTreeMap::new();
+    times_ms.iter().for_each(|ms| *slices.entry(ms / 100).or_default() += 1);
+    slices.into_values().max().unwrap()
 }
 
 /// When each of the fleet is connected again after a hub was away for so long, in ms from when it was gone.
@@ -41,21 +52,39 @@ fn reconnects(profile: Profile, ended: Ended, down_ms: u64, seed: u64) -> Vec<u6
 #[test]
 fn a_hub_that_was_restarted_is_not_met_by_its_fleet_at_once() {
     let seed = rand::random();
-    for profile in [Profile::Wan, Profile::Cellular, Profile::Metered] {
+    for profile in [Profile::Lan, Profile::Wan, Profile::Cellular, Profile::Metered] {
         for ended in [Ended::Refused, Ended::Failed] {
             for down_ms in [0, 300, 2_000, 10_000, 60_000, 600_000] {
                 let times = reconnects(profile, ended, down_ms, seed);
-                let mut slices: BTreeMap<u64, usize> = BTreeMap::new();
-                times.iter().for_each(|ms| *slices.entry(ms / 100).or_default() += 1);
-                let most = slices.values().max().unwrap();
+                let most = most_at_once(&times);
                 let what = format!("{profile:?} {ended:?}, down for {down_ms} ms, seed {seed}");
-                assert!(*most <= AGENTS / 8, "{most} of {AGENTS} within 100 ms: {what}");
+                assert!(most <= AGENTS / 8, "{most} of {AGENTS} within 100 ms: {what}");
                 let link = profile.link(false);
                 let longest = link.reconnect_longest.as_millis() as u64 + 2_000;
                 let last = times.iter().max().unwrap();
                 assert!(*last <= down_ms + longest, "the last after {last} ms: {what}");
             }
         }
+    }
+}
+
+#[test]
+fn the_fleet_of_a_hub_that_dies_is_not_on_the_next_one_at_once() {
+    let seed = rand::random();
+    let mut random = StdRng::seed_from_u64(seed);
+    for profile in [Profile::Lan, Profile::Wan, Profile::Cellular, Profile::Metered] {
+        let mut waits = Vec::new();
+        for mut route in (0..AGENTS).map(|number| among(2, profile, number)) {
+            let lost = route.hub();
+            route.connected();
+            let wait = route.after(Ended::Failed, 3_600_000, random.r#gen());
+            assert_ne!(route.hub(), lost);
+            waits.push(u64::try_from(wait.as_millis()).unwrap());
+        }
+        let most = most_at_once(&waits);
+        assert!(most <= AGENTS / 8, "{most} of {AGENTS} within 100 ms: {profile:?}, seed {seed}");
+        let spread_ms = profile.link(false).reconnect_spread.as_millis() as u64;
+        assert!(waits.iter().all(|ms| *ms <= spread_ms), "{profile:?}, seed {seed}");
     }
 }
 

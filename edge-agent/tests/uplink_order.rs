@@ -5,9 +5,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use common::world::{Op, World, block_on};
-use common::{append, append_as, append_to, batch, topic};
+use common::{append, append_as, append_to, batch, records_of, topic};
 use edge_agent::buffer::{Amendment, BootOffset};
 use edge_agent::config::CatchUp;
 use edge_agent::destination::{Destination, Priority};
@@ -151,11 +153,87 @@ fn a_backlog_that_the_hub_itself_caused_is_one_too() {
     });
 }
 
+#[test]
+fn backlogs_of_several_outages_go_one_after_another() {
+    block_on(async {
+        let mut world = World::planned(live_first(Some(50_000)));
+        for _ in 0..3 {
+            gather(&mut world, 100).await;
+            world.run(&CONNECT).await;
+            exchange(&mut world).await;
+            world.run(&Op::Disconnect).await;
+        }
+        world.run(&CONNECT).await;
+        let backlogs = world.buffer().snapshot().lanes.iter().filter(|lane| lane.is_backlog).count();
+        assert_eq!(backlogs, 3, "nothing is shipped so fast");
+        world.settle().await;
+        assert_eq!(world.hub.log, (0..300).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn bulk_does_not_overtake_a_backlog_of_telemetry() {
+    block_on(async {
+        let mut world = World::planned(live_first(None));
+        gather(&mut world, 400).await;
+        // One publish at a time.
+        world.run(&Op::Connect { receive_maximum: 2 }).await;
+        append_as(world.buffer(), Priority::Bulk, noisy(400)).await.unwrap();
+        append(world.buffer(), noisy(401)).await.unwrap();
+        exchange(&mut world).await;
+        let live_at = world.hub.log.iter().position(|number| *number == 401).unwrap();
+        assert!(live_at < 300, "what is measured now overtakes both, after {live_at}");
+        world.hub.log.remove(live_at);
+        assert_eq!(world.hub.log, (0..401).collect::<Vec<_>>());
+    });
+}
+
+/// The backlogs that there were, in the order in which they were begun.
+#[derive(Default)]
+struct Backlogs {
+    known: Vec<SeenBacklog>,
+}
+
+struct SeenBacklog {
+    lane: u8,
+    numbers: BTreeSet<u64>,
+    /// What the hub had stored when it was a backlog at last.
+    stored_before: usize,
+}
+
+impl Backlogs {
+    fn look(&mut self, world: &World) {
+        let snapshot = world.buffer().snapshot();
+        let is_there = |lane: u8| snapshot.lanes.iter().any(|view| view.is_backlog && view.id == lane);
+        // An id is used again for another lane.
+        self.known.iter_mut().filter(|seen| !is_there(seen.lane)).for_each(|seen| seen.lane = 0);
+        for view in snapshot.lanes.iter().filter(|view| view.is_backlog) {
+            if self.known.iter().all(|seen| seen.lane != view.id) {
+                let numbers = records_of(world.buffer(), view.id).0.into_iter().collect();
+                let stored_before = world.hub.log.len();
+                self.known.push(SeenBacklog { lane: view.id, numbers, stored_before });
+            }
+        }
+    }
+
+    /// Of each, nothing that was stored since it is a backlog came before the end of the one before it.
+    fn assert_one_after_another(&self, log: &[u64]) {
+        for pair in self.known.windows(2) {
+            let [earlier, later] = pair else { continue };
+            let places = |backlog: &SeenBacklog| -> Vec<usize> {
+                let stored = log.iter().enumerate().skip(later.stored_before);
+                stored.filter(|(_, number)| backlog.numbers.contains(number)).map(|(at, _)| at).collect()
+            };
+            assert!(places(earlier).last() < places(later).first() || places(later).is_empty(), "{log:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn live_first_stores_every_record_once(
+    fn live_first_stores_every_record_once_and_one_backlog_after_another(
         ops in prop::collection::vec(prop_oneof![
             3 => (1u64..200).prop_map(|records| Op::Append { records }),
             2 => Just(CONNECT),
@@ -169,13 +247,16 @@ proptest! {
         block_on(async {
             let mut world = World::planned(live_first(Some(20_000)));
             world.filler = 300;
-            for op in &ops {
+            let mut backlogs = Backlogs::default();
+            for op in ops.iter().chain([&CONNECT]) {
                 world.run(op).await;
+                backlogs.look(&world);
             }
             world.settle().await;
-            let mut log = world.hub.log.clone();
-            log.sort_unstable();
-            assert_eq!(log, (0..world.next_number).collect::<Vec<_>>());
+            backlogs.assert_one_after_another(&world.hub.log);
+            let stored: BTreeSet<u64> = world.hub.log.iter().copied().collect();
+            assert_eq!(stored.len(), world.hub.log.len(), "once");
+            assert_eq!(stored, (0..world.next_number).collect());
             assert_eq!(world.hub.lost, 0);
         });
     }
@@ -332,5 +413,45 @@ fn what_nobody_knows_the_time_of_waits_a_minute_and_is_shipped_marked() {
         assert_eq!(untimed(&world), [of(2), of(1)]);
         // When they arrived, by the hub's clock.
         assert_eq!(world.hub.times, [1_700_000_000_000; 2]);
+    });
+}
+
+#[test]
+fn a_link_that_is_cut_every_twenty_seconds_ships_it_all_the_same() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        let boot = Some(Uuid::from_u128(1));
+        let answer = world.buffer().append(&topic().into(), boot, batch(0..1, 0)).await.unwrap();
+        edge_agent::buffer::durable(answer).await.unwrap();
+        let mut stored_after = Vec::new();
+        for connection in 0..3 {
+            world.run(&CONNECT).await;
+            for _ in 0..20 {
+                world.run(&Op::Wait { ms: 1_000 }).await;
+                exchange(&mut world).await;
+            }
+            stored_after.push(world.hub.log.len());
+            world.run(&Op::Disconnect).await;
+            // How long there is none does not count.
+            world.now_ms += 100_000 * connection;
+        }
+        assert_eq!((stored_after, untimed(&world).len()), (vec![0, 0, 1], 1));
+    });
+}
+
+#[test]
+fn after_a_connection_that_lasted_long_enough_the_next_waits_for_the_time_anew() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        world.run(&CONNECT).await;
+        world.run(&Op::Wait { ms: 90_000 }).await;
+        world.run(&Op::Disconnect).await;
+        let boot = Some(Uuid::from_u128(1));
+        let answer = world.buffer().append(&topic().into(), boot, batch(0..1, 0)).await.unwrap();
+        edge_agent::buffer::durable(answer).await.unwrap();
+        world.run(&CONNECT).await;
+        exchange(&mut world).await;
+        assert_eq!(world.hub.log.len(), 0);
+        assert_eq!(world.core.deadline_ms(), Some(150_000));
     });
 }

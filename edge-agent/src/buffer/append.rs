@@ -52,6 +52,8 @@ pub(super) struct Lost {
     pub records: u32,
     /// The earliest and the latest, in ms since 1970, where known.
     pub times: Option<(i64, i64)>,
+    /// How far inputs read with them: what a gap stands for is not read again.
+    pub marks: Vec<(String, String)>,
 }
 
 impl Lost {
@@ -63,6 +65,10 @@ impl Lost {
         }
         self.records = records;
         self.times = self.times.zip(other.times).map(|(one, other)| (one.0.min(other.0), one.1.max(other.1)));
+        for (input, mark) in &other.marks {
+            self.marks.retain(|(known, _)| known != input);
+            self.marks.push((input.clone(), mark.clone()));
+        }
         true
     }
 }
@@ -76,6 +82,7 @@ impl NewBatch {
             destination: self.destination.clone(),
             records: u32::try_from(header.record_count).map_err(|_| EntryError::BatchFields)?,
             times: self.boot.is_none().then_some((base.min(max), max)),
+            marks: self.marks.of_inputs.clone(),
         })
     }
 }
@@ -100,7 +107,6 @@ impl Work<'_> {
                 return Ok(Taken::Waits);
             }
             self.append_lost(&new.lost()?, marker)?;
-            self.state.note_marks(&new.marks.of_inputs);
             return Ok(Taken::Refused { dropped: room.dropped });
         }
         self.store(new, records, marker)?;
@@ -149,6 +155,7 @@ impl Work<'_> {
             }
         }
         self.state.counters.dropped += u64::from(lost.records);
+        self.state.note_marks(&lost.marks);
         Ok(())
     }
 

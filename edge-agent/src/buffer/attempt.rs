@@ -25,6 +25,8 @@ struct Done {
     state: Option<State>,
     taken: Vec<Option<Taken>>,
     aged: Option<Aged>,
+    /// What was owed is in it.
+    has_paid: bool,
     value_bytes: Vec<usize>,
 }
 
@@ -48,8 +50,9 @@ impl Writer {
     pub fn write(&mut self, group: &mut Group) -> Result<Vec<Outcome>, WriteError> {
         let mut refused: Vec<Option<Outcome>> = group.appends.iter().map(|_| None).collect();
         let (mut room_tries, mut room_dropped) = (0, 0);
+        let mut pays = !self.backlog.owed.is_empty();
         loop {
-            match self.attempt(group, &refused) {
+            match self.attempt(group, &refused, pays) {
                 Ok(done) => {
                     let is_whole = refused.iter().all(Option::is_none);
                     return Ok(self.accept(group, done, refused, is_whole, room_dropped));
@@ -74,8 +77,12 @@ impl Writer {
                         }
                     }
                     self.note_room(false);
+                    // Without the gaps that are owed the rest may fit.
+                    let paid = std::mem::replace(&mut pays, false);
                     if is_appending {
                         self.leave_out(group, &mut refused);
+                    } else if paid {
+                        self.backlog.retry_at = Some(Instant::now() + TRIM_AFTER);
                     } else if group.amendments.is_empty() {
                         return Ok(outcomes(refused, Vec::new(), room_dropped));
                     } else {
@@ -100,7 +107,7 @@ impl Writer {
         if let Some(state) = done.state {
             self.committed(state, &done.value_bytes);
             self.backlog.trims.clear();
-            if done.taken.iter().any(Option::is_some) {
+            if done.has_paid {
                 self.backlog.owed.clear();
             }
         }
@@ -110,7 +117,7 @@ impl Writer {
             }
             self.plan_age_look(aged.has_more);
         }
-        if is_whole && !group.appends.is_empty() {
+        if is_whole && (done.has_paid || !group.appends.is_empty()) {
             self.note_room(true);
         }
         if let Some(last) = done.taken.iter().flatten().last() {
@@ -122,10 +129,10 @@ impl Writer {
     /// The disk is full: what is to be appended waits, or is lost and remembered as that.
     fn leave_out(&mut self, group: &Group, refused: &mut [Option<Outcome>]) {
         let waits = self.retention.policy == Policy::Block && group.close.is_none();
+        self.backlog.retry_at = Some(Instant::now() + TRIM_AFTER);
         for (append, refusal) in group.appends.iter().zip(refused).filter(|(_, refusal)| refusal.is_none()) {
             if waits {
                 *refusal = Some(Outcome::Wait);
-                self.backlog.retry_at = Some(Instant::now() + TRIM_AFTER);
             } else {
                 *refusal = Some(Outcome::Answer(Err(WorkError::NoRoom.into())));
                 self.owe(&append.new);
@@ -141,7 +148,7 @@ impl Writer {
         }
     }
 
-    fn attempt(&mut self, group: &Group, refused: &[Option<Outcome>]) -> Result<Done, Attempt> {
+    fn attempt(&mut self, group: &Group, refused: &[Option<Outcome>], pays: bool) -> Result<Done, Attempt> {
         let is_appending = refused.iter().any(Option::is_none);
         if is_appending {
             let appends = group.appends.iter().zip(refused).filter(|(_, refusal)| refusal.is_none());
@@ -165,7 +172,7 @@ impl Writer {
                 Err(error) => return Err(Attempt::Failed(error)),
             }
         }
-        if is_appending {
+        if pays {
             for lost in &self.backlog.owed {
                 work.append_lost(lost, &mut self.marker)?;
             }
@@ -183,11 +190,12 @@ impl Writer {
         let value_bytes = stored.map(|(append, _)| append.new.batch.len()).collect();
         let has_taken = taken.iter().flatten().any(|taken| *taken != Taken::Waits);
         let has_changed = has_taken
+            || pays
             || !self.backlog.trims.is_empty()
             || !group.amendments.is_empty()
             || aged.is_some_and(|aged| aged.records > 0);
         let state = if has_changed { Some(work.commit().map_err(WorkError::from)?) } else { None };
-        Ok(Done { state, taken, aged, value_bytes })
+        Ok(Done { state, taken, aged, has_paid: pays, value_bytes })
     }
 
     /// LMDB had no page left below our own cap (fragments, or a full disk): drops a sixteenth of what is there,

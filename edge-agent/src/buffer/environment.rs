@@ -23,7 +23,7 @@ use thiserror::Error;
 use super::state::{State, StateError};
 use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_MAX, MAP_BYTES_PER_CAP};
 
-const DATA_FILE: &str = "data.mdb";
+pub const DATA_FILE: &str = "data.mdb";
 const STATE_KEY: &[u8] = &[0];
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// More than a meta page says.
@@ -77,6 +77,8 @@ pub enum EnvironmentError {
     FreeList,
     #[error("the page of entry {0:?} is damaged")]
     Page(Key),
+    #[error("its check was ended from outside by signal {0}; the next start does it again")]
+    CheckEnded(i32),
 }
 
 impl From<heed::Error> for EnvironmentError {
@@ -110,8 +112,16 @@ impl EnvironmentError {
                 heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
             ),
             Self::State(_) | Self::Key(_) | Self::Order | Self::FreeList | Self::Page(_) => true,
-            Self::Io(_) | Self::Lmdb(_) => false,
+            Self::Io(_) | Self::Lmdb(_) | Self::CheckEnded(_) => false,
         }
+    }
+
+    /// It is no use trying to open the file again: it is damaged, or the disk cannot read a part of it.
+    pub fn is_unfit(&self) -> bool {
+        let is_unreadable = |error: &io::Error| {
+            matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN))
+        };
+        self.is_damage() || matches!(self, Self::Io(error) if is_unreadable(error))
     }
 }
 

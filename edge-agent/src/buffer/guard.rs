@@ -1,18 +1,21 @@
 //! Checking an environment in a child process.
 //!
 //! LMDB answers a truncated file with SIGBUS and some damage with SIGABRT or SIGSEGV: whoever opens it first
-//! must not be the agent.
+//! must not be the agent. Nor must it be the agent where the child was killed before it could answer.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::environment::{Durability, Environment, EnvironmentError, Key};
+use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, Key};
+use super::rescue::FRESH_DIR;
 use super::walk::{Walked, walk};
 
 /// SIGABRT, SIGBUS and SIGSEGV.
 const DEATHS: [i32; 3] = [6, 7, 11];
+/// SIGKILL, as by the kernel that has no memory left: salvage needs little, and maps nothing.
+const KILL: i32 = 9;
 /// One death may be the machine's fault; two are the file's.
 const DEATHS_MAX: u32 = 2;
 /// The child's exit code for an environment that it could open but not walk.
@@ -28,11 +31,7 @@ pub enum Checked {
 }
 
 /// Has `program check-buffer` walk the environment of a data directory.
-pub(super) fn check(
-    program: &Path,
-    data_dir: &Path,
-    environment: &Path,
-) -> Result<Checked, EnvironmentError> {
+pub(super) fn check(program: &Path, data_dir: &Path) -> Result<Checked, EnvironmentError> {
     let mut deaths = Vec::new();
     while deaths.len() < DEATHS_MAX as usize {
         let output = match run(program, data_dir) {
@@ -52,7 +51,8 @@ pub(super) fn check(
             (Some(code), _) if code == i32::from(DAMAGED_EXIT) => {
                 return Ok(Checked::Damaged(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
             }
-            (_, Some(signal)) if DEATHS.contains(&signal) => deaths.push(signal),
+            (_, Some(signal)) if signal == KILL || DEATHS.contains(&signal) => deaths.push(signal),
+            (_, Some(signal)) => return Err(EnvironmentError::CheckEnded(signal)),
             _ => break,
         }
     }
@@ -61,20 +61,26 @@ pub(super) fn check(
     }
     // The check itself could not be done (no memory for a child, a foreign program): the risk is taken here.
     tracing::warn!("the buffer could not be checked in a child process");
-    check_in_this_process(environment)
+    check_in_this_process(data_dir)
 }
 
 /// The walk itself, for the child.
-pub fn check_in_this_process(environment: &Path) -> Result<Checked, EnvironmentError> {
-    match walk_and_probe(environment) {
+pub fn check_in_this_process(data_dir: &Path) -> Result<Checked, EnvironmentError> {
+    match walk_and_probe(&to_check(data_dir)) {
         Ok(walked) => Ok(Checked::Sound(walked)),
-        Err(error) if error.is_damage() => Ok(Checked::Damaged(error.to_string())),
+        Err(error) if error.is_unfit() => Ok(Checked::Damaged(error.to_string())),
         Err(error) => Err(error),
     }
 }
 
+/// The buffer; where there is none, what an interrupted salvage has copied.
+fn to_check(data_dir: &Path) -> PathBuf {
+    let buffer = data_dir.join("buffer");
+    if buffer.join(DATA_FILE).exists() { buffer } else { data_dir.join(FRESH_DIR) }
+}
+
 fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
-    if !dir.join("data.mdb").exists() {
+    if !dir.join(DATA_FILE).exists() {
         return Ok(Walked::default());
     }
     let environment = Environment::open(dir, 0, Durability::Off)?;
@@ -109,7 +115,28 @@ mod tests {
     #[test]
     fn where_no_child_can_be_started_the_check_is_done_here() {
         let folder = tempfile::tempdir().unwrap();
-        let checked = check(Path::new("/nonexistent"), folder.path(), folder.path()).unwrap();
+        let checked = check(Path::new("/nonexistent"), folder.path()).unwrap();
         assert_eq!(checked, Checked::Sound(Walked::default()));
+    }
+
+    /// A program that ends by a signal. Another process writes it: one that this one forks must not hold it open.
+    fn dying_of(signal: &str, dir: &Path) -> PathBuf {
+        let path = dir.join(signal);
+        let script = format!("printf '#!/bin/sh\\nkill -{signal} $$\\n' > {0}; chmod +x {0}", path.display());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        path
+    }
+
+    /// A map that is damaged would end the agent.
+    #[test]
+    fn a_check_that_was_killed_is_not_done_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        assert_eq!(
+            check(&dying_of("KILL", dir), dir).unwrap(),
+            Checked::Damaged("the check died of signals [9, 9]".to_owned())
+        );
+        let ended = check(&dying_of("TERM", dir), dir).unwrap_err();
+        assert!(matches!(ended, EnvironmentError::CheckEnded(15)) && !ended.is_unfit(), "{ended}");
     }
 }

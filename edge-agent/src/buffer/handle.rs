@@ -1,7 +1,7 @@
 //! The buffer as the rest of the agent sees it: cheap handles to the writer's inbox and to what it published.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -18,6 +18,7 @@ use super::guard::this_program;
 use super::opening::{OpenError, Opening};
 use super::policy::Retention;
 use super::reader::Reader;
+use super::rescue::{disk_bytes, kept_dir};
 use super::state::{BootOffset, Counters, State};
 use super::wear::{Meter, WearBudget};
 use super::work::{Amendment, GapAnswer, WorkError};
@@ -174,6 +175,8 @@ pub struct Buffer {
     reader: Reader,
     in_flight: InFlight,
     wear: Arc<WearBudget>,
+    /// The data directory.
+    root: Arc<Path>,
     /// Of each priority, the room for batches that are not answered, in units of 1 KiB.
     waiting: Arc<[Arc<Semaphore>; 3]>,
 }
@@ -223,7 +226,8 @@ impl Buffer {
         let reader = Reader { environment, device, boot: options.clock.boot() };
         let room = || Arc::new(Semaphore::new(APPENDS_BYTES_MAX / WAITING_UNIT));
         let waiting = Arc::new(std::array::from_fn(|_| room()));
-        Ok(Self { commands, snapshots, reader, in_flight, wear, waiting })
+        let root = options.dir.root().into();
+        Ok(Self { commands, snapshots, reader, in_flight, wear, root, waiting })
     }
 
     /// Hands over a batch as `append_marked` does, without marks.
@@ -302,6 +306,11 @@ impl Buffer {
         self.snapshots.borrow().clone()
     }
 
+    /// Whether the writer has not taken everything yet that it was told.
+    pub fn is_writer_behind(&self) -> bool {
+        self.commands.capacity() < self.commands.max_capacity()
+    }
+
     /// Changes with every commit; ends when the buffer is closed or has failed.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
@@ -310,6 +319,11 @@ impl Buffer {
     /// How long batches are to be filled, so that the flash lasts.
     pub fn wear(&self) -> &WearBudget {
         &self.wear
+    }
+
+    /// What a damaged buffer of which not all could be salvaged takes of the disk, if one is kept.
+    pub fn set_aside_bytes(&self) -> Option<u64> {
+        disk_bytes(&kept_dir(&self.root))
     }
 
     pub fn reader(&self) -> &Reader {

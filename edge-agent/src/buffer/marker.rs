@@ -9,6 +9,7 @@
 //! ```
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use schemas::ProducerId;
@@ -20,7 +21,7 @@ use crate::data_dir::{DataDirError, overwrite_file, replace_file};
 
 const VERSION: u32 = 1;
 /// Beyond this the oldest are forgotten: each was a start of the agent that buffered something.
-const STREAMS_MAX: usize = 1 << 14;
+pub(super) const STREAMS_MAX: usize = 1 << 14;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Marker {
@@ -70,8 +71,14 @@ pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
             Ok(marker) if marker.version == VERSION => Found::Marker(Box::new(marker)),
             _ => Found::Unreadable,
         }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
-        Err(source) => Err(DataDirError { path: path.to_owned(), source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(source) if source.kind() == ErrorKind::PermissionDenied => {
+            Err(DataDirError { path: path.to_owned(), source })
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the marker of the buffer cannot be read");
+            Ok(Found::Unreadable)
+        }
     }
 }
 
@@ -161,5 +168,18 @@ impl MarkerFile {
             Err(error) if error.is_full() => overwrite_file(&self.path, &bytes).map_err(|_| error),
             result => result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_that_cannot_be_read_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        // What reading a directory answers stands for what a worn disk does.
+        assert!(matches!(read(folder.path()).unwrap(), Found::Unreadable));
+        assert!(matches!(read(&folder.path().join("marker")).unwrap(), Found::Nothing));
     }
 }

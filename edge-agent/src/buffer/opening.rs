@@ -2,7 +2,7 @@
 //!
 //! Each step is durable before the next, and a crash in between leads back to the same step:
 //! `buffer` is renamed to `buffer.damaged`; what is salvaged of it goes into `buffer.new`, which becomes
-//! `buffer`; then `buffer.damaged` is kept as `buffer.set-aside` until the next one.
+//! `buffer`; then `buffer.damaged` is removed, or kept as `buffer.set-aside` where not all was salvaged (see `rescue`).
 
 use std::fs;
 use std::io;
@@ -13,11 +13,10 @@ use schemas::TopicName;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::environment::{Durability, Environment, EnvironmentError, map_bytes};
+use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, map_bytes};
 use super::guard::{Checked, check};
 use super::marker::{Found, LaneStreams, Marker, MarkerFile, read};
 use super::relaxed::{Relaxed, roll_back};
-use super::salvage::{Salvaged, salvage};
 use super::state::State;
 use super::walk::Walked;
 use super::work::{Amendment, Work, WorkError};
@@ -74,7 +73,7 @@ impl Opening<'_> {
         self.note_open(marker)?;
         let (mut environment, mut state) = match self.environment() {
             Ok(opened) => opened,
-            Err(OpenError::Environment { source, .. }) if source.is_damage() => {
+            Err(OpenError::Environment { source, .. }) if source.is_unfit() => {
                 self.set_aside(&source.to_string())?;
                 self.salvage(marker)?;
                 self.environment()?
@@ -87,7 +86,7 @@ impl Opening<'_> {
                     state = repaired;
                     walked.streams
                 }
-                Err(WorkError::Environment(error)) if error.is_damage() => {
+                Err(WorkError::Environment(error)) if error.is_unfit() => {
                     environment.close();
                     self.set_aside(&error.to_string())?;
                     let streams = self.salvage(marker)?;
@@ -101,6 +100,7 @@ impl Opening<'_> {
         };
         let is_new = has_no_state(&environment).map_err(self.at_buffer())?;
         let cap_bytes = self.cap(is_new, &mut state);
+        self.make_room(cap_bytes)?;
         self.preallocate(&environment, is_new, cap_bytes)?;
         if is_rolled_back {
             (state, streams) = self.say_unknown_loss(&environment, state, streams)?;
@@ -123,8 +123,11 @@ impl Opening<'_> {
         if !is_cut || !self.data_file().exists() {
             return Ok(false);
         }
-        let is_rolled_back =
-            roll_back(&self.data_file(), &self.dir.synced()).map_err(io_at(&self.dir.synced()))?;
+        // What cannot be taken back is for the check to judge.
+        let is_rolled_back = roll_back(&self.data_file(), &self.dir.synced()).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the buffer cannot be taken back to its last sync");
+            true
+        });
         if is_rolled_back {
             tracing::warn!("the last stop was a power cut: what came after the last sync is lost");
         }
@@ -173,6 +176,7 @@ impl Opening<'_> {
                 false => Step::Clean,
             });
         }
+        self.end_salvage()?;
         if marker.is_some_and(|marker| marker.clean && self.has_length(marker)) {
             return Ok(Step::Clean);
         }
@@ -180,7 +184,7 @@ impl Opening<'_> {
             self.set_aside("the writer met damage")?;
             return Ok(Step::Salvaged(self.salvage(marker)?));
         }
-        let checked = check(self.checker, self.dir.root(), &self.dir.buffer()).map_err(self.at_buffer())?;
+        let checked = check(self.checker, self.dir.root()).map_err(self.at_buffer())?;
         match checked {
             Checked::Sound(walked) => Ok(Step::Walked(walked)),
             Checked::Damaged(why) => {
@@ -193,59 +197,6 @@ impl Opening<'_> {
     fn has_length(&self, marker: &Marker) -> bool {
         let actual = fs::metadata(self.data_file()).map(|meta| meta.len());
         marker.file_bytes.is_none_or(|bytes| actual.is_ok_and(|actual| actual == bytes))
-    }
-
-    fn set_aside(&self, why: &str) -> Result<(), OpenError> {
-        let (buffer, damaged) = (self.dir.buffer(), self.dir.damaged());
-        tracing::error!(why, to = %damaged.display(), "the buffer is damaged and set aside");
-        remove_dir(&damaged)?;
-        fs::rename(&buffer, &damaged).map_err(io_at(&buffer))?;
-        sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))
-    }
-
-    fn salvage(&self, marker: Option<&Marker>) -> Result<Vec<LaneStreams>, OpenError> {
-        let (damaged, buffer) = (self.dir.damaged(), self.dir.buffer());
-        let fresh_dir = self.dir.root().join("buffer.new");
-        remove_dir(&fresh_dir)?;
-        let open =
-            || Environment::open(&fresh_dir, self.cap_bytes, self.durability).map_err(self.at_buffer());
-        let mut fresh = open()?;
-        let Salvaged { state, streams, records, ended_by } =
-            salvage(&damaged.join("data.mdb"), marker, self.default_topic, &fresh, realtime_ms());
-        tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
-        // The agent always starts: what could not be salvaged stays in the set-aside directory.
-        if let Some(error) = ended_by {
-            tracing::error!(%error, "salvage ended early");
-            // Opened anew, the map has room for the gaps beyond what is in the file.
-            fresh.close();
-            fresh = open()?;
-        }
-        let (_, streams) = self.say_unknown_loss(&fresh, state, streams)?;
-        fresh.close();
-        remove_dir(&buffer)?;
-        fs::rename(&fresh_dir, &buffer).map_err(io_at(&buffer))?;
-        let kept = self.dir.root().join("buffer.set-aside");
-        remove_dir(&kept)?;
-        fs::rename(&damaged, &kept).map_err(io_at(&damaged))?;
-        sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))?;
-        Ok(streams)
-    }
-
-    /// What was lost beyond what is known leaves a gap of unknown size in every lane.
-    fn say_unknown_loss(
-        &self,
-        fresh: &Environment,
-        state: State,
-        streams: Vec<LaneStreams>,
-    ) -> Result<(State, Vec<LaneStreams>), OpenError> {
-        let mut marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
-        let lanes: Vec<u8> = state.lanes.iter().map(|lane| lane.id).collect();
-        let mut work = Work::begin(fresh, state, realtime_ms()).map_err(self.at_buffer())?;
-        for lane in lanes {
-            work.append_unknown_gap(lane, &mut marker).map_err(self.in_work())?;
-        }
-        let state = work.commit().map_err(self.at_buffer())?;
-        Ok((state, marker.into_streams()))
     }
 
     fn environment(&self) -> Result<(Environment, State), OpenError> {
@@ -282,16 +233,16 @@ impl Opening<'_> {
         self.cap_bytes.min(BUFFER_BYTES_MAX).min(state.cap_bytes_max.unwrap_or(u64::MAX))
     }
 
-    fn data_file(&self) -> PathBuf {
-        self.dir.buffer().join("data.mdb")
+    pub(super) fn data_file(&self) -> PathBuf {
+        self.dir.buffer().join(DATA_FILE)
     }
 
-    fn at_buffer(&self) -> impl Fn(EnvironmentError) -> OpenError + use<> {
+    pub(super) fn at_buffer(&self) -> impl Fn(EnvironmentError) -> OpenError + use<> {
         let path = self.dir.buffer();
         move |source| OpenError::Environment { path: path.clone(), source }
     }
 
-    fn in_work(&self) -> impl Fn(WorkError) -> OpenError + use<> {
+    pub(super) fn in_work(&self) -> impl Fn(WorkError) -> OpenError + use<> {
         let path = self.dir.buffer();
         move |source| OpenError::Work { path: path.clone(), source }
     }
@@ -310,8 +261,15 @@ fn has_no_state(environment: &Environment) -> Result<bool, EnvironmentError> {
 
 /// Reads the counter record and each lane's ends. No stream of an earlier start is appended to.
 fn ends(environment: &Environment) -> Result<State, EnvironmentError> {
+    let mut state = all_ends(environment)?.unwrap_or_default();
+    state.lanes.retain(|lane| !lane.is_backlog || !lane.is_empty());
+    Ok(state)
+}
+
+/// The same with lanes of which nothing is left; `None` where nothing was ever committed.
+pub(super) fn all_ends(environment: &Environment) -> Result<Option<State>, EnvironmentError> {
     let txn = environment.read()?;
-    let mut state = environment.state(&txn)?.unwrap_or_default();
+    let Some(mut state) = environment.state(&txn)? else { return Ok(None) };
     for lane in &mut state.lanes {
         lane.open = None;
         let first = environment.range(&txn, lane.id, 0..=u64::MAX)?.next().transpose()?;
@@ -321,18 +279,17 @@ fn ends(environment: &Environment) -> Result<State, EnvironmentError> {
             lane.next = lane.next.max(last + 1).next_multiple_of(super::state::NUMBER_STEP);
         }
     }
-    state.lanes.retain(|lane| !lane.is_backlog || !lane.is_empty());
-    Ok(state)
+    Ok(Some(state))
 }
 
-fn remove_dir(path: &Path) -> Result<(), OpenError> {
+pub(super) fn remove_dir(path: &Path) -> Result<(), OpenError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(path)(error)),
         _ => Ok(()),
     }
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { path, source }
 }

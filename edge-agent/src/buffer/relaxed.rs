@@ -44,7 +44,7 @@ impl Relaxed {
     /// Syncs what is there; from now on `path` tells of it.
     pub fn begin(environment: &Environment, path: &Path) -> Result<Self, EnvironmentError> {
         let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
-        let counter = newest(&file)?.map_or(0, |slot| slot.counter);
+        let counter = newest(&file).map_or(0, |slot| slot.counter);
         let pin = keep(environment, &file, counter + 1)?;
         Ok(Self { file, counter: counter + 1, _pin: pin, unsynced_bytes: 0, unsynced_since: None })
     }
@@ -101,28 +101,29 @@ struct Slot {
     metas: [Vec<u8>; 2],
 }
 
-fn newest(file: &File) -> io::Result<Option<Slot>> {
-    let slots = [read_slot(file, 0)?, read_slot(file, 1)?];
-    Ok(slots.into_iter().flatten().max_by_key(|slot| slot.counter))
+fn newest(file: &File) -> Option<Slot> {
+    [read_slot(file, 0), read_slot(file, 1)].into_iter().flatten().max_by_key(|slot| slot.counter)
 }
 
 /// `None` where there is no whole one.
-fn read_slot(file: &File, index: u64) -> io::Result<Option<Slot>> {
+fn read_slot(file: &File, index: u64) -> Option<Slot> {
     let mut slot = [0; USED_BYTES];
-    match file.read_exact_at(&mut slot, index * SLOT_BYTES as u64) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        result => result?,
+    if let Err(error) = file.read_exact_at(&mut slot, index * SLOT_BYTES as u64) {
+        if error.kind() != io::ErrorKind::UnexpectedEof {
+            tracing::warn!(%error, "what is known of the last sync cannot be read");
+        }
+        return None;
     }
     let u32_at = |at: usize| slot[at..].first_chunk().copied().map_or(0, u32::from_be_bytes);
     if u32_at(0) != VERSION || u32_at(4) != crc32c::crc32c(&slot[8..]) {
-        return Ok(None);
+        return None;
     }
     let meta = |at: usize| slot[at..at + META_BYTES].to_vec();
-    Ok(Some(Slot {
+    Some(Slot {
         counter: slot[8..].first_chunk().copied().map_or(0, u64::from_be_bytes),
         page_bytes: u32_at(16),
         metas: [meta(AT_METAS), meta(AT_METAS + META_BYTES)],
-    }))
+    })
 }
 
 /// Takes an environment that nobody has open back to the commit that was synced last; false where none is known.
@@ -131,7 +132,7 @@ pub(super) fn roll_back(data_file: &Path, path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         result => result?,
     };
-    let Some(slot) = newest(&file)? else { return Ok(false) };
+    let Some(slot) = newest(&file) else { return Ok(false) };
     let data = File::options().write(true).open(data_file)?;
     data.write_all_at(&slot.metas[0], 0)?;
     data.write_all_at(&slot.metas[1], slot.page_bytes.into())?;

@@ -41,7 +41,7 @@ pub(super) enum Command {
     },
     /// How much is kept from now on; the whole buffer's cap stays.
     Retain(Retention),
-    /// Answered when everything before it is on the disk.
+    /// Answered when everything before it is on the disk, or known to have no room there.
     Sync {
         done: oneshot::Sender<Result<(), WriteError>>,
     },
@@ -258,7 +258,12 @@ impl Writer {
         for (_, done) in group.amendments {
             let _ = done.send(Ok(()));
         }
-        for done in group.syncs.into_iter().chain(group.close) {
+        for done in group.syncs {
+            // What is owed is in memory alone.
+            let has_all = self.backlog.owed.is_empty();
+            let _ = done.send(if has_all { Ok(()) } else { Err(WorkError::NoRoom.into()) });
+        }
+        if let Some(done) = group.close {
             let _ = done.send(Ok(()));
         }
     }

@@ -6,7 +6,7 @@ use super::CheckBufferArgs;
 use crate::buffer::{Checked, DAMAGED_EXIT, check_in_this_process};
 
 pub fn execute(args: &CheckBufferArgs) -> Result<(), Failure> {
-    match check_in_this_process(&args.data_dir.join("buffer")).map_err(Failure::run)? {
+    match check_in_this_process(&args.data_dir).map_err(Failure::run)? {
         Checked::Sound(walked) => {
             program::output::line(serde_json::to_string(&walked).map_err(Failure::run)?);
             Ok(())

@@ -1,22 +1,27 @@
 //! `run`: the agent itself.
 
+use std::fs;
+use std::path::PathBuf;
+
 use program::Failure;
 use schemas::DeviceId;
 
 use super::common::{Access, access, open_buffer, open_clock, runtime};
 use super::{RunArgs, checked, read, text};
 use crate::agent::{Agent, Ground, Load, Remote, Setup};
+use crate::buffer::DATA_FILE;
 use crate::config::{Config, Settings};
 use crate::data_dir::DataDir;
 use crate::device_id;
 use crate::inputs::Roster;
+use crate::operations::Notify;
 use crate::timekeeper::Timekeeper;
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
     let (settings, config) = configured(args)?;
     let dir = DataDir::create(&config.data_dir).map_err(Failure::usage)?;
-    let device = device_id::fix(&dir, config.device_id.as_ref()).map_err(Failure::usage)?;
     program::logging::start();
+    let device = device_id::fix(&dir, config.device_id.as_ref()).map_err(Failure::usage)?;
     let runtime = runtime()?;
     let again = args.clone();
     let load: Load = Box::new(move || configured(&again).map(|(settings, _)| settings));
@@ -50,6 +55,7 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
     let clock = open_clock(&dir);
     let mut remote = Remote::open(&dir, &settings.remote, clock.boot());
     let config = remote.over(&settings).map_err(Failure::usage)?;
+    Notify::from_environment().opening(buffer_file_bytes(&dir));
     let buffer = open_buffer(&dir, &device, &clock, &config)?;
     let timekeeper = Timekeeper::start(clock.clone(), buffer.clone(), dir.time());
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
@@ -62,4 +68,10 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
     closed.map_err(Failure::run)?;
     tracing::info!("the agent has stopped; what is not shipped is in the buffer");
     Ok(())
+}
+
+/// What there may be to check or to salvage.
+fn buffer_file_bytes(dir: &DataDir) -> u64 {
+    let length = |dir: PathBuf| fs::metadata(dir.join(DATA_FILE)).map_or(0, |meta| meta.len());
+    length(dir.buffer()).max(length(dir.damaged()))
 }

@@ -43,11 +43,10 @@ const LAN: Link = Link {
     reconnect_first: Duration::from_millis(250),
     reconnect_longest: Duration::from_secs(5),
     reconnect_refused_longest: Duration::from_secs(5),
-    reconnect_spread: Duration::ZERO,
+    reconnect_spread: Duration::from_secs(2),
 };
 
-const WAN: Link =
-    Link { reconnect_longest: Duration::from_secs(30), reconnect_spread: Duration::from_secs(2), ..LAN };
+const WAN: Link = Link { reconnect_longest: Duration::from_secs(30), ..LAN };
 
 const CELLULAR: Link = Link {
     keep_alive: Duration::from_secs(120),
@@ -114,6 +113,9 @@ mod tests {
             }),
             row("waits between connections", &|link| {
                 format!("{} to {}", text(link.reconnect_first), text(link.reconnect_longest))
+            }),
+            row("those of a fleet that lost a hub are spread over, at least", &|link| {
+                text(link.reconnect_spread)
             }),
         ];
         let readme = include_str!("../../../README.md");

@@ -16,6 +16,9 @@ pub enum NotStored {
     /// The buffer is full and its policy drops the newest; later ones may be taken.
     #[error("the buffer is full")]
     Full,
+    /// The disk is full: not even the gap that stands for them is on it.
+    #[error("the disk has no room for the buffer")]
+    NoRoom,
     /// The agent stops, or its buffer has failed.
     #[error("the agent takes no more rows")]
     Closed,

@@ -1,8 +1,10 @@
-//! systemd's notification socket (sd_notify(3)): ready, reloading, stopping, and the watchdog's keep-alive.
+//! systemd's notification socket (sd_notify(3)): opening the buffer, ready, stopping, and the watchdog's keep-alive.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
+
+use crate::limits::{OPENING_BYTES_PER_SECOND, OPENING_TIME};
 
 /// Says nothing where nobody asked for it.
 #[derive(Debug)]
@@ -36,8 +38,15 @@ impl Notify {
         self.socket.as_ref().and(self.watchdog).map(|time| time / 2)
     }
 
+    /// The buffer is opened next, which after a power cut reads the whole file. systemd waits for so long at least, and
+    /// not for ever.
+    pub fn opening(&self, buffer_bytes: u64) {
+        let micros = opening_time(buffer_bytes).as_micros();
+        self.send(&format!("EXTEND_TIMEOUT_USEC={micros}\nSTATUS=opening the buffer"));
+    }
+
     pub fn ready(&self) {
-        self.send("READY=1");
+        self.send("READY=1\nSTATUS=running");
     }
 
     pub fn alive(&self) {
@@ -62,4 +71,21 @@ fn connect(name: &str) -> std::io::Result<UnixDatagram> {
         None => socket.connect(name)?,
     }
     Ok(socket)
+}
+
+/// What the slowest card may take to open a buffer whose file has so many bytes.
+fn opening_time(buffer_bytes: u64) -> Duration {
+    OPENING_TIME + Duration::from_secs(buffer_bytes / OPENING_BYTES_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_to_open_goes_with_the_size_of_the_buffer() {
+        assert_eq!(opening_time(0), OPENING_TIME);
+        let minutes = opening_time((4 << 30) / 3).as_secs() / 60;
+        assert!((45..60).contains(&minutes), "{minutes} min for a buffer of 1 GiB");
+    }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
-use crate::buffer::{Buffer, Marks, WriteError, durable};
+use crate::buffer::{Buffer, Marks, WorkError, WriteError, durable};
 use crate::destination::Destination;
 use crate::inputs::{Handed, Mark, Measured, NotStored, Receipt, SharedFilter};
 use crate::limits::{APPENDS_WAITING_MAX, ROW_INBOX, WAITED_FOR_LINGER_MAX};
@@ -186,6 +186,7 @@ impl BufferSink {
         while self.waiting.join_next().await.is_some() {}
         match self.buffer.sync().await {
             Ok(()) => receipt.stored(),
+            Err(WriteError::Refused(WorkError::NoRoom)) => receipt.not_stored(NotStored::NoRoom),
             Err(_) => receipt.not_stored(NotStored::Closed),
         }
     }
@@ -214,6 +215,8 @@ impl BufferSink {
                 Err(WriteError::Closed | WriteError::Failed(_)) => Err(NotStored::Closed),
                 // The buffer says so once, and a gap stands for them.
                 Err(WriteError::Full) => Err(NotStored::Full),
+                // The same, but that gap is not written yet.
+                Err(WriteError::Refused(WorkError::NoRoom)) => Err(NotStored::NoRoom),
                 Err(error) => {
                     tracing::error!(%error, records, "records were not buffered");
                     Err(NotStored::Full)

@@ -14,7 +14,7 @@ use super::shipment::Shipment;
 use crate::buffer::{Amendment, Content, Item, LaneView, NUMBER_STEP};
 use crate::config::CatchUp;
 use crate::destination::Priority;
-use crate::limits::{SHIP_SPAN_ENTRIES, UNTIMED_AFTER};
+use crate::limits::SHIP_SPAN_ENTRIES;
 
 const SPAN: u64 = SHIP_SPAN_ENTRIES * NUMBER_STEP;
 
@@ -40,12 +40,14 @@ pub(super) enum Phase {
 pub(super) enum Rank {
     Alarm,
     Telemetry,
+    TelemetryBacklog,
     Bulk,
-    Backlog,
+    BulkBacklog,
 }
 
 impl Rank {
-    pub const ALL: [Self; 4] = [Self::Alarm, Self::Telemetry, Self::Bulk, Self::Backlog];
+    pub const ALL: [Self; 5] =
+        [Self::Alarm, Self::Telemetry, Self::TelemetryBacklog, Self::Bulk, Self::BulkBacklog];
 }
 
 #[derive(Debug)]
@@ -141,12 +143,18 @@ impl Lane {
     }
 
     pub fn rank(&self) -> Rank {
-        match self.priority {
-            Priority::Alarm => Rank::Alarm,
-            _ if self.is_backlog => Rank::Backlog,
-            Priority::Telemetry => Rank::Telemetry,
-            Priority::Bulk => Rank::Bulk,
+        match (self.priority, self.is_backlog) {
+            (Priority::Alarm, _) => Rank::Alarm,
+            (Priority::Telemetry, false) => Rank::Telemetry,
+            (Priority::Telemetry, true) => Rank::TelemetryBacklog,
+            (Priority::Bulk, false) => Rank::Bulk,
+            (Priority::Bulk, true) => Rank::BulkBacklog,
         }
+    }
+
+    /// Whether it is a backlog of the same destination as another lane.
+    pub fn is_backlog_beside(&self, other: &Self) -> bool {
+        self.is_backlog && self.topic == other.topic && self.priority == other.priority
     }
 
     /// Forgets what is on its way; sending begins again at the acknowledged position.
@@ -222,9 +230,7 @@ impl Lane {
         match &self.phase {
             Phase::Holding { until_ms, .. } => Some(*until_ms),
             Phase::Flowing if !shared.may_send(self.priority) => None,
-            Phase::Flowing if self.waits_for_time(shared) => {
-                Some(connection.since_ms + millis(UNTIMED_AFTER))
-            }
+            Phase::Flowing if self.waits_for_time(shared) => Some(shared.untimed_at_ms(connection)),
             Phase::Flowing if self.waits_since_ms.is_some() => {
                 self.waits_since_ms.map(|since| since + shared.plan.ship_wait_ms)
             }
@@ -367,8 +373,4 @@ pub(super) enum Obstacle {
     Trim,
     TooLarge(usize),
     Amend(Amendment),
-}
-
-pub(super) fn millis(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use super::lane::{Lane, Phase, Rank};
 use super::letters::Letters;
 use super::pacing::Pace;
 use super::plan::Plan;
-use super::shared::{Connection, Shared};
+use super::shared::{Connection, Shared, millis};
 use super::window::Window;
 use crate::buffer::{Amendment, LaneView};
 use crate::config::CatchUp;
@@ -19,6 +19,7 @@ use crate::limits::{BACKLOG_LANES_MAX, STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, U
 /// Decides what is sent, repeated, trimmed and changed.
 #[derive(Debug)]
 pub struct Core {
+    /// Those of one destination in the order in which they were begun.
     lanes: Vec<Lane>,
     shared: Shared,
     letters: Letters,
@@ -43,6 +44,7 @@ impl Core {
             plan,
             boot,
             connection: None,
+            untimed_waited_ms: 0,
             pace,
             only_alarms: false,
             actions: Vec::new(),
@@ -158,8 +160,7 @@ impl Core {
     }
 
     fn disconnected(&mut self) {
-        self.shared.connection = None;
-        self.shared.pace.disconnected();
+        self.shared.disconnected();
         self.letters.disconnected();
         for lane in &mut self.lanes {
             lane.disconnected(&mut self.shared);
@@ -249,10 +250,8 @@ impl Core {
             if !lane.wants_split(&self.shared) {
                 continue;
             }
-            let (topic, priority) = (lane.topic.clone(), lane.priority);
-            let is_sibling =
-                |other: &&Lane| other.is_backlog && other.topic == topic && other.priority == priority;
-            if self.lanes.iter().filter(is_sibling).count() < BACKLOG_LANES_MAX
+            let Some(lane) = self.lanes.get(at) else { return };
+            if self.lanes.iter().filter(|other| other.is_backlog_beside(lane)).count() < BACKLOG_LANES_MAX
                 && let Some(lane) = self.lanes.get_mut(at)
             {
                 lane.amend(Amendment::Split { lane: lane.id }, &mut self.shared);
@@ -267,14 +266,21 @@ impl Core {
             let mut idle = 0;
             while idle < self.lanes.len() {
                 self.turn = (self.turn + 1) % self.lanes.len();
+                let is_behind = self.is_behind_a_backlog(self.turn);
                 let Some(lane) = self.lanes.get_mut(self.turn) else { return };
-                let has_sent = lane.rank() == rank && lane.pump(&mut self.shared);
+                let has_sent = lane.rank() == rank && !is_behind && lane.pump(&mut self.shared);
                 idle = if has_sent { 0 } else { idle + 1 };
             }
         }
     }
+
+    /// Backlogs of one destination go one after another: whether an earlier one is not wholly acknowledged.
+    fn is_behind_a_backlog(&self, at: usize) -> bool {
+        let (earlier, [lane, ..]) = self.lanes.split_at(at) else { return false };
+        lane.is_backlog && earlier.iter().any(|other| other.is_backlog_beside(lane) && !other.is_drained())
+    }
 }
 
 fn after(since_ms: u64, wait: Duration) -> u64 {
-    since_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    since_ms.saturating_add(millis(wait))
 }

@@ -3,10 +3,9 @@
 use schemas::device_partition;
 use schemas::headers::StreamStartReason;
 
-use super::lane::{Lane, Obstacle, millis};
+use super::lane::{Lane, Obstacle};
 use super::shared::Shared;
 use crate::buffer::{Amendment, Content, Item};
-use crate::limits::UNTIMED_AFTER;
 
 impl Lane {
     /// What keeps the next entry from being sent.
@@ -16,8 +15,7 @@ impl Lane {
             Content::Damaged => return Obstacle::Amend(Amendment::Repair { lane: self.id, number }),
             Content::Untimed { boot } => {
                 let Some(connection) = &shared.connection else { return Obstacle::Wait };
-                let waited = shared.now_ms.saturating_sub(connection.since_ms) >= millis(UNTIMED_AFTER);
-                if *boot == shared.boot && !waited {
+                if *boot == shared.boot && shared.now_ms < shared.untimed_at_ms(connection) {
                     return Obstacle::Wait;
                 }
                 let arrival_ms = shared.arrival_ms;

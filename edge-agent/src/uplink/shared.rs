@@ -8,7 +8,7 @@ use super::pacing::Pace;
 use super::plan::Plan;
 use super::window::Window;
 use crate::destination::Priority;
-use crate::limits::{PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES};
+use crate::limits::{PUBLISH_BYTES_TARGET, PUBLISH_OVERHEAD_BYTES, UNTIMED_AFTER};
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -17,6 +17,8 @@ pub(super) struct Shared {
     /// This boot, whose wall time may become known yet.
     pub boot: Uuid,
     pub connection: Option<Connection>,
+    /// For how long the connections before this one waited in vain for the time of this boot.
+    pub untimed_waited_ms: u64,
     /// How fast backlogs are shipped, over all connections.
     pub pace: Pace,
     /// This month's bytes are used up.
@@ -56,6 +58,21 @@ impl Shared {
         self.actions.push(action);
     }
 
+    /// The connection is gone. One that lasts too short to wait for the time as long as is waited hands on its wait; after
+    /// one that lasted long enough the next waits anew, since the time may come with it.
+    pub fn disconnected(&mut self) {
+        self.pace.disconnected();
+        let Some(connection) = self.connection.take() else { return };
+        let lasted_ms = self.now_ms.saturating_sub(connection.since_ms);
+        let waited_ms = self.untimed_waited_ms.saturating_add(lasted_ms);
+        self.untimed_waited_ms = if waited_ms < millis(UNTIMED_AFTER) { waited_ms } else { 0 };
+    }
+
+    /// When what is still unstamped is not waited for any longer.
+    pub fn untimed_at_ms(&self, connection: &Connection) -> u64 {
+        connection.since_ms + millis(UNTIMED_AFTER).saturating_sub(self.untimed_waited_ms)
+    }
+
     /// Whether this month's bytes allow it.
     pub fn may_send(&self, priority: Priority) -> bool {
         !self.only_alarms || priority == Priority::Alarm
@@ -83,4 +100,8 @@ impl Shared {
         let connection = self.connection.as_ref().filter(|connection| !connection.is_dropped)?;
         connection.facts.partitions.get(topic).copied().filter(|count| *count > 0)
     }
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -57,6 +57,14 @@ impl Agent {
         Self { child: command.spawn().unwrap(), dir: dir.to_owned() }
     }
 
+    /// The same under a manager that listens at a socket and has a watchdog, as systemd does.
+    pub fn run_managed(dir: &Path, hub: &str, more: &[&str], socket: &str, watchdog: Duration) -> Self {
+        let mut command = edge_agent(&["run", "--device-id", "pump-1", "--hub", hub, "--data-dir"]);
+        command.env("NOTIFY_SOCKET", socket).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        command.arg(dir).args(more).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), dir: dir.to_owned() }
+    }
+
     /// The same with something to read on standard input.
     pub fn run_fed(dir: &Path, hub: &str, more: &[&str]) -> (Self, ChildStdin) {
         let mut command = edge_agent(&["run", "--device-id", "pump-1", "--hub", hub, "--data-dir"]);

@@ -145,9 +145,28 @@ impl FilesInput {
         let reading = move || read_file(&path, &own_rows, &own_stop, &format).unwrap_or_else(Read::Failed);
         let read = on_disk(rows, stop, reading).await?;
         if matches!(read, Read::Whole(..)) && !rows.source().is_trial {
-            settled(rows, stop, has_next).await?;
+            self.settled(rows, stop, has_next).await?;
         }
         Ok(read)
+    }
+
+    /// Waits until all that was handed on is durable, or a gap for it is: on a full disk, for as long as that is full.
+    async fn settled(&self, rows: &RowSink, stop: &CancellationToken, at_once: bool) -> Result<(), FeedEnd> {
+        loop {
+            match stop.run_until_cancelled(rows.settled(at_once)).await {
+                // The buffer's policy drops what there is no room for, and says so.
+                Some(Ok(()) | Err(NotStored::Full)) => break,
+                Some(Err(why @ NotStored::Refused(_))) => {
+                    rows.bad(&why);
+                    break;
+                }
+                Some(Err(why @ NotStored::NoRoom)) => rows.source().health.note_failing(why.to_string()),
+                Some(Err(NotStored::Closed)) | None => return Err(FeedEnd::Closed),
+            }
+            stop.run_until_cancelled(sleep(self.config.poll)).await.ok_or(FeedEnd::Closed)?;
+        }
+        rows.source().health.note_well();
+        Ok(())
     }
 }
 
@@ -206,19 +225,6 @@ fn end(path: &Path, ending: Ending, done: &Done) -> io::Result<bool> {
 
 fn failed(path: &Path, what: &dyn std::fmt::Display) -> FeedEnd {
     FeedEnd::Failed(InputError::new(format_args!("{}: {what}", path.display())))
-}
-
-/// Waits until all that was handed on is durable.
-async fn settled(rows: &RowSink, stop: &CancellationToken, at_once: bool) -> Result<(), FeedEnd> {
-    match stop.run_until_cancelled(rows.settled(at_once)).await {
-        // The buffer's policy drops what there is no room for, and says so.
-        Some(Ok(()) | Err(NotStored::Full)) => Ok(()),
-        Some(Err(why @ NotStored::Refused(_))) => {
-            rows.bad(&why);
-            Ok(())
-        }
-        Some(Err(NotStored::Closed)) | None => Err(FeedEnd::Closed),
-    }
 }
 
 enum Read {

@@ -114,9 +114,9 @@ impl Refusal {
             | Self::Pack(_)
             | Self::Partial(_)
             | Self::NotStored(NotStored::Refused(_)) => (StatusCode::BAD_REQUEST, "invalid"),
-            Self::Busy | Self::NotStored(NotStored::Full | NotStored::Closed) | Self::NotStoredWithin(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
-            }
+            Self::Busy
+            | Self::NotStored(NotStored::Full | NotStored::NoRoom | NotStored::Closed)
+            | Self::NotStoredWithin(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         }
     }
 

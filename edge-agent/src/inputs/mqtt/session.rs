@@ -234,6 +234,6 @@ fn verdict(stored: &Result<(), NotStored>) -> Verdict {
     match stored {
         Ok(()) => Verdict::Stored,
         Err(NotStored::Refused(_)) => Verdict::BadPayload,
-        Err(NotStored::Full | NotStored::Closed) => Verdict::Full,
+        Err(NotStored::Full | NotStored::NoRoom | NotStored::Closed) => Verdict::Full,
     }
 }
