@@ -1,33 +1,33 @@
 //! What runs all the while: numbered records by an idempotent producer, by agents, and a group that reads them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::numbered::json_lines;
 use e2e::producer::{NumberedProducer, Outcomes};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::Message as _;
-use testkit::{Agent, wait};
+use testkit::{Agent, kafka, wait};
+
+use crate::group::{Group, Seen};
 
 pub const TOPIC: &str = "orders";
 pub const PARTITIONS: i32 = 6;
 const SEND_PAUSE: Duration = Duration::from_millis(2);
+const SENT_AT_ONCE: i64 = 10;
 const FEED_PAUSE: Duration = Duration::from_millis(200);
-const POLL: Duration = Duration::from_millis(100);
 const RECORDS_A_FEED: i64 = 40;
+const STATUS_WITHIN: Duration = Duration::from_secs(30);
 const FLUSHED_WITHIN: Duration = Duration::from_secs(90);
 const SHIPPED_WITHIN: Duration = Duration::from_secs(120);
 const READ_WITHIN: Duration = Duration::from_secs(120);
 /// The producer keeps going for as long as a fault lasts, but what is not acknowledged stays bounded.
 const UNACKNOWLEDGED_MAX: i64 = 20_000;
-
-/// What a member of the group saw at a place of the log.
-pub type Seen = BTreeMap<(i32, i64), Vec<u8>>;
+/// Of each partition, what is sent and acknowledged from some moment on shows that it gets on.
+const PROGRESS: usize = 50;
 
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -35,8 +35,9 @@ pub struct Load {
     sent: Arc<AtomicI64>,
     sender: JoinHandle<()>,
     feeders: Vec<JoinHandle<Fed>>,
-    group: JoinHandle<()>,
-    seen: Arc<Mutex<Seen>>,
+    /// The same agents, to be asked how they stand.
+    agents: Vec<Agent>,
+    group: Group,
 }
 
 /// An agent and the numbers that it said that it keeps.
@@ -66,53 +67,86 @@ impl Load {
             let (stop, sent) = (stop.clone(), sent.clone());
             std::thread::spawn(move || send(&producer, &stop, &sent))
         };
-        let feeders = (0..agents).map(|number| {
-            let device = format!("device-{number}");
+        let devices: Vec<_> = (0..agents).map(|number| format!("device-{number}")).collect();
+        let feeders = devices.iter().map(|device| {
+            let (device, stop) = (device.clone(), stop.clone());
             let mut agent = Agent::new(folder, &device, hubs);
             agent.start();
-            let stop = stop.clone();
             std::thread::spawn(move || feed(agent, device, &stop))
         });
         let feeders = feeders.collect();
-        let seen = Arc::new(Mutex::new(Seen::new()));
-        let group = {
-            let (brokers, stop, seen) = (brokers.to_owned(), stop.clone(), seen.clone());
-            std::thread::spawn(move || consume(&brokers, &stop, &seen))
-        };
-        Self { stop, outcomes, sent, sender, feeders, group, seen }
+        let agents = devices.iter().map(|device| Agent::new(folder, device, hubs)).collect();
+        let group = Group::start(brokers, TOPIC, PARTITIONS);
+        Self { stop, outcomes, sent, sender, feeders, agents, group }
     }
 
-    /// Records of the producer that are acknowledged by now.
-    pub fn acknowledged(&self) -> usize {
-        self.outcomes.acknowledged_count()
+    /// Waits until of every partition, and of every device, records that came from now on are acknowledged, and the
+    /// group has committed such records of every partition.
+    pub fn wait_progress(&self, within: Duration) {
+        let partitions: Vec<i32> = (0..PARTITIONS).collect();
+        let number = self.next_number();
+        let marks: Vec<(&Agent, u64)> =
+            self.agents.iter().map(|agent| (agent, count(agent, "appended"))).collect();
+        self.wait_acknowledged(&partitions, number, within);
+        none_left("devices that stand still", within, || {
+            let rest = marks.iter().filter(|(agent, mark)| count(agent, "acknowledged") <= *mark);
+            rest.map(|(agent, mark)| (agent.data_dir(), *mark)).collect()
+        });
+        none_left("partitions in which the group stands still", within, || {
+            self.group.behind(&partitions, number)
+        });
     }
 
-    /// Waits until so many more are acknowledged than there are now.
-    pub fn wait_progress(&self, more: usize, within: Duration) {
-        let from = self.acknowledged();
-        let what = format!("{more} more acknowledged records after {from}");
-        wait::until(&what, within, || (self.acknowledged() >= from + more).then_some(()));
+    /// No record with this number or a later one is on its way yet.
+    fn next_number(&self) -> i64 {
+        self.sent.load(Ordering::Relaxed) + SENT_AT_ONCE
     }
 
-    /// Records that the group has seen by now.
-    pub fn seen(&self) -> usize {
-        self.seen.lock().expect("no panic while held").len()
+    fn wait_acknowledged(&self, partitions: &[i32], number: i64, within: Duration) {
+        let before = self.outcomes.acknowledged_count();
+        none_left("partitions that stand still", within, || {
+            let new = self.outcomes.acknowledged_since(before);
+            let count = |partition: i32| {
+                let own = |found: &&i64| {
+                    **found >= number && **found % i64::from(PARTITIONS) == i64::from(partition)
+                };
+                new.iter().filter(own).count()
+            };
+            partitions.iter().copied().filter(|partition| count(*partition) < PROGRESS).collect()
+        });
     }
 
-    /// Ends it: everything is answered and shipped, and the group has read.
-    pub fn finish(self) -> Done {
-        // A member that the cluster knew no more after a fault is heard again when its session has timed out.
-        wait::until("the group to read", READ_WITHIN, || (self.seen() > 0).then_some(()));
+    /// Ends it: everything is answered and shipped, and the group has committed it all.
+    pub fn finish(self, brokers: &str) -> Done {
         self.stop.store(true, Ordering::Relaxed);
         self.sender.join().expect("the producer ended well");
         let fed: Vec<Fed> =
             self.feeders.into_iter().map(|it| it.join().expect("a feeder ended well")).collect();
         let acknowledged: BTreeSet<i64> = self.outcomes.acknowledged().into_iter().collect();
-        self.group.join().expect("the group ended well");
-        let seen = std::mem::take(&mut *self.seen.lock().expect("no panic while held"));
+        let ends = kafka::watermarks(brokers, TOPIC);
+        none_left("partitions that the group has not read", READ_WITHIN, || self.group.left(&ends));
+        let seen = self.group.finish();
         let sent = self.sent.load(Ordering::Relaxed);
         Done { sent, acknowledged, failed: self.outcomes.failed(), fed, seen }
     }
+}
+
+/// Waits until nothing is left; says what is, where that takes too long.
+fn none_left<T: Debug>(what: &str, within: Duration, left: impl Fn() -> Vec<T>) {
+    let start = Instant::now();
+    wait::until(what, 2 * within, || {
+        let left = left();
+        assert!(left.is_empty() || start.elapsed() < within, "after {within:?}, {what}: {left:?}");
+        left.is_empty().then_some(())
+    });
+}
+
+/// One of an agent's counters of records.
+fn count(agent: &Agent, counter: &str) -> u64 {
+    wait::until("an agent's status", STATUS_WITHIN, || {
+        let status: serde_json::Value = serde_json::from_str(&agent.status()?).ok()?;
+        status["records"][counter].as_u64()
+    })
 }
 
 fn send(producer: &NumberedProducer, stop: &AtomicBool, sent: &AtomicI64) {
@@ -120,10 +154,10 @@ fn send(producer: &NumberedProducer, stop: &AtomicBool, sent: &AtomicI64) {
         let number = sent.load(Ordering::Relaxed);
         let answered = producer.outcomes.acknowledged_count() as i64;
         if number - answered < UNACKNOWLEDGED_MAX {
-            for number in number..number + 10 {
+            for number in number..number + SENT_AT_ONCE {
                 producer.send((number % i64::from(PARTITIONS)) as i32, number);
             }
-            sent.store(number + 10, Ordering::Relaxed);
+            sent.store(number + SENT_AT_ONCE, Ordering::Relaxed);
         }
         wait::pause(SEND_PAUSE);
     }
@@ -142,30 +176,4 @@ fn feed(agent: Agent, device: String, stop: &AtomicBool) -> Fed {
     }
     agent.wait_shipped(SHIPPED_WITHIN);
     Fed { agent, device, kept }
-}
-
-/// One member that commits as it goes. What it sees again after a rebalance must be what it saw before.
-fn consume(brokers: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "chaos")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .set("session.timeout.ms", "6000")
-        .set("socket.timeout.ms", "5000")
-        .set("topic.metadata.refresh.interval.ms", "1000")
-        .create()
-        .expect("a valid configuration");
-    consumer.subscribe(&[TOPIC]).expect("a valid subscription");
-    while !stop.load(Ordering::Relaxed) {
-        // Errors are what the faults are for; the client tries again by itself.
-        if let Some(Ok(message)) = consumer.poll(POLL) {
-            let at = (message.partition(), message.offset());
-            let value = message.payload().unwrap_or_default().to_vec();
-            let before = seen.lock().expect("no panic while held").insert(at, value.clone());
-            assert!(before.is_none_or(|before| before == value), "another record at {at:?}");
-            // A commit that fails is made good by the next.
-            let _ = consumer.commit_message(&message, CommitMode::Async);
-        }
-    }
 }

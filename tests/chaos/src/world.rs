@@ -11,6 +11,7 @@ use serde_json::Value;
 use testkit::network::Network;
 use testkit::{Cluster, Hub, kafka};
 
+use crate::group::Seen;
 use crate::load::{Done, Load, PARTITIONS, TOPIC};
 use crate::replica;
 
@@ -18,9 +19,9 @@ const TELEMETRY: &str = "telemetry";
 const CLUSTER_PORT: u16 = 9190;
 const READ_WITHIN: Duration = Duration::from_secs(120);
 const AGENTS: usize = 2;
-/// What a cluster in good order stores before and after each fault.
-pub const PROGRESS: usize = 500;
-pub const PROGRESS_WITHIN: Duration = Duration::from_secs(30);
+/// For clients to find their way around a fault on a busy machine. An agent takes the longest: one whose hub says
+/// nothing any more misses it after two keep-alives of 15 s.
+const PROGRESS_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub cluster: Cluster,
@@ -48,7 +49,7 @@ impl World {
         // Listeners beyond loopback create no topic by themselves.
         cluster.create_topic(TELEMETRY, PARTITIONS as usize);
         let load = Load::start(folder, &cluster.brokers(), &cluster.mqtt_urls(), AGENTS);
-        load.wait_progress(PROGRESS, PROGRESS_WITHIN);
+        load.wait_progress(PROGRESS_WITHIN);
         Self { cluster, network, load, folder: folder.to_owned() }
     }
 
@@ -57,12 +58,12 @@ impl World {
         hub_on(&self.network, &self.folder, node)
     }
 
-    /// The load gets on.
+    /// The load gets on: every partition, every device and the group, as things are from now on.
     pub fn wait_progress(&self) {
-        self.load.wait_progress(PROGRESS, PROGRESS_WITHIN);
+        self.load.wait_progress(PROGRESS_WITHIN);
     }
 
-    /// The hub that leads the most of the topic's partitions, and one that is another.
+    /// The hub that leads the topic's first partition, and one that is another.
     pub fn leader_and_follower(&self) -> (usize, usize) {
         let leader = testkit::wait::until("a leader", PROGRESS_WITHIN, || self.cluster.leader(TOPIC, 0));
         let follower = self.cluster.nodes().find(|node| *node != leader).expect("a second hub");
@@ -72,7 +73,7 @@ impl World {
     /// Ends the load and checks everything: through Kafka, and on the disks of `replicas`, the hubs that hold
     /// every shard.
     pub fn finish(mut self, replicas: &[usize]) {
-        let done = self.load.finish();
+        let done = self.load.finish(&self.cluster.hub(replicas[0]).brokers());
         self.cluster.wait_replicated();
         let brokers = self.cluster.hub(replicas[0]).brokers();
         check_kafka(&brokers, &done);
@@ -129,20 +130,19 @@ fn check_kafka(brokers: &str, done: &Done) {
             (0..done.sent).filter(|number| number % i64::from(PARTITIONS) == i64::from(partition)).collect();
         assert_once_in_order(&numbers(&messages, partition), &sent, &[]);
     }
-    for message in &messages {
-        let at = (message.partition, message.offset);
-        let seen = done.seen.get(&at);
-        assert!(seen.is_none_or(|value| *value == message.value), "the group saw another record at {at:?}");
-    }
-    let ends = kafka::watermarks(brokers, TOPIC);
-    let beyond = |(partition, offset): &&(i32, i64)| {
-        ends.iter().any(|(index, _, end)| index == partition && offset >= end)
-    };
-    let vanished: Vec<_> = done.seen.keys().filter(beyond).take(10).collect();
-    assert!(vanished.is_empty(), "the group saw records that are not there any more: {vanished:?}");
-    assert!(!done.seen.is_empty(), "the group read");
+    let stored = messages.into_iter().map(|message| ((message.partition, message.offset), message.value));
+    assert_same(&done.seen, &stored.collect());
     let telemetry = kafka::read_all(brokers, TELEMETRY, READ_WITHIN);
     for fed in &done.fed {
         assert_once_in_order(&of_device(&telemetry, &fed.device), &fed.kept, &[]);
     }
+}
+
+/// The group saw what is stored: all of it and nothing else.
+fn assert_same(seen: &Seen, stored: &Seen) {
+    let skipped: Vec<_> = stored.keys().filter(|at| !seen.contains_key(at)).take(10).collect();
+    assert!(skipped.is_empty(), "nobody of the group saw {skipped:?}");
+    let differing: Vec<_> =
+        seen.iter().filter(|(at, value)| stored.get(at) != Some(value)).take(10).collect();
+    assert!(differing.is_empty(), "the group saw records that are not there: {differing:?}");
 }

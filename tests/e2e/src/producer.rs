@@ -20,6 +20,12 @@ impl Outcomes {
         self.acknowledged.lock().expect("no panic while held").clone()
     }
 
+    /// Those behind the first `count`, in the order in which they were acknowledged.
+    pub fn acknowledged_since(&self, count: usize) -> Vec<i64> {
+        let acknowledged = self.acknowledged.lock().expect("no panic while held");
+        acknowledged.get(count..).unwrap_or_default().to_vec()
+    }
+
     pub fn acknowledged_count(&self) -> usize {
         self.acknowledged.lock().expect("no panic while held").len()
     }

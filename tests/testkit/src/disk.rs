@@ -71,6 +71,16 @@ impl Disk {
         self.mount_image();
     }
 
+    /// Lets every write wait from now on, as a card that answers no more does.
+    pub fn freeze(&self) {
+        run("xfs_io", &["-x", "-c", "freeze", &self.mount.display().to_string()]);
+    }
+
+    /// Ends that.
+    pub fn thaw(&self) {
+        run("xfs_io", &["-x", "-c", "thaw", &self.mount.display().to_string()]);
+    }
+
     fn mount_image(&self) {
         let image = self.image.as_ref().expect("only a disk with an image is mounted again");
         run("mount", &["-o", "loop", &image.display().to_string(), &self.mount.display().to_string()]);

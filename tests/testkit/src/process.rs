@@ -49,6 +49,17 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has in memory of its own, without the pages of files.
+    ///
+    /// # Panics
+    /// Where the kernel does not tell.
+    pub fn anonymous_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is running");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.expect("RssAnon in kB") * 1024
+    }
+
     /// Everything that it and its predecessors on the same log printed.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
