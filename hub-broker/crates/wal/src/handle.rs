@@ -1,31 +1,27 @@
 //! The handle of the log, and how the log is opened.
 
 use crate::{
+    assembly::{Parts, assemble},
     commit_times::CommitTimes,
     config::{Config, SyncMode},
     disk::{Disk, RealDisk},
     error::OpenError,
-    file_header::is_unfinished_name,
-    frame::{Frame, GroupId, HardState, Lsn},
-    gather::Gather,
-    keeper::{Keeper, make_file},
-    ledger::{Change, Ledger},
+    frame::{Frame, GroupId, HardState},
+    ledger::Change,
     library::Library,
-    limits::{FILE_BYTES_MAX, FILE_BYTES_MIN, FILE_HEADER_BYTES, payload_bytes_max},
+    limits::payload_bytes_max,
     log_reader::LogReader,
     recovered::{Past, Recovered},
-    recovery::{self, PastDamage, Restored, recover},
+    recovery::{self, PastDamage},
     request::{Done, Stats, Write},
-    retention::Retention,
     shared::{Shared, Stop},
-    writer::{Tail, Writer},
+    writer::{Sleep, Writer},
 };
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
     io,
     path::Path,
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, Weak},
     thread::JoinHandle,
     time::Duration,
 };
@@ -59,19 +55,26 @@ impl Wal {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, config: &Config) -> Result<(Wal, Recovered), OpenError> {
-        let file_bytes = config.file_bytes;
-        if !(FILE_BYTES_MIN..=FILE_BYTES_MAX).contains(&file_bytes) || !file_bytes.is_multiple_of(8) {
-            return Err(OpenError::FileBytes { file_bytes, min: FILE_BYTES_MIN, max: FILE_BYTES_MAX });
-        }
-        remove_unfinished(disk.as_ref())?;
-        let restored = match recover(disk.as_ref(), Past::of(config))? {
-            Some(restored) => restored.keeping_at_most(config.kept_bytes_max),
-            None => begin(disk.as_ref(), file_bytes, config.first_lsn)?,
-        };
-        if let Some(torn) = &restored.recovered.torn_tail {
-            tracing::warn!(file = %torn.file.display(), position = torn.position, lsn = torn.lsn.0, "cut unacknowledged frames off the write-ahead log");
-        }
-        start(disk, config, restored)
+        let known_disk = Arc::downgrade(&disk);
+        let Parts { recovered, core, keeper, library } = assemble(disk, config, Box::new(Sleep))?;
+        let shared = core.shared.clone();
+        let writer = Writer { core, fail: config.fail.clone(), idle_commit: config.idle_commit };
+        let threads =
+            vec![spawn("wal-writer", move || writer.run())?, spawn("wal-keeper", move || keeper.run())?];
+        Ok((Wal::of(shared, library, known_disk, config.file_bytes, threads), recovered))
+    }
+
+    /// The handle of a log that these threads run.
+    pub(crate) fn of(
+        shared: Arc<Shared>,
+        library: Arc<Library>,
+        disk: Weak<dyn Disk>,
+        file_bytes: u64,
+        threads: Vec<JoinHandle<()>>,
+    ) -> Wal {
+        let payload_bytes_max = payload_bytes_max(file_bytes);
+        let threads = Mutex::new(threads);
+        Wal { inner: Arc::new(Inner { shared, library, disk, payload_bytes_max, threads }) }
     }
 
     /// Appends `frames`, in order, in one of the next group commits, then calls `done`. After `close` or a failure
@@ -201,131 +204,6 @@ fn open_disk(dir: &Path, sync: SyncMode) -> Result<RealDisk, OpenError> {
         io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
         _ => OpenError::Io { operation: "open", file: dir.to_owned(), error },
     })
-}
-
-/// Files that were still being filled belong to nobody.
-fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
-    let failed = |name: &str, error| OpenError::Io { operation: "remove", file: disk.path(name), error };
-    let names = disk.list().map_err(|error| failed("", error))?;
-    names
-        .iter()
-        .filter(|name| is_unfinished_name(name))
-        .try_for_each(|name| disk.remove(name).map_err(|error| failed(name, error)))
-}
-
-/// The first file of a new log.
-fn begin(disk: &dyn Disk, file_bytes: u64, first_lsn: Lsn) -> Result<Restored, OpenError> {
-    let current = make_file(disk, 1, file_bytes, &mut Vec::new(), &Shared::new(None))
-        .map_err(|error| OpenError::Io { operation: "prepare", file: disk.path(""), error })?;
-    let mut ledger = Ledger::default();
-    ledger.open_file(1, file_bytes, first_lsn);
-    let recovered = Recovered { last_lsn: Lsn(first_lsn.0.saturating_sub(1)), ..Recovered::default() };
-    Ok(Restored {
-        recovered,
-        ledger,
-        current,
-        position: FILE_HEADER_BYTES,
-        spare: None,
-        free: Vec::new(),
-        before: Vec::new(),
-    })
-}
-
-fn start(disk: Arc<dyn Disk>, config: &Config, restored: Restored) -> Result<(Wal, Recovered), OpenError> {
-    let Restored { recovered, ledger, current, position, spare, mut free, before } = restored;
-    let library = Arc::new(catalogue(config, &before, &ledger, position));
-    let next_id = current.header.id + 1;
-    let spare = spare.filter(|spare| {
-        let fits = spare.header.file_bytes == config.file_bytes;
-        if !fits {
-            free.push(crate::file_header::file_name(next_id));
-        }
-        fits
-    });
-    let wanted = spare.is_none().then_some(next_id);
-    let shared = Arc::new(Shared::new(spare));
-    let (own_jobs, jobs) = mpsc::channel();
-    let tail = tail_of(&recovered, &ledger, current.header.id);
-    let mut writer = Writer {
-        shared: shared.clone(),
-        disk: disk.clone(),
-        keeper: own_jobs.clone(),
-        fail: config.fail.clone(),
-        idle_commit: config.idle_commit,
-        ledger,
-        retention: Retention::new(config.kept_bytes_max, before),
-        library: library.clone(),
-        current,
-        position,
-        tail,
-        gather: Gather::default(),
-        dones: Vec::new(),
-    };
-    writer.commit_opening().map_err(|failure| OpenError::Io {
-        operation: failure.operation,
-        file: failure.file,
-        error: failure.error,
-    })?;
-    let (fail, file_bytes, room_retry) = (config.fail.clone(), config.file_bytes, config.room_retry);
-    let keeper_shared = shared.clone();
-    let known_disk = Arc::downgrade(&disk);
-    let keeper = Keeper {
-        shared: keeper_shared,
-        disk,
-        fail,
-        file_bytes,
-        room_retry,
-        jobs,
-        own_jobs,
-        free,
-        wanted,
-        to_rewrite: None,
-        rewrite: None,
-    };
-    let threads =
-        vec![spawn("wal-writer", move || writer.run())?, spawn("wal-keeper", move || keeper.run())?];
-    let payload_bytes_max = payload_bytes_max(config.file_bytes);
-    let inner = Arc::new(Inner {
-        shared,
-        library,
-        disk: known_disk,
-        payload_bytes_max,
-        threads: Mutex::new(threads),
-    });
-    Ok((Wal { inner }, recovered))
-}
-
-/// Where the log goes on after a recovery.
-fn tail_of(recovered: &Recovered, ledger: &Ledger, current: u64) -> Tail {
-    let first = ledger.first_needed().map_or((current, Lsn(1)), |file| (file.id, file.first_lsn));
-    Tail {
-        next_lsn: Lsn(recovered.last_lsn.0 + 1),
-        durable: recovered.last_lsn,
-        first,
-        advertised: ledger.oldest().unwrap_or(first.0),
-        owes_commit: true,
-        rewriting: None,
-    }
-}
-
-/// What readers can know after a recovery.
-fn catalogue(config: &Config, before: &[(u64, u64)], ledger: &Ledger, position: u64) -> Library {
-    let mut void: HashMap<GroupId, Lsn> = HashMap::new();
-    for (&group, &through) in config.void.iter().chain(&config.void_entries) {
-        let known = void.entry(group).or_default();
-        *known = through.max(*known);
-    }
-    let library = Library::new(void);
-    before.iter().for_each(|(id, _)| library.add(*id));
-    let mut files = ledger.files().peekable();
-    while let Some(file) = files.next() {
-        library.add(file.id);
-        if files.peek().is_some() {
-            library.know(file.id, file.spans());
-        }
-    }
-    library.extend(position);
-    library
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {

@@ -62,21 +62,33 @@ impl Keeper {
 
     fn serve(&mut self) -> Result<(), Failure> {
         loop {
-            self.shared.keeper_goes_on();
-            self.prepare()?;
-            self.trim()?;
-            self.begin_rewrite()?;
+            self.attend()?;
             match self.next_job() {
-                Some(Job::Prepare(id)) => self.wanted = Some(id),
-                Some(Job::Free(name)) => self.free(name),
-                Some(Job::Rewrite { file, ranges }) => self.to_rewrite = Some((file, ranges)),
-                Some(Job::RewriteOn(file)) if self.rewriting() == Some(file) => self.rewrite_on()?,
-                // The file was freed before these copies were durable.
-                Some(Job::RewriteOn(_)) => {}
                 Some(Job::Stop) => return Ok(()),
+                Some(job) => self.take_on(job)?,
                 None => {}
             }
         }
+    }
+
+    /// Does what can be done, and tries again what could not.
+    fn attend(&mut self) -> Result<(), Failure> {
+        self.shared.keeper_goes_on();
+        self.prepare()?;
+        self.trim()?;
+        self.begin_rewrite()
+    }
+
+    fn take_on(&mut self, job: Job) -> Result<(), Failure> {
+        match job {
+            Job::Prepare(id) => self.wanted = Some(id),
+            Job::Free(name) => self.free(name),
+            Job::Rewrite { file, ranges } => self.to_rewrite = Some((file, ranges)),
+            Job::RewriteOn(file) if self.rewriting() == Some(file) => self.rewrite_on()?,
+            // The file was freed before these copies were durable; or the thread has ended.
+            Job::RewriteOn(_) | Job::Stop => {}
+        }
+        Ok(())
     }
 
     /// The next job, or nothing when it is time to look for room again.

@@ -3,9 +3,11 @@
 //!
 //! It knows groups, indexes, terms and payloads; it knows no consensus protocol and no record format.
 
+mod assembly;
 mod codec;
 mod commit_times;
 mod config;
+mod core;
 mod damage;
 mod disk;
 mod error;
