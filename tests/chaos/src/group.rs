@@ -129,8 +129,7 @@ fn read(member: usize, consumer: &BaseConsumer, stop: &AtomicBool, known: &Mutex
 /// Asks the hubs again and again: no commit is taken back, and none is of what nobody has read.
 fn look(consumer: &BaseConsumer, wanted: &TopicPartitionList, stop: &AtomicBool, known: &Mutex<Known>) {
     while !stop.load(Ordering::Relaxed) {
-        // It has no records to take, but librdkafka wants to be polled: one that was not stayed with a coordinator
-        // that it could not reach.
+        // It has no records to take, but librdkafka wants to be polled.
         let _ = consumer.poll(Duration::ZERO);
         // It is asked again whoever does not answer.
         if let Ok(found) = consumer.committed_offsets(wanted.clone(), ANSWER_WITHIN) {

@@ -47,8 +47,9 @@ pub(crate) fn of_partition(session: &Session, topic: &Topic, index: i32) -> Opti
     of(session, topic.placement(PartitionIndex(index))?)
 }
 
-/// Whom to ask about partitions without a leader, where this hub sees no majority: a client that knows this hub alone
-/// would ask it for ever. The others lead, or know who does, or are gone too: it is another's turn with each answer.
+/// Whom to ask about partitions without a leader and groups without a coordinator, where this hub sees no majority: a
+/// client that is connected to this hub alone would ask it for ever. The others lead, or know who does, or are gone too:
+/// it is another's turn with each answer.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Those that clients are told of.
@@ -66,6 +67,10 @@ impl Others {
         let others = view.hubs().filter(|hub| hub.node != config.node);
         let named = others.filter(|hub| hub.listener(&config.listener).is_some());
         Self { named: named.map(|hub| hub.node).collect(), turn: answers.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    pub(crate) fn any(&self) -> Option<NodeId> {
+        self.turn.checked_rem(self.named.len()).map(|at| self.named[at])
     }
 
     pub(crate) fn of(&self, replicas: &Replicas, index: i32) -> Option<NodeId> {

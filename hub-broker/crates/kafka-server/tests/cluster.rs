@@ -261,6 +261,30 @@ async fn a_leader_that_cannot_be_reached_is_not_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_that_is_cut_off_sends_who_asks_for_a_coordinator_to_the_others_in_turn() {
+    let cluster = Cluster::of(3).await;
+    let fronts = Fronts::of(&cluster).await;
+    let mut client = fronts.client(NodeId(1)).await;
+    let group = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("readers"));
+    eventually("there are coordinators", async || client.call(&group, 3).await.error_code == 0).await;
+    for node in [2, 3] {
+        cluster.cut_off(NodeId(node)).await;
+    }
+    eventually("both others are named, one after the other", async || {
+        let mut found = Vec::new();
+        for _ in 0..4 {
+            let answer = client.call(&group, 3).await;
+            found.push((answer.error_code, answer.node_id, answer.port));
+        }
+        let of = |node| (0, wire(NodeId(node)), fronts.port(NodeId(node)));
+        found == [of(2), of(3), of(2), of(3)] || found == [of(3), of(2), of(3), of(2)]
+    })
+    .await;
+    fronts.stop().await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_majority_clients_are_told_which_hubs_are_missing() {
     let cluster = Cluster::of(3).await;
     let topic = cluster.topic("telemetry", 1).await;

@@ -1,14 +1,17 @@
 //! FindCoordinator, of one group (to version 3) or many (KIP-699).
 
+use groups::CoordinatorError;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
+use schemas::NodeId;
 
 use crate::answer::Head;
 use crate::control::Control;
 use crate::entry::Versions;
 use crate::errors;
 use crate::hubs;
+use crate::leadership::Others;
 use crate::session::Session;
 use crate::topics::text;
 use crate::wire::{Field, Shape, since, until};
@@ -47,6 +50,17 @@ impl Control for FindCoordinator {
     }
 }
 
+/// Where this hub may be the one that is cut off, and so knows of none: another one to be asked. Who is no coordinator
+/// says so, and the client has two hubs to ask then.
+fn coordinator(session: &Session, group: &str) -> Result<NodeId, CoordinatorError> {
+    match session.context.groups.coordinator(&session.principal, group) {
+        Err(CoordinatorError::NotAvailable) => {
+            Others::now(session, &session.context.metadata.view()).any().ok_or(CoordinatorError::NotAvailable)
+        }
+        known => known,
+    }
+}
+
 fn find(session: &Session, head: &Head, key: StrBytes, key_type: i8) -> Coordinator {
     let answer = Coordinator::default().with_key(key);
     let refused = |code, message| {
@@ -58,7 +72,7 @@ fn find(session: &Session, head: &Head, key: StrBytes, key_type: i8) -> Coordina
             .with_error_message(Some(StrBytes::from_static_str(message)))
     };
     match key_type {
-        GROUP => match session.context.groups.coordinator(&session.principal, &answer.key) {
+        GROUP => match coordinator(session, &answer.key) {
             Ok(node) => {
                 let view = session.context.metadata.view();
                 match hubs::find(session, &view, node) {
