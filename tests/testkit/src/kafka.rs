@@ -120,6 +120,15 @@ pub fn read_all(brokers: &str, topic: &str, deadline: Duration) -> Vec<Message> 
     found
 }
 
+/// The next record that an assigned consumer gets within this time, with its topic.
+///
+/// # Panics
+/// Where it is told of an error.
+pub fn next(consumer: &BaseConsumer, within: Duration) -> Option<(String, Message)> {
+    let message = consumer.poll(within)?.expect("a readable record");
+    Some((message.topic().to_owned(), taken(&message)))
+}
+
 fn taken(message: &rdkafka::message::BorrowedMessage<'_>) -> Message {
     use rdkafka::message::Headers as _;
     let headers = message.headers().map(|headers| {
