@@ -242,9 +242,7 @@ fn a_damaged_segment_is_served_up_to_the_damage_and_behind_it() {
 
 /// Whether the hub serves the metric with a value above 0.
 fn counts(hub: &Hub, metric: &str) -> bool {
-    let (_, text) = hub.get("/metrics").unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse::<f64>().ok());
-    value.is_some_and(|value| value > 0.0)
+    hub.metric(metric).unwrap() > 0.0
 }
 
 #[test]

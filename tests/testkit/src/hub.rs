@@ -184,6 +184,16 @@ impl Hub {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
+    /// What it counts under this name, over all labels; none where it does not answer or knows no such metric.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, text) = self.get("/metrics").filter(|(status, _)| *status == 200)?;
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+            rest.rsplit(' ').next()?.parse::<f64>().ok()
+        });
+        values.reduce(|sum, value| sum + value)
+    }
+
     /// A `hub-broker` tool against this hub.
     pub fn tool(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binaries::path("hub-broker"));

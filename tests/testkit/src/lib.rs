@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod network;
 pub mod ports;
 pub mod process;
+pub mod strace;
 pub mod tools;
 pub mod wait;
 
