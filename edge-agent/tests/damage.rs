@@ -246,6 +246,23 @@ fn delete_entry(world: &World, index: usize) {
     env.prepare_for_closing().wait();
 }
 
+/// A gap of unknown size would take the sequence of the batch behind them.
+#[test]
+fn of_two_unreadable_batches_side_by_side_one_gap_stands_for_both() {
+    block_on(async {
+        let mut world = crashed().await;
+        // Of 19 and 20 records; the next has one.
+        for number in [215, 235] {
+            flip_a_bit_of(&world, number);
+        }
+        recover(&mut world).await;
+        let lost = |number: &u64| (210..249).contains(number);
+        let rest: Vec<u64> = (0..world.next_number).filter(|number| !lost(number)).collect();
+        assert_eq!(world.hub.log, rest);
+        assert_eq!((world.hub.gaps, world.hub.lost, world.hub.unknown_gaps), (1, 39, 0));
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -50,6 +50,11 @@ impl Work<'_> {
         let open = self.state.lane(key.lane).and_then(|lane| lane.open).map(|open| (open.id, open.next));
         let upper = next.map(|(_, head)| (head.stream, head.base)).or(open);
         self.remove(key, 0)?;
+        // The gap that stands for the unreadable one before it stands for this one too.
+        let is_told = |previous: &Head| upper == Some((previous.stream, previous.end()));
+        if previous.as_ref().is_some_and(is_told) {
+            return Ok(());
+        }
         let range = match upper {
             Some((stream, end)) if end != begin_of(&self.state, key.lane, previous.as_ref(), stream) => {
                 Some((stream, begin_of(&self.state, key.lane, previous.as_ref(), stream), end))
