@@ -9,7 +9,9 @@ use bytes::Bytes;
 use common::world::{Op, World, block_on, run, run_without_settling};
 use common::{device, topic};
 use edge_agent::buffer::LaneView;
+use edge_agent::config::Profile;
 use edge_agent::destination::Priority;
+use edge_agent::limits::CONNECT_TLS_BYTES;
 use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -242,22 +244,47 @@ fn a_topic_that_was_made_again_with_fewer_partitions_takes_a_new_stream() {
     assert_eq!(world.hub.headers, [("stream-start".to_owned(), format!("1 {old} forgotten"))]);
 }
 
-#[test]
-fn a_hub_without_the_topic_is_asked_ever_less_often_by_another_connect() {
-    let mut world = World::new(64 << 20, 0);
+/// Waits from one try to the next, of a hub that does not have the topic.
+fn waits_for_topic(reconnect_longest_ms: u64, tries: usize) -> Vec<u64> {
+    let mut world = World::planned(Plan { reconnect_longest_ms, ..Plan::default() });
     world.partitions = None;
     run_without_settling(&mut world, &[CONNECT, Op::Append { records: 1 }]);
     let mut waits = Vec::new();
-    for _ in 0..9 {
+    for _ in 0..tries {
         let wait = world.core.deadline_ms().unwrap() - world.now_ms;
         waits.push(wait);
         run_without_settling(&mut world, &[Op::Wait { ms: wait }]);
     }
-    assert_eq!(waits, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
-    assert_eq!(world.admissions_asked, 9);
+    assert_eq!(world.admissions_asked, tries);
+    let held = world.core.held().unwrap();
+    assert!(held.contains("the log topic telemetry") && held.contains("see that it is there"), "{held}");
     world.partitions = Some(4);
     run(&mut world, &[]);
     assert_eq!(world.hub.log, [0]);
+    waits
+}
+
+#[test]
+fn a_hub_without_the_topic_is_asked_ever_less_often_by_another_connect() {
+    for (longest_ms, last_ms) in [(5_000, 60_000), (120_000, 120_000), (900_000, 900_000)] {
+        let waits = waits_for_topic(longest_ms, 24);
+        let doubling = (0..24).map(|tries| 1000_u64.saturating_mul(1 << tries.min(20)).min(last_ms));
+        for (wait, most) in waits.iter().zip(doubling) {
+            assert!((most / 2..=most).contains(wait), "{wait} of {most}: {waits:?}");
+        }
+        assert!(waits[12..].windows(2).any(|pair| pair[0] != pair[1]), "no two alike: {waits:?}");
+    }
+}
+
+#[test]
+fn a_refused_topic_takes_no_more_than_a_third_of_what_a_metered_link_may_send() {
+    let a_month_ms = 30 * 24 * 3600 * 1000;
+    let metered = Profile::Metered.link(false);
+    let longest_ms = u64::try_from(metered.reconnect_longest.as_millis()).unwrap();
+    let waits = waits_for_topic(longest_ms, 500);
+    let a_connection_ms = waits[20..].iter().sum::<u64>() / (waits.len() as u64 - 20);
+    let sent = a_month_ms / a_connection_ms * CONNECT_TLS_BYTES;
+    assert!(sent < metered.bytes_per_month_max.unwrap() / 3, "{sent} bytes in a month");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Plan {
     pub catch_up_bytes_per_second: Option<u64>,
     /// How long a batch that was never sent waits for others to travel with.
     pub ship_wait_ms: u64,
+    /// The longest wait between connections: a hub that refuses is not asked again more often than one that is away.
+    pub reconnect_longest_ms: u64,
 }
 
 /// A number in 0..1 that differs from device to device and from try to try, so that a fleet that is told to wait does

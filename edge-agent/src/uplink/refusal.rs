@@ -14,7 +14,7 @@ use super::shipment::{Sent, Shipment, gap_answers};
 use crate::buffer::Amendment;
 
 /// The shortest and the longest time after which a hub is asked again that has no room now, or where the
-/// destination is at fault.
+/// destination is at fault. Where connections are made less often than that, so is this.
 const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
 pub(super) const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
 /// After which the buffer is asked again for an amendment that it refused.
@@ -84,7 +84,11 @@ impl Lane {
             reason::TOPIC_NAME_INVALID => {
                 // The topic may have been deleted: a connection's admission is of that one, not of the next of
                 // its name.
-                self.hold_for_connect(format!("the hub has no place for {}", self.topic), shared);
+                let (topic, more) = (&self.topic, in_brackets(answer.text));
+                let why = format!(
+                    "the hub has no place for the log topic {topic}{more}: create it there, or let it take larger messages"
+                );
+                self.hold_for_connect(why, shared);
             }
             code => self.hold(format!("the hub refused with reason {code:#04x}"), FAULT_HOLD_MS, shared),
         }
@@ -145,30 +149,30 @@ impl Lane {
 
     /// Waits, and then asks again on this connection.
     pub fn hold(&mut self, why: String, bounds_ms: (u64, u64), shared: &mut Shared) {
-        // A hub that brakes all of its devices at once is not to have them all back at once.
-        let share =
-            if bounds_ms == BUSY_HOLD_MS { share_of(shared.device.as_str(), self.holds) } else { 0.0 };
-        self.wait(why, bounds_ms, share, false, shared);
+        self.wait(why, bounds_ms, false, shared);
     }
 
-    /// Waits, and then asks again on another connection.
+    /// Waits, and then asks again on another connection: only CONNECT names topics.
     pub fn hold_for_connect(&mut self, why: String, shared: &mut Shared) {
-        self.wait(why, FAULT_HOLD_MS, 0.0, true, shared);
+        self.wait(why, FAULT_HOLD_MS, true, shared);
     }
 
-    fn wait(
-        &mut self,
-        why: String,
-        (shortest, longest): (u64, u64),
-        earlier_by: f64,
-        needs_connect: bool,
-        shared: &mut Shared,
-    ) {
+    fn wait(&mut self, why: String, bounds_ms: (u64, u64), needs_connect: bool, shared: &mut Shared) {
+        let (shortest, longest) = bounds_ms;
+        // What is asked of the buffer costs no link anything, and meets nobody else's question.
+        let is_asked_of_hub = bounds_ms != REFUSED_HOLD_MS;
+        let longest = if is_asked_of_hub { longest.max(shared.plan.reconnect_longest_ms) } else { longest };
         let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
-        let wait = wait - (wait as f64 / 2.0 * earlier_by) as u64;
+        // A hub that brakes all of its devices at once is not to have them all back at once.
+        let share = if is_asked_of_hub { share_of(shared.device.as_str(), self.holds) } else { 0.0 };
+        let wait = wait - (wait as f64 / 2.0 * share) as u64;
         self.holds += 1;
         tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");
         shared.act(Action::InFlight { lane: self.id, end: 0 });
         self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why, needs_connect };
     }
+}
+
+fn in_brackets(text: Option<String>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
 }

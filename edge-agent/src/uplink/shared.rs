@@ -92,7 +92,9 @@ impl Shared {
 
     /// Why nothing is sent where CONNACK did not tell a topic's partitions, for people.
     pub fn no_partitions(&self, topic: &TopicName) -> String {
-        format!("the hub does not say how many partitions {topic} has")
+        format!(
+            "the hub does not open the log topic {topic} to this device: see that it is there, is not compacted and may be written to; the hub's log says why"
+        )
     }
 
     /// The hub's partition count of a topic: without it, it is not a hub that stores it.

@@ -23,6 +23,7 @@ use super::machine::Core;
 use super::mailbox::Mailbox;
 use super::plan::{Carries, Plan};
 use super::route::Route;
+use super::shared::millis;
 use super::status::{Report, UplinkStatus};
 use super::usage::Usage;
 use crate::buffer::{Buffer, ReadError, Snapshot, WriteError};
@@ -94,7 +95,8 @@ impl Uplink {
             is_among_several: config.hubs.len() > 1,
             catch_up: config.options.catch_up,
             catch_up_bytes_per_second: config.options.catch_up_bytes_per_second,
-            ship_wait_ms: u64::try_from(config.options.ship_wait.as_millis()).unwrap_or(u64::MAX),
+            ship_wait_ms: millis(config.options.ship_wait),
+            reconnect_longest_ms: millis(config.options.link.reconnect_longest),
         };
         Self {
             core: Core::new(around.device.clone(), around.clock.boot(), plan),
@@ -122,7 +124,7 @@ impl Uplink {
             self.report.change(|link| link.connected = false);
             let Turn::Ended(ended, why) = turn else { return Ok(()) };
             self.note_end(ended, why, &hub);
-            let lasted = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let lasted = millis(began.elapsed());
             let wait = self.route.after(ended, lasted, rand::random());
             self.note_identity(ended);
             if !self.wait(wait, &shutdown).await? {
