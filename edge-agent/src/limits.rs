@@ -95,6 +95,10 @@ pub const STALL_AFTER_AMONG_SEVERAL: Duration = Duration::from_secs(8);
 pub const UNSERVED_AFTER: Duration = Duration::from_secs(10);
 /// As much of the words that a hub gives with a refusal is shown.
 pub const REASON_CHARS_MAX: usize = 200;
+/// Where there are more log topics than a connection names, one stays for so long at least, or for the profile's longest
+/// wait between connections; and, while there is still something to send on it, for so many times that at most.
+pub const TOPICS_TURN: Duration = Duration::from_secs(5);
+pub const TOPICS_TURNS_AT_WORK: u64 = 4;
 /// What systemd is asked to wait for the buffer to be opened after a power cut: for its size, a walk, another one, and a
 /// salvage that reads and writes all of it, on a card that does 2 MB/s.
 pub const OPENING_TIME: Duration = Duration::from_secs(120);

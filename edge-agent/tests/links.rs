@@ -15,7 +15,7 @@ use bytes::Bytes;
 use common::fake_hub::{FakeHub, Inner};
 use common::program::{Agent, ingest, status, try_within};
 use common::world::{block_on, no_checker};
-use common::{append, device, noisy_batch, open, topic};
+use common::{append, append_to, batch, device, noisy_batch, open, topic};
 use edge_agent::buffer::Buffer;
 use edge_agent::config::Settings;
 use edge_agent::time::Clock;
@@ -23,6 +23,8 @@ use edge_agent::uplink::{
     Inbound, InboundKind, Mailbox, Outbound, UplinkConfig, UplinkStatus, Uplinks, Usage, mailbox,
 };
 use rustix::process::Signal;
+use schemas::TopicName;
+use schemas::mqtt::LOG_TOPICS_MAX;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +118,10 @@ impl Running {
                 append(&buffer, noisy_batch(number, filler)).await.unwrap();
             }
         });
+        Self::over(hub, folder, buffer, mailbox)
+    }
+
+    fn over(hub: &FakeHub, folder: tempfile::TempDir, buffer: Buffer, mailbox: Option<Mailbox>) -> Self {
         let config = Settings { hub: hub.url(), ..Settings::default() }.validate().unwrap();
         let config = UplinkConfig {
             hubs: config.hubs,
@@ -144,6 +150,25 @@ impl Drop for Running {
         let ended = self.thread.take().unwrap().join();
         assert!(ended.is_ok() || std::thread::panicking());
     }
+}
+
+#[test]
+fn more_topics_than_a_connection_names_reach_a_hub_that_takes_no_more() {
+    let topics = LOG_TOPICS_MAX as u64 + 20;
+    let (folder, hub) = (tempfile::tempdir().unwrap(), FakeHub::start());
+    let buffer = open(folder.path(), 64 << 20, no_checker());
+    block_on(async {
+        for number in 0..topics {
+            let topic = TopicName::try_from(format!("line-{number}").as_str()).unwrap();
+            append_to(&buffer, &topic.into(), batch(number..number + 1, 0)).await.unwrap();
+        }
+    });
+    let _running = Running::over(&hub, folder, buffer, None);
+    hub.wait("every record", |inner| inner.hub.log.len() as u64 == topics);
+    let mut stored = hub.inner().hub.log.clone();
+    stored.sort_unstable();
+    assert_eq!(stored, (0..topics).collect::<Vec<_>>(), "once each");
+    assert_eq!(hub.inner().connections, 2, "one for each full set");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use edge_agent::destination::Priority;
 use edge_agent::limits::CONNECT_TLS_BYTES;
 use edge_agent::uplink::{Action, Answer, Core, DropReason, Event, Facts, Now, Plan, reason};
 use proptest::prelude::*;
+use schemas::mqtt::LOG_TOPICS_MAX;
 use uuid::Uuid;
 
 fn op() -> impl Strategy<Value = Op> {
@@ -287,24 +288,130 @@ fn a_refused_topic_takes_no_more_than_a_third_of_what_a_metered_link_may_send() 
     assert!(sent < metered.bytes_per_month_max.unwrap() / 3, "{sent} bytes in a month");
 }
 
+/// A lane of the topic with this number, with something in it or nothing.
+fn lane_of(number: u8, is_filled: bool) -> LaneView {
+    LaneView {
+        id: number,
+        topic: schemas::TopicName::try_from(format!("topic-{number}").as_str()).unwrap(),
+        priority: Priority::Telemetry,
+        is_backlog: false,
+        first: if is_filled { 8 } else { 16 },
+        next: 16,
+        records: u64::from(is_filled),
+        bytes: 100,
+        shipping: None,
+        open: None,
+    }
+}
+
+/// An uplink whose hub opens every topic, and the connections that it makes.
+struct Turning {
+    core: Core,
+    ms: u64,
+    lanes: Vec<LaneView>,
+    /// Topics that connections named, in their order.
+    named: Vec<Vec<schemas::TopicName>>,
+}
+
+impl Turning {
+    /// Connects.
+    fn with(lanes: Vec<LaneView>) -> Self {
+        let core = Core::new(device(), Uuid::from_u128(1), Plan::default());
+        let mut turning = Self { core, ms: 0, lanes, named: Vec::new() };
+        turning.connect();
+        turning
+    }
+
+    fn connect(&mut self) {
+        let topics = self.lanes.iter().map(|lane| lane.topic.clone()).collect();
+        let lanes = &self.lanes;
+        let is_filled = |lane: &LaneView| lane.first < lane.next;
+        let is_waiting =
+            |topic: &schemas::TopicName| lanes.iter().any(|lane| lane.topic == *topic && is_filled(lane));
+        let named = self.core.topics_to_name(topics, is_waiting);
+        let partitions = named.iter().map(|topic| (topic.clone(), 4)).collect();
+        let facts = Facts { receive_maximum: 40, max_packet_bytes: None, partitions };
+        self.named.push(named.clone());
+        assert!(!self.tell(Event::Connected { facts, named }), "it is of no use");
+    }
+
+    /// Whether the connection is dropped by it.
+    fn tell(&mut self, event: Event) -> bool {
+        let now = Now { ms: self.ms, wall_ms: 0 };
+        let mut actions = self.core.handle(now, event);
+        actions.extend(self.core.handle(now, Event::Lanes(self.lanes.clone())));
+        actions.iter().any(|action| matches!(action, Action::Drop(DropReason::NewTopic)))
+    }
+
+    /// Time passes until it makes another connection; how long that took, if it ever does.
+    fn turn(&mut self) -> Option<u64> {
+        let began = self.ms;
+        loop {
+            let at = self.core.deadline_ms()?;
+            assert!(at > self.ms, "it does not spin");
+            self.ms = at;
+            if self.tell(Event::Timer) {
+                self.tell(Event::Disconnected);
+                self.connect();
+                return Some(self.ms - began);
+            }
+        }
+    }
+
+    /// The hub has everything of the topics that the connection named.
+    fn ship(&mut self) {
+        for lane in &mut self.lanes {
+            if self.named.last().unwrap().contains(&lane.topic) {
+                lane.first = lane.next;
+            }
+        }
+        assert!(!self.tell(Event::Received), "it is too early");
+    }
+}
+
+#[test]
+fn more_topics_than_a_connection_names_take_turns_once_those_that_it_named_are_sent() {
+    let mut turning = Turning::with((1..=200).map(|number| lane_of(number, true)).collect());
+    for shipped in [80, 160, 200] {
+        turning.ship();
+        assert_eq!(turning.lanes.iter().filter(|lane| lane.first == lane.next).count(), shipped);
+        assert!(turning.named.iter().all(|named| named.len() == LOG_TOPICS_MAX));
+        let is_held = turning.core.held().is_some_and(|held| held.contains("take turns"));
+        assert_eq!(is_held, shipped < 200);
+        assert_eq!(turning.turn(), (shipped < 200).then_some(5_000), "{shipped}");
+    }
+}
+
+#[test]
+fn topics_for_which_nothing_waits_cost_no_connection() {
+    let mut turning = Turning::with((1..=200).map(|number| lane_of(number, number <= 80)).collect());
+    turning.ship();
+    assert_eq!(turning.turn(), None);
+    turning.lanes[199].next += 8;
+    assert!(!turning.tell(Event::Received), "a live record does not make it hop");
+    assert_eq!(turning.turn(), Some(5_000));
+    assert!(turning.named[1].contains(&turning.lanes[199].topic));
+}
+
+#[test]
+fn topics_that_are_never_done_keep_no_other_from_its_turn() {
+    let mut turning = Turning::with((1..=200).map(|number| lane_of(number, true)).collect());
+    for _ in 0..9 {
+        assert_eq!(turning.turn(), Some(20_000));
+    }
+    for lane in &turning.lanes {
+        let is_in = |connections: &[Vec<schemas::TopicName>]| {
+            connections.iter().flatten().any(|it| *it == lane.topic)
+        };
+        assert!(turning.named.windows(3).all(is_in), "{} waits for more than two others", lane.topic);
+    }
+}
+
 #[test]
 fn a_new_topic_is_named_on_a_new_connection() {
     let mut core = Core::new(device(), Uuid::from_u128(1), Plan::default());
     let now = Now { ms: 0, wall_ms: 0 };
     core.handle(now, Event::Connected { facts: Facts::default(), named: vec![topic()] });
-    let other = schemas::TopicName::try_from("other").unwrap();
-    let lane = LaneView {
-        id: 2,
-        topic: other,
-        priority: Priority::Telemetry,
-        is_backlog: false,
-        first: 8,
-        next: 16,
-        records: 1,
-        bytes: 100,
-        shipping: None,
-        open: None,
-    };
-    let actions = core.handle(now, Event::Lanes(vec![lane]));
+    let actions = core.handle(now, Event::Lanes(vec![lane_of(2, true)]));
     assert!(matches!(actions.as_slice(), [Action::Drop(DropReason::NewTopic)]), "{actions:?}");
 }

@@ -1,5 +1,6 @@
 //! `check`: whether the settings and the files that they name can be used, and what comes of each input.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use program::Failure;
 use program::outcome::one_line;
 use program::output::line;
 use schemas::Value;
+use schemas::mqtt::LOG_TOPICS_MAX;
 use tokio::task::JoinSet;
 
 use super::common::runtime;
+use super::status::status;
 use super::{CheckArgs, checked, read};
 use crate::config::{Config, InputKind, Settings};
 use crate::data_dir::DataDir;
@@ -18,7 +21,7 @@ use crate::desired::Record;
 use crate::inputs::Row;
 use crate::pipeline::{Trial, try_input};
 use crate::time::{Clock, realtime_ms};
-use crate::uplink::{FileCheck, Verdict, check_files};
+use crate::uplink::{Carries, FileCheck, Verdict, check_files};
 
 /// Of a row, so many measurements are shown.
 const SHOWN_MAX: usize = 4;
@@ -33,6 +36,7 @@ pub fn execute(args: &CheckArgs) -> Result<(), Failure> {
     tell_desired(&settings);
     let useless = look_at_files(&config, &clock);
     let runtime = runtime()?;
+    runtime.block_on(tell_topics(&config));
     let failed = runtime.block_on(try_all(&config, &clock, Duration::from_secs(args.wait)));
     // A thread that reads standard input cannot be woken; the process does not wait for it.
     runtime.shutdown_background();
@@ -89,6 +93,29 @@ fn tell_desired(settings: &Settings) {
             let error = one_line(error.to_string());
             line(format_args!(
                 "version {version} of the settings from the hub does not fit these and is left out: {error}"
+            ));
+        }
+    }
+}
+
+/// More log topics than a connection names are shipped, but take turns.
+async fn tell_topics(config: &Config) {
+    let dir = DataDir::existing(&config.data_dir).ok().filter(|dir| dir.buffer().exists());
+    let Some(dir) = dir else { return };
+    // It only looks.
+    let mut config = config.clone();
+    config.buffer.is_preallocated = false;
+    let Ok(status) = status(&dir, &config).await else { return };
+    for carries in [Carries::Rest, Carries::Alarms] {
+        let inputs = config.inputs.iter().map(|input| &input.destination);
+        let own = inputs.filter(|destination| carries.takes(destination.priority));
+        let lanes = status.lanes.iter().filter(|lane| lane.records > 0 && carries.takes(lane.priority));
+        let topics: BTreeSet<&str> =
+            own.map(|it| it.topic.as_str()).chain(lanes.map(|lane| lane.topic.as_str())).collect();
+        if topics.len() > LOG_TOPICS_MAX {
+            let count = topics.len();
+            line(format_args!(
+                "log topics  WARN    {count} are written to or wait in the buffer, and a connection names {LOG_TOPICS_MAX}: they take turns"
             ));
         }
     }

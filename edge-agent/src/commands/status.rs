@@ -40,7 +40,8 @@ fn standing(dir: &DataDir) -> Option<Standing> {
     Some(Standing { verdict: record.verdict()?, in_force })
 }
 
-async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
+/// What the running agent says, or what is in the buffer.
+pub(super) async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
     match access(dir).await? {
         Access::Agent(mut client) => client.status().await.map_err(Failure::run),
         Access::Own(_lock) => {

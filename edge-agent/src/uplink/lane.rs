@@ -57,6 +57,8 @@ pub(super) struct Lane {
     pub priority: Priority,
     /// It gets nothing more; what comes goes to another lane.
     pub is_backlog: bool,
+    /// The connection's CONNECT named its topic.
+    pub is_named: bool,
     /// What its entries take up.
     bytes: u64,
     /// The first entry that stands in the buffer, as of a commit.
@@ -89,12 +91,13 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub fn new(view: LaneView) -> Self {
+    pub fn new(view: LaneView, is_named: bool) -> Self {
         Self {
             id: view.id,
             topic: view.topic,
             priority: view.priority,
             is_backlog: view.is_backlog,
+            is_named,
             bytes: view.bytes,
             first: view.first,
             next: view.next,
@@ -167,6 +170,17 @@ impl Lane {
 
     pub fn is_drained(&self) -> bool {
         !self.is_before_end(self.acked)
+    }
+
+    /// Whether it may still send something on this connection without another one's help.
+    pub fn is_busy(&self, shared: &Shared) -> bool {
+        let is_held = matches!(self.phase, Phase::Holding { .. });
+        self.is_named && !is_held && self.wants_connection(shared)
+    }
+
+    /// Whether it has something to send that its connection may carry.
+    pub fn wants_connection(&self, shared: &Shared) -> bool {
+        !self.is_drained() && shared.may_send(self.priority)
     }
 
     /// What stands in the buffer has waited for long enough.
@@ -338,9 +352,8 @@ impl Lane {
 
     /// The hub did not admit the topic when the connection began: it is asked again by another one.
     fn await_admission(&mut self, shared: &mut Shared) {
-        let connection = shared.connection.as_ref().filter(|connection| !connection.is_dropped);
-        let was_named = connection.is_some_and(|connection| connection.named.contains(&self.topic));
-        if was_named && !self.is_drained() {
+        let is_up = shared.connection.as_ref().is_some_and(|connection| !connection.is_dropped);
+        if is_up && self.is_named && !self.is_drained() {
             self.hold_for_connect(shared.no_partitions(&self.topic), shared);
         }
     }

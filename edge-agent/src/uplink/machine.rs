@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemas::mqtt::LOG_TOPICS_MAX;
 use schemas::{DeviceId, TopicName};
 use uuid::Uuid;
 
@@ -11,10 +12,14 @@ use super::letters::Letters;
 use super::pacing::Pace;
 use super::plan::Plan;
 use super::shared::{Connection, Shared, millis};
+use super::turns::Turns;
 use super::window::Window;
 use crate::buffer::{Amendment, LaneView};
 use crate::config::CatchUp;
-use crate::limits::{BACKLOG_LANES_MAX, STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, UNSERVED_AFTER};
+use crate::limits::{
+    BACKLOG_LANES_MAX, STALL_AFTER, STALL_AFTER_AMONG_SEVERAL, TOPICS_TURN, TOPICS_TURNS_AT_WORK,
+    UNSERVED_AFTER,
+};
 
 /// Decides what is sent, repeated, trimmed and changed.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub struct Core {
     lanes: Vec<Lane>,
     shared: Shared,
     letters: Letters,
+    /// Of the topics, where there are more than a connection names.
+    turns: Turns,
     /// The lane whose turn it is.
     turn: usize,
 }
@@ -51,7 +58,7 @@ impl Core {
             now_ms: 0,
             arrival_ms: 0,
         };
-        Self { lanes: Vec::new(), shared, letters: Letters::default(), turn: 0 }
+        Self { lanes: Vec::new(), shared, letters: Letters::default(), turns: Turns::default(), turn: 0 }
     }
 
     pub fn handle(&mut self, now: Now, event: Event) -> Vec<Action> {
@@ -85,6 +92,7 @@ impl Core {
             Event::PingAnswered => self.with_connection(|connection, _| connection.ping_ms = None),
             Event::Timer => self.check_stall(),
         }
+        self.check_named();
         self.check_admissions();
         self.resume();
         self.pump();
@@ -98,7 +106,8 @@ impl Core {
         // What time alone did not help waits for something else.
         let lanes = lanes.filter(|at| *at > self.shared.now_ms);
         let letters = self.letters.wake_ms(self.shared.now_ms);
-        lanes.chain(self.stall_ms(connection)).chain(letters).min()
+        let turn = self.topics_turn_ms(connection).filter(|at| *at > self.shared.now_ms);
+        lanes.chain(self.stall_ms(connection)).chain(letters).chain(turn).min()
     }
 
     /// Whether everything that is buffered is acknowledged.
@@ -119,18 +128,31 @@ impl Core {
     /// Why something is held back, for people.
     pub fn held(&self) -> Option<String> {
         let connection = self.shared.connection.as_ref()?;
-        self.lanes.iter().find_map(|lane| match &lane.phase {
+        let held = self.lanes.iter().find_map(|lane| match &lane.phase {
             _ if !self.shared.may_send(lane.priority) && !lane.is_drained() => {
                 Some("this month's bytes are used up; only alarms are sent until it is over".to_owned())
             }
             Phase::Holding { why, .. } => Some(why.clone()),
-            _ if connection.named.contains(&lane.topic)
-                && self.shared.partition_count(&lane.topic).is_none() =>
-            {
+            _ if lane.is_named && self.shared.partition_count(&lane.topic).is_none() => {
                 Some(self.shared.no_partitions(&lane.topic))
             }
             _ => None,
+        });
+        held.or_else(|| {
+            self.topics_turn_ms(connection)?;
+            Some(format!(
+                "log topics take turns: there are more than the {LOG_TOPICS_MAX} that a connection names"
+            ))
         })
+    }
+
+    /// What of these topics the next connection names.
+    pub fn topics_to_name(
+        &mut self,
+        all: Vec<TopicName>,
+        is_waiting: impl Fn(&TopicName) -> bool,
+    ) -> Vec<TopicName> {
+        self.turns.choose(all, is_waiting)
     }
 
     fn lane(&mut self, id: u8) -> Option<&mut Lane> {
@@ -145,6 +167,8 @@ impl Core {
 
     fn connected(&mut self, facts: Facts, named: Vec<TopicName>) {
         let now_ms = self.shared.now_ms;
+        self.turns.connected(&named);
+        self.lanes.iter_mut().for_each(|lane| lane.is_named = named.contains(&lane.topic));
         self.shared.connection = Some(Connection {
             since_ms: now_ms,
             window: Window::new(facts.receive_maximum),
@@ -156,7 +180,6 @@ impl Core {
             is_dropped: false,
         });
         self.lanes.iter_mut().for_each(|lane| lane.connected(&self.shared));
-        self.check_named();
     }
 
     fn disconnected(&mut self) {
@@ -174,22 +197,45 @@ impl Core {
         for view in views {
             match self.lanes.iter_mut().find(|lane| lane.id == view.id) {
                 Some(lane) => lane.update(&view),
-                None if self.shared.plan.carries.takes(view.priority) => self.lanes.push(Lane::new(view)),
+                None if self.shared.plan.carries.takes(view.priority) => {
+                    let connection = self.shared.connection.as_ref();
+                    let is_named =
+                        connection.is_some_and(|connection| connection.named.contains(&view.topic));
+                    self.lanes.push(Lane::new(view, is_named));
+                }
                 None => {}
             }
         }
-        self.check_named();
     }
 
-    /// A topic that CONNECT did not name needs a connection that does.
+    /// A topic that CONNECT did not name needs a connection that does, once there is something to send for it.
     fn check_named(&mut self) {
-        let unnamed = |connection: &&mut Connection| {
-            !connection.is_dropped && self.lanes.iter().any(|lane| !connection.named.contains(&lane.topic))
-        };
-        if let Some(connection) = self.shared.connection.as_mut().filter(unnamed) {
+        let now_ms = self.shared.now_ms;
+        let connection = self.shared.connection.as_ref().filter(|connection| !connection.is_dropped);
+        let turn_ms = connection.and_then(|connection| self.topics_turn_ms(connection));
+        if let Some(connection) =
+            self.shared.connection.as_mut().filter(|_| turn_ms.is_some_and(|at| at <= now_ms))
+        {
             connection.is_dropped = true;
             self.shared.actions.push(Action::Drop(DropReason::NewTopic));
         }
+    }
+
+    /// When a connection gives way to one that names other topics, where anything waits for that: at once where it had
+    /// room to name them; else once all of its own is sent and it has lasted for a while, so that live records do not
+    /// make it hop, and after some such times in any case, so that they keep nothing back for ever.
+    fn topics_turn_ms(&self, connection: &Connection) -> Option<u64> {
+        let waits = |lane: &Lane| !lane.is_named && lane.wants_connection(&self.shared);
+        if !self.lanes.iter().any(waits) {
+            return None;
+        }
+        if connection.named.len() < LOG_TOPICS_MAX {
+            return Some(connection.since_ms);
+        }
+        let turn_ms = self.shared.plan.reconnect_longest_ms.max(millis(TOPICS_TURN));
+        let turns =
+            if self.lanes.iter().any(|lane| lane.is_busy(&self.shared)) { TOPICS_TURNS_AT_WORK } else { 1 };
+        Some(connection.since_ms + turn_ms * turns)
     }
 
     fn answer(&mut self, token: u64, answer: &super::event::Answer) {

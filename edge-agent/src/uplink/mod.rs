@@ -1,7 +1,7 @@
 //! The uplink: batches go to a hub, in order and exactly once.
 //!
-//! A state machine (`machine`, with one `lane` a queue of the buffer, a `window`, the `pacing` of backlogs, and what a
-//! `refusal` means) decides; the runtime (`task`, `connection`) speaks MQTT through rumqttc, reads and changes the
+//! A state machine (`machine`, with one `lane` a queue of the buffer, a `window`, the `pacing` of backlogs, the `turns` of
+//! topics, and what a `refusal` means) decides; the runtime (`task`, `connection`) speaks MQTT through rumqttc, reads and changes the
 //! buffer, and keeps the time. It makes a new client and event loop for every connection (`access` says with what),
 //! and chooses the hub and the wait between them (`route`, `backoff`). There are two of them (`pair`): alarms have a
 //! connection of their own.
@@ -29,6 +29,7 @@ mod shipment;
 mod status;
 mod task;
 mod tls;
+mod turns;
 mod usage;
 mod window;
 

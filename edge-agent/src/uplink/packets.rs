@@ -4,7 +4,7 @@ use rumqttc::v5::mqttbytes::Error as PacketError;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, DisconnectReasonCode, PubAck, PubAckReason};
 use rumqttc::v5::{ConnectionError, StateError};
 use schemas::Sequence;
-use schemas::mqtt::{parse_log_topic_answer, property};
+use schemas::mqtt::{LOG_TOPICS_MAX, parse_log_topic_answer, property};
 
 use super::backoff::Ended;
 use super::event::{Answer, Facts};
@@ -115,7 +115,13 @@ fn disconnected(reason: DisconnectReasonCode, text: Option<&str>) -> (Ended, Str
 fn refused(code: ConnectReturnCode) -> (Ended, String) {
     use ConnectReturnCode as Code;
     match code {
-        Code::ServerBusy | Code::QuotaExceeded | Code::ConnectionRateExceeded => {
+        Code::QuotaExceeded => (
+            Ended::Busy,
+            format!(
+                "the hub takes no connection that names so many log topics (this agent: {LOG_TOPICS_MAX} at most), or no more at all: {code:?}"
+            ),
+        ),
+        Code::ServerBusy | Code::ConnectionRateExceeded => {
             (Ended::Busy, format!("the hub takes no connection now: {code:?}"))
         }
         Code::BadUserNamePassword => {

@@ -14,7 +14,7 @@ use rumqttc::v5::mqttbytes::v5::{
     PubAckReason, Publish, SubAck, SubscribeReasonCode,
 };
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use schemas::mqtt::{desired_topic, log_topic_answer, parse_agent_topic, property};
+use schemas::mqtt::{LOG_TOPICS_MAX, desired_topic, log_topic_answer, parse_agent_topic, property};
 use schemas::{DeviceId, TopicName};
 
 use super::Hub;
@@ -364,7 +364,13 @@ fn connack(inner: &Inner, connect: &Connect, is_let_in: bool) -> ConnAck {
         authentication_method: None,
         authentication_data: None,
     };
-    let code = if is_let_in { ConnectReturnCode::Success } else { ConnectReturnCode::BadUserNamePassword };
+    let named = connect.properties.iter().flat_map(|properties| &properties.user_properties);
+    let named = named.filter(|(name, _)| name == property::LOG_TOPIC).count();
+    let code = match is_let_in {
+        _ if named > LOG_TOPICS_MAX => ConnectReturnCode::QuotaExceeded,
+        true => ConnectReturnCode::Success,
+        false => ConnectReturnCode::BadUserNamePassword,
+    };
     ConnAck { session_present: false, code, properties: Some(properties) }
 }
 

@@ -6,6 +6,7 @@ mod post;
 mod tests;
 mod time;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,8 +276,8 @@ impl Uplink {
         });
     }
 
-    /// The topics that CONNECT names: of the inputs, and of what is buffered.
-    fn topics(&self) -> Vec<TopicName> {
+    /// The topics that CONNECT names: of the inputs, and of what is buffered; in turns where they are too many.
+    fn topics(&mut self) -> Vec<TopicName> {
         let own = self.config.destinations.iter();
         let own = own.map(|destination| (destination.priority, destination.topic.clone()));
         let snapshot = self.around.buffer.snapshot();
@@ -287,7 +288,10 @@ impl Uplink {
                 topics.push(topic);
             }
         }
-        topics
+        let filled = snapshot.lanes.iter().filter(|lane| lane.first < lane.next);
+        let waiting: BTreeSet<&TopicName> =
+            filled.filter(|lane| self.carries.takes(lane.priority)).map(|lane| &lane.topic).collect();
+        self.core.topics_to_name(topics, |topic| waiting.contains(topic))
     }
 }
 
