@@ -21,7 +21,7 @@ use crate::desired::Standing;
 use crate::destination::Destination;
 use crate::inputs::Roster;
 use crate::inputs::report::Reporter;
-use crate::operations::{Answer, Answered, Notify, Order, OrderError, What, report};
+use crate::operations::{Answer, Answered, Known, Notify, Order, OrderError, What, report};
 use crate::pipeline::{Batching, Supervisor, Tuning};
 use crate::status::Status;
 use crate::time::Clock;
@@ -163,6 +163,7 @@ impl Agent {
                 ended = &mut self.uplink.task => break Some(ended),
                 _ = self.hangups.recv() => self.reload().await?,
                 Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await?,
+                Some(Outbound(told)) = self.desk.told.recv() => self.answered.told(&told),
                 occasion = self.remote.next() => self.look(occasion).await?,
                 () = next(&mut alive) => if pulse.beats() { self.notify.alive() },
             }
@@ -251,18 +252,27 @@ impl Agent {
         Ok(())
     }
 
-    /// Carries out a command, once, and answers it.
+    /// Carries out a command, once, and answers it until the hub has the answer.
     async fn command(&mut self, payload: &[u8]) {
-        let answer = match Order::parse(payload) {
-            Ok(order) => match self.answered.find(&order.id) {
-                Some(answer) => answer.to_owned(),
-                None => self.carry_out(order),
-            },
+        let (id, order) = match Order::parse(payload) {
+            Ok(Order { id, what }) => (id, Ok(what)),
+            Err(OrderError::What { id, what }) => (id, Err(what)),
             Err(error @ OrderError::Id) => {
                 tracing::warn!(%error, "a command from the hub is left out");
                 return;
             }
-            Err(OrderError::What { id, what }) => text(&Answer::failed(id, what)),
+        };
+        let answer = match self.answered.find(&id) {
+            Some(Known::Told) => return,
+            Some(Known::Untold(answer)) => answer.to_owned(),
+            None => {
+                let answer = match order {
+                    Ok(what) => text(&self.carry_out(id.clone(), what)),
+                    Err(what) => text(&Answer::failed(id.clone(), what)),
+                };
+                self.answered.remember(id, answer.clone());
+                answer
+            }
         };
         // The uplink keeps it until the hub has it. Whoever asks again is answered again.
         if self.desk.outbound.try_send(Outbound(answer.into())).is_err() {
@@ -270,10 +280,9 @@ impl Agent {
         }
     }
 
-    fn carry_out(&mut self, order: Order) -> String {
-        let Order { id, what } = order;
+    fn carry_out(&mut self, id: String, what: What) -> Answer {
         tracing::info!(id, command = ?what, "a command from the hub");
-        let answer = match what {
+        match what {
             What::RestartInput { input } | What::SampleNow { input: Some(input) } => self.restart(id, &input),
             What::SampleNow { input: None } => {
                 self.supervisor.sample_now();
@@ -287,13 +296,7 @@ impl Agent {
                 let status = status_of(&self.ground, &self.status, &self.remote.standing());
                 Answer { status: Some(Box::new(status)), ..Answer::done(id) }
             }
-        };
-        let text = text(&answer);
-        // Who asks again how the agent fares wants to know that anew.
-        if answer.status.is_none() {
-            self.answered.remember(answer.id, text.clone());
         }
-        text
     }
 
     fn restart(&self, id: String, input: &str) -> Answer {

@@ -312,3 +312,38 @@ fn a_damaged_memory_is_told_and_the_file_is_in_force() {
     assert!(device.log().contains("settings from the hub are forgotten"), "{}", device.log());
     assert_eq!(device.record()["accepted"]["version"], 1);
 }
+
+#[test]
+fn a_command_that_the_hub_repeats_is_answered_once_over_reconnects_and_restarts() {
+    let hub = FakeHub::start();
+    hub.inner().command = Some(r#"{"id":"7","command":"status"}"#.into());
+    let device = Device::new(&[&hub], 300, HOST);
+    device.configure(&format!("[remote]\ncommands = true\n{HOST}"));
+    let mut agent = device.run();
+    hub.wait("the answer", |inner| inner.answers.len() == 1);
+    let status: Value = serde_json::from_slice(&hub.inner().answers[0]).unwrap();
+    assert_eq!((&status["id"], &status["status"]["device_id"]), (&json!("7"), &json!("pump-1")));
+    until("the answer that is known to be told", || {
+        let answered = std::fs::read_to_string(device.dir().join("answered")).ok()?;
+        (answered == r#"[["7",""]]"#).then_some(())
+    });
+    for restarts in [false, true] {
+        let acknowledged = hub.inner().acknowledged;
+        if restarts {
+            agent.kill();
+            agent = device.run();
+        } else {
+            hub.cut();
+        }
+        hub.wait("the command again", |inner| inner.acknowledged > acknowledged);
+        // What it answers comes in the order of the commands.
+        let other = format!(r#"{{"id":"after {restarts}","command":"flush"}}"#);
+        hub.inner().command = Some(other.into());
+        hub.cut();
+        let answers = if restarts { 3 } else { 2 };
+        hub.wait("another answer", |inner| inner.answers.len() == answers);
+        let last: Value = serde_json::from_slice(&hub.inner().answers[answers - 1]).unwrap();
+        assert_eq!(last["id"], json!(format!("after {restarts}")));
+        hub.inner().command = Some(r#"{"id":"7","command":"status"}"#.into());
+    }
+}

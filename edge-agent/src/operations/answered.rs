@@ -1,4 +1,7 @@
-//! The commands that were carried out last, with their answers: who repeats one hears the same again.
+//! The commands that were carried out last, with their answers: one that is repeated is answered with the same again,
+//! until the hub has that.
+//!
+//! A hub repeats what it keeps of them at every connection; answers lie in its log.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -10,8 +13,17 @@ const REMEMBERED_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Answered {
     path: PathBuf,
-    /// Ids and answers, the oldest first.
+    /// Ids and answers, the oldest first; of an answer that the hub has, nothing is left.
     answers: VecDeque<(String, String)>,
+}
+
+/// A command that was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    /// The hub has its answer.
+    Told,
+    /// It may have it.
+    Untold(&'a str),
 }
 
 impl Answered {
@@ -27,8 +39,19 @@ impl Answered {
         Self { path, answers }
     }
 
-    pub fn find(&self, id: &str) -> Option<&str> {
-        self.answers.iter().find(|(known, _)| known == id).map(|(_, answer)| answer.as_str())
+    pub fn find(&self, id: &str) -> Option<Known<'_>> {
+        let (_, answer) = self.answers.iter().find(|(known, _)| known == id)?;
+        Some(if answer.is_empty() { Known::Told } else { Known::Untold(answer) })
+    }
+
+    /// The hub has this answer: whoever repeats the command finds it there.
+    pub fn told(&mut self, told: &[u8]) {
+        let answer = self.answers.iter_mut().map(|(_, answer)| answer);
+        let found = answer.filter(|answer| !answer.is_empty()).find(|answer| answer.as_bytes() == told);
+        if let Some(answer) = found {
+            answer.clear();
+            self.write();
+        }
     }
 
     /// Remembers an answer, on disk where that is possible.
@@ -37,6 +60,10 @@ impl Answered {
         while self.answers.len() > REMEMBERED_MAX {
             self.answers.pop_front();
         }
+        self.write();
+    }
+
+    fn write(&self) {
         let written = serde_json::to_vec(&self.answers).map_err(|error| error.to_string());
         let written = written.and_then(|bytes| replace_file(&self.path, &bytes).map_err(|e| e.to_string()));
         if let Err(error) = written {
@@ -59,7 +86,12 @@ mod tests {
         }
         let mut answered = Answered::open(path.clone());
         assert_eq!(answered.find("0"), None);
-        assert_eq!(answered.find("64"), Some("answer 64"));
+        assert_eq!(answered.find("64"), Some(Known::Untold("answer 64")));
+        answered.told(b"answer 64");
+        for answered in [&answered, &Answered::open(path.clone())] {
+            assert_eq!(answered.find("64"), Some(Known::Told));
+            assert_eq!(answered.find("63"), Some(Known::Untold("answer 63")));
+        }
         std::fs::write(&path, "damaged").unwrap();
         answered = Answered::open(path);
         assert_eq!(answered.find("64"), None);

@@ -5,7 +5,7 @@ mod notify;
 mod order;
 mod report;
 
-pub use answered::Answered;
+pub use answered::{Answered, Known};
 pub use notify::Notify;
 pub use order::{Answer, Order, OrderError, What};
 pub use report::report;

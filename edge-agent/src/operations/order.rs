@@ -9,7 +9,8 @@
 //! > {"id":"7f3c","ok":true,"status":{…}}
 //! ```
 //!
-//! A command is carried out once, whoever repeats it: its id is remembered together with the answer.
+//! A command is carried out once, whoever repeats it, `status` too: its id is remembered together with the answer, and
+//! answered with that until the hub has it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

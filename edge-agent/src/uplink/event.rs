@@ -99,6 +99,8 @@ pub enum Action {
     Publish { token: u64, topic: TopicName, partition: PartitionIndex, payload: Bytes },
     /// Send an answer of the device; answered with [`Event::Answer`] like a publish.
     Say { token: u64, payload: Bytes },
+    /// The hub has an answer of the device.
+    Told { payload: Bytes },
     /// The hub has everything through this number.
     Trim { lane: u8, through: u64, gaps: Vec<GapAnswer>, at_once: bool },
     /// Entries below `end` may be on their way and are not to be dropped; 0 where none are.

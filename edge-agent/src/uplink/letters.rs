@@ -23,8 +23,12 @@ impl Letters {
         self.waiting.len() + self.sent.len() < LETTERS_MAX
     }
 
+    /// The same letter is not sent twice because somebody asked again before it was answered.
     pub fn push(&mut self, letter: Bytes) {
-        self.waiting.push_back(letter);
+        let mut kept = self.waiting.iter().chain(self.sent.iter().map(|(_, letter)| letter));
+        if !kept.any(|kept| *kept == letter) {
+            self.waiting.push_back(letter);
+        }
     }
 
     /// Another connection sends everything again that this one was not answered.
@@ -51,13 +55,13 @@ impl Letters {
     }
 
     /// Notes an answer to one of them; false where it is none of them.
-    pub fn answer(&mut self, token: u64, answer: &Answer, now_ms: u64) -> bool {
+    pub fn answer(&mut self, token: u64, answer: &Answer, shared: &mut Shared) -> bool {
         let Some(at) = self.sent.iter().position(|(sent, _)| *sent == token) else { return false };
         let Some((_, letter)) = self.sent.remove(at) else { return false };
         match answer.reason {
             reason::QUOTA_EXCEEDED => {
                 self.waiting.push_front(letter);
-                self.hold_until_ms = now_ms + BUSY_HOLD_MS;
+                self.hold_until_ms = shared.now_ms + BUSY_HOLD_MS;
             }
             code if code >= reason::REFUSED => {
                 tracing::warn!(
@@ -66,7 +70,7 @@ impl Letters {
                     "the hub refuses an answer of this device; it is dropped"
                 );
             }
-            _ => {}
+            _ => shared.act(Action::Told { payload: letter }),
         }
         true
     }

@@ -245,7 +245,7 @@ impl Core {
             connection.note_served(is_awaited && reason::is_verdict(answer.reason), now_ms);
             is_awaited
         });
-        if is_awaited && !self.letters.answer(token, answer, now_ms) {
+        if is_awaited && !self.letters.answer(token, answer, &mut self.shared) {
             for lane in &mut self.lanes {
                 if lane.answer(token, answer.clone(), &mut self.shared) {
                     break;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use crate::limits::INBOUND_MAX;
+use crate::limits::{INBOUND_MAX, LETTERS_MAX};
 
 /// What came for the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub struct Mailbox {
     pub(super) kinds: Vec<InboundKind>,
     pub(super) inbound: mpsc::Sender<Inbound>,
     pub(super) outbound: mpsc::Receiver<Outbound>,
+    pub(super) told: mpsc::Sender<Outbound>,
 }
 
 impl Mailbox {
@@ -45,6 +46,8 @@ impl Mailbox {
 pub struct Desk {
     pub inbound: mpsc::Receiver<Inbound>,
     pub outbound: mpsc::Sender<Outbound>,
+    /// Answers that the hub has.
+    pub told: mpsc::Receiver<Outbound>,
 }
 
 /// Both ends. An uplink that was given one subscribes to what is addressed to its device; the hub is told that
@@ -52,7 +55,8 @@ pub struct Desk {
 pub fn mailbox() -> (Mailbox, Desk) {
     let (inbound_sender, inbound) = mpsc::channel(INBOUND_MAX);
     let (outbound, outbound_receiver) = mpsc::channel(INBOUND_MAX);
+    let (told_sender, told) = mpsc::channel(LETTERS_MAX);
     let kinds = vec![InboundKind::Desired, InboundKind::Command];
-    let mailbox = Mailbox { kinds, inbound: inbound_sender, outbound: outbound_receiver };
-    (mailbox, Desk { inbound, outbound })
+    let mailbox = Mailbox { kinds, inbound: inbound_sender, outbound: outbound_receiver, told: told_sender };
+    (mailbox, Desk { inbound, outbound, told })
 }

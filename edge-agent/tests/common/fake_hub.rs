@@ -51,6 +51,8 @@ pub struct Inner {
     pub subscriptions: Vec<String>,
     /// What whoever subscribes to a device's desired state is given.
     pub desired: Option<Bytes>,
+    /// What is kept of the commands to it, in the same way.
+    pub command: Option<Bytes>,
     /// Whether connections are refused.
     pub is_out: bool,
     /// After so many answers of devices, no more connections are taken.
@@ -81,6 +83,7 @@ impl Default for Inner {
             reused_ids: 0,
             subscriptions: Vec::new(),
             desired: None,
+            command: None,
             is_out: false,
             out_after_answers: None,
             mute: Vec::new(),
@@ -276,9 +279,11 @@ impl FakeHub {
                 let paths: Vec<String> = subscribe.filters.into_iter().map(|filter| filter.path).collect();
                 let desired = paths.iter().find(|path| path.ends_with("/desired"));
                 let desired = desired.and_then(|path| Some(wanted(path, inner.desired.clone()?)));
+                let commands = paths.iter().find(|path| path.ends_with("/commands"));
+                let command = commands.and_then(|path| Some(wanted(path, inner.command.clone()?)));
                 inner.subscriptions.extend(paths);
                 let granted = SubAck { pkid: subscribe.pkid, return_codes: codes, properties: None };
-                return Ok(std::iter::once(Packet::SubAck(granted)).chain(desired).collect());
+                return Ok(std::iter::once(Packet::SubAck(granted)).chain(desired).chain(command).collect());
             }
             Packet::PubAck(_) => {
                 inner.acknowledged += 1;

@@ -255,6 +255,7 @@ impl World {
                         self.letters.push(payload);
                         self.to_agent.push_back((token, Answer::default()));
                     }
+                    Action::Told { .. } => {}
                     Action::Read { lane, from, until } => {
                         let items = self.buffer().reader().read(lane, from..until, 4096, 16).unwrap();
                         events.push_back(Event::Items { lane, from, items });

@@ -72,6 +72,10 @@ impl Uplink {
                     self.send(connection.as_deref_mut(), token, mqtt_topic, payload);
                     continue;
                 }
+                Action::Told { payload } => {
+                    self.post.told(payload);
+                    continue;
+                }
                 Action::InFlight { lane, end } => {
                     self.around.buffer.set_in_flight(lane, end);
                     continue;

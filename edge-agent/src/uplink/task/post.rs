@@ -7,7 +7,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use schemas::DeviceId;
 use schemas::mqtt::{commands_topic, desired_topic};
 
-use crate::uplink::mailbox::{Inbound, InboundKind, Mailbox};
+use crate::uplink::mailbox::{Inbound, InboundKind, Mailbox, Outbound};
 
 /// What came and is not delivered, and what is to be told to the hub.
 pub(super) struct Post {
@@ -49,6 +49,12 @@ impl Post {
     /// What was not delivered comes again on the next connection.
     pub fn disconnected(&mut self) {
         self.arrived.clear();
+    }
+
+    /// The hub has an answer of the device.
+    pub fn told(&self, letter: Bytes) {
+        // Who does not hear of it at most answers again.
+        let _ = self.mailbox.as_ref().map(|mailbox| mailbox.told.try_send(Outbound(letter)));
     }
 
     /// Waits until something is delivered or an answer is to be sent. May be cancelled.
