@@ -16,6 +16,7 @@
 mod damaged;
 mod file;
 mod local;
+mod verified;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use schemas::PartitionId;
 
+use crate::checksum::GoOn;
 use crate::error::{Damage, LogError, ReadError, RecoverError};
 use crate::files::FileCache;
 use crate::index;
@@ -38,6 +40,7 @@ use local::is_same_file;
 
 pub use file::{Prefix, Receiving};
 pub use local::LocalLog;
+pub use verified::Verified;
 
 /// A partition on its way in. Its segments may be received in any order; then it is finished.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ pub struct Import {
     indexed: RefCell<BTreeSet<u64>>,
     /// Segments that are as damaged as their sender's, by id.
     damaged: RefCell<BTreeSet<u64>>,
+    verified: Verified,
 }
 
 /// Why a partition could not be imported.
@@ -67,6 +71,9 @@ pub enum ImportError {
     /// The bytes are those that the state says, and not a segment.
     #[error(transparent)]
     Damaged(#[from] Damage),
+    /// Whoever was told of the bytes that were read did not want any more.
+    #[error("it was not read to its end")]
+    Stopped,
 }
 
 impl ImportError {
@@ -86,7 +93,8 @@ impl Import {
             return Err(ImportError::BadState(state.id));
         }
         let (indexed, damaged) = (RefCell::default(), RefCell::default());
-        let import = Self { dir: dir.into(), state, files: files.clone(), indexed, damaged };
+        let verified = Verified::default();
+        let import = Self { dir: dir.into(), state, files: files.clone(), indexed, damaged, verified };
         let failed = |source| ImportError::from_io(dir, source);
         fs::create_dir_all(dir).map_err(failed)?;
         let wanted: HashSet<PathBuf> = import
@@ -105,6 +113,12 @@ impl Import {
         Ok(import)
     }
 
+    /// Takes for right what is known to be so.
+    #[must_use]
+    pub fn knowing(self, verified: &Verified) -> Self {
+        Self { verified: verified.clone(), ..self }
+    }
+
     pub fn state(&self) -> &PartitionState {
         &self.state
     }
@@ -114,8 +128,14 @@ impl Import {
         self.state.segments.iter().filter(|segment| segment.bytes > 0)
     }
 
-    /// Whether the segment is here, whole. Every byte is read, but where it is the very file that `local` vouches for.
-    pub fn is_whole(&self, segment: &SegmentState, local: Option<&LocalLog>) -> Result<bool, ImportError> {
+    /// Whether the segment is here, whole. Every byte is read, but where it is the very file that `local` vouches for, or one
+    /// that was found whole before.
+    pub fn is_whole(
+        &self,
+        segment: &SegmentState,
+        local: Option<&LocalLog>,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<bool, ImportError> {
         let files = self.files_of(segment);
         let path = files.path(FileKind::Log);
         if let Some(local) = local
@@ -126,10 +146,14 @@ impl Import {
             }
             return Ok(true);
         }
-        let found =
-            file::checksum_of(&path, segment.bytes).map_err(|source| ImportError::from_io(&path, source))?;
-        match found {
-            Some(found) if found == (u64::from(segment.bytes), segment.checksum) => Ok(true),
+        if self.verified.has(&path, segment.checksum) {
+            return Ok(true);
+        }
+        match file::checksum_of(&path, segment.bytes, go_on)? {
+            Some(found) if found == (u64::from(segment.bytes), segment.checksum) => {
+                self.verified.add(&path, segment.checksum);
+                Ok(true)
+            }
             Some(_) => {
                 // The index may be another log's, linked together with the segment.
                 for path in [path, files.path(FileKind::Index)] {
@@ -144,7 +168,12 @@ impl Import {
     /// Links a closed segment of the partition's log in `local` if it has, byte for byte, the same batches: as its
     /// manifest says, or else as its bytes do. The newest segment there may still be written to, and the newest one
     /// here will be: neither is linked.
-    pub fn link(&self, segment: &SegmentState, local: &LocalLog) -> Result<bool, ImportError> {
+    pub fn link(
+        &self,
+        segment: &SegmentState,
+        local: &LocalLog,
+        go_on: &mut GoOn<'_>,
+    ) -> Result<bool, ImportError> {
         if self.state.segments.last().is_some_and(|last| last.id == segment.id) {
             return Ok(false);
         }
@@ -163,13 +192,13 @@ impl Import {
         if !link_to(candidate, &link)? {
             return Ok(false);
         }
-        let failed = |source| ImportError::from_io(&link, source);
-        let found = file::checksum_of(&link, segment.bytes).map_err(failed)?;
+        let found = file::checksum_of(&link, segment.bytes, go_on)?;
         if found != Some((u64::from(segment.bytes), segment.checksum)) {
-            fs::remove_file(&link).map_err(failed)?;
+            fs::remove_file(&link).map_err(|source| ImportError::from_io(&link, source))?;
             return Ok(false);
         }
         file::settle(&files, &link)?;
+        self.verified.add(&files.path(FileKind::Log), segment.checksum);
         Ok(true)
     }
 
@@ -193,13 +222,13 @@ impl Import {
         &self,
         segment: &SegmentState,
         local: Option<&LocalLog>,
+        go_on: &mut GoOn<'_>,
     ) -> Result<Option<Prefix>, ImportError> {
         let part = file::part_of(&self.files_of(segment));
         let candidate = local.and_then(|local| Some(local.candidate(segment)?.0.to_owned()));
         let mut longest: Option<Prefix> = None;
         for path in [Some(part), candidate].into_iter().flatten() {
-            let found = file::checksum_of(&path, segment.bytes)
-                .map_err(|source| ImportError::from_io(&path, source))?;
+            let found = file::checksum_of(&path, segment.bytes, go_on)?;
             let Some((length, checksum)) = found else { continue };
             let bytes = u32::try_from(length).unwrap_or(u32::MAX).min(segment.bytes);
             if bytes > 0 && longest.as_ref().is_none_or(|longest| longest.bytes < bytes) {
@@ -211,13 +240,22 @@ impl Import {
 
     /// Receives the segment's bytes behind `prefix`, which the sender has confirmed.
     pub fn receive(&self, segment: &SegmentState, prefix: Option<Prefix>) -> Result<Receiving, ImportError> {
-        Receiving::begin(self.files_of(segment), *segment, prefix)
+        Receiving::begin(self.files_of(segment), *segment, prefix, self.verified.clone())
     }
 
-    /// Makes the indexes and everything durable, and opens the partition. All segments must be here.
-    pub fn finish(self) -> Result<PartitionLog, ImportError> {
+    /// Makes the indexes and everything durable, and opens the partition. All segments must be here; `go_on` is told of
+    /// each that was read.
+    pub fn finish(self, go_on: &mut GoOn<'_>) -> Result<PartitionLog, ImportError> {
         for segment in self.segments().filter(|segment| !self.indexed.borrow().contains(&segment.id)) {
+            let index = self.files_of(segment).path(FileKind::Index);
+            if self.verified.has(&index, segment.checksum) {
+                continue;
+            }
             self.make_index(segment)?;
+            self.verified.add(&index, segment.checksum);
+            if !go_on(segment.bytes as usize) {
+                return Err(ImportError::Stopped);
+            }
         }
         for dir in [Some(&*self.dir), self.dir.parent()].into_iter().flatten() {
             let synced = File::open(dir).and_then(|dir| dir.sync_all());

@@ -18,6 +18,7 @@
 //! No fsync happens here while appending. Files that no segment needs any more are handed out by
 //! [`PartitionLog::take_obsolete`] instead of being deleted, since an older manifest may still name them.
 
+mod checksum;
 mod compaction;
 mod epochs;
 mod error;
@@ -38,13 +39,14 @@ mod sequence;
 mod state;
 mod view;
 
+pub use checksum::GoOn;
 pub use compaction::{CompactOptions, Compacted, Compaction};
 pub use epochs::EpochHistory;
 pub use error::{
     CompactError, Damage, DamageKind, DecodeStateError, LogError, ReadError, RecoverError, is_unreadable,
 };
 pub use files::{DirtyFile, FileCache, ObsoleteFiles, OnDamage};
-pub use import::{Import, ImportError, LocalLog, Prefix, Receiving};
+pub use import::{Import, ImportError, LocalLog, Prefix, Receiving, Verified};
 pub use limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX};
 pub use log::PartitionLog;
 pub use observe::describe;

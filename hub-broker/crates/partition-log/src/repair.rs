@@ -9,17 +9,17 @@
 //! made again.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, fadvise};
 use schemas::{BatchHeader, Offset};
 
+use crate::checksum::{self, GoOn};
 use crate::epochs::EpochHistory;
 use crate::error::{ReadError, is_unreadable};
-use crate::import::{ImportError, Receiving};
-use crate::limits::COPY_STEP_BYTES;
+use crate::import::{ImportError, Receiving, Verified};
 use crate::names::FileKind;
 use crate::reader::PartitionReader;
 use crate::segment::SegmentView;
@@ -50,7 +50,7 @@ impl PartitionReader {
     /// Whether `file` is on the disk as it was written: what was found damaged in memory, or by a disk that was about to
     /// go away, may be whole there. False if it is no segment's that is needed. `go_on` is told of the bytes of each step,
     /// and may put an end to it.
-    pub fn reads_whole(&self, file: &Path, go_on: &mut dyn FnMut(usize) -> bool) -> io::Result<bool> {
+    pub fn reads_whole(&self, file: &Path, go_on: &mut GoOn<'_>) -> io::Result<bool> {
         let view = self.shared().view.load_full();
         let active = Some(&view.active).filter(|segment| segment.files.path(FileKind::Log) == file);
         let Some(segment) = segment_of(&view, file).or(active) else { return Ok(false) };
@@ -70,7 +70,7 @@ impl PartitionReader {
         let view = self.shared().view.load_full();
         let segment = segment_of(&view, file).filter(|segment| !segment.state.compacted);
         let Some(segment) = segment.cloned() else { return Ok(None) };
-        let receiving = Receiving::begin(segment.files.beside(), segment.state, None)?;
+        let receiving = Receiving::begin(segment.files.beside(), segment.state, None, Verified::default())?;
         let (epochs, next) = (view.epochs.clone(), segment.state.base_offset);
         Ok(Some(Repair { shared: self.shared().clone(), segment, epochs, receiving, next }))
     }
@@ -82,29 +82,13 @@ fn segment_of<'a>(view: &'a View, file: &Path) -> Option<&'a SegmentView> {
 }
 
 /// CRC-32C of a file's first `bytes`; `None` if it ends before.
-fn checksum_on_disk(
-    path: &Path,
-    bytes: u32,
-    go_on: &mut dyn FnMut(usize) -> bool,
-) -> io::Result<Option<u32>> {
+fn checksum_on_disk(path: &Path, bytes: u32, go_on: &mut GoOn<'_>) -> io::Result<Option<u32>> {
     let file = File::open(path)?;
     // What memory has of it is not asked. Without this it would only be.
     let _ = fadvise(&file, 0, None, Advice::DontNeed);
-    let mut input = file.take(u64::from(bytes));
-    let mut buffer = vec![0; COPY_STEP_BYTES];
-    let mut checksum = 0;
-    loop {
-        let count = match input.read(&mut buffer) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if count == 0 {
-            return Ok(Some(checksum).filter(|_| input.limit() == 0));
-        }
-        checksum = crc32c::crc32c_append(checksum, &buffer[..count]);
-        if !go_on(count) {
-            return Err(io::Error::other("it was not read to its end"));
-        }
+    match checksum::checksum_of(file, bytes, go_on)? {
+        Some((length, checksum)) => Ok(Some(checksum).filter(|_| length == bytes)),
+        None => Err(io::Error::other("it was not read to its end")),
     }
 }
 

@@ -40,13 +40,13 @@ fn copy_beside(import: &Import, leader: &Partition, local: Option<&LocalLog>) ->
     let mut copied = 0;
     let segments: Vec<SegmentState> = import.segments().copied().collect();
     for segment in &segments {
-        if import.is_whole(segment, local).expect("readable")
-            || local.is_some_and(|local| import.link(segment, local).expect("readable"))
+        if import.is_whole(segment, local, &mut |_| true).expect("readable")
+            || local.is_some_and(|local| import.link(segment, local, &mut |_| true).expect("readable"))
         {
             continue;
         }
         let bytes = fs::read(source(leader, segment)).expect("the leader's file");
-        let prefix = import.prefix(segment, local).expect("readable");
+        let prefix = import.prefix(segment, local, &mut |_| true).expect("readable");
         let prefix =
             prefix.filter(|prefix| crc32c::crc32c(&bytes[..prefix.bytes as usize]) == prefix.checksum);
         let mut receiving = import.receive(segment, prefix).expect("received");
@@ -70,7 +70,7 @@ fn an_imported_partition_is_the_senders_and_goes_on_like_it() {
     let path = dir.path().join("p.g1");
     let import = Import::begin(&path, state.clone(), &leader.files).expect("begun");
     assert_eq!(copy(&import, &leader, None), total(&state));
-    let mut log = import.finish().expect("whole");
+    let mut log = import.finish(&mut |_| true).expect("whole");
     assert_eq!(log.state(), state);
     assert_eq!(contents(&path), contents(&leader.path()));
     leader.append(&numbered(900, 4), 77);
@@ -110,7 +110,7 @@ fn closed_segments_that_are_here_are_linked_and_the_growing_one_is_a_copy() {
     let old = dir.path().join("p");
     let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
     copy(&import, &leader, None);
-    import.finish().expect("whole");
+    import.finish(&mut |_| true).expect("whole");
     for number in 12..16 {
         leader.append(&numbered(number * 3, 3), number);
     }
@@ -119,7 +119,7 @@ fn closed_segments_that_are_here_are_linked_and_the_growing_one_is_a_copy() {
     let import = Import::begin(&path, newer.clone(), &leader.files).expect("begun");
     assert_eq!(copy(&import, &leader, Some(&old)), total(&newer) - total(&state));
     let before = contents(&old);
-    let mut log = import.finish().expect("whole");
+    let mut log = import.finish(&mut |_| true).expect("whole");
     assert_eq!(records(&log.reader(), Offset(0)), records(&leader.reader(), Offset(0)));
     let links = |dir: &Path| -> Vec<u64> {
         files_in(dir, "log").iter().map(|path| fs::metadata(path).expect("there").nlink()).collect()
@@ -139,7 +139,7 @@ fn closed_segments_that_a_manifest_names_are_linked_without_being_read() {
     let old = dir.path().join("p");
     let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
     copy(&import, &leader, None);
-    import.finish().expect("whole");
+    import.finish(&mut |_| true).expect("whole");
     leader.append(&numbered(36, 3), 12);
     let newer = leader.checkpoint();
     // Nobody finds this out who does not read the file.
@@ -149,9 +149,10 @@ fn closed_segments_that_a_manifest_names_are_linked_without_being_read() {
     let first = &newer.segments[0];
     let vouched = LocalLog::look(&old, Some(&state)).expect("readable");
     let import = begin("p.g1");
-    assert!(import.link(first, &vouched).expect("linked"));
+    assert!(import.link(first, &vouched, &mut |_| true).expect("linked"));
     copy_beside(&import, &leader, Some(&vouched));
-    let log = import.finish().expect("what is vouched for is not read, nor is its index made again");
+    let log =
+        import.finish(&mut |_| true).expect("what is vouched for is not read, nor is its index made again");
     assert_eq!(log.state(), newer);
     let closed = state.segments.len() - 1;
     for extension in ["log", "index"] {
@@ -161,13 +162,26 @@ fn closed_segments_that_a_manifest_names_are_linked_without_being_read() {
             .collect();
         assert!(links[..closed].iter().all(|count| *count == 2), "{links:?}");
     }
-    assert!(begin("p.g1").is_whole(first, Some(&vouched)).expect("readable"), "nor the next time");
-    assert!(!begin("p.g1").is_whole(first, None).expect("readable"), "unless nobody vouches for it");
-    assert!(!begin("p.g2").link(first, &LocalLog::look(&old, None).expect("readable")).expect("read"));
+    assert!(
+        begin("p.g1").is_whole(first, Some(&vouched), &mut |_| true).expect("readable"),
+        "nor the next time"
+    );
+    assert!(
+        !begin("p.g1").is_whole(first, None, &mut |_| true).expect("readable"),
+        "unless nobody vouches for it"
+    );
+    assert!(
+        !begin("p.g2")
+            .link(first, &LocalLog::look(&old, None).expect("readable"), &mut |_| true)
+            .expect("read")
+    );
     let mut other = state;
     other.segments[0].checksum ^= 1;
     let other = LocalLog::look(&old, Some(&other)).expect("readable");
-    assert!(!begin("p.g2").link(first, &other).expect("read"), "a manifest that names other bytes");
+    assert!(
+        !begin("p.g2").link(first, &other, &mut |_| true).expect("read"),
+        "a manifest that names other bytes"
+    );
 }
 
 /// The second attempt knows that a segment here is damaged, and receives it: whole, or as damaged as the sender's.
@@ -179,20 +193,20 @@ fn what_an_earlier_attempt_has_linked_is_not_written_to_by_a_later_one() {
         let (old, path) = (dir.path().join("p"), dir.path().join("p.g1"));
         let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
         copy(&import, &leader, None);
-        import.finish().expect("whole");
+        import.finish(&mut |_| true).expect("whole");
         let first = files_in(&old, "log").remove(0);
         flip_bit(&first, 90);
         let begin = || Import::begin(&path, state.clone(), &leader.files).expect("begun");
         let vouched = || LocalLog::look(&old, Some(&state)).expect("readable");
         let segment = &state.segments[0];
-        assert!(begin().link(segment, &vouched()).expect("linked"));
+        assert!(begin().link(segment, &vouched(), &mut |_| true).expect("linked"));
         let before = contents(&old);
         let doubted = vouched().doubting(std::slice::from_ref(&first));
         let import = begin();
-        assert!(!import.is_whole(segment, Some(&doubted)).expect("readable"));
+        assert!(!import.is_whole(segment, Some(&doubted), &mut |_| true).expect("readable"));
         if is_whole_there {
             copy_beside(&import, &leader, Some(&doubted));
-            import.finish().expect("whole");
+            import.finish(&mut |_| true).expect("whole");
         } else {
             let bytes = fs::read(&first).expect("readable");
             let mut receiving = import.receive(segment, None).expect("received");
@@ -211,13 +225,13 @@ fn a_local_file_of_other_bytes_is_neither_linked_nor_harmed() {
     let old = dir.path().join("p");
     let import = Import::begin(&old, state.clone(), &leader.files).expect("begun");
     copy(&import, &leader, None);
-    import.finish().expect("whole");
+    import.finish(&mut |_| true).expect("whole");
     flip_bit(&files_in(&old, "log")[0], 90);
     let before = contents(&old);
     let path = dir.path().join("p.g1");
     let import = Import::begin(&path, state.clone(), &leader.files).expect("begun");
     assert_eq!(copy(&import, &leader, Some(&old)), state.segments[0].bytes as usize);
-    let log = import.finish().expect("whole");
+    let log = import.finish(&mut |_| true).expect("whole");
     assert_eq!(records(&log.reader(), Offset(0)), records(&leader.reader(), Offset(0)));
     assert_eq!(contents(&old), before);
 }
@@ -261,7 +275,7 @@ fn copy_as_it_is(dir: &Path, leader: &Partition, state: &PartitionState, damaged
             assert_eq!(import.damaged(), [dir.join(segment.file_name())]);
         }
     }
-    import.finish().expect("nothing else is damaged")
+    import.finish(&mut |_| true).expect("nothing else is damaged")
 }
 
 /// What a reader gets at each offset; nothing where that cannot be read.
@@ -289,7 +303,7 @@ fn damage_of_a_segment_that_is_not_known_to_have_any_is_an_error_beside_one_that
     }
     let other = files_in(&dir.path().join("p"), "log").remove(1);
     fs::File::options().write(true).open(other).and_then(|file| file.set_len(50)).expect("cut");
-    assert!(matches!(import.finish(), Err(ImportError::Damaged(_))));
+    assert!(matches!(import.finish(&mut |_| true), Err(ImportError::Damaged(_))));
 }
 
 #[test]
@@ -319,7 +333,7 @@ fn readers_go_on_with_the_log_that_takes_over() {
     reader.read(Offset(0), 1).expect("a handle of the old file is kept");
     let import = Import::begin(&dir.path().join("p.g1"), state, &leader.files).expect("begun");
     copy(&import, &leader, Some(&old));
-    let mut log = import.finish().expect("whole");
+    let mut log = import.finish(&mut |_| true).expect("whole");
     assert!(log.take_over(&reader));
     drop(behind);
     fs::remove_dir_all(&old).expect("removed");
@@ -337,7 +351,7 @@ fn a_high_watermark_is_never_taken_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let import = Import::begin(&dir.path().join("p"), state, &leader.files).expect("begun");
     copy(&import, &leader, None);
-    let mut log = import.finish().expect("whole");
+    let mut log = import.finish(&mut |_| true).expect("whole");
     let mut ahead = leader;
     ahead.append(&numbered(900, 4), 77);
     assert!(!log.take_over(&ahead.reader()));
@@ -421,7 +435,7 @@ proptest! {
         for target in [&path, &local] {
             let import = Import::begin(target, state.clone(), &leader.files).expect("begun");
             copy(&import, &leader, None);
-            drop(import.finish().expect("whole"));
+            drop(import.finish(&mut |_| true).expect("whole"));
         }
         let logs = files_in(&path, "log");
         for (at, cut) in cuts {
@@ -438,7 +452,7 @@ proptest! {
         let newer = leader.checkpoint();
         let import = Import::begin(&path, newer.clone(), &leader.files).expect("begun");
         copy(&import, &leader, with_local.then_some(local.as_path()));
-        let log = import.finish().expect("whole");
+        let log = import.finish(&mut |_| true).expect("whole");
         prop_assert_eq!(log.state(), newer);
         prop_assert_eq!(contents(&path), contents(&leader.path()));
     }

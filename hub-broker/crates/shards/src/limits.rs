@@ -93,6 +93,8 @@ pub const SNAPSHOT_SESSIONS_MAX: usize = 64;
 pub const SNAPSHOT_FETCHES_MAX: usize = 2;
 /// A snapshot that nobody reads any more is kept this long.
 pub const SNAPSHOT_IDLE_MAX: Duration = Duration::from_secs(60);
+/// Whoever copies one asks for something at least this often, though it be nothing.
+pub const SNAPSHOT_QUIET_MAX: Duration = Duration::from_secs(15);
 /// A copy is given up when the other hub has not answered for so long.
 pub const SNAPSHOT_SILENCE_MAX: Duration = Duration::from_secs(45);
 /// An answer about a snapshot is waited for this long: the checksum of a whole segment takes a while.
@@ -174,6 +176,8 @@ const _: () = assert!(METADATA_COMMAND_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + FORWARD_BYTES_TARGET < peers::REQUEST_BYTES_MAX);
 const _: () = assert!(PARCEL_BYTES_MAX > 2 * peers::MESSAGE_BYTES_MAX as u64);
 const _: () = assert!(SNAPSHOT_ANSWER_MAX.as_secs() < SNAPSHOT_SILENCE_MAX.as_secs());
+// One that is lost may be followed by another.
+const _: () = assert!(3 * SNAPSHOT_QUIET_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_SILENCE_MAX.as_secs() < SNAPSHOT_IDLE_MAX.as_secs());
 const _: () = assert!(SNAPSHOT_ASK_BYTES <= SNAPSHOT_READ_BYTES_MAX);
 const _: () = assert!(CATCH_UP_RATE_BYTES_MIN >= SNAPSHOT_READ_BYTES_MAX as u64);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::ImportError;
+use super::{ImportError, Verified};
+use crate::checksum::{self, GoOn};
 use crate::error::is_unreadable;
 use crate::limits::{COPY_STEP_BYTES, COPY_SYNC_BYTES};
 use crate::names::FileKind;
@@ -33,6 +34,7 @@ pub struct Receiving {
     position: u32,
     checksum: u32,
     unsynced: u32,
+    verified: Verified,
 }
 
 impl Receiving {
@@ -40,13 +42,14 @@ impl Receiving {
         files: SegmentFiles,
         state: SegmentState,
         prefix: Option<Prefix>,
+        verified: Verified,
     ) -> Result<Self, ImportError> {
         let part = part_of(&files);
         let failed = |source| ImportError::from_io(&part, source);
         let goes_on = prefix.as_ref().is_some_and(|prefix| prefix.path == part);
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(!goes_on).open(&part).map_err(failed)?;
-        let mut receiving = Self { files, state, file, position: 0, checksum: 0, unsynced: 0 };
+        let mut receiving = Self { files, state, file, position: 0, checksum: 0, unsynced: 0, verified };
         match prefix {
             Some(prefix) if goes_on => {
                 receiving.file.set_len(u64::from(prefix.bytes)).map_err(failed)?;
@@ -125,7 +128,9 @@ impl Receiving {
             fs::remove_file(&part).map_err(|source| ImportError::from_io(&part, source))?;
             return Err(ImportError::Checksum(part));
         }
-        settle(&self.files, &part)
+        settle(&self.files, &part)?;
+        self.verified.add(&self.files.path(FileKind::Log), self.state.checksum);
+        Ok(())
     }
 }
 
@@ -155,24 +160,22 @@ pub(super) fn settle(files: &SegmentFiles, whole: &Path) -> Result<(), ImportErr
 
 /// Length of a file, and CRC-32C of its first `bytes` at most. `None` where there is no such file; nothing is in one that
 /// the disk cannot read.
-pub(super) fn checksum_of(path: &Path, bytes: u32) -> io::Result<Option<(u64, u32)>> {
+pub(super) fn checksum_of(
+    path: &Path,
+    bytes: u32,
+    go_on: &mut GoOn<'_>,
+) -> Result<Option<(u64, u32)>, ImportError> {
+    let failed = |source| ImportError::from_io(path, source);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(failed(error)),
     };
-    let length = file.metadata()?.len();
-    let mut input = file.take(u64::from(bytes));
-    let mut buffer = vec![0; COPY_STEP_BYTES];
-    let mut checksum = 0;
-    loop {
-        let count = match input.read(&mut buffer) {
-            Err(error) if is_unreadable(&error) => return Ok(Some((0, 0))),
-            read => read?,
-        };
-        if count == 0 {
-            return Ok(Some((length, checksum)));
-        }
-        checksum = crc32c::crc32c_append(checksum, &buffer[..count]);
+    let length = file.metadata().map_err(failed)?.len();
+    match checksum::checksum_of(file, bytes, go_on) {
+        Ok(Some((_, checksum))) => Ok(Some((length, checksum))),
+        Ok(None) => Err(ImportError::Stopped),
+        Err(error) if is_unreadable(&error) => Ok(Some((0, 0))),
+        Err(error) => Err(failed(error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use consensus::{ReplicaId, SnapshotMark};
+use partition_log::Verified;
 
 use super::hub::Hub;
 use crate::message::Message;
@@ -37,7 +38,8 @@ impl Hub {
         let reserve_bytes = if self.is_full { u64::MAX / 2 } else { 0 };
         let files = watched(&self.ground.files, wanted.group, wanted.to.number(), &self.ground.tell);
         let checkpoints = self.stores[wanted.group as usize].dir();
-        let target = Target { log: &self.ground.log, files: &files, checkpoints, reserve_bytes };
+        let (log, verified) = (&self.ground.log, &Verified::default());
+        let target = Target { log, files: &files, checkpoints, reserve_bytes, verified };
         let outcome = match from {
             Some(other) => copy(&wanted, &target, &mut Other(other)),
             None => Err(FetchError::Cancelled),

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use checkpoint::{Key, Loaded, Position};
 use partition_log::{
-    FileCache, Import, ImportError, LocalLog, PartitionLog, PartitionState, Prefix, Receiving, SegmentState,
+    FileCache, GoOn, Import, ImportError, LocalLog, PartitionLog, PartitionState, Prefix, Receiving,
+    SegmentState, Verified,
 };
 use schemas::PartitionId;
 
@@ -31,6 +32,10 @@ pub(crate) trait Ask {
     fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError>;
     /// About to copy so much. Waits as long as that should, and fails when the copy is to be given up.
     fn pause(&mut self, bytes: u64, sender_is_slow: bool) -> Result<(), FetchError>;
+    /// Whether the other hub has heard nothing for so long that it had better hear that this copy goes on.
+    fn is_quiet(&mut self) -> bool {
+        false
+    }
     /// For those who look on: so much is to come.
     fn expect(&mut self, _bytes: u64) {}
     /// And so much of it is here.
@@ -45,6 +50,8 @@ pub(crate) struct Target<'a> {
     pub checkpoints: &'a Path,
     /// What must stay free on the disk.
     pub reserve_bytes: u64,
+    /// What earlier attempts have found whole.
+    pub verified: &'a Verified,
 }
 
 /// Copies what is wanted and not here yet. What has come before an error stays for the next attempt.
@@ -186,6 +193,7 @@ impl Copying<'_> {
         let directory = |generation| generation_directory(self.target.log, id, generation);
         let generation = self.wanted.generation;
         let import = Import::begin(&directory(generation), state, self.target.files)?;
+        let import = import.knowing(self.target.verified);
         let installed = self.installed.get(&partition_key(id));
         let installed = installed.and_then(|state| PartitionState::decode(state).ok());
         let local = generation.checked_sub(1).map(directory).filter(|local| local.is_dir());
@@ -218,17 +226,41 @@ impl Copying<'_> {
         let mut missing = 0;
         for segment in partition.import.segments() {
             self.ask.pause(0, false)?;
-            let is_here = partition.import.is_whole(segment, partition.local.as_ref())?;
-            let link = || match &partition.local {
-                Some(local) => partition.import.link(segment, local),
+            let (import, local) = (&partition.import, partition.local.as_ref());
+            let is_here = self.reading(|go_on| match local {
+                _ if import.is_whole(segment, local, go_on)? => Ok(true),
+                Some(local) => import.link(segment, local, go_on),
                 None => Ok(false),
-            };
-            match is_here || link()? {
+            })?;
+            match is_here {
                 true => observe::reused(u64::from(segment.bytes)),
                 false => missing += u64::from(segment.bytes),
             }
         }
         Ok(missing)
+    }
+
+    /// Reads files here, which may take long. The other hub forgets a copy that it hears nothing of.
+    fn reading<T>(
+        &mut self,
+        read: impl FnOnce(&mut GoOn<'_>) -> Result<T, ImportError>,
+    ) -> Result<T, FetchError> {
+        let mut failure = None;
+        let done = read(&mut |_| {
+            failure = self.stay().err();
+            failure.is_none()
+        });
+        failure.map_or_else(|| Ok(done?), Err)
+    }
+
+    /// Asks for nothing where nothing was asked for in a while.
+    fn stay(&mut self) -> Result<(), FetchError> {
+        if !self.ask.is_quiet() {
+            return Ok(());
+        }
+        let file = FileId::LISTING;
+        let read = Read { session: self.session, file, position: 0, bytes: 0, only_checksum: false };
+        self.piece(&read).map(drop)
     }
 
     fn check_room(&self, missing: u64) -> Result<(), FetchError> {
@@ -246,7 +278,8 @@ impl Copying<'_> {
         let segments = partition.import.state().segments.clone();
         for (number, segment) in (0..).zip(&segments).filter(|(_, segment)| segment.bytes > 0) {
             let file = FileId { partition: partition.number, segment: number };
-            if partition.import.is_whole(segment, partition.local.as_ref())? {
+            let local = partition.local.as_ref();
+            if self.reading(|go_on| partition.import.is_whole(segment, local, go_on))? {
                 continue;
             }
             if let Err(error) = self.segment(&partition, segment, file) {
@@ -259,7 +292,7 @@ impl Copying<'_> {
             }
         }
         self.damaged.extend(partition.import.damaged());
-        Ok(partition.import.finish()?)
+        self.reading(|go_on| partition.import.finish(go_on))
     }
 
     fn segment(
@@ -271,7 +304,8 @@ impl Copying<'_> {
         if self.known_damage.contains(&file) && self.link_aside(partition, segment)? {
             return Ok(());
         }
-        let prefix = partition.import.prefix(segment, partition.local.as_ref())?;
+        let local = partition.local.as_ref();
+        let prefix = self.reading(|go_on| partition.import.prefix(segment, local, go_on))?;
         if self.known_damage.contains(&file) {
             return self.damaged_segment(&partition.import, segment, file, prefix);
         }
@@ -285,7 +319,7 @@ impl Copying<'_> {
     /// Takes the segment where it was set aside, whole.
     fn link_aside(&mut self, partition: &Partition, segment: &SegmentState) -> Result<bool, FetchError> {
         for aside in &partition.aside {
-            if partition.import.link(segment, aside)? {
+            if self.reading(|go_on| partition.import.link(segment, aside, go_on))? {
                 observe::reused(u64::from(segment.bytes));
                 self.count(u64::from(segment.bytes));
                 return Ok(true);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use partition_log::Verified;
 use peers::RequestError;
 use schemas::NodeId;
 use tokio::runtime::{Builder, Runtime};
@@ -16,7 +17,9 @@ use super::format::{CLOSE, Refusal};
 use super::progress::Copies;
 use super::{Arrived, CopyProgress, FetchError, Fetched, Ground, Wanted, watched};
 use crate::fail::StopOnPanic;
-use crate::limits::{SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX};
+use crate::limits::{
+    SNAPSHOT_ANSWER_MAX, SNAPSHOT_FETCHES_MAX, SNAPSHOT_QUIET_MAX, SNAPSHOT_RETRY, SNAPSHOT_SILENCE_MAX,
+};
 use crate::observe::snapshots as observe;
 use crate::pacer::{Place, Turn};
 
@@ -29,6 +32,8 @@ struct Inner {
     ground: Arc<Ground>,
     state: Mutex<State>,
     copies: Copies,
+    /// Of copies that were interrupted, what was here, by group.
+    verified: Mutex<BTreeMap<u32, Verified>>,
     /// A copy has ended.
     ended: Condvar,
 }
@@ -47,7 +52,7 @@ type Cancel = watch::Sender<bool>;
 impl Fetches {
     pub(crate) fn new(ground: Arc<Ground>) -> Self {
         let (state, copies) = (Mutex::default(), Copies::default());
-        let inner = Inner { ground, state, copies, ended: Condvar::new() };
+        let inner = Inner { ground, state, copies, verified: Mutex::default(), ended: Condvar::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -165,12 +170,17 @@ impl Inner {
         })?;
         let node = NodeId(wanted.from.node());
         let (group, patience) = (wanted.group, SNAPSHOT_SILENCE_MAX);
-        let mut line = Line { inner: self, group, node, cancelled, runtime, patience, turn: None };
+        let asked_at = Instant::now();
+        let mut line = Line { inner: self, group, node, cancelled, runtime, patience, asked_at, turn: None };
         let Ground { log, files, checkpoints, reserve_bytes, tell, .. } = &*self.ground;
         let files = watched(files, wanted.group, wanted.to.number(), tell);
         let checkpoints = checkpoints.join(wanted.group.to_string());
-        let target = Target { log, files: &files, checkpoints: &checkpoints, reserve_bytes: *reserve_bytes };
-        copy(wanted, &target, &mut line)
+        let verified = &self.verified.lock().entry(group).or_default().clone();
+        let (files, checkpoints, reserve_bytes) = (&files, &checkpoints, *reserve_bytes);
+        let target = Target { log, files, checkpoints, reserve_bytes, verified };
+        let arrived = copy(wanted, &target, &mut line)?;
+        self.verified.lock().remove(&group);
+        Ok(arrived)
     }
 }
 
@@ -183,6 +193,8 @@ struct Line<'a> {
     runtime: Runtime,
     /// How long nothing may be answered.
     patience: Duration,
+    /// When it was asked last.
+    asked_at: Instant,
     /// What is being copied now.
     turn: Option<Turn>,
 }
@@ -203,7 +215,8 @@ impl Line<'_> {
 
 impl Ask for Line<'_> {
     fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError> {
-        let give_up_at = Instant::now() + self.patience;
+        self.asked_at = Instant::now();
+        let give_up_at = self.asked_at + self.patience;
         let (peers, node) = (self.inner.ground.peers.clone(), self.node);
         loop {
             match self.until_cancelled(peers.request(node, kind, body.clone(), SNAPSHOT_ANSWER_MAX))? {
@@ -219,6 +232,10 @@ impl Ask for Line<'_> {
             }
             self.until_cancelled(async { tokio::time::sleep(SNAPSHOT_RETRY).await })?;
         }
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        self.asked_at.elapsed() >= SNAPSHOT_QUIET_MAX
     }
 
     fn expect(&mut self, bytes: u64) {
@@ -282,6 +299,7 @@ mod tests {
             cancelled,
             runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),
             patience: SNAPSHOT_RETRY / 2,
+            asked_at: Instant::now(),
             turn: None,
         };
         assert!(matches!(line.ask(OPEN, Bytes::new()), Err(FetchError::Silent)));

@@ -1,16 +1,17 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use partition_log::ImportError;
+use partition_log::{ImportError, Verified};
 use proptest::prelude::*;
 use schemas::Offset;
 use wal::Lsn;
 
-use super::hub::{GROUP, Hub, Line, follower_id, pair, partition};
+use super::hub::{GROUP, Hub, Line, NUMBER, follower_id, pair, partition};
 use crate::PartitionCommand;
+use crate::limits::{SNAPSHOT_IDLE_MAX, SNAPSHOT_QUIET_MAX};
 use crate::mend::DamagedFiles;
 use crate::partitions::generation_directory;
-use crate::snapshot::{FetchError, Notice, Shelf, Target, Wanted, copy};
+use crate::snapshot::{FetchError, Notice, Shelf, Wanted, copy};
 
 fn total(hub: &mut Hub) -> u64 {
     let bytes = |log: &partition_log::PartitionLog| -> u64 {
@@ -85,6 +86,57 @@ fn a_copy_that_was_cut_off_goes_on_where_it_was() {
     assert!(bytes <= total(&mut leader) - had + 1, "{bytes}");
 }
 
+/// All but the last bytes have come, and then the other hub was not heard of any more.
+fn cut_off_near_the_end(leader: &Hub, follower: &Hub, shelf: &mut Shelf) -> Wanted {
+    let wanted = follower.wanted(leader);
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let mut line = Line::new(shelf);
+    Hub::new(&elsewhere, NUMBER).copy(&wanted, &mut line).expect("copied");
+    let requests = line.requests;
+    // The last one tells that this is the end.
+    let mut line = Line::until(shelf, requests - 2);
+    assert!(matches!(follower.copy(&wanted, &mut line), Err(FetchError::Silent)));
+    wanted
+}
+
+#[test]
+fn the_sender_waits_for_a_copy_that_takes_long_to_read_what_is_here() {
+    let (_ours, mut leader, _theirs, mut follower) = pair(0, 80);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let wanted = cut_off_near_the_end(&leader, &follower, &mut shelf);
+    follower.verified = Verified::default();
+    let mut line = Line::new(&mut shelf);
+    line.reading_takes = SNAPSHOT_QUIET_MAX / 2;
+    let begun = line.now;
+    let arrived = follower.copy(&wanted, &mut line).expect("the sender has it still");
+    assert!(line.now - begun > 4 * SNAPSHOT_IDLE_MAX, "{:?}", line.now - begun);
+    follower.install(arrived, Lsn(77));
+    assert_eq!(follower.contents(), leader.contents());
+}
+
+#[test]
+fn what_was_found_whole_is_not_read_again_by_the_next_attempt() {
+    let (_ours, mut leader, _theirs, mut follower) = pair(0, 80);
+    let mut shelf = Shelf::new(&leader.log);
+    shelf.offer(leader.offer(), std::time::Instant::now());
+    let wanted = cut_off_near_the_end(&leader, &follower, &mut shelf);
+    follower.verified = Verified::default();
+    let mut pieces_read = || {
+        // It comes as far as to what is missing.
+        let mut line = Line::until(&mut shelf, 3);
+        assert!(matches!(follower.copy(&wanted, &mut line), Err(FetchError::Silent)));
+        line.pieces
+    };
+    assert!(pieces_read() > 20, "all that is here");
+    assert_eq!(pieces_read(), 0, "it is known to be whole");
+    spoil(&first_log_of(&follower, wanted.generation));
+    assert_eq!(pieces_read(), 1, "what has changed since");
+    let arrived = follower.copy(&wanted, &mut Line::new(&mut shelf)).expect("copied");
+    follower.install(arrived, Lsn(77));
+    assert_eq!(follower.contents(), leader.contents());
+}
+
 #[test]
 fn damage_of_the_senders_file_is_found_and_told_to_it() {
     let (_ours, mut leader, _theirs, follower) = pair(5, 40);
@@ -142,13 +194,7 @@ fn nothing_is_copied_onto_a_disk_without_room() {
     let mut shelf = Shelf::new(&leader.log);
     shelf.offer(leader.offer(), std::time::Instant::now());
     let mut line = Line::new(&mut shelf);
-    let target = Target {
-        log: &follower.log,
-        files: &follower.files,
-        checkpoints: &follower.checkpoints,
-        reserve_bytes: u64::MAX / 2,
-    };
-    let copied = copy(&follower.wanted(&leader), &target, &mut line);
+    let copied = copy(&follower.wanted(&leader), &follower.target(u64::MAX / 2), &mut line);
     assert!(matches!(copied, Err(FetchError::NoRoom { .. })));
     assert_eq!(line.bytes, 0);
 }
@@ -177,9 +223,20 @@ fn readers_of_the_old_state_go_on_and_see_nothing_go_back() {
 
 /// The oldest segment of partition 0, which is closed.
 fn first_log(hub: &Hub) -> PathBuf {
-    let dir = generation_directory(&hub.log, partition(0), hub.origin.generation);
+    first_log_of(hub, hub.origin.generation)
+}
+
+fn first_log_of(hub: &Hub, generation: u32) -> PathBuf {
+    let dir = generation_directory(&hub.log, partition(0), generation);
     let files = fs::read_dir(dir).expect("readable").map(|entry| entry.expect("an entry").path());
     files.filter(|path| path.extension().is_some_and(|it| it == "log")).min().expect("a segment")
+}
+
+fn spoil(file: &Path) {
+    let mut bytes = fs::read(file).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).expect("written");
 }
 
 #[test]
@@ -195,10 +252,7 @@ fn a_file_that_is_known_to_be_damaged_is_copied_again() {
     };
     copy(&mut follower, DamagedFiles::default());
     let first = first_log(&follower);
-    let mut bytes = fs::read(&first).expect("readable");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&first, bytes).expect("written");
+    spoil(&first);
     let damaged = DamagedFiles::default();
     damaged.add(&first);
     copy(&mut follower, damaged);

@@ -1,12 +1,12 @@
 //! One group's files on one hub, and a line to another hub that can be cut.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use checkpoint::Position;
 use consensus::{Membership, ReplicaId};
-use partition_log::{FileCache, LogOptions, Origin, PartitionLog, PartitionState};
+use partition_log::{FileCache, LogOptions, Origin, PartitionLog, PartitionState, Verified};
 use schemas::{
     BatchBuilder, BuilderOptions, Compression, Offset, PartitionId, PartitionIndex, RawBatch, TopicId,
 };
@@ -18,6 +18,7 @@ use crate::capture::{Captured, capture_partitions};
 use crate::entry::Command;
 use crate::group_state::{GroupState, StateOrigin};
 use crate::keys::key_partition;
+use crate::limits::SNAPSHOT_QUIET_MAX;
 use crate::mend::DamagedFiles;
 use crate::order::Install;
 use crate::partitions::{PartitionSet, generation_directory, named_directories};
@@ -65,6 +66,8 @@ pub struct Hub {
     pub stored: StoredGroup,
     pub origin: StateOrigin,
     pub applied: (u64, u64),
+    /// What copies have found whole since it was opened.
+    pub verified: Verified,
 }
 
 impl Hub {
@@ -100,7 +103,8 @@ impl Hub {
             set.insert(log);
         }
         let applied = loaded.map_or((0, 0), |loaded| (loaded.position.applied, loaded.position.term));
-        Self { log, checkpoints, files, readers, set, stored, origin, applied }
+        let verified = Verified::default();
+        Self { log, checkpoints, files, readers, set, stored, origin, applied, verified }
     }
 
     fn apply(&mut self, command: &Command) {
@@ -177,9 +181,12 @@ impl Hub {
     }
 
     pub fn copy(&self, wanted: &Wanted, line: &mut Line<'_>) -> Result<Arrived, FetchError> {
-        let target =
-            Target { log: &self.log, files: &self.files, checkpoints: &self.checkpoints, reserve_bytes: 0 };
-        copy(wanted, &target, line)
+        copy(wanted, &self.target(0), line)
+    }
+
+    pub fn target(&self, reserve_bytes: u64) -> Target<'_> {
+        let Self { log, files, checkpoints, verified, .. } = self;
+        Target { log, files, checkpoints, reserve_bytes, verified }
     }
 
     pub fn install_order(&self, arrived: Arrived, void: Lsn) -> Install {
@@ -285,6 +292,10 @@ pub struct Line<'a> {
     pub tamper: fn(Bytes) -> Bytes,
     /// The sender is of before there was a list of damaged segments.
     pub is_old: bool,
+    /// What it takes the disk here to read a piece of a file, how many there were, and when anything was asked last.
+    pub reading_takes: Duration,
+    pub pieces: usize,
+    asked_at: Instant,
 }
 
 impl<'a> Line<'a> {
@@ -301,6 +312,9 @@ impl<'a> Line<'a> {
             notices,
             tamper: |bytes| bytes,
             is_old: false,
+            reading_takes: Duration::ZERO,
+            pieces: 0,
+            asked_at: now,
         }
     }
 
@@ -313,6 +327,8 @@ impl Ask for Line<'_> {
     fn ask(&mut self, kind: u8, body: Bytes) -> Result<Bytes, FetchError> {
         self.requests_left = self.requests_left.checked_sub(1).ok_or(FetchError::Silent)?;
         self.requests += 1;
+        self.asked_at = self.now;
+        self.notices.extend(self.shelf.expire(self.now));
         match kind {
             OPEN => {
                 let opened = self.shelf.open(Open::decode(&body).expect("an open"), self.now);
@@ -339,6 +355,12 @@ impl Ask for Line<'_> {
 
     fn pause(&mut self, _bytes: u64, _sender_is_slow: bool) -> Result<(), FetchError> {
         Ok(())
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        self.pieces += 1;
+        self.now += self.reading_takes;
+        self.now - self.asked_at >= SNAPSHOT_QUIET_MAX
     }
 
     fn expect(&mut self, bytes: u64) {
