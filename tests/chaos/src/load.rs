@@ -35,14 +35,13 @@ pub struct Load {
     sent: Arc<AtomicI64>,
     sender: JoinHandle<()>,
     feeders: Vec<JoinHandle<Fed>>,
-    /// The same agents, to be asked how they stand.
+    /// Those that run: whatever becomes of the test, they end with this.
     agents: Vec<Agent>,
     group: Group,
 }
 
-/// An agent and the numbers that it said that it keeps.
+/// A device and the numbers that its agent said that it keeps.
 pub struct Fed {
-    pub agent: Agent,
     pub device: String,
     pub kept: Vec<i64>,
 }
@@ -68,14 +67,17 @@ impl Load {
             std::thread::spawn(move || send(&producer, &stop, &sent))
         };
         let devices: Vec<_> = (0..agents).map(|number| format!("device-{number}")).collect();
-        let feeders = devices.iter().map(|device| {
-            let (device, stop) = (device.clone(), stop.clone());
-            let mut agent = Agent::new(folder, &device, hubs);
+        let start = |device: &String| {
+            let mut agent = Agent::new(folder, device, hubs);
             agent.start();
-            std::thread::spawn(move || feed(agent, device, &stop))
+            agent
+        };
+        let agents: Vec<Agent> = devices.iter().map(start).collect();
+        let feeders = devices.into_iter().map(|device| {
+            let (stop, agent) = (stop.clone(), Agent::new(folder, &device, hubs));
+            std::thread::spawn(move || feed(&agent, device, &stop))
         });
         let feeders = feeders.collect();
-        let agents = devices.iter().map(|device| Agent::new(folder, device, hubs)).collect();
         let group = Group::start(brokers, TOPIC, PARTITIONS);
         Self { stop, outcomes, sent, sender, feeders, agents, group }
     }
@@ -95,6 +97,11 @@ impl Load {
         none_left("partitions in which the group stands still", within, || {
             self.group.behind(&partitions, number)
         });
+    }
+
+    /// Ids of the agents' processes.
+    pub fn processes(&mut self) -> Vec<u32> {
+        self.agents.iter_mut().filter_map(Agent::process).map(|process| process.id()).collect()
     }
 
     /// No record with this number or a later one is on its way yet.
@@ -164,7 +171,8 @@ fn send(producer: &NumberedProducer, stop: &AtomicBool, sent: &AtomicI64) {
     producer.flush(FLUSHED_WITHIN);
 }
 
-fn feed(agent: Agent, device: String, stop: &AtomicBool) -> Fed {
+/// `agent` is handed records; its process is another's.
+fn feed(agent: &Agent, device: String, stop: &AtomicBool) -> Fed {
     let (mut kept, mut next) = (Vec::new(), 0);
     while !stop.load(Ordering::Relaxed) {
         let numbers = next..next + RECORDS_A_FEED;
@@ -175,5 +183,5 @@ fn feed(agent: Agent, device: String, stop: &AtomicBool) -> Fed {
         wait::pause(FEED_PAUSE);
     }
     agent.wait_shipped(SHIPPED_WITHIN);
-    Fed { agent, device, kept }
+    Fed { device, kept }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
-use std::process::Command;
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use chaos::world::World;
 use rand::Rng;
 use rustix::process::Signal;
 use testkit::disk::Disk;
-use testkit::process::Process;
-use testkit::{network, tools, wait};
+use testkit::network::Host;
+use testkit::{network, strace, tools, wait};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -32,6 +32,34 @@ fn in_network(name: &str, programs: &[&str], test: impl FnOnce()) {
 
 fn random_pause() {
     wait::pause(Duration::from_millis(e2e::seed::generator().gen_range(0..700)));
+}
+
+#[test]
+fn what_a_test_has_started_ends_with_it_when_it_fails() {
+    in_network("what_a_test_has_started_ends_with_it_when_it_fails", &[], || {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut programs, mut hosts) = (Vec::new(), Vec::new());
+        let failing = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut world = World::new(folder.path(), 3, 3);
+            programs.extend(world.load.processes());
+            for node in world.cluster.nodes() {
+                programs.push(world.cluster.hub(node).process().unwrap().id());
+                hosts.push(world.network.host(node).clone());
+            }
+            assert!(programs.iter().all(|id| is_running(*id)) && hosts.iter().all(Host::is_there));
+            panic!("fails as a test does");
+        }));
+        let said = failing.unwrap_err().downcast_ref::<&str>().copied();
+        assert_eq!((said, programs.len()), (Some("fails as a test does"), 5));
+        let left: Vec<_> = programs.iter().filter(|id| is_running(**id)).collect();
+        assert!(left.is_empty(), "these run on: {left:?}");
+        let left: Vec<_> = hosts.iter().filter(|host| host.is_there()).collect();
+        assert!(left.is_empty(), "these are left: {left:?}");
+    });
+}
+
+fn is_running(process: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{process}")).exists()
 }
 
 #[test]
@@ -103,11 +131,9 @@ fn nothing_is_lost_on_a_slow_disk() {
         // First a disk that takes long, then one that hangs for longer than an election timeout.
         for delay_us in [50_000, 3_000_000] {
             let (leader, _) = world.leader_and_follower();
-            let pid = world.cluster.hub(leader).process().unwrap().id().to_string();
-            let inject = format!("inject=fdatasync:delay_enter={delay_us}");
-            let mut command = Command::new("strace");
-            command.args(["-f", "-p", &pid, "-e", "trace=fdatasync", "-e", &inject, "-o", "/dev/null"]);
-            let slow = Process::start("strace", &mut command, &folder.path().join("strace.log"));
+            let (hub, fault) = (world.cluster.hub(leader), format!("delay_enter={delay_us}"));
+            let log = folder.path().join("strace.log");
+            let slow = strace::inject(hub.process().unwrap(), "fdatasync", &fault, &[], &log);
             wait::pause(LONG);
             world.wait_progress();
             slow.stop(BACK_WITHIN);

@@ -68,6 +68,8 @@ impl Network {
     fn add(&mut self, client: &str, number: u8) {
         let host = Host { namespace: format!("{client}{number}"), address: Ipv4Addr::new(10, 77, 0, number) };
         ip(&["netns", "add", &host.namespace]);
+        // From here on it goes with the network, whatever becomes of the rest.
+        self.hosts.push(host.clone());
         let (here, there) = (format!("hub{number}"), "eth0");
         ip(&["link", "add", &here, "type", "veth", "peer", "name", there, "netns", &host.namespace]);
         ip(&["link", "set", &here, "master", "hub-bridge", "up"]);
@@ -82,7 +84,6 @@ impl Network {
         host.nft(
             "add table ip cut; add chain ip cut in { type filter hook input priority 0; policy accept; }",
         );
-        self.hosts.push(host);
     }
 
     /// The host with this number.
@@ -122,6 +123,16 @@ impl Drop for Network {
 }
 
 impl Host {
+    /// Whether it is still there.
+    ///
+    /// # Panics
+    /// Where that cannot be asked.
+    pub fn is_there(&self) -> bool {
+        let output = Command::new("ip").args(["netns", "list"]).output().expect("ip can be started");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().any(|line| line.split(' ').next() == Some(&self.namespace))
+    }
+
     /// A command that runs on this host.
     pub fn command(&self, program: &Path) -> Command {
         in_namespace(&self.namespace, program)
