@@ -266,22 +266,25 @@ impl Sink {
         let is_lost = matches!(error, FollowError::Lost { .. });
         METRICS.lost.increment(u64::from(is_lost));
         match self.source.steering {
-            // Which devices these records were meant for is not known: any of them may have been told something newer.
-            Some(Steering::Desired) if is_lost => {
+            // Which devices these records were meant for is not known: any of them may have been told something newer. Where
+            // retention was faster there may have been damage among them too, and what came before them is gone anyway.
+            Some(Steering::Desired) => {
                 let silenced = self.router.borrow_mut().forget_desired(self.partition.index);
                 METRICS.silenced.increment(silenced);
-                tracing::warn!(
-                    %topic, partition, silenced, %error,
-                    "what devices are to be is lost here, and what was said before may be out of date: whoever \
-                     subscribes is told neither; write it again for the devices of this partition"
-                );
+                if is_lost || silenced > 0 {
+                    tracing::warn!(
+                        %topic, partition, silenced, %error,
+                        "what devices are to be is lost here, and what was said before may be out of date: whoever \
+                         subscribes is told neither; write it again for the devices of this partition"
+                    );
+                }
             }
             Some(Steering::Commands) if is_lost => tracing::warn!(
                 %topic, partition, %error,
                 "devices are not given these commands: write them again for those that they were meant for"
             ),
-            // Of what devices are told, the newest is what counts.
-            Some(_) => {}
+            // They are too old to be carried out.
+            Some(Steering::Commands) => {}
             None => tracing::warn!(%topic, partition, %error, "subscribers have missed messages"),
         }
     }
@@ -328,6 +331,7 @@ impl Sink {
 mod tests {
     use std::sync::Arc;
 
+    use schemas::PartitionIndex;
     use shards::{Shards, SyncMode};
     use tokio::time::timeout;
 
@@ -383,6 +387,23 @@ mod tests {
         feeds.rest();
         assert!(feeds.is_active(), "another hub may replace or delete it");
         stop(feeds).await;
+    }
+
+    #[test]
+    fn what_devices_are_to_be_is_not_known_any_more_once_records_were_passed_over() {
+        let partition = PartitionId { topic: schemas::TopicId(uuid::Uuid::nil()), index: PartitionIndex(0) };
+        let (from, to) = (Offset(3), Offset(9));
+        for error in [FollowError::Skipped { log_start: to }, FollowError::Lost { from, to }] {
+            for (steering, is_kept) in [(Steering::Desired, false), (Steering::Commands, true)] {
+                let router = Rc::new(RefCell::new(Router::default()));
+                let told = Message::for_tests("headwater/v1/pump-7/desired", "1");
+                let told = Message { retain: true, desired_in: Some(PartitionIndex(0)), ..told };
+                router.borrow_mut().publish(&Arc::new(told));
+                let source = Source { topic: steering.log_topic(), steering: Some(steering) };
+                Sink { source, partition, router: router.clone() }.miss(&error);
+                assert_eq!(router.borrow().has_retained(), is_kept, "{steering:?}: {error}");
+            }
+        }
     }
 
     #[tokio::test]
