@@ -26,6 +26,10 @@ pub trait Disk: Send + Sync {
     fn sync_directory(&self) -> io::Result<()>;
     /// For messages.
     fn path(&self, name: &str) -> PathBuf;
+    /// A random number, for what must not be the same twice.
+    fn draw(&self) -> u64 {
+        rand::random()
+    }
 }
 
 pub trait DiskFile: Send + Sync {

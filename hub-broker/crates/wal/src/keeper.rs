@@ -71,6 +71,16 @@ impl Keeper {
         }
     }
 
+    /// Does all that there is to do, and waits for nothing.
+    pub fn work_off(&mut self) -> Result<(), Failure> {
+        self.attend()?;
+        while let Ok(job) = self.jobs.try_recv() {
+            self.take_on(job)?;
+            self.attend()?;
+        }
+        Ok(())
+    }
+
     /// Does what can be done, and tries again what could not.
     fn attend(&mut self) -> Result<(), Failure> {
         self.shared.keeper_goes_on();
@@ -228,7 +238,7 @@ fn recycle(
     file_bytes: u64,
 ) -> io::Result<LogFile> {
     disk.rename(from, &file_name(id))?;
-    let header = write_header(file.as_ref(), id, file_bytes)?;
+    let header = write_header(file.as_ref(), id, file_bytes, disk.draw())?;
     disk.sync_directory()?;
     Ok(LogFile { header, file })
 }
@@ -249,14 +259,14 @@ fn create(disk: &dyn Disk, id: u64, file_bytes: u64, shared: &Shared) -> io::Res
         shared.keeper_goes_on();
         position += step;
     }
-    let header = write_header(file.as_ref(), id, file_bytes)?;
+    let header = write_header(file.as_ref(), id, file_bytes, disk.draw())?;
     disk.rename(&unfinished, &file_name(id))?;
     disk.sync_directory()?;
     Ok(LogFile { header, file })
 }
 
-fn write_header(file: &dyn DiskFile, id: u64, file_bytes: u64) -> io::Result<FileHeader> {
-    let header = FileHeader { id, generation: Generation::new(rand::random()), file_bytes };
+fn write_header(file: &dyn DiskFile, id: u64, file_bytes: u64, drawn: u64) -> io::Result<FileHeader> {
+    let header = FileHeader { id, generation: Generation::new(drawn), file_bytes };
     let mut page = vec![0; FILE_HEADER_BYTES as usize];
     let encoded = header.encode();
     page[..encoded.len()].copy_from_slice(&encoded);

@@ -29,6 +29,8 @@ mod request;
 mod retention;
 mod rewrite;
 mod shared;
+#[doc(hidden)]
+pub mod simulation;
 mod span;
 mod survey;
 #[cfg(test)]

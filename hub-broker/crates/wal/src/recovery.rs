@@ -16,7 +16,7 @@ use crate::{
     frame::{GroupId, Lsn},
     ledger::Ledger,
     limits::FILE_HEADER_BYTES,
-    reader::{Found, FrameReader},
+    reader::{Found, FrameReader, read_full_at},
     recovered::{GroupLog, Past, Recovered, Replay, TornTail, hard_state},
 };
 use std::{
@@ -383,7 +383,7 @@ pub fn open_file(disk: &dyn Disk, name: &str) -> Result<Option<LogFile>, OpenErr
     let failed = |operation, error| io_error(operation, disk.path(name), error);
     let file = disk.open(name).map_err(|error| failed("open", error))?;
     let mut head = [0; ENCODED_BYTES];
-    let count = file.read_at(&mut head, 0).map_err(|error| failed("read", error))?;
+    let count = read_full_at(file.as_ref(), &mut head, 0).map_err(|error| failed("read", error))?;
     match FileHeader::decode(&head[..count]) {
         Head::Known(header) => Ok(Some(LogFile { header, file })),
         Head::Version(version) => Err(OpenError::Version { file: disk.path(name), version }),

@@ -275,7 +275,8 @@ fn run(disk: SimDisk, steps: Vec<Step>) {
 #[test]
 fn the_model_notices_a_disk_that_does_not_sync() {
     let lost = (0..50).any(|seed| {
-        let disk = SimDisk::new(seed).without_syncs();
+        let disk = SimDisk::new(seed);
+        disk.skip_syncs();
         let write = Step::Entries { group: 1, count: 3, payload_bytes: 2000 };
         let steps = vec![write, write, Step::Settle, Step::PowerCut { after: 100, seed }, write];
         std::thread::spawn(|| run(disk, steps)).join().is_err()

@@ -9,12 +9,11 @@ mod ledger;
 mod lifecycle;
 mod reading;
 mod retention;
-mod sim;
 
+use crate::simulation::SimDisk;
 use crate::{Config, Fail, Failure, Frame, GroupId, Lsn, OpenError, Recovered, Wal};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sim::SimDisk;
 use std::{
     sync::{Arc, mpsc},
     time::{Duration, Instant},

@@ -1,4 +1,5 @@
-//! A disk in memory that forgets, at a crash, any part of what was not synced.
+//! A disk in memory that forgets, at a power cut, any part of what was not synced, and that reads and writes less at a
+//! time than it is asked to.
 
 use crate::disk::{Disk, DiskFile};
 use parking_lot::Mutex;
@@ -40,21 +41,28 @@ struct State {
     /// Held by a test for as long as the disk does not answer who makes a file.
     new_files: Arc<Mutex<()>>,
     syncs: u64,
-    /// Syncs do nothing.
+    /// Syncs of files do nothing.
     unsynced: bool,
 }
 
+/// One directory in memory; clones are the same one.
 #[derive(Clone)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
 impl SimDisk {
     pub fn new(seed: u64) -> Self {
+        let random = StdRng::seed_from_u64(seed);
+        SimDisk::of(Vec::new(), BTreeMap::new(), random)
+    }
+
+    /// With these names, all of them durable.
+    fn of(inodes: Vec<Inode>, names: BTreeMap<String, usize>, random: StdRng) -> Self {
         SimDisk(Arc::new(Mutex::new(State {
-            inodes: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
+            inodes,
+            durable_names: names.clone(),
+            names,
             changes: Vec::new(),
-            random: StdRng::seed_from_u64(seed),
+            random,
             operations_left: None,
             room: None,
             opens_refused: 0,
@@ -69,10 +77,9 @@ impl SimDisk {
         self.0.lock().operations_left = Some(operations);
     }
 
-    /// A disk whose syncs do nothing.
-    pub fn without_syncs(self) -> Self {
+    /// From now on it says that files are synced, and does not do it.
+    pub fn skip_syncs(&self) {
         self.0.lock().unsynced = true;
-        self
     }
 
     pub fn set_room(&self, room: Option<u64>) {
@@ -94,26 +101,51 @@ impl SimDisk {
     }
 
     /// What a machine finds on the disk after a power cut at this moment.
+    #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> SimDisk {
         let state = self.0.lock();
         let mut random = StdRng::seed_from_u64(seed);
-        let inodes = state.inodes.iter().map(|inode| survive(inode, &mut random)).collect();
+        let mut inodes: Vec<Inode> = state.inodes.iter().map(|inode| survive(inode, &mut random)).collect();
         let mut names = state.durable_names.clone();
         let kept = random.gen_range(0..=state.changes.len());
         state.changes[..kept].iter().for_each(|change| change.apply(&mut names));
-        SimDisk(Arc::new(Mutex::new(State {
-            inodes,
-            names: names.clone(),
-            durable_names: names,
-            changes: Vec::new(),
-            random,
-            operations_left: None,
-            room: state.room,
-            opens_refused: 0,
-            new_files: Arc::default(),
-            syncs: 0,
-            unsynced: false,
-        })))
+        let named: BTreeSet<usize> = names.values().copied().collect();
+        let nameless = inodes.iter_mut().enumerate().filter(|(at, _)| !named.contains(at));
+        nameless.for_each(|(_, inode)| *inode = Inode::default());
+        let after = SimDisk::of(inodes, names, random);
+        after.0.lock().room = state.room;
+        after
+    }
+
+    /// What the next process finds on the disk when this one ends here: all that it wrote, synced or not.
+    #[must_use]
+    pub fn after_kill(&self) -> SimDisk {
+        let state = self.0.lock();
+        let after = SimDisk::of(state.inodes.clone(), state.names.clone(), state.random.clone());
+        {
+            let mut now = after.0.lock();
+            now.durable_names.clone_from(&state.durable_names);
+            now.changes.clone_from(&state.changes);
+            now.room = state.room;
+        }
+        after
+    }
+
+    /// What is there is as on that other disk, and nothing else, durably.
+    pub fn take_over(&self, other: &SimDisk) {
+        let (inodes, names) = {
+            let other = other.0.lock();
+            (other.inodes.clone(), other.names.clone())
+        };
+        let mut state = self.0.lock();
+        state.inodes = inodes.iter().map(Inode::synced).collect();
+        (state.durable_names, state.names) = (names.clone(), names);
+        state.changes.clear();
+    }
+
+    /// No file was made, named or removed since the directory was synced.
+    pub fn has_durable_names(&self) -> bool {
+        self.0.lock().changes.is_empty()
     }
 
     pub fn file_names(&self) -> Vec<String> {
@@ -132,8 +164,13 @@ impl SimDisk {
         let at = state.names[name];
         let inode = &mut state.inodes[at];
         change(&mut inode.now);
-        inode.durable = inode.now.clone();
-        inode.dirty.clear();
+        *inode = inode.synced();
+    }
+}
+
+impl Inode {
+    fn synced(&self) -> Inode {
+        Inode { now: self.now.clone(), durable: self.now.clone(), dirty: BTreeSet::new() }
     }
 }
 
@@ -253,6 +290,10 @@ impl Disk for SimDisk {
     fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("/sim").join(name)
     }
+
+    fn draw(&self) -> u64 {
+        self.0.lock().random.r#gen()
+    }
 }
 
 struct SimFile {
@@ -266,9 +307,11 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let state = self.disk.0.lock();
+        let mut state = self.disk.0.lock();
+        let is_short = buffer.len() > 1 && state.random.gen_bool(0.1);
+        let asked = if is_short { state.random.gen_range(1..buffer.len()) } else { buffer.len() };
         let rest = state.inodes[self.inode].now.get(position as usize..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
+        let count = rest.len().min(asked);
         buffer[..count].copy_from_slice(&rest[..count]);
         Ok(count)
     }
@@ -276,7 +319,8 @@ impl DiskFile for SimFile {
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         let mut state = self.disk.0.lock();
         state.operate()?;
-        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let mut bytes = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
+        slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
         if bytes.len() > 1 && state.random.gen_bool(0.2) {
             let short = state.random.gen_range(1..bytes.len());
             bytes.truncate(short);
