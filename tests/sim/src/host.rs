@@ -7,13 +7,15 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use schemas::{NodeId, Term};
 use shards::StartError;
-use shards::simulation::{Faults, Hub, HubConfig, Journal, Part, Wipe};
+use shards::simulation::{Crash, Faults, Hub, HubConfig, Part, ReplicaId, SimDisk, Wipe};
 use uuid::Uuid;
 
 use crate::machine::Tally;
-use crate::plan::{GROUPS, SHARDS, WALL_MS};
+use crate::plan::{GROUPS, SHARDS, WAL_FILE_BYTES, WAL_KEEP_BYTES, WALL_MS};
 
 pub const CLUSTER: Uuid = Uuid::from_u128(1);
+/// What a disk does within one group commit and the making of a file, at most.
+const OPERATIONS_MAX: u64 = 16;
 
 pub struct Host {
     pub node: NodeId,
@@ -42,11 +44,22 @@ pub struct Host {
     /// Groups in the order in which they are checkpointed next.
     to_checkpoint: Vec<u32>,
     wiped: Wipe,
+    /// What of its write-ahead log went bad.
+    pub corroded: Option<Corroded>,
+}
+
+/// A byte of a write-ahead log is another than was written: the hub finds that when it starts.
+#[derive(Debug)]
+pub struct Corroded {
+    pub lsn: u64,
+    /// Those that the hub had.
+    pub replicas: Vec<(u32, ReplicaId)>,
 }
 
 enum State {
     Up(Box<Hub>),
-    Down(Journal),
+    /// The disk of the write-ahead log.
+    Down(SimDisk),
 }
 
 impl Host {
@@ -54,7 +67,7 @@ impl Host {
         Self {
             node,
             dir: root.join(format!("hub-{node}")),
-            state: State::Down(Journal::default()),
+            state: State::Down(SimDisk::new(seed ^ u64::from(node.0))),
             part,
             faults,
             seed,
@@ -69,6 +82,7 @@ impl Host {
             syncing: false,
             to_checkpoint: Vec::new(),
             wiped: Wipe::default(),
+            corroded: None,
         }
     }
 
@@ -97,11 +111,11 @@ impl Host {
         !self.is_full(now_ms) && !self.is_short
     }
 
-    /// What its disk holds of the write-ahead log, while no hub is up that goes on writing.
-    pub fn journal(&mut self) -> Option<&mut Journal> {
-        match &mut self.state {
+    /// The disk of its write-ahead log, while no hub is up that goes on writing.
+    pub fn disk(&self) -> Option<&SimDisk> {
+        match &self.state {
             State::Up(_) => None,
-            State::Down(journal) => Some(journal),
+            State::Down(disk) => Some(disk),
         }
     }
 
@@ -123,8 +137,7 @@ impl Host {
     }
 
     pub fn start(&mut self, now_ms: u64) -> Result<(), StartError> {
-        let State::Down(journal) = &mut self.state else { return Ok(()) };
-        let journal = std::mem::take(journal);
+        let State::Down(disk) = &self.state else { return Ok(()) };
         self.starts += 1;
         let (wall_ms, boot_ms) = self.clocks(now_ms);
         let config = HubConfig {
@@ -134,27 +147,36 @@ impl Host {
             seed: self.seed ^ (self.starts << 32) ^ u64::from(self.node.0),
             faults: self.faults,
             part: self.part.clone(),
+            wal_file_bytes: WAL_FILE_BYTES,
+            wal_keep_bytes: WAL_KEEP_BYTES,
             wall_ms,
             boot_ms,
         };
-        let mut hub = Hub::start(&config, journal, Box::new(Tally::default()), &self.wiped)?;
+        let mut hub = Hub::start(&config, disk, Box::new(Tally::default()), &self.wiped)?;
         self.wiped = Wipe::default();
         hub.starve(self.is_full(now_ms));
         self.state = State::Up(Box::new(hub));
         Ok(())
     }
 
-    /// The process or the machine is gone: of what was not synced, some of the first frames and some of the
-    /// segments' bytes are on the disk all the same.
+    /// The process or the machine is gone in the middle of what its disk was doing: some of it is done, and where the
+    /// machine is gone, any part of what was not synced is lost.
     pub fn crash(&mut self, random: &mut StdRng) {
-        if let State::Up(hub) = std::mem::replace(&mut self.state, State::Down(Journal::default())) {
-            let frames = hub.unsynced_frames();
-            let kept = if random.gen_bool(0.5) { frames } else { random.gen_range(0..=frames) };
-            let journal = hub.crash(kept, &mut |durable, written| {
-                if random.gen_bool(0.5) { written } else { random.gen_range(durable..=written) }
-            });
-            self.state = State::Down(journal);
-        }
+        let fresh = State::Down(SimDisk::new(random.r#gen()));
+        let before = std::mem::replace(&mut self.state, fresh);
+        self.state = match before {
+            State::Up(hub) => {
+                let operations = random.gen_range(0..OPERATIONS_MAX);
+                let crash = match random.gen_bool(0.5) {
+                    true => Crash::Kill { operations },
+                    false => Crash::PowerCut { operations, seed: random.r#gen() },
+                };
+                State::Down(hub.crash(crash, &mut |durable, written| {
+                    if random.gen_bool(0.5) { written } else { random.gen_range(durable..=written) }
+                }))
+            }
+            down @ State::Down(_) => down,
+        };
         self.syncing = false;
         self.epoch += 1;
         self.serving.clear();
@@ -167,7 +189,8 @@ impl Host {
             self.wiped = hub.wipe();
         }
         self.crash(random);
-        self.state = State::Down(Journal::default());
+        self.state = State::Down(SimDisk::new(random.r#gen()));
+        self.corroded = None;
         self.part = Part::Member { cluster: CLUSTER, replica_floor };
         // What was never there need not go.
         let _ = std::fs::remove_dir_all(&self.dir);

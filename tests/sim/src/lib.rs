@@ -3,7 +3,7 @@
 //! what was not synced, clocks that jump, and members that come and go.
 //!
 //! ```text
-//!   clients, coordinators, consumers ──> hosts (hub or journal, disk, clock) <──> network
+//!   clients, coordinators, consumers ──> hosts (hub, disks, clock) <──> network
 //!                                           ▲                   ▲
 //!                                        mischief            steward
 //!

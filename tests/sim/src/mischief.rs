@@ -21,6 +21,8 @@ pub enum Mischief {
     Damage(NodeId, u32),
     /// A byte of one of the hub's segments changes: of this partition.
     Rot(NodeId, i32),
+    /// The hub crashes, and a byte of its write-ahead log changes.
+    Corrode(NodeId),
     /// What a replica has is changed so that no checksum tells.
     Alter(NodeId, u32),
     /// The disk is full for so long.
@@ -51,6 +53,7 @@ pub enum Kind {
     Wipe,
     Damage,
     Rot,
+    Corrode,
     Alter,
     Full,
     Stall,
@@ -75,6 +78,7 @@ pub const MIXED: Weights = &[
     (Kind::Wipe, 4),
     (Kind::Damage, 3),
     (Kind::Rot, 10),
+    (Kind::Corrode, 4),
     (Kind::Alter, 3),
     (Kind::Full, 6),
     (Kind::Stall, 9),
@@ -106,6 +110,7 @@ pub const FORGETFUL: Weights =
 /// Disks forget, lie and are full.
 pub const DECAYING: Weights = &[
     (Kind::Rot, 30),
+    (Kind::Corrode, 15),
     (Kind::Alter, 8),
     (Kind::Full, 15),
     (Kind::Crash, 15),
@@ -133,6 +138,7 @@ impl Mischief {
             Kind::Wipe => Self::Wipe(one),
             Kind::Damage => Self::Damage(one, random.gen_range(0..groups)),
             Kind::Rot => Self::Rot(one, random.gen_range(0..plan::PARTITIONS)),
+            Kind::Corrode => Self::Corrode(one),
             Kind::Alter => Self::Alter(one, random.gen_range(1..groups)),
             Kind::Full => Self::Full(one, random.gen_range(100..6000)),
             Kind::Stall => Self::Stall(one, random.gen_range(50..4000)),

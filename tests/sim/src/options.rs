@@ -71,6 +71,7 @@ impl Bug {
         match self {
             // What gave way is soon forgotten where much is written after it.
             Self::SkipTruncateFrame => Options { weights: RESTLESS, pause_ms: 500, slowness: 10, ..options },
+            Self::CutDamage => Options { weights: DECAYING, pause_ms: 1000, slowness: 1, ..options },
             Self::WipedReplicaKeepsId => {
                 Options { weights: FORGETFUL, pause_ms: 600, slowness: 1, ..options }
             }

@@ -11,6 +11,10 @@ pub const PARTITIONS: i32 = 5;
 pub const COMPACTED_PARTITION: i32 = PARTITIONS - 1;
 pub const SEGMENT_BYTES: u32 = 8 * 1024;
 
+/// Small, so that files fill up, are let go and used again all the time.
+pub const WAL_FILE_BYTES: u64 = 64 * 1024;
+pub const WAL_KEEP_BYTES: u64 = 2 * WAL_FILE_BYTES;
+
 pub const TICK_MS: u64 = 50;
 pub const STEWARD_MS: u64 = 300;
 pub const OBSERVE_MS: u64 = 40;

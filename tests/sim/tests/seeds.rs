@@ -1,5 +1,5 @@
-//! Fresh seeds for a while (`SIM_SECONDS`); one seed twice; and the proof that the simulation finds bugs: each of six deliberate
-//! ones is found.
+//! Fresh seeds for a while (`SIM_SECONDS`); one seed twice; and the proof that the simulation finds bugs: each of eight
+//! deliberate ones is found.
 
 use std::io::Write;
 use std::process::Command;
@@ -65,6 +65,16 @@ fn an_acknowledgement_before_its_fsync_is_found() {
 }
 
 #[test]
+fn a_write_ahead_log_that_is_not_synced_is_found() {
+    is_found(Bug::SkipWalSync);
+}
+
+#[test]
+fn damage_that_is_taken_for_the_end_of_the_log_is_found() {
+    is_found(Bug::CutDamage);
+}
+
+#[test]
 fn a_skipped_truncate_frame_is_found() {
     is_found(Bug::SkipTruncateFrame);
 }
@@ -92,7 +102,7 @@ fn an_expiry_by_a_local_clock_is_found() {
 /// What brings a bug out must break nothing where there is none.
 #[test]
 fn the_same_mischief_without_a_bug_breaks_nothing() {
-    for bug in [Bug::SkipTruncateFrame, Bug::WipedReplicaKeepsId] {
+    for bug in [Bug::SkipTruncateFrame, Bug::WipedReplicaKeepsId, Bug::CutDamage] {
         let report = run(Options { bug: None, faults: Faults::default(), ..bug.options(1) });
         assert!(report.violation.is_none(), "{bug:?}: {}", show(&report));
     }

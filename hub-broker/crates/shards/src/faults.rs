@@ -7,6 +7,10 @@ pub struct Faults {
     pub ack_before_fsync: bool,
     /// Entries that gave way to another leader's come back with a restart.
     pub skip_truncate_frame: bool,
+    /// The write-ahead log's files count as synced, and are not.
+    pub skip_wal_sync: bool,
+    /// Where the write-ahead log is damaged, a restart takes that for its end.
+    pub cut_damage: bool,
     /// A leader applies what it has proposed, whether or not a majority has it.
     pub apply_before_commit: bool,
     /// A hub that has lost everything goes on as the voter that it was.

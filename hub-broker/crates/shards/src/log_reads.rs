@@ -59,7 +59,7 @@ impl Reads {
     fn run(mut self, asked: &Receiver<(EntriesWanted, Found)>, stopped: &Receiver<()>) {
         while let Ok((wanted, found)) = asked.recv() {
             let Some(_turn) = self.turn(wanted.bytes_max, stopped) else { return };
-            found(self.read(&wanted));
+            found(old_entries(self.reader.read(&wanted)));
         }
     }
 
@@ -77,20 +77,21 @@ impl Reads {
             }
         }
     }
+}
 
-    fn read(&mut self, wanted: &EntriesWanted) -> Option<OldEntries> {
-        match self.reader.read(wanted) {
-            Ok(EntriesRead { before_term, entries }) => {
-                Some(OldEntries { before_term, entries: entries.into_iter().map(to_log_entry).collect() })
-            }
-            Err(error @ (ReadError::Gone { .. } | ReadError::NotWorth { .. })) => {
-                tracing::debug!(%error, "a replica that is behind gets a snapshot");
-                None
-            }
-            Err(error @ ReadError::Io { .. }) => {
-                tracing::warn!(%error, "a replica that is behind gets a snapshot");
-                None
-            }
+/// What a read of the log has brought.
+pub(crate) fn old_entries(read: Result<EntriesRead, ReadError>) -> Option<OldEntries> {
+    match read {
+        Ok(EntriesRead { before_term, entries }) => {
+            Some(OldEntries { before_term, entries: entries.into_iter().map(to_log_entry).collect() })
+        }
+        Err(error @ (ReadError::Gone { .. } | ReadError::NotWorth { .. })) => {
+            tracing::debug!(%error, "a replica that is behind gets a snapshot");
+            None
+        }
+        Err(error @ ReadError::Io { .. }) => {
+            tracing::warn!(%error, "a replica that is behind gets a snapshot");
+            None
         }
     }
 }

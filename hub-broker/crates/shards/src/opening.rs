@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::Loaded;
 use consensus::ReplicaId;
 use schemas::NodeId;
-use wal::{Concerned, Corruption, GroupId, Lsn, OpenError, Recovered, Wal};
+use wal::{Concerned, Corruption, GroupId, GroupLog, Lsn, OpenError, PastDamage, Recovered, Wal};
 
 use crate::aside::{Aside, take_unnamed};
 use crate::cluster_file::FOUNDERS_REPLICA;
@@ -22,25 +22,70 @@ use crate::partitions::named_directories;
 use crate::recovery::Found;
 use crate::replicas::Replicas;
 use crate::stored_group::StoredGroup;
-use crate::{Config, StartError, StateMachine, salvage};
+use crate::{Config, SalvageError, StartError, StateMachine, salvage};
 
-pub(crate) struct Opened {
+pub(crate) struct Opened<L> {
     pub stores: Vec<StoredGroup>,
     pub found: Vec<Found>,
-    pub wal: Wal,
+    pub wal: L,
 }
 
-pub(crate) fn open_all(
+/// Where the write-ahead log lies, and how it is run.
+pub(crate) trait LogPlace {
+    type Log;
+
+    fn open(&self, config: wal::Config) -> Result<(Self::Log, Recovered), OpenError>;
+
+    /// See [`Wal::read_past_damage`].
+    fn read_past_damage(&self, config: &wal::Config) -> Result<Option<PastDamage>, OpenError>;
+
+    /// Puts a new log with these groups in the place of the damaged one; says where that is now.
+    fn replace(
+        &self,
+        dir: &DataDir,
+        groups: BTreeMap<GroupId, GroupLog>,
+        file_bytes: Option<u64>,
+        first_lsn: Lsn,
+    ) -> Result<PathBuf, SalvageError>;
+}
+
+/// In the data directory, with threads of its own.
+pub(crate) struct InDirectory;
+
+impl LogPlace for InDirectory {
+    type Log = Wal;
+
+    fn open(&self, config: wal::Config) -> Result<(Wal, Recovered), OpenError> {
+        Wal::open(config)
+    }
+
+    fn read_past_damage(&self, config: &wal::Config) -> Result<Option<PastDamage>, OpenError> {
+        Wal::read_past_damage(config)
+    }
+
+    fn replace(
+        &self,
+        dir: &DataDir,
+        groups: BTreeMap<GroupId, GroupLog>,
+        file_bytes: Option<u64>,
+        first_lsn: Lsn,
+    ) -> Result<PathBuf, SalvageError> {
+        salvage::replace(dir, groups, file_bytes, first_lsn)
+    }
+}
+
+pub(crate) fn open_all<P: LogPlace>(
+    place: &P,
     config: &Config,
     dir: &DataDir,
     replicas: &Replicas,
     metadata: Box<dyn StateMachine>,
-) -> Result<Opened, StartError> {
+) -> Result<Opened<P::Log>, StartError> {
     let groups = u32::from(config.shard_count) + 1;
     let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
     let mut is_damaged = stores.iter().any(StoredGroup::is_damaged);
     let wal_config = wal_config(config, dir, replicas, &loaded);
-    let (stores, loaded, opened) = match Wal::open(wal_config.clone()) {
+    let (stores, loaded, opened) = match place.open(wal_config.clone()) {
         Err(OpenError::Corrupt(damage)) => {
             let concerned = concerned(&damage, dir, replicas, groups);
             let is_spared = |(group, own): &(u32, ReplicaId)| {
@@ -53,9 +98,9 @@ pub(crate) fn open_all(
             }
             is_damaged = true;
             drop(stores);
-            give_up(&wal_config, dir, replicas, &damage, &concerned)?;
+            give_up(place, &wal_config, dir, replicas, (&damage, &concerned))?;
             let (stores, loaded) = open_checkpoints(dir, replicas, groups)?;
-            let opened = Wal::open(self::wal_config(config, dir, replicas, &loaded))?;
+            let opened = place.open(self::wal_config(config, dir, replicas, &loaded))?;
             (stores, loaded, opened)
         }
         opened => (stores, loaded, opened?),
@@ -102,7 +147,7 @@ fn concerned(damage: &Corruption, dir: &DataDir, replicas: &Replicas, groups: u3
 /// Whether the group, as far as its checkpoint tells, can do without the replica here. What the log has behind that is
 /// damaged and tells nothing. A checkpoint is made as soon as the members have changed, so only one that a crash kept
 /// from being written leaves an older membership here.
-fn can_spare(loaded: Option<&Loaded>, own: ReplicaId) -> bool {
+pub(crate) fn can_spare(loaded: Option<&Loaded>, own: ReplicaId) -> bool {
     match loaded {
         Some(loaded) => GroupState::decode_of(NodeId(own.node()), &loaded.membership)
             .is_some_and(|state| state.membership.can_spare(own)),
@@ -112,16 +157,16 @@ fn can_spare(loaded: Option<&Loaded>, own: ReplicaId) -> bool {
 }
 
 fn give_up(
+    place: &impl LogPlace,
     config: &wal::Config,
     dir: &DataDir,
     replicas: &Replicas,
-    damage: &Corruption,
-    concerned: &[(u32, ReplicaId)],
+    (damage, concerned): (&Corruption, &[(u32, ReplicaId)]),
 ) -> Result<(), StartError> {
     tracing::error!(%damage, "the replicas that may have lost something are given up and fetched again");
     // What the checkpoints hold is kept too: an older one may be needed.
     let config = wal::Config { replay_after: BTreeMap::new(), ..config.clone() };
-    let Some(past) = Wal::read_past_damage(&config)? else {
+    let Some(past) = place.read_past_damage(&config)? else {
         return Err(OpenError::Corrupt(Box::new(damage.clone())).into());
     };
     for (group, own) in concerned {
@@ -131,18 +176,14 @@ fn give_up(
     }
     let mut kept = past.groups;
     kept.retain(|group, _| replicas.get(group.0).current.is_some());
-    let aside = salvage::replace(dir, kept, past.file_bytes, Lsn(past.last_lsn.0 + 1))?;
+    let aside = place.replace(dir, kept, past.file_bytes, Lsn(past.last_lsn.0 + 1))?;
     tracing::error!(aside = %aside.display(), "the damaged write-ahead log is set aside");
     Ok(())
 }
 
 type Checkpoints = (Vec<StoredGroup>, Vec<Option<Loaded>>);
 
-pub(crate) fn open_checkpoints(
-    dir: &DataDir,
-    replicas: &Replicas,
-    groups: u32,
-) -> Result<Checkpoints, StartError> {
+fn open_checkpoints(dir: &DataDir, replicas: &Replicas, groups: u32) -> Result<Checkpoints, StartError> {
     let (mut stores, mut all) = (Vec::new(), Vec::new());
     for group in 0..groups {
         let path = dir.checkpoint(group);
@@ -226,13 +267,13 @@ fn wal_config(config: &Config, dir: &DataDir, replicas: &Replicas, loaded: &[Opt
 }
 
 /// The entry up to which each group's checkpoint holds everything.
-pub(crate) fn replay_after(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, u64> {
+fn replay_after(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, u64> {
     let applied = |loaded: &Option<Loaded>| loaded.as_ref().map_or(0, |loaded| loaded.position.applied);
     (0..).zip(loaded).map(|(group, loaded)| (GroupId(group), applied(loaded))).collect()
 }
 
 /// The barriers up to which a group's entries were replaced by a snapshot.
-pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> {
+fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> {
     let barrier = |loaded: &Option<Loaded>| {
         let state = GroupState::decode(&loaded.as_ref()?.membership)?;
         Some(state.origin.void_entries_through).filter(|lsn| lsn.0 > 0)
@@ -243,7 +284,7 @@ pub(crate) fn void_entries(loaded: &[Option<Loaded>]) -> BTreeMap<GroupId, Lsn> 
 
 /// Directories that no checkpoint knows: partitions closed since, or opened since and about to be made again. Where
 /// checkpoints or the log are damaged, they may be of a replica that is given up, and are set aside.
-pub(crate) fn remove_unnamed_partitions(
+fn remove_unnamed_partitions(
     dir: &DataDir,
     is_damaged: bool,
     loaded: &[Option<Loaded>],

@@ -226,7 +226,8 @@ fn keep(group: GroupId, mut log: GroupLog, position: Position) -> (GroupLog, Kep
     (log, KeptGroup { group: group.0, through_index: through, known_index })
 }
 
-fn frames(group: GroupId, log: GroupLog) -> Vec<Frame> {
+/// What a new log is to begin with.
+pub(crate) fn frames(group: GroupId, log: GroupLog) -> Vec<Frame> {
     let entry = |entry: wal::Entry| Frame::Entry {
         group,
         index: entry.index,

@@ -33,7 +33,7 @@ use crate::limits::{
 use crate::log_reads::{LogReads, ReadingThread};
 use crate::mend::Damaged;
 use crate::mender::Mender;
-use crate::opening::{Opened, open_all};
+use crate::opening::{InDirectory, Opened, open_all};
 use crate::order::Order;
 use crate::pacer::Pacer;
 use crate::readers::Readers;
@@ -96,7 +96,7 @@ pub(crate) fn start(
     // Where there are no other hubs, nobody is behind.
     let wal_keep_bytes = if peers.is_alone() { 0 } else { config.wal_keep_bytes };
     let config = &Config { wal_keep_bytes, ..config.clone() };
-    let opened = open_all(config, &dir, &replicas, metadata)?;
+    let opened = open_all(&InDirectory, config, &dir, &replicas, metadata)?;
     let home = Home { dir, peers, replicas, founder: cluster.founder };
     run(config, home, opened)
 }
@@ -121,7 +121,7 @@ fn read_files_max() -> usize {
     limit.map_or(READ_FILES_MAX, |limit| READ_FILES_MAX.min(limit / READ_FILES_SHARE))
 }
 
-fn run(config: &Config, home: Home, opened: Opened) -> Result<Running, StartError> {
+fn run(config: &Config, home: Home, opened: Opened<Wal>) -> Result<Running, StartError> {
     let Home { dir, peers, replicas, founder } = home;
     let Opened { stores, found, wal } = opened;
     let count = config.executor_threads.min(found.len());

@@ -45,6 +45,6 @@ pub use frame::{Entry, Frame, GroupId, HardState, Lsn};
 pub use handle::Wal;
 pub use log_reader::{EntriesRead, EntriesWanted, LogReader, ReadError};
 pub use observe::describe;
-pub use recovered::{GroupLog, Recovered, TornTail, replay};
+pub use recovered::{GroupLog, Recovered, TornTail};
 pub use recovery::PastDamage;
 pub use request::{Done, Stats};

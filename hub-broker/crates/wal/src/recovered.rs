@@ -3,7 +3,7 @@
 use crate::{
     codec::{FrameHeader, Kind, u64_at},
     config::Config,
-    frame::{Entry, Frame, GroupId, HardState, Lsn},
+    frame::{Entry, GroupId, HardState, Lsn},
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -135,35 +135,4 @@ pub fn hard_state(header: &FrameHeader, payload: &[u8]) -> Option<HardState> {
         return None;
     }
     Some(HardState { term: header.term, vote: u64_at(payload, 0)?, commit: header.index })
-}
-
-/// What recovery makes of these frames, in their order: the log's rule without a log. `config` says what of them counts.
-pub fn replay<'a>(
-    frames: impl IntoIterator<Item = (Lsn, &'a Frame)>,
-    config: &Config,
-) -> BTreeMap<GroupId, GroupLog> {
-    let mut replay = Replay::new(Past::of(config));
-    for (lsn, frame) in frames {
-        let header = |kind, index, term| FrameHeader {
-            lsn,
-            kind,
-            group: frame.group(),
-            index,
-            term,
-            payload_bytes: 0,
-        };
-        match frame {
-            Frame::Entry { index, term, entry_kind, payload, .. } => {
-                let kind = Kind::Entry { entry_kind: *entry_kind, copy: false };
-                replay.play(&header(kind, *index, *term), payload);
-            }
-            Frame::HardState { term, vote, commit, .. } => {
-                replay.play(&header(Kind::HardState, *commit, *term), &vote.to_le_bytes());
-            }
-            Frame::Truncate { from_index, term, .. } => {
-                replay.play(&header(Kind::Truncate, *from_index, *term), &[]);
-            }
-        }
-    }
-    replay.finish()
 }

@@ -41,7 +41,7 @@ pub enum Violation {
     StaleLeader(String),
     #[error("the newest value of a key is not there any more: {0}")]
     NewestValue(String),
-    #[error("a replica whose bytes were changed is not found: {0}")]
+    #[error("bytes were changed, and that is not found: {0}")]
     Unnoticed(String),
     #[error("a hub does not go on although there is room again: {0}")]
     Stuck(String),
@@ -107,9 +107,19 @@ impl Invariants {
         self.losses.damaged(group, replica);
     }
 
+    /// The replica's hub may have to give it up when it starts.
+    pub fn doubtful(&mut self, group: u32, replica: ReplicaId) {
+        self.losses.doubtful(group, replica);
+    }
+
+    /// The hub has started, and the replica is still there.
+    pub fn sound(&mut self, group: u32, replica: ReplicaId) {
+        self.losses.sound(group, replica);
+    }
+
     /// Whether something has happened to the replica that it is to find.
     pub fn is_damaged(&self, group: u32, replica: ReplicaId) -> bool {
-        self.losses.look(group, replica).is_ok()
+        self.losses.is_damaged(group, replica)
     }
 
     /// Something has happened to the replica that only others can find.

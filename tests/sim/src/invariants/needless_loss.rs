@@ -8,21 +8,38 @@ use shards::simulation::ReplicaId;
 use super::Violation;
 
 #[derive(Default)]
-pub(super) struct Losses(BTreeSet<(u32, ReplicaId)>);
+pub(super) struct Losses {
+    damaged: BTreeSet<(u32, ReplicaId)>,
+    /// Of hubs whose write-ahead logs went bad, until they have started again: nothing else has happened to these.
+    doubtful: BTreeSet<(u32, ReplicaId)>,
+}
 
 impl Losses {
     pub fn damaged(&mut self, group: u32, replica: ReplicaId) {
-        self.0.insert((group, replica));
+        self.damaged.insert((group, replica));
+    }
+
+    pub fn doubtful(&mut self, group: u32, replica: ReplicaId) {
+        self.doubtful.insert((group, replica));
+    }
+
+    /// It was not given up, and is not to be.
+    pub fn sound(&mut self, group: u32, replica: ReplicaId) {
+        self.doubtful.remove(&(group, replica));
+    }
+
+    pub fn is_damaged(&self, group: u32, replica: ReplicaId) -> bool {
+        self.damaged.contains(&(group, replica))
     }
 
     /// Whether a replica of the group was damaged.
     pub fn has_damage(&self, group: u32) -> bool {
-        self.0.range((group, ReplicaId(0))..).next().is_some_and(|(damaged, _)| *damaged == group)
+        self.damaged.range((group, ReplicaId(0))..).next().is_some_and(|(damaged, _)| *damaged == group)
     }
 
     /// The replica was given up although its group has a place for it.
     pub fn look(&self, group: u32, replica: ReplicaId) -> Result<(), Violation> {
-        match self.0.contains(&(group, replica)) {
+        match self.is_damaged(group, replica) || self.doubtful.contains(&(group, replica)) {
             true => Ok(()),
             false => Err(Violation::NeedlessLoss(format!("group {group}, replica {replica}"))),
         }

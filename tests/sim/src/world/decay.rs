@@ -3,10 +3,10 @@
 use rand::Rng;
 use schemas::NodeId;
 use shards::PartitionCommand;
-use shards::simulation::{Hub, ReplicaId, ReplicaQuestion, SegmentDamaged};
+use shards::simulation::{Hub, ReplicaId, ReplicaQuestion, SegmentDamaged, alter};
 
 use super::{Event, Phase, World};
-use crate::host::Host;
+use crate::host::{Corroded, Host};
 use crate::invariants::{Alteration, Violation};
 use crate::plan;
 
@@ -95,6 +95,41 @@ impl World {
         }
     }
 
+    /// Whether the hub may give up all its replicas.
+    pub(super) fn is_spared(&mut self, node: NodeId) -> bool {
+        self.hosts.get_mut(&node).and_then(Host::hub).is_some_and(|hub| hub.is_spared())
+    }
+
+    pub(super) fn corrode(&mut self, node: NodeId) {
+        let own = (0..plan::GROUPS).filter_map(|group| Some((group, self.replica_at(node, group)?)));
+        let replicas: Vec<(u32, ReplicaId)> = own.collect();
+        let restart = self.random.gen_range(10..3000);
+        self.crash(node, restart);
+        let (random, host) = (&mut self.random, self.hosts.get_mut(&node));
+        let Some(host) = host else { return };
+        let lsn = host.disk().and_then(|disk| disk.corrode(&mut |below| random.gen_range(0..below)));
+        let Some(lsn) = lsn else { return };
+        replicas.iter().for_each(|(group, id)| self.invariants.doubtful(*group, *id));
+        host.corroded = Some(Corroded { lsn: lsn.0, replicas });
+        self.is_mourning = true;
+        self.note(&format_args!("frame {lsn} of hub {node}'s write-ahead log is bad"));
+    }
+
+    /// A hub whose log went bad has started: it knows, and has given up what it may have lost.
+    pub(super) fn look_for_corrosion(&mut self, node: NodeId) -> Result<(), Violation> {
+        let Some(host) = self.hosts.get_mut(&node) else { return Ok(()) };
+        let Some(Corroded { lsn, replicas }) = host.corroded.take() else { return Ok(()) };
+        if !host.hub().is_some_and(|hub| hub.found_its_log_damaged()) {
+            return Err(Violation::Unnoticed(format!("frame {lsn} of hub {node}'s write-ahead log")));
+        }
+        for (group, id) in replicas {
+            if self.replica_at(node, group) == Some(id) {
+                self.invariants.sound(group, id);
+            }
+        }
+        Ok(())
+    }
+
     /// A replica has copied another with what is damaged there.
     pub(super) fn inherit_damage(&mut self, node: NodeId, group: u32) {
         let Some(replica) = self.replica_at(node, group) else { return };
@@ -141,8 +176,8 @@ impl World {
         let (after, generation) = (hub.checkpointed(group), hub.generation(group));
         let restart = self.random.gen_range(10..1000);
         self.crash(node, restart);
-        let journal = self.hosts.get_mut(&node).and_then(Host::journal);
-        if let Some(index) = journal.and_then(|journal| journal.alter(group, after, through)) {
+        let disk = self.hosts.get(&node).and_then(Host::disk);
+        if let Some(index) = disk.and_then(|disk| alter(disk, group, after, through)) {
             self.note(&format_args!("entry {index} of group {group} is another on hub {node}"));
             self.is_mourning = true;
             let since_ms = self.now_ms + restart;

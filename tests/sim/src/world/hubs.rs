@@ -29,7 +29,7 @@ impl World {
         then(hub);
         hub.turn();
         let parcels = hub.take_parcels();
-        let wants_sync = hub.unsynced_frames() > 0;
+        let wants_sync = hub.wants_sync();
         let wants_copy = !hub.snapshots_wanted().is_empty();
         let (questions, damaged) = (hub.take_questions(), hub.take_damaged());
         let serving: Vec<Option<Term>> = (0..plan::GROUPS).map(|group| hub.serving(group)).collect();
@@ -132,6 +132,7 @@ impl World {
         let started = host.start(self.now_ms);
         started.map_err(|error| Violation::Refused(format!("hub {node} does not start: {error}")))?;
         self.note(&format_args!("hub {node} starts"));
+        self.look_for_corrosion(node)?;
         self.with_hub(node, |_| {});
         Ok(())
     }

@@ -42,6 +42,7 @@ impl World {
                 self.is_mourning |= survives;
                 survives
             }
+            Mischief::Corrode(node) => self.can_lose_one() && self.is_spared(*node),
             Mischief::Rot(_, partition) => self.can_do_without_one(plan::group(*partition)),
             Mischief::Move(..) => !self.mourns() && self.is_sound(),
             _ => true,
@@ -96,6 +97,7 @@ impl World {
                 self.damage(node, group);
             }
             Mischief::Rot(node, partition) => self.rot(node, partition),
+            Mischief::Corrode(node) => self.corrode(node),
             Mischief::Alter(node, group) => {
                 self.heal();
                 self.to_alter = Some((node, group, now_ms + plan::ALTER_MS));

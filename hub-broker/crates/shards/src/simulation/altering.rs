@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use schemas::PLACEMENT_BYTES;
-use wal::{Frame, GroupId};
+use wal::GroupId;
+use wal::simulation::SimDisk;
 
 use super::hub::Hub;
-use super::journal::Journal;
 use crate::entry::{Command, EntryBuilder, EntryReader};
 
 /// Where a batch's header has the CRC-32C of all that follows its attributes.
@@ -19,27 +19,10 @@ impl Hub {
     }
 }
 
-impl Journal {
-    /// Changes the last record of a batch in one of the group's entries behind `after`, up to `through`. Says which
-    /// entry it was.
-    pub fn alter(&mut self, group: u32, after: u64, through: u64) -> Option<u64> {
-        // Of several frames for one entry the last counts.
-        let mut seen = Vec::new();
-        for (_, frame) in self.frames.iter_mut().rev() {
-            if let Frame::Entry { group: GroupId(of), index, payload, .. } = frame
-                && *of == group
-                && (after + 1..=through).contains(index)
-                && !seen.contains(index)
-            {
-                seen.push(*index);
-                if let Some(altered) = altered(payload) {
-                    *payload = altered;
-                    return Some(*index);
-                }
-            }
-        }
-        None
-    }
+/// Changes the last record of a batch in one of the group's entries behind `after`, up to `through`, in the log on this
+/// disk. Says which entry it was.
+pub fn alter(disk: &SimDisk, group: u32, after: u64, through: u64) -> Option<u64> {
+    disk.alter(GroupId(group), after, through, altered)
 }
 
 /// `None` where the entry has no batch.

@@ -1,5 +1,6 @@
 //! One simulated hub.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,7 +8,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use bytes::Bytes;
-use checkpoint::Loaded;
 use consensus::{MembershipChange, ReplicaId, TailBudget};
 use parking_lot::Mutex;
 use partition_log::FileCache;
@@ -15,11 +15,12 @@ use peers::Parcel;
 use schemas::{NodeId, Offset, PartitionId, ShardId, Term};
 use tokio::sync::oneshot;
 use uuid::Uuid;
-use wal::{Frame, GroupId};
+use wal::GroupId;
+use wal::simulation::SimDisk;
 
 use super::comparing::ReplicaQuestion;
 use super::disk::Durable;
-use super::journal::{Journal, Then, Unsynced, Write};
+use super::log::{Crash, Log, OnDisk};
 use super::mending::SegmentDamaged;
 use super::reading::TAIL_BYTES_MAX;
 use super::snapshots::SnapshotWanted;
@@ -34,11 +35,11 @@ use crate::group::Request;
 use crate::leaders::Leaders;
 use crate::limits::{ELECTION_TICKS, TAILS_SHARED_BYTES_MAX};
 use crate::message::Message;
-use crate::opening::{open_checkpoints, remove_unnamed_partitions, replay_after, void_entries};
+use crate::opening::{Opened, open_all};
 use crate::order::Install;
 use crate::outbox::{Outbox, Wish};
 use crate::readers::Readers;
-use crate::recovery::{Found, Ground, Recovered};
+use crate::recovery::{Ground, Recovered};
 use crate::replicas::Replicas;
 use crate::snapshot::{Notice, Shelf};
 use crate::stored_group::StoredGroup;
@@ -56,6 +57,9 @@ pub struct HubConfig {
     pub seed: u64,
     pub faults: Faults,
     pub part: Part,
+    /// As in the hub's own configuration.
+    pub wal_file_bytes: u64,
+    pub wal_keep_bytes: u64,
     /// What the hub's clocks show.
     pub wall_ms: i64,
     pub boot_ms: i64,
@@ -85,11 +89,9 @@ pub struct Hub {
     pub(super) node: NodeId,
     pub(super) replicas: Arc<Replicas>,
     pub(super) leaders: Leaders,
-    pub(super) journal: Journal,
+    pub(super) write_ahead: Log,
+    pub(super) is_log_replaced: bool,
     pub(super) read_back: usize,
-    unsynced: Unsynced,
-    /// Ticks since when something has been unsynced.
-    stalled_ticks: u32,
     parcels: Vec<(NodeId, Parcel)>,
     pub(super) durable: Durable,
     pub(super) wanted: Vec<SnapshotWanted>,
@@ -106,41 +108,33 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Recovers what the directory and `journal` hold. `wiped` is what the hub was before it lost everything.
+    /// Recovers what the directory and `disk` hold. `wiped` is what the hub was before it lost everything.
     pub fn start(
         config: &HubConfig,
-        mut journal: Journal,
+        disk: &SimDisk,
         machine: Box<dyn StateMachine>,
         wiped: &Wipe,
     ) -> Result<Self, StartError> {
         crate::fail::panic_from_now_on();
-        let dir = open(config)?;
+        let (dir, shards) = open(config)?;
         let cluster = dir.cluster().ok_or(StartError::NoCluster)?;
         let replicas = Arc::new(dir.replicas(&cluster)?);
-        if config.faults.wiped_replica_keeps_id {
-            for (group, own, _) in &wiped.replicas {
-                replicas.begin(*group, own.number())?;
-            }
+        let kept: &[_] = if config.faults.wiped_replica_keeps_id { &wiped.replicas } else { &[] };
+        for (group, own, _) in kept {
+            replicas.begin(*group, own.number())?;
         }
-        let (stores, loaded) = open_checkpoints(&dir, &replicas, u32::from(config.shard_count) + 1)?;
-        let recovery = recovery(&replicas, &loaded);
-        journal.begin(&recovery);
-        let mut logs = journal.replay(&recovery, config.faults.skip_truncate_frame);
-        remove_unnamed_partitions(&dir, stores.iter().any(StoredGroup::is_damaged), &loaded)?;
+        if config.faults.skip_wal_sync {
+            disk.skip_syncs();
+        }
+        let place = OnDisk { disk, faults: config.faults, is_replaced: Cell::default() };
+        let Opened { stores, mut found, wal } = open_all(&place, &shards, &dir, &replicas, machine)?;
+        for (group, _, membership) in kept {
+            found[*group as usize].membership = Some(membership.clone());
+        }
         let notices = Notices::default();
         let ground = ground(config, &dir, cluster.founder, &notices);
-        let mut machine = Some(machine);
-        let mut recovered = Vec::new();
-        for (group, loaded) in (0..).zip(loaded) {
-            let (id, current) = (GroupId(group), replicas.get(group).current);
-            let log = logs.remove(&id).unwrap_or_default();
-            let known =
-                wiped.replicas.iter().find(|(of, ..)| *of == group && config.faults.wiped_replica_keeps_id);
-            let membership = known.map(|(_, _, membership)| membership.clone());
-            let (machine, is_damaged) = (machine.take(), stores[group as usize].is_damaged());
-            let found = Found { id, current, loaded, log, machine, membership, is_damaged };
-            recovered.push(ground.recover(found)?);
-        }
+        let recovered: Result<Vec<_>, _> = found.into_iter().map(|found| ground.recover(found)).collect();
+        let recovered = recovered?;
         let clock = clock(config, &recovered, cluster.founder);
         let around = Surroundings {
             node: config.node,
@@ -160,10 +154,9 @@ impl Hub {
             node: config.node,
             replicas,
             leaders: Leaders::new(config.node, u32::from(config.shard_count) + 1),
-            journal,
+            write_ahead: Log::new(wal),
+            is_log_replaced: place.is_replaced.get(),
             read_back: 0,
-            unsynced: Unsynced::default(),
-            stalled_ticks: 0,
             parcels: Vec::new(),
             durable: Durable::all(&dir.log()),
             wanted: Vec::new(),
@@ -194,8 +187,8 @@ impl Hub {
 
     /// One tick passes. A disk that has not answered for an election timeout counts as stalled.
     pub fn tick(&mut self) {
-        self.stalled_ticks = if self.unsynced.writes.is_empty() { 0 } else { self.stalled_ticks + 1 };
-        self.core.suspend(self.stalled_ticks > ELECTION_TICKS);
+        let stalled_ticks = self.write_ahead.tick();
+        self.core.suspend(stalled_ticks > ELECTION_TICKS);
         self.core.tick();
         self.install();
         let notices = self.shelf.expire(self.now());
@@ -314,29 +307,11 @@ impl Hub {
         Wipe { replicas }
     }
 
-    /// Frames that a crash now could lose.
-    pub fn unsynced_frames(&self) -> usize {
-        self.unsynced.frames()
-    }
-
-    /// The hub is gone; of what is unsynced the first `kept` frames are on the disk, and of each segment's file as
-    /// many bytes as `keep` says of the durable and of all that were written.
-    pub fn crash(mut self, kept: usize, keep: &mut dyn FnMut(u64, u64) -> u64) -> Journal {
+    /// The hub is gone; of the log there is what `crash` says, and of each segment's file as many bytes as `keep` says of
+    /// the durable and of all that were written.
+    pub fn crash(self, crash: Crash, keep: &mut dyn FnMut(u64, u64) -> u64) -> SimDisk {
         self.durable.crash(&self.ground.log, keep);
-        self.unsynced.crash(&mut self.journal, kept);
-        self.journal
-    }
-
-    /// What is written is durable, and whoever waits for that hears of it.
-    pub fn sync(&mut self) {
-        for Write { frames, then } in std::mem::take(&mut self.unsynced.writes) {
-            let lsn = self.journal.append(frames);
-            self.core.handle(match then {
-                Then::Persisted(readies) => Message::Persisted(readies),
-                Then::Barrier(group) => Message::Barrier { slot: group.0 as usize, lsn },
-            });
-        }
-        self.stalled_ticks = 0;
+        self.write_ahead.crash(crash)
     }
 
     /// Carries out what came of everything that the hub was told.
@@ -358,7 +333,7 @@ impl Hub {
             self.parcels.extend(parcels.into_iter().map(|parcel| (node, parcel)));
         }
         if !readies.is_empty() || !frames.is_empty() {
-            self.unsynced.writes.push(Write { frames, then: Then::Persisted(readies) });
+            self.write_ahead.write(frames, readies);
         }
         for (group, view) in views {
             self.leaders.update(group, view.as_ref());
@@ -368,11 +343,7 @@ impl Hub {
 
     fn fulfil(&mut self, wish: Wish) {
         match wish {
-            Wish::Barrier { group, hard_state } => {
-                let wal::HardState { term, vote, commit } = hard_state;
-                let frames = vec![Frame::HardState { group, term, vote, commit }];
-                self.unsynced.writes.push(Write { frames, then: Then::Barrier(group) });
-            }
+            Wish::Barrier { group, hard_state } => self.write_ahead.write_barrier(group, hard_state),
             Wish::Begin { group, number } => {
                 let done = self.replicas.begin(group.0, number).is_ok();
                 self.core.handle(Message::Begun { slot: group.0 as usize, number, done });
@@ -380,10 +351,10 @@ impl Hub {
             Wish::GiveUp { group, number, void, directories } => {
                 self.installs.retain(|install| install.group != group.0);
                 let written = self.replicas.give_up(group.0, number, void).is_ok();
-                let done = written && self.stores[group.0 as usize].destroy(directories).is_ok();
-                if done {
-                    self.journal.forget(group, void);
+                if written {
+                    self.write_ahead.wal.forget(group);
                 }
+                let done = written && self.stores[group.0 as usize].destroy(directories).is_ok();
                 self.core.handle(Message::GivenUp { slot: group.0 as usize, number, done });
             }
             Wish::Checkpoint { group } => {
@@ -392,7 +363,7 @@ impl Hub {
             }
             Wish::CheckpointSoon { group } => drop(self.write_checkpoint(group.0, false)),
             Wish::ReadLog(wanted) => self.read_log(&wanted),
-            Wish::KeepLog { group, from } => self.journal.keep(group, from),
+            Wish::KeepLog { group, from } => self.write_ahead.wal.keep(group, from),
             Wish::Compare(question) => self.put(ReplicaQuestion(Asked::Compare(*question))),
             Wish::Plead(plea) => self.put(ReplicaQuestion(Asked::Leave(plea))),
             Wish::Offered { group, index, to } => {
@@ -434,7 +405,7 @@ impl Hub {
         let (position, state) = (captured.position, captured.group.clone());
         let damaged = captured.damaged.clone();
         let through = self.stores[group as usize].store(captured).ok()??;
-        self.journal.release(GroupId(group), through);
+        self.write_ahead.wal.release(GroupId(group), through);
         Some((position, state, damaged))
     }
 
@@ -444,16 +415,6 @@ impl Hub {
 
     fn permit(&self) -> Permit {
         Permit::take(&self.permits, 0, u64::MAX).expect("nothing always fits")
-    }
-}
-
-/// What counts for nothing in the log.
-fn recovery(replicas: &Replicas, loaded: &[Option<Loaded>]) -> wal::Config {
-    wal::Config {
-        replay_after: replay_after(loaded),
-        void: replicas.void().into_iter().map(|(group, lsn)| (GroupId(group), lsn)).collect(),
-        void_entries: void_entries(loaded),
-        ..wal::Config::new("")
     }
 }
 
@@ -468,14 +429,15 @@ fn group_of(shard: ShardId) -> u32 {
     u32::from(shard.0) + 1
 }
 
-fn open(config: &HubConfig) -> Result<DataDir, StartError> {
-    let shards = Config { node: config.node, shard_count: config.shard_count, ..Config::new(&config.dir) };
+fn open(config: &HubConfig) -> Result<(DataDir, Config), StartError> {
+    let &HubConfig { node, shard_count, wal_file_bytes, wal_keep_bytes, .. } = config;
+    let shards = Config { node, shard_count, wal_file_bytes, wal_keep_bytes, ..Config::new(&config.dir) };
     let mut dir = DataDir::open(&shards)?;
     match &config.part {
         Part::Founder => dir.found()?,
         Part::Member { cluster, replica_floor } => dir.join(*cluster, *replica_floor)?,
     }
-    Ok(dir)
+    Ok((dir, shards))
 }
 
 type Notices = Arc<Mutex<Vec<Notice>>>;

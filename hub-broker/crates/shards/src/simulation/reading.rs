@@ -1,6 +1,6 @@
 //! Old entries for simulated hubs that are behind: what is asked for is read on the spot.
 
-use wal::{EntriesWanted, GroupId};
+use wal::EntriesWanted;
 
 use super::hub::Hub;
 use crate::message::Message;
@@ -14,13 +14,13 @@ impl Hub {
         self.read_back
     }
 
-    /// Entries of the group that checkpoints hold and that are kept for replicas that are behind.
-    pub fn kept_entries(&self, group: u32) -> usize {
-        self.journal.kept_entries(GroupId(group))
+    /// Bytes of the log's files that are kept only for replicas that are behind.
+    pub fn kept_bytes(&self) -> u64 {
+        self.write_ahead.wal.stats().kept_bytes
     }
 
     pub(super) fn read_log(&mut self, wanted: &EntriesWanted) {
-        let found = self.journal.read(wanted);
+        let found = self.write_ahead.read(wanted);
         self.read_back += found.as_ref().map_or(0, |found| found.entries.len());
         let (slot, from) = (wanted.group.0 as usize, wanted.from);
         self.core.handle(Message::LogRead { slot, from, found });

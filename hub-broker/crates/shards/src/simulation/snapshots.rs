@@ -56,7 +56,9 @@ impl Hub {
         for install in std::mem::take(&mut self.installs) {
             match self.stores[install.group as usize].install(&install) {
                 Ok(()) => {
-                    self.journal.void_entries(wal::GroupId(install.group), install.void_entries_through);
+                    let id = wal::GroupId(install.group);
+                    self.write_ahead.wal.release(id, install.arrived.position.applied);
+                    self.write_ahead.wal.forget_entries(id);
                     let (slot, arrived) = (install.group as usize, Box::new(install.arrived));
                     self.core.handle(Message::SnapshotInstalled { slot, arrived });
                 }

@@ -195,7 +195,7 @@ fn a_segment_found_cut_short_at_the_start_is_not_served_and_the_other_voter_lead
 
 /// A follower that is offered a snapshot in place of its segments, and its copy does not come to an end.
 fn copying() -> (World, u32) {
-    let (mut world, _, others) = with_segments(World::of_three());
+    let (mut world, _, others) = with_segments(World::of_three_that_keep_little());
     let away = others[0];
     world.crash(away);
     world.rounds(ELECTION_ROUNDS);

@@ -21,12 +21,15 @@ pub const ELECTION_ROUNDS: usize = 60;
 pub struct World {
     pub hubs: BTreeMap<u32, Hub>,
     dirs: BTreeMap<u32, TempDir>,
-    journals: BTreeMap<u32, Journal>,
+    /// Of the hubs' write-ahead logs.
+    disks: BTreeMap<u32, SimDisk>,
     /// Messages from the one to the other are lost.
     pub cut: BTreeSet<(u32, u32)>,
     /// Hubs whose disk does not answer.
     pub stalled: BTreeSet<u32>,
     pub faults: Faults,
+    /// Of the hubs' write-ahead logs; they keep four files for those who are behind.
+    wal_file_bytes: u64,
     /// Snapshots copied so far.
     pub copies: usize,
     /// Copies of snapshots do not come to an end.
@@ -43,13 +46,18 @@ pub struct World {
 impl World {
     /// Hub 1 is founded alone.
     pub fn found(faults: Faults) -> Self {
+        Self::with_log_files(1 << 20, faults)
+    }
+
+    fn with_log_files(wal_file_bytes: u64, faults: Faults) -> Self {
         let mut world = Self {
             hubs: BTreeMap::new(),
             dirs: BTreeMap::new(),
-            journals: BTreeMap::new(),
+            disks: BTreeMap::new(),
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             faults,
+            wal_file_bytes,
             copies: 0,
             copies_wait: false,
             questions: 0,
@@ -64,7 +72,16 @@ impl World {
 
     /// Hubs 1 to 3 with a voter each in every group, and partition 0 open.
     pub fn of_three() -> Self {
-        let mut world = Self::found(Faults::default());
+        Self::found(Faults::default()).joined_by_two()
+    }
+
+    /// The same with small files, so that the log is soon let go.
+    pub fn of_three_that_keep_little() -> Self {
+        Self::with_log_files(32 << 10, Faults::default()).joined_by_two()
+    }
+
+    fn joined_by_two(self) -> Self {
+        let mut world = self;
         world.open(0);
         for node in [2, 3] {
             world.start(node);
@@ -87,11 +104,13 @@ impl World {
                 1 => Part::Founder,
                 _ => Part::Member { cluster: Uuid::from_u128(9), replica_floor: 1 },
             },
+            wal_file_bytes: self.wal_file_bytes,
+            wal_keep_bytes: 4 * self.wal_file_bytes,
             wall_ms: self.now_ms + self.ahead_ms.get(&node).unwrap_or(&0),
             boot_ms: self.now_ms,
         };
-        let journal = self.journals.remove(&node).unwrap_or_default();
-        let hub = Hub::start(&config, journal, Box::new(Diary::default()), &Wipe::default());
+        let disk = self.disks.remove(&node).unwrap_or_else(|| SimDisk::new(u64::from(node)));
+        let hub = Hub::start(&config, &disk, Box::new(Diary::default()), &Wipe::default());
         self.hubs.insert(node, hub.expect("the hub starts"));
     }
 
@@ -102,7 +121,14 @@ impl World {
     /// Of what is unsynced so many frames are on the disk all the same.
     pub fn crash_after(&mut self, node: u32, frames: usize) {
         let hub = self.hubs.remove(&node).expect("the hub runs");
-        self.journals.insert(node, hub.crash(frames, &mut |durable, _written| durable));
+        let disk = hub.crash(Crash::After { frames }, &mut |durable, _written| durable);
+        self.disks.insert(node, disk);
+    }
+
+    /// A bit of the log of a hub that is down goes bad; `part` of 256 says where.
+    pub fn corrode(&mut self, node: u32, part: u64) {
+        let lsn = self.disks[&node].corrode(&mut |below| below * part / 256);
+        assert!(lsn.is_some(), "the log has something that it needs");
     }
 
     pub fn hub(&mut self, node: u32) -> &mut Hub {
@@ -139,7 +165,7 @@ impl World {
         let mut busy = false;
         for (node, hub) in &mut self.hubs {
             hub.turn();
-            if !self.stalled.contains(node) && hub.unsynced_frames() > 0 {
+            if !self.stalled.contains(node) && hub.wants_sync() {
                 hub.sync();
                 hub.turn();
                 busy = true;
