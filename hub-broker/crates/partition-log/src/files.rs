@@ -201,13 +201,14 @@ impl ObsoleteFiles {
         for (cache, key) in &self.held {
             cache.forget(*key);
         }
-        for path in &self.paths {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        self.paths.iter().try_for_each(|path| remove_if_there(path))
+    }
+}
+
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -29,7 +29,7 @@ use schemas::PartitionId;
 
 use crate::checksum::GoOn;
 use crate::error::{Damage, LogError, ReadError, RecoverError};
-use crate::files::FileCache;
+use crate::files::{FileCache, remove_if_there};
 use crate::index;
 use crate::log::PartitionLog;
 use crate::names::FileKind;
@@ -316,11 +316,4 @@ fn link_to(file: &Path, link: &Path) -> Result<bool, ImportError> {
 fn create_anew(path: &Path) -> io::Result<File> {
     remove_if_there(path)?;
     File::create_new(path)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -8,7 +8,7 @@
 //! The active segment grows meanwhile, and of a compacted one other replicas have kept other records: these cannot be
 //! made again.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use schemas::{BatchHeader, Offset};
 use crate::checksum::{self, GoOn};
 use crate::epochs::EpochHistory;
 use crate::error::{ReadError, is_unreadable};
+use crate::files::remove_if_there;
 use crate::import::{ImportError, Receiving, Verified};
 use crate::names::FileKind;
 use crate::reader::PartitionReader;
@@ -126,7 +127,8 @@ impl Repair {
         files.forget(FileKind::Log);
         if !shared.view.load().has_files_of(&segment) {
             // The log has let the segment go meanwhile, and what has its name now is nobody's.
-            return remove(&files.path(FileKind::Log));
+            let unneeded = files.path(FileKind::Log);
+            return remove_if_there(&unneeded).map_err(|source| ImportError::from_io(&unneeded, source));
         }
         let synced = File::open(files.directory()).and_then(|directory| directory.sync_all());
         synced.map_err(|source| ImportError::from_io(files.directory(), source))?;
@@ -138,12 +140,5 @@ impl Repair {
                 Err(ImportError::from_io(&files.path(FileKind::Log), std::io::Error::other(out_of_range)))
             }
         }
-    }
-}
-
-fn remove(file: &Path) -> Result<(), ImportError> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ImportError::from_io(file, error)),
-        _ => Ok(()),
     }
 }
