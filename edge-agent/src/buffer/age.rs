@@ -1,4 +1,7 @@
 //! The age limit: what was taken too long ago is given up.
+//!
+//! What is given up is gone, so only a hub or a synchronised kernel tells how old something is, and where they differ the
+//! one that is behind; a hardware clock that is years ahead gives nothing up. Boot time never jumps.
 
 use std::time::Duration;
 
@@ -10,12 +13,12 @@ use super::environment::Key;
 use super::state::State;
 use super::work::{Work, WorkError};
 use crate::limits::GIVEN_UP_PER_COMMIT;
-use crate::time::Clock;
+use crate::time::{Clock, Source};
 
 /// The clocks by which ages are told.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AgeClock {
-    /// ms since 1970, where that is known.
+    /// ms since 1970, where somebody told it who is believed enough to give something up.
     pub wall_ms: Option<i64>,
     pub boot: Uuid,
     /// ms since this boot.
@@ -24,7 +27,11 @@ pub(super) struct AgeClock {
 
 impl AgeClock {
     pub fn of(clock: &Clock) -> Self {
-        Self { wall_ms: clock.wall_ms(), boot: clock.boot(), boot_ms: clock.boot_ms() }
+        let boot_ms = clock.boot_ms();
+        let own = clock.own().filter(|own| own.source >= Source::Hub);
+        let ahead_ms = clock.status().hub_differs_ms.map_or(0, |by_ms| by_ms.saturating_neg().max(0));
+        let wall_ms = own.map(|own| boot_ms + own.offset_ms - ahead_ms);
+        Self { wall_ms, boot: clock.boot(), boot_ms }
     }
 }
 
@@ -80,10 +87,10 @@ pub(super) fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64
             times.max().map(|ms| wall_ms - ms)
         }
         Kind::Untimed { boot } if boot == clock.boot => Some(clock.boot_ms - head.newest_ms),
-        Kind::Untimed { boot } => match state.offset_of(boot) {
-            Some(offset_ms) => Some(clock.wall_ms? - (head.newest_ms + offset_ms)),
-            // It is of an earlier boot: older than this one.
-            None => Some(clock.boot_ms),
+        Kind::Untimed { boot } => match state.boots.iter().find(|known| known.boot == boot) {
+            Some(known) if !known.is_provisional => Some(clock.wall_ms? - (head.newest_ms + known.offset_ms)),
+            // It is of an earlier boot: older than this one. When that was, at most a hardware clock told.
+            _ => Some(clock.boot_ms),
         },
     }
 }
@@ -94,6 +101,7 @@ mod tests {
 
     use super::super::state::BootOffset;
     use super::*;
+    use crate::time::Machine;
 
     const NOW: i64 = 1_800_000_000_000;
     const THIS: Uuid = Uuid::from_u128(1);
@@ -101,11 +109,10 @@ mod tests {
 
     fn age(kind: Kind, appended_ms: i64, newest_ms: i64, clock: &AgeClock) -> Option<i64> {
         let mut state = State::default();
-        state.set_offset(BootOffset {
-            boot: Uuid::from_u128(3),
-            offset_ms: NOW - 100_000,
-            is_provisional: false,
-        });
+        for (boot, is_provisional) in [(3, false), (4, true)] {
+            let (boot, offset_ms) = (Uuid::from_u128(boot), NOW - 100_000);
+            state.boots.push(BootOffset { boot, offset_ms, is_provisional });
+        }
         let (stream, base) = (ProducerId(1 << 62), Sequence::ZERO);
         let head = Head { kind, appended_ms, stream, base, sequences: 1, records: 1, newest_ms };
         age_ms(&state, &head, clock)
@@ -135,5 +142,49 @@ mod tests {
     fn an_untimed_batch_of_another_boot_is_older_than_this_one() {
         assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(2) }, 0, 7, &CLOCK), Some(50_000));
         assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(3) }, 0, 1000, &CLOCK), Some(99_000));
+        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(4) }, 0, 1000, &CLOCK), Some(50_000));
+    }
+
+    /// 2036, by its kernel and its hardware clock.
+    #[derive(Debug)]
+    struct YearsAhead {
+        is_synchronised: bool,
+    }
+
+    const AHEAD_MS: i64 = NOW + 3650 * 24 * 3600 * 1000;
+
+    impl Machine for YearsAhead {
+        fn boot_ms(&self) -> i64 {
+            50_000
+        }
+
+        fn kernel_ms(&self) -> i64 {
+            AHEAD_MS
+        }
+
+        fn is_synchronised(&self) -> bool {
+            self.is_synchronised
+        }
+
+        fn hardware_s(&self) -> Option<i64> {
+            Some(AHEAD_MS / 1000)
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_years_ahead_makes_nothing_old() {
+        let is_old = |clock: &Clock| age(Kind::Batch, NOW - 10, NOW - 10, &AgeClock::of(clock));
+        for source in [Source::HardwareClock, Source::EarlierRun] {
+            let clock = Clock::of(Box::new(YearsAhead { is_synchronised: false }), THIS);
+            clock.recall(source, AHEAD_MS - 50_000);
+            assert_eq!((clock.wall_ms(), is_old(&clock)), (Some(AHEAD_MS), None), "{source:?}");
+            clock.hear_hub(NOW, true);
+            assert_eq!(is_old(&clock), Some(10), "a hub corrects it");
+        }
+        let clock = Clock::of(Box::new(YearsAhead { is_synchronised: true }), THIS);
+        clock.hear_hub(NOW, false);
+        assert_eq!((clock.wall_ms(), is_old(&clock)), (Some(AHEAD_MS), Some(10)), "the hub is behind it");
+        let behind = AgeClock { wall_ms: Some(NOW), ..AgeClock::of(&clock) };
+        assert_eq!(age(Kind::Batch, AHEAD_MS, AHEAD_MS, &behind), None);
     }
 }
