@@ -163,7 +163,11 @@ impl Agent {
                 ended = &mut self.uplink.task => break Some(ended),
                 _ = self.hangups.recv() => self.reload().await?,
                 Some(inbound) = self.desk.inbound.recv() => self.obey(inbound).await?,
-                Some(Outbound(told)) = self.desk.told.recv() => self.answered.told(&told),
+                Some(Outbound(told)) = self.desk.told.recv() => {
+                    self.told(&told);
+                    // There is room for what waits to be told.
+                    self.tell_waiting();
+                }
                 occasion = self.remote.next() => self.look(occasion).await?,
                 () = next(&mut alive) => if pulse.beats() { self.notify.alive() },
             }
@@ -239,9 +243,18 @@ impl Agent {
         };
         self.uplink.stop.cancel();
         (&mut self.uplink.task).await.map_err(Failure::run)?.map_err(Failure::run)?;
+        while let Ok(Outbound(told)) = self.desk.told.try_recv() {
+            self.told(&told);
+        }
         self.remote.connected_anew(self.status.borrow().main.acknowledged);
         (self.uplink, self.desk, self.is_uplink_former) = (Shipping::run(begun), desk, false);
         Ok(())
+    }
+
+    /// The hub has an answer of the device.
+    fn told(&mut self, answer: &[u8]) {
+        self.answered.told(answer);
+        self.remote.told(answer);
     }
 
     async fn obey(&mut self, inbound: Inbound) -> Result<(), Failure> {

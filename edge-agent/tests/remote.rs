@@ -347,3 +347,20 @@ fn a_command_that_the_hub_repeats_is_answered_once_over_reconnects_and_restarts(
         hub.inner().command = Some(r#"{"id":"7","command":"status"}"#.into());
     }
 }
+
+#[test]
+fn a_verdict_that_was_not_told_yet_is_told_by_the_connection_that_comes_after_a_reload() {
+    let hub = FakeHub::start();
+    let device = Device::new(&[&hub], 300, HOST);
+    let agent = device.run();
+    hub.wait("the subscription", |inner| inner.subscriptions.len() == 1);
+    hub.inner().mute.push("pump-1".to_owned());
+    hub.want("pump-1", &wanted(1, &json!({ "hub": "mqtt://elsewhere" })));
+    wait_state(&agent, 1, "refused", None);
+    device.configure(&format!("[remote]\nsettings = true\n[uplink]\nship_linger_ms = 1\n{HOST}"));
+    agent.signal(Signal::HUP);
+    hub.wait("another subscription", |inner| inner.subscriptions.len() == 2);
+    hub.inner().mute.clear();
+    hub.cut();
+    wait_told(&hub, &[(1, "refused")]);
+}

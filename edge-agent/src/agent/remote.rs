@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError, RemoteSettings, Settings};
 use crate::data_dir::DataDir;
 use crate::desired::{Action, Core, Event, Record, Standing, State, Verdict, Wanted};
 use crate::inputs::InputState;
+use crate::limits::LETTERS_MAX;
 use crate::uplink::{Control, Outbound, Served};
 
 /// A trial's time is looked at so often, at most and at least.
@@ -35,6 +36,8 @@ pub struct Remote {
     in_force: Option<u64>,
     /// What the hub is to be told.
     letters: VecDeque<Verdict>,
+    /// What the connection was given of that and the hub may not have, as it travels.
+    untold: VecDeque<(Verdict, Bytes)>,
     /// What hubs had acknowledged before the connections were made that there are now.
     acknowledged_before: Option<u64>,
     /// While something is on trial.
@@ -87,6 +90,7 @@ impl Remote {
             trial: settings.trial(),
             in_force: None,
             letters: VecDeque::new(),
+            untold: VecDeque::new(),
             acknowledged_before: Some(0),
             looks: None,
             control: None,
@@ -189,7 +193,12 @@ impl Remote {
                 tracing::info!(version, %state, "settings from the hub");
             }
         }
+        // One that is told twice was the same in between.
+        self.letters.retain(|kept| *kept != verdict);
         self.letters.push_back(verdict);
+        while self.letters.len() > LETTERS_MAX {
+            self.letters.pop_front();
+        }
     }
 
     /// The connections that there are now began with what is in force.
@@ -198,9 +207,26 @@ impl Remote {
         if let Some(looks) = &mut self.looks {
             looks.last = Instant::now();
         }
-        // What the former connection had of it is gone, and its acknowledgement is waited for.
+        // The former connection took it with it. What has become of a trial since goes before how it stood.
+        let is_final = |state| !matches!(state, State::Trying | State::Waiting);
+        let untold = self.untold.drain(..).map(|(verdict, _)| verdict);
+        let again: Vec<Verdict> = untold.filter(|verdict| is_final(verdict.state)).collect();
+        again.into_iter().rev().for_each(|verdict| self.letters.push_front(verdict));
+        // Its acknowledgement on this connection is waited for.
         let verdict = self.core.trial_verdict().filter(|_| self.is_enabled);
         self.letters.extend(verdict.filter(|verdict| !self.letters.contains(verdict)));
+    }
+
+    /// The connection has it, and says when the hub has.
+    fn given(&mut self, verdict: Verdict, answer: Bytes) {
+        self.untold.push_back((verdict, answer));
+        while self.untold.len() > LETTERS_MAX {
+            self.untold.pop_front();
+        }
+    }
+
+    pub(super) fn told(&mut self, answer: &[u8]) {
+        self.untold.retain(|(_, untold)| untold != answer);
     }
 
     /// The connections are the former ones: what is acknowledged on them says nothing.
@@ -321,18 +347,26 @@ impl Agent {
     /// Sends what is to be told, and makes or ends the control connection.
     pub(super) fn settle_remote(&mut self) {
         self.remote.settle();
-        for mut verdict in std::mem::take(&mut self.remote.letters) {
-            if verdict.state == State::Accepted {
-                verdict.error = self.failing_inputs();
-            }
-            if self.desk.outbound.try_send(Outbound(verdict.to_answer().into())).is_err() {
-                tracing::warn!(version = verdict.version, "the hub is not told of its settings' state");
-            }
-        }
+        self.tell_waiting();
         if !self.remote.wants_control() {
             self.remote.control = None;
         } else if self.remote.control.is_none() {
             self.remote.control = Some(self.watch());
+        }
+    }
+
+    /// Gives the uplink what is to be told, as far as it takes it; the rest is told when it has room.
+    pub(super) fn tell_waiting(&mut self) {
+        while let Some(mut verdict) = self.remote.letters.front().cloned() {
+            if verdict.state == State::Accepted {
+                verdict.error = self.failing_inputs();
+            }
+            let answer = Bytes::from(verdict.to_answer());
+            if self.desk.outbound.try_send(Outbound(answer.clone())).is_err() {
+                break;
+            }
+            self.remote.letters.pop_front();
+            self.remote.given(verdict, answer);
         }
     }
 
