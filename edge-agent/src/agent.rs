@@ -259,7 +259,7 @@ impl Agent {
 
     async fn obey(&mut self, inbound: Inbound) -> Result<(), Failure> {
         match inbound.kind {
-            InboundKind::Desired => return self.desired(&inbound.payload).await,
+            InboundKind::Desired => return self.desired(inbound.payload).await,
             InboundKind::Command => self.command(&inbound.payload).await,
         }
         Ok(())

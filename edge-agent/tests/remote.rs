@@ -364,3 +364,21 @@ fn a_verdict_that_was_not_told_yet_is_told_by_the_connection_that_comes_after_a_
     hub.cut();
     wait_told(&hub, &[(1, "refused")]);
 }
+
+#[test]
+fn settings_that_cannot_be_written_down_are_told_as_such_and_tried_again() {
+    let hub = FakeHub::start();
+    let device = Device::new(&[&hub], 5, HOST);
+    let agent = device.run();
+    hub.wait("the subscription", |inner| inner.subscriptions.len() == 1);
+    let in_the_way = device.dir().join("remote/x");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    hub.want("pump-1", &wanted(1, &json!({ "linger_ms": 10 })));
+    wait_told(&hub, &[(1, "waiting")]);
+    let desired = wait_state(&agent, 1, "waiting", None);
+    assert!(desired["error"].as_str().unwrap().contains("could not be written down"), "{desired}");
+    std::fs::remove_dir_all(device.dir().join("remote")).unwrap();
+    wait_told(&hub, &[(1, "waiting"), (1, "trying"), (1, "accepted")]);
+    assert_eq!(hub.inner().answers.len(), 3, "each once");
+    wait_state(&agent, 1, "accepted", Some(1));
+}

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Agent, uplink_config};
 use crate::config::{Config, ConfigError, RemoteSettings, Settings};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::desired::{Action, Core, Event, Record, Standing, State, Verdict, Wanted};
 use crate::inputs::InputState;
 use crate::limits::LETTERS_MAX;
@@ -22,6 +22,8 @@ use crate::uplink::{Control, Outbound, Served};
 /// A trial's time is looked at so often, at most and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 const LOOKS_PER_TRIAL: u32 = 50;
+/// After which settings are tried again that could not be written down, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 pub struct Remote {
     core: Core,
@@ -30,6 +32,7 @@ pub struct Remote {
     saved: Record,
     /// The last record could not be made durable.
     is_failing: bool,
+    again: Again,
     is_enabled: bool,
     trial: Duration,
     /// The version that lies over the file.
@@ -44,6 +47,33 @@ pub struct Remote {
     looks: Option<Looks>,
     control: Option<Watched>,
     standing: watch::Sender<Option<Standing>>,
+}
+
+/// Settings that came and could not be written down are tried again after a while.
+#[derive(Default)]
+struct Again {
+    /// What came last.
+    wanted: Bytes,
+    /// How often in a row it could not be written down.
+    tries: u32,
+    /// The version of which that was told.
+    told: Option<u64>,
+    at: Option<Instant>,
+}
+
+impl Again {
+    fn later(&mut self) {
+        let wait = AGAIN.0.saturating_mul(1 << self.tries.min(16)).min(AGAIN.1);
+        (self.tries, self.at) = (self.tries + 1, Some(Instant::now() + wait));
+    }
+
+    /// May be cancelled.
+    async fn due(&self) {
+        match self.at {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 struct Looks {
@@ -70,6 +100,8 @@ impl Drop for Watched {
 pub(super) enum Occasion {
     Time,
     Control(Served),
+    /// What could not be written down.
+    Again,
 }
 
 impl Remote {
@@ -86,6 +118,7 @@ impl Remote {
             path,
             saved,
             is_failing: false,
+            again: Again::default(),
             is_enabled: false,
             trial: settings.trial(),
             in_force: None,
@@ -173,14 +206,27 @@ impl Remote {
                 tracing::error!(%error, "what becomes of settings from the hub could not be written down");
             }
             let trying = record.trial.as_ref().map(|trial| trial.desired.version);
-            if trying.is_some_and(|version| record.is_trying(version) && !self.saved.is_trying(version)) {
-                self.core.fall_back(self.saved.clone());
-                return false;
+            let begun =
+                trying.filter(|version| record.is_trying(*version) && !self.saved.is_trying(*version));
+            if let Some(version) = begun {
+                self.put_off(version, &error);
             }
-            return true;
+            return begun.is_none();
         }
         (self.saved, self.is_failing) = (record.clone(), false);
+        (self.again.tries, self.again.told, self.again.at) = (0, None, None);
         true
+    }
+
+    /// Settings that could not be written down: whoever wants them is told once.
+    fn put_off(&mut self, version: u64, error: &DataDirError) {
+        let error = format!("they could not be written down, and are tried again: {error}");
+        let verdict = Verdict::because(version, State::Waiting, error);
+        self.core.fall_back(self.saved.clone(), verdict.clone());
+        self.again.later();
+        if self.again.told.replace(version) != Some(version) {
+            self.tell(verdict);
+        }
     }
 
     fn tell(&mut self, verdict: Verdict) {
@@ -239,6 +285,7 @@ impl Remote {
         tokio::select! {
             () = look(&mut self.looks) => Occasion::Time,
             served = served(&mut self.control) => Occasion::Control(served),
+            () = self.again.due() => Occasion::Again,
         }
     }
 
@@ -251,6 +298,9 @@ impl Remote {
 
     /// Looks at the time only while it matters, and shows how things are.
     fn settle(&mut self) {
+        if !self.is_enabled {
+            self.again.at = None;
+        }
         if !self.is_enabled || self.core.record().trial.is_none() {
             self.looks = None;
         } else if self.looks.is_none() {
@@ -300,8 +350,9 @@ async fn served(control: &mut Option<Watched>) -> Served {
 
 impl Agent {
     /// Somebody says how the device is to be set.
-    pub(super) async fn desired(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        let event = match Wanted::parse(payload) {
+    pub(super) async fn desired(&mut self, payload: Bytes) -> Result<(), Failure> {
+        (self.remote.again.wanted, self.remote.again.at) = (payload.clone(), None);
+        let event = match Wanted::parse(&payload) {
             Ok(Wanted::Nothing) => Event::Withdrawn,
             Ok(Wanted::Settings(desired)) => {
                 let fits = self.file.clone().overlaid_by(&desired.settings);
@@ -332,6 +383,7 @@ impl Agent {
                 Ok(())
             }
             Occasion::Control(Served::Kept) => self.pursue(Event::ControlKept).await,
+            Occasion::Again => self.desired(self.remote.again.wanted.clone()).await,
         }
     }
 

@@ -113,10 +113,10 @@ impl Core {
         self.deadline_ms = ms(deadline);
     }
 
-    /// What could not be made durable has not happened.
-    pub fn fall_back(&mut self, saved: Record) {
+    /// What could not be made durable has not happened; what is told of it instead.
+    pub fn fall_back(&mut self, saved: Record, verdict: Verdict) {
         self.saved_left_ms = saved.trial.as_ref().map_or(0, |trial| trial.left_ms);
-        (self.record, self.told) = (saved, None);
+        (self.record, self.told) = (saved, Some(verdict));
     }
 
     /// Whether a connection with the former settings is wanted beside the trial's.

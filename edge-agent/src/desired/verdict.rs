@@ -32,7 +32,8 @@ pub struct Standing {
 pub enum State {
     /// In force until a hub is reached with them, or for as long as a trial may take.
     Trying,
-    /// No hub was reached at all: the former settings are in force, and these are tried again once one is.
+    /// No hub was reached at all, or they could not be written down: the former settings are in force, and these are
+    /// tried again.
     Waiting,
     Accepted,
     /// Tried, found at fault, and not tried again.

@@ -312,8 +312,8 @@ fn what_could_not_be_made_durable_has_not_happened() {
     let mut core = accepted(11);
     let saved = core.record().clone();
     core.handle(arrived(12));
-    core.fall_back(saved);
-    assert_eq!((in_force(&core), state(&core)), (Some(11), Some(State::Accepted)));
+    core.fall_back(saved, Verdict::because(12, State::Waiting, "the disk is full"));
+    assert_eq!((in_force(&core), state(&core)), (Some(11), Some(State::Waiting)));
     assert_eq!(words(&core.handle(arrived(12))), ["save", "apply", "trying"]);
 }
 
