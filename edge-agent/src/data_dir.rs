@@ -5,7 +5,7 @@
 //! device-id.copy   the same again, should that be damaged
 //! lock             held exclusively by the process that has the buffer open
 //! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
-//! buffer/          the LMDB environment
+//! buffer/          the LMDB environment; and the device's name once more, beside the records whose key it is
 //! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
 //! buffer.damaged/  an environment that was set aside
 //! sent             how many bytes were sent this month
@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
+const DEVICE_ID: &str = "device-id";
 /// What a file takes of the disk is a multiple of this.
 const BLOCK_BYTES: u64 = 4096;
 
@@ -62,7 +63,9 @@ impl DataDir {
     pub fn existing(root: &Path) -> Result<Self, DataDirError> {
         refuse_file(root)?;
         let dir = Self { root: root.to_owned() };
-        fs::metadata(dir.device_id()).map_err(at(root))?;
+        let found = fs::metadata(dir.device_id());
+        let copies = || dir.device_id_copies().into_iter().find_map(|copy| fs::metadata(copy).ok());
+        found.or_else(|error| copies().ok_or(error)).map_err(at(root))?;
         Ok(dir)
     }
 
@@ -71,11 +74,16 @@ impl DataDir {
     }
 
     pub fn device_id(&self) -> PathBuf {
-        self.root.join("device-id")
+        self.root.join(DEVICE_ID)
     }
 
     pub fn device_id_copy(&self) -> PathBuf {
         self.root.join("device-id.copy")
+    }
+
+    /// Where the device's name is kept beside the first, the last two with the records.
+    pub fn device_id_copies(&self) -> [PathBuf; 3] {
+        [self.device_id_copy(), self.buffer().join(DEVICE_ID), self.damaged().join(DEVICE_ID)]
     }
 
     pub fn marker(&self) -> PathBuf {

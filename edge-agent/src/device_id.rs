@@ -1,5 +1,8 @@
 //! The device's name: given, or derived from the hardware, and fixed in the data directory at first use.
 //!
+//! It is the key of every record in the buffer, and a hub refuses those of another device: so it is also kept where they
+//! are, and found there when every other file of it is gone.
+//!
 //! Never the host name: it is the same on every machine that was set up from one image.
 
 use std::fs;
@@ -32,7 +35,9 @@ pub fn fix(dir: &DataDir, given: Option<&DeviceId>) -> Result<DeviceId, DeviceId
     let fixed = match read_fixed(&path)? {
         Found::Id(fixed) => fixed,
         Found::Damaged(why) => mend(dir, given, &why),
-        Found::Nothing if dir.device_id_copy().exists() => mend(dir, given, "it is missing"),
+        Found::Nothing if dir.device_id_copies().iter().any(|copy| copy.exists()) => {
+            mend(dir, given, "it is missing")
+        }
         Found::Nothing => {
             let id = given.cloned().unwrap_or_else(|| derive(Path::new("/")));
             match create_file(&path, line(&id).as_bytes())? {
@@ -52,14 +57,14 @@ pub fn fix(dir: &DataDir, given: Option<&DeviceId>) -> Result<DeviceId, DeviceId
     Ok(fixed)
 }
 
-/// A file that says nothing any more is no reason to stop: its copy has the name, else the configuration, else the hardware
+/// A file that says nothing any more is no reason to stop: a copy has the name, else the configuration, else the hardware
 /// that gave it at first.
 fn mend(dir: &DataDir, given: Option<&DeviceId>, why: &str) -> DeviceId {
     let path = dir.device_id();
-    let copy = match read_fixed(&dir.device_id_copy()) {
+    let copy = dir.device_id_copies().iter().find_map(|path| match read_fixed(path) {
         Ok(Found::Id(id)) => Some(id),
         _ => None,
-    };
+    });
     let id = copy.or_else(|| given.cloned()).unwrap_or_else(|| derive(Path::new("/")));
     tracing::warn!(path = %path.display(), why, device = %id, "the file of the device's name is written anew");
     if let Err(error) = replace_file(&path, line(&id).as_bytes()) {
@@ -69,9 +74,21 @@ fn mend(dir: &DataDir, given: Option<&DeviceId>, why: &str) -> DeviceId {
 }
 
 fn keep_copy(dir: &DataDir, id: &DeviceId) {
-    let copy = dir.device_id_copy();
-    let is_there = matches!(read_fixed(&copy), Ok(Found::Id(known)) if known == *id);
-    if !is_there && let Err(error) = replace_file(&copy, line(id).as_bytes()) {
+    keep(&dir.device_id_copy(), id);
+    keep_beside_records(dir, id);
+}
+
+/// Keeps the name where the records are, once there is a place for them.
+pub fn keep_beside_records(dir: &DataDir, id: &DeviceId) {
+    let [_, beside, _] = dir.device_id_copies();
+    if dir.buffer().exists() {
+        keep(&beside, id);
+    }
+}
+
+fn keep(copy: &Path, id: &DeviceId) {
+    let is_there = matches!(read_fixed(copy), Ok(Found::Id(known)) if known == *id);
+    if !is_there && let Err(error) = replace_file(copy, line(id).as_bytes()) {
         tracing::warn!(%error, "the copy of the device's name cannot be written");
     }
 }
@@ -286,6 +303,33 @@ mod tests {
         fs::remove_file(dir.device_id()).unwrap();
         let other = fix(&dir, Some(&DeviceId::try_from("pump-2").unwrap()));
         assert!(matches!(other, Err(DeviceIdFileError::Other { .. })), "{other:?}");
+    }
+
+    #[test]
+    fn when_both_files_are_gone_the_name_is_that_of_the_records() {
+        let pump = DeviceId::try_from("pump-1").unwrap();
+        for set_aside in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = DataDir::create(folder.path()).unwrap();
+            fix(&dir, Some(&pump)).unwrap();
+            fs::create_dir(dir.buffer()).unwrap();
+            keep_beside_records(&dir, &pump);
+            if set_aside {
+                fs::rename(dir.buffer(), dir.damaged()).unwrap();
+            }
+            for gone in [dir.device_id(), dir.device_id_copy()] {
+                fs::remove_file(gone).unwrap();
+            }
+            let other = fix(&dir, Some(&DeviceId::try_from("pump-2").unwrap()));
+            assert!(matches!(other, Err(DeviceIdFileError::Other { .. })), "{other:?}");
+            for gone in [dir.device_id(), dir.device_id_copy()] {
+                let _ = fs::remove_file(gone);
+            }
+            assert!(DataDir::existing(folder.path()).is_ok());
+            assert_eq!(fix(&dir, None).unwrap(), pump);
+            assert_eq!(fs::read(dir.device_id()).unwrap(), b"pump-1\n", "it is written anew");
+            assert_eq!(fs::read(dir.device_id_copy()).unwrap(), b"pump-1\n");
+        }
     }
 
     #[test]

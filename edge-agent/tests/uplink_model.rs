@@ -245,6 +245,21 @@ fn a_topic_that_was_made_again_with_fewer_partitions_takes_a_new_stream() {
     assert_eq!(world.hub.headers, [("stream-start".to_owned(), format!("1 {old} forgotten"))]);
 }
 
+#[test]
+fn records_of_another_device_wait_and_it_is_told_which_device_id_they_need() {
+    let mut world = World::new(64 << 20, 0);
+    run_without_settling(&mut world, &[Op::Append { records: 2 }, CONNECT]);
+    let (token, ..) = world.to_hub.pop_front().unwrap();
+    let text = Some("a record's key is another device's".to_owned());
+    let answer = Answer { reason: reason::NOT_AUTHORIZED, text, ..Answer::default() };
+    world.to_agent.push_back((token, answer));
+    run_without_settling(&mut world, &[Op::Answer]);
+    let held = world.core.held().unwrap();
+    assert!(held.contains("another device's") && held.contains("device_id"), "{held}");
+    run(&mut world, &[]);
+    assert_eq!(world.hub.log, [0, 1], "none is lost");
+}
+
 /// Waits from one try to the next, of a hub that does not have the topic.
 fn waits_for_topic(reconnect_longest_ms: u64, tries: usize) -> Vec<u64> {
     let mut world = World::planned(Plan { reconnect_longest_ms, ..Plan::default() });

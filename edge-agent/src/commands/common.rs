@@ -11,6 +11,7 @@ use crate::buffer::{Buffer, BufferOptions, Durability};
 use crate::config::Config;
 use crate::control::Client;
 use crate::data_dir::{DataDir, DataDirLock};
+use crate::device_id::keep_beside_records;
 use crate::limits::BLOCKING_THREADS_MAX;
 use crate::time::Clock;
 
@@ -69,7 +70,9 @@ pub fn open_buffer(
         clock: clock.clone(),
         ..BufferOptions::new(dir.clone(), device.clone(), config.topic.clone(), config.buffer_bytes)
     };
-    Buffer::open(&options).map_err(Failure::usage)
+    let buffer = Buffer::open(&options).map_err(Failure::usage)?;
+    keep_beside_records(dir, device);
+    Ok(buffer)
 }
 
 /// One thread: these programs wait most of the time, and an idle agent is to stay small.

@@ -75,11 +75,11 @@ impl Lane {
                 self.hold(format!("the hub takes nothing now{more}"), BUSY_HOLD_MS, shared);
             }
             reason::NOT_AUTHORIZED => {
-                self.hold(
-                    format!("the hub does not allow this device to write to {}", self.topic),
-                    FAULT_HOLD_MS,
-                    shared,
+                let (topic, more) = (&self.topic, in_brackets(answer.text));
+                let why = format!(
+                    "the hub does not allow this device to write to {topic}{more}: allow it there; records of another device's key need the device_id under which they were taken"
                 );
+                self.hold(why, FAULT_HOLD_MS, shared);
             }
             reason::TOPIC_NAME_INVALID => {
                 // The topic may have been deleted: a connection's admission is of that one, not of the next of
