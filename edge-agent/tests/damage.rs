@@ -246,6 +246,39 @@ fn delete_entry(world: &World, index: usize) {
     env.prepare_for_closing().wait();
 }
 
+#[test]
+fn a_file_that_is_gone_or_empty_leaves_a_gap_of_unknown_size_unless_nothing_was_ever_in_it() {
+    for is_gone in [true, false] {
+        block_on(async {
+            let mut world = World::checked_by(checker(), 64 << 20, 300);
+            let lose = |world: &World| {
+                if is_gone {
+                    fs::remove_dir_all(world.folder.path().join("buffer")).unwrap();
+                } else {
+                    File::create(data_file(world)).unwrap();
+                }
+            };
+            world.crash().await;
+            lose(&world);
+            recover(&mut world).await;
+            assert_eq!(world.hub.unknown_gaps, 0, "it was new");
+            world.run(&Op::Append { records: 7 }).await;
+            world.settle().await;
+            world.disconnect().await;
+            world.run(&Op::Append { records: 5 }).await;
+            world.crash().await;
+            lose(&world);
+            recover(&mut world).await;
+            assert_eq!((world.hub.log.len(), world.hub.unknown_gaps), (7, 1));
+            let counters = world.buffer().snapshot().counters;
+            assert_eq!(counters.appended, counters.acknowledged + counters.dropped, "{counters:?}");
+            world.run(&Op::Append { records: 2 }).await;
+            world.settle().await;
+            assert_eq!((world.hub.log.last(), world.hub.unknown_gaps), (Some(&13), 1));
+        });
+    }
+}
+
 /// A gap of unknown size would take the sequence of the batch behind them.
 #[test]
 fn of_two_unreadable_batches_side_by_side_one_gap_stands_for_both() {

@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, map_bytes};
 use super::guard::{Checked, check};
-use super::marker::{Found, LaneStreams, Marker, MarkerFile, read};
+use super::marker::{Found, Marker, MarkerFile, read};
 use super::relaxed::{Relaxed, roll_back};
+use super::rescue::Rescued;
+use super::salvage::{emptied, unknown};
 use super::state::State;
 use super::walk::Walked;
 use super::work::{Amendment, Work, WorkError};
@@ -69,40 +71,47 @@ impl Opening<'_> {
         let found = read(&self.dir.marker())?;
         let marker = if let Found::Marker(marker) = &found { Some(&**marker) } else { None };
         let is_rolled_back = self.roll_back(marker)?;
-        let walked = self.check_or_salvage(&found)?;
+        let mut step = self.check_or_salvage(&found)?;
         self.note_open(marker)?;
         let (mut environment, mut state) = match self.environment() {
             Ok(opened) => opened,
             Err(OpenError::Environment { source, .. }) if source.is_unfit() => {
                 self.set_aside(&source.to_string())?;
-                self.salvage(marker)?;
+                step = Step::Salvaged(self.salvage(marker)?);
                 self.environment()?
             }
             Err(error) => return Err(error),
         };
-        let mut streams = match walked {
-            Step::Walked(walked) => match self.repair(&environment, state.clone(), &walked) {
-                Ok(repaired) => {
-                    state = repaired;
-                    walked.streams
-                }
+        if let Step::Walked(walked) = &step {
+            match self.repair(&environment, state.clone(), walked) {
+                Ok(repaired) => state = repaired,
                 Err(WorkError::Environment(error)) if error.is_unfit() => {
                     environment.close();
                     self.set_aside(&error.to_string())?;
-                    let streams = self.salvage(marker)?;
+                    step = Step::Salvaged(self.salvage(marker)?);
                     (environment, state) = self.environment()?;
-                    streams
                 }
                 Err(source) => return Err(self.in_work()(source)),
-            },
-            Step::Salvaged(streams) => streams,
+            }
+        }
+        let is_lost = matches!(step, Step::Lost(_));
+        let keeps_rest = matches!(&step, Step::Salvaged(rescued) if rescued.has_ended_early);
+        let mut streams = match step {
+            Step::Walked(walked) => walked.streams,
+            Step::Salvaged(rescued) => rescued.streams,
+            Step::Lost(before) => {
+                state = before;
+                marker.map(|marker| marker.streams.clone()).unwrap_or_default()
+            }
             Step::Clean => marker.map(|marker| marker.streams.clone()).unwrap_or_default(),
         };
         let is_new = has_no_state(&environment).map_err(self.at_buffer())?;
         let cap_bytes = self.cap(is_new, &mut state);
-        self.make_room(cap_bytes)?;
+        if !keeps_rest {
+            self.make_room(cap_bytes)?;
+        }
         self.preallocate(&environment, is_new, cap_bytes)?;
-        if is_rolled_back {
+        if is_rolled_back || is_lost {
             (state, streams) = self.say_unknown_loss(&environment, state, streams)?;
         }
         let relaxed = match self.durability {
@@ -120,7 +129,7 @@ impl Opening<'_> {
     fn roll_back(&self, marker: Option<&Marker>) -> Result<bool, OpenError> {
         let is_cut = marker
             .is_some_and(|marker| !marker.clean && marker.relaxed.is_some_and(|boot| boot != self.boot));
-        if !is_cut || !self.data_file().exists() {
+        if !is_cut || !self.has_data() {
             return Ok(false);
         }
         // What cannot be taken back is for the check to judge.
@@ -170,10 +179,10 @@ impl Opening<'_> {
 
     fn check_or_salvage(&self, found: &Found) -> Result<Step, OpenError> {
         let marker = if let Found::Marker(marker) = found { Some(&**marker) } else { None };
-        if !self.data_file().exists() {
+        if !self.has_data() {
             return Ok(match self.dir.damaged().exists() {
                 true => Step::Salvaged(self.salvage(marker)?),
-                false => Step::Clean,
+                false => self.without_data(found),
             });
         }
         self.end_salvage()?;
@@ -192,6 +201,25 @@ impl Opening<'_> {
                 Ok(Step::Salvaged(self.salvage(marker)?))
             }
         }
+    }
+
+    /// A file of no length was never written to, or has lost everything.
+    fn has_data(&self) -> bool {
+        fs::metadata(self.data_file()).is_ok_and(|meta| meta.len() > 0)
+    }
+
+    /// The buffer is new, or what was in it is gone: the marker tells. It names a stream before anything of that is in
+    /// the buffer.
+    fn without_data(&self, found: &Found) -> Step {
+        let before = match found {
+            Found::Nothing => return Step::Clean,
+            Found::Marker(marker) if marker.streams.is_empty() => return Step::Clean,
+            Found::Marker(marker) => emptied(marker.state.clone()),
+            Found::Unreadable => unknown(self.default_topic),
+        };
+        let path = self.data_file();
+        tracing::error!(path = %path.display(), "the buffer's file is gone; gaps say that what was in it is lost");
+        Step::Lost(before)
     }
 
     fn has_length(&self, marker: &Marker) -> bool {
@@ -251,7 +279,9 @@ impl Opening<'_> {
 enum Step {
     Clean,
     Walked(Walked),
-    Salvaged(Vec<LaneStreams>),
+    Salvaged(Rescued),
+    /// Nothing is left but what is known of it: the counter record, with nothing in its lanes.
+    Lost(State),
 }
 
 /// Whether nothing was ever committed to it.

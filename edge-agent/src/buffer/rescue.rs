@@ -29,6 +29,13 @@ pub(super) fn disk_bytes(dir: &Path) -> Option<u64> {
     Some(fs::metadata(dir.join(DATA_FILE)).ok()?.blocks() * 512)
 }
 
+/// What became of a damaged buffer.
+pub(super) struct Rescued {
+    pub streams: Vec<LaneStreams>,
+    /// It holds more that can be read, for which there was no room.
+    pub has_ended_early: bool,
+}
+
 impl Opening<'_> {
     pub fn set_aside(&self, why: &str) -> Result<(), OpenError> {
         let (buffer, damaged) = (self.dir.buffer(), self.dir.damaged());
@@ -39,7 +46,7 @@ impl Opening<'_> {
         sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))
     }
 
-    pub fn salvage(&self, marker: Option<&Marker>) -> Result<Vec<LaneStreams>, OpenError> {
+    pub fn salvage(&self, marker: Option<&Marker>) -> Result<Rescued, OpenError> {
         let (damaged, fresh_dir) = (self.dir.damaged(), self.dir.root().join(FRESH_DIR));
         let (mut fresh, resumed) = self.fresh(&fresh_dir)?;
         let file = File::options().read(true).write(true).open(damaged.join(DATA_FILE));
@@ -61,6 +68,7 @@ impl Opening<'_> {
         let Salvaged { state, records, unreadable_pages, ended_by } = salvage.run(state, &streams, resumed);
         tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
         let is_whole = records > 0 && unreadable_pages == 0 && ended_by.is_none();
+        let has_ended_early = ended_by.is_some();
         // The agent always starts: what could not be salvaged stays in the set-aside directory.
         if let Some(error) = ended_by {
             tracing::error!(%error, "salvage ended early");
@@ -77,7 +85,7 @@ impl Opening<'_> {
             remove_dir(&damaged)?;
         }
         self.end_salvage()?;
-        Ok(streams)
+        Ok(Rescued { streams, has_ended_early })
     }
 
     /// The new buffer beside a damaged one is whole: what is left of that one is kept.

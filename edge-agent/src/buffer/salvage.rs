@@ -85,6 +85,9 @@ struct Found {
     place: u64,
 }
 
+/// A commit of this much takes at least one entry, and hardly more room than that needs.
+const BYTES_MIN: usize = 4096;
+
 const LENGTH_BITS: u32 = 21;
 const GAP_BIT: u64 = 1;
 
@@ -169,15 +172,21 @@ struct Copy<'a> {
 impl Copy<'_> {
     fn all(&mut self) -> Result<(), WorkError> {
         let (mut from, mut at) = self.resumed_at()?;
+        let mut bytes_max = COMMIT_BYTES_MAX;
         loop {
             let found = self.pass(from);
             let mut rest = found.as_slice();
             while !rest.is_empty() {
-                match self.chunk(rest, &mut at) {
+                match self.chunk(rest, &mut at, bytes_max) {
                     Ok(copied) => {
                         let (done, later) = rest.split_at(copied);
                         self.free(done)?;
                         rest = later;
+                        bytes_max = (2 * bytes_max).min(COMMIT_BYTES_MAX);
+                    }
+                    // What is copied frees room for more.
+                    Err(error) if error.is_full() && self.source.freed.is_some() && bytes_max > BYTES_MIN => {
+                        bytes_max /= 2;
                     }
                     Err(error) if error.is_full() && self.give_way()? => {}
                     Err(error) => return Err(error),
@@ -213,14 +222,14 @@ impl Copy<'_> {
         found
     }
 
-    /// Copies what one commit takes of these, in order; what is missing in between becomes a gap. Answers how many
-    /// that were.
-    fn chunk(&mut self, found: &[Found], at: &mut At) -> Result<usize, WorkError> {
+    /// Copies what one commit of so many bytes takes of these, in order; what is missing in between becomes a gap.
+    /// Answers how many that were; nothing has changed where it fails.
+    fn chunk(&mut self, found: &[Found], at: &mut At, bytes_max: usize) -> Result<usize, WorkError> {
         let fresh = self.source.fresh;
         let mut work = Work::begin(fresh, self.state.clone(), self.source.now_ms)?;
         let (mut bytes, mut pages, mut done, mut here) = (0, 0, 0, *at);
         for entry in found {
-            if bytes >= COMMIT_BYTES_MAX {
+            if bytes >= bytes_max {
                 break;
             }
             done += 1;
@@ -244,7 +253,9 @@ impl Copy<'_> {
             pages += cost(value.len());
         }
         // What it leaves on the disk is for the gaps that say what did not fit.
-        fresh.reserve(pages)?;
+        if bytes_max > BYTES_MIN {
+            fresh.reserve(pages)?;
+        }
         self.state = work.commit()?;
         *at = here;
         Ok(done)
@@ -336,7 +347,9 @@ fn put(work: &mut Work<'_>, lane: u8, value: &[u8], records: u32) -> Result<(), 
 }
 
 /// The lanes as they were, with nothing in them. Gaps that are copied are counted again.
-fn emptied(mut state: State) -> State {
+pub(super) fn emptied(mut state: State) -> State {
+    let counters = &mut state.counters;
+    counters.appended = counters.acknowledged + counters.dropped;
     for lane in &mut state.lanes {
         (lane.cost, lane.records, lane.open) = (0, 0, None);
         (lane.first, lane.drop_from) = (lane.next, lane.next);
@@ -356,8 +369,12 @@ pub(super) fn unmarked(scan: &Scan<'_>, topic: &TopicName) -> (State, Vec<LaneSt
     });
     begun.sort_by_key(|(ms, _)| *ms);
     let ids = begun.into_iter().map(|(_, id)| id).collect();
-    let state = State { lanes: vec![Lane::new(1, &topic.clone().into())], ..State::default() };
-    (state, vec![LaneStreams { lane: 1, ids }])
+    (unknown(topic), vec![LaneStreams { lane: 1, ids }])
+}
+
+/// A counter record where nothing says what it was.
+pub(super) fn unknown(topic: &TopicName) -> State {
+    State { lanes: vec![Lane::new(1, &topic.clone().into())], ..State::default() }
 }
 
 #[cfg(test)]

@@ -191,7 +191,7 @@ fn a_salvage_that_was_interrupted_goes_on_with_what_is_left() {
     let mut copy = Copy { source: salvage(), order, state, unreadable: Unreadable::default() };
     let found = copy.pass(0);
     let mut at = At { stream: usize::MAX, next: Sequence::ZERO };
-    let copied = copy.chunk(&found, &mut at).unwrap();
+    let copied = copy.chunk(&found, &mut at, COMMIT_BYTES_MAX).unwrap();
     copy.free(&found[..copied]).unwrap();
     assert!(copied < found.len() && blocks() < before, "a part of it");
     assert!(copy.pass(0).len() < 180, "what was copied is gone from the file");
