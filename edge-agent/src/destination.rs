@@ -15,7 +15,7 @@ pub enum Priority {
     Bulk,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Destination {
     pub topic: TopicName,
     pub priority: Priority,

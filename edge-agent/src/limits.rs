@@ -42,6 +42,8 @@ pub const SALVAGE_ENTRIES_PER_PASS: usize = 1 << 17;
 pub const BACKLOG_LANES_MAX: usize = 4;
 /// Acknowledged batches are trimmed alone when no append has come along for this long.
 pub const TRIM_AFTER: Duration = Duration::from_secs(1);
+/// While records are lost that a full disk cannot take, a gap for them is tried again after this.
+pub const OWED_MAX: Duration = Duration::from_secs(60);
 
 /// The uplink never sends an entry this far past the first that stands in the buffer: so what may have been
 /// sent is known after a restart without being written down.

@@ -1,16 +1,24 @@
-//! What a buffer takes of the disk when it is made.
+//! What a buffer takes of the disk when it is made, and what it owes when that is full.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod common;
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "../../tests/testkit/src/disk.rs"]
+mod disk;
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "../../tests/testkit/src/tools.rs"]
+mod tools;
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use common::world::block_on;
-use common::{append, batch, open, options};
-use edge_agent::buffer::{Buffer, BufferOptions};
+use common::{append, batch, items, noisy_batch, open, options};
+use disk::Disk;
+use edge_agent::buffer::{Buffer, BufferOptions, Content};
+use rustix::fs::{FallocateFlags, fallocate};
 
 const CAP: u64 = 12 << 20;
 /// More than half of what is free on most disks.
@@ -57,4 +65,50 @@ fn a_buffer_to_which_nothing_was_committed_is_as_good_as_new() {
         assert!(caps.iter().all(|cap| *cap <= size / 2), "{caps:?} of {size}");
         assert_eq!(caps[2], caps[3], "from its first commit on it stays");
     });
+}
+
+#[test]
+fn what_a_full_disk_could_not_take_is_said_after_a_stop_and_while_more_is_measured() {
+    let test = "what a full disk could not take";
+    if !tools::is_root(test) {
+        return;
+    }
+    for is_stopped in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::memory(folder.path(), 8);
+        let dir = disk.path().join("agent");
+        block_on(async {
+            let mut buffer = open(&dir, CAP, None);
+            append(&buffer, batch(0..5, 0)).await.unwrap();
+            let ballast = disk.path().join("ballast");
+            let stat = rustix::fs::statvfs(&dir).unwrap();
+            fallocate(
+                File::create(&ballast).unwrap(),
+                FallocateFlags::empty(),
+                0,
+                stat.f_bavail * stat.f_frsize,
+            )
+            .unwrap();
+            let (mut stored, mut refused) = (0, 0);
+            for number in 5..40 {
+                match append(&buffer, noisy_batch(number, 200_000)).await {
+                    Ok(_) => stored += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+            assert!(refused > 10, "{stored} found room");
+            if is_stopped {
+                close(buffer, &dir).await;
+                fs::remove_file(&ballast).unwrap();
+                buffer = open(&dir, CAP, None);
+            } else {
+                fs::remove_file(&ballast).unwrap();
+            }
+            append(&buffer, batch(40..42, 0)).await.unwrap();
+            let gaps = items(&buffer, 1).into_iter().filter(|item| matches!(item.content, Content::Gap(_)));
+            assert_eq!(gaps.count(), 1, "stopped: {is_stopped}");
+            assert_eq!(buffer.snapshot().counters.dropped, refused, "stopped: {is_stopped}");
+            close(buffer, &dir).await;
+        });
+    }
 }

@@ -78,6 +78,41 @@ fn a_disk_without_room_for_both_files_loses_nothing() {
     }
 }
 
+/// What the damaged file took of the disk for growing is room; where there is none of it either, the agent says so.
+#[test]
+fn on_a_disk_without_any_room_a_damaged_buffer_takes_its_own_or_waits_for_some() {
+    if !tools::is_root("on_a_disk_without_any_room_a_damaged_buffer_takes_its_own_or_waits_for_some") {
+        return;
+    }
+    for has_own in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::memory(folder.path(), 16);
+        let dir = disk.path().join("agent");
+        block_on(async {
+            let buffer = open(&dir, CAP, None);
+            append(&buffer, batch(0..5, 0)).await.unwrap();
+            close(buffer, &dir).await;
+            fs::rename(dir.join("buffer"), dir.join("buffer.damaged")).unwrap();
+            if !has_own {
+                let file = File::options().write(true).open(dir.join("buffer.damaged/data.mdb")).unwrap();
+                file.set_len(file.metadata().unwrap().len()).unwrap();
+            }
+            let ballast = disk.path().join("ballast");
+            let stat = rustix::fs::statvfs(&dir).unwrap();
+            take(&ballast, stat.f_bavail * stat.f_frsize);
+            let opened = Buffer::open(&common::options(&dir, CAP, None));
+            if !has_own {
+                let error = opened.as_ref().err().unwrap().to_string();
+                assert!(error.contains("buffer.damaged") && error.contains("make room"), "{error}");
+                fs::remove_file(&ballast).unwrap();
+            }
+            let buffer = if has_own { opened.unwrap() } else { open(&dir, CAP, None) };
+            assert_eq!(records(&buffer), [0, 1, 2, 3, 4]);
+            close(buffer, &dir).await;
+        });
+    }
+}
+
 #[test]
 fn what_was_set_aside_is_told_and_gives_way_to_the_buffer() {
     if !tools::is_root("what_was_set_aside_is_told_and_gives_way_to_the_buffer") {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use schemas::headers::{STREAM_START, StreamStart, StreamStartReason};
 use schemas::limits::{GAP_RECORDS_MAX, STREAM_RECORDS_MAX};
 use schemas::{BatchHeader, Gap, GapCount, GapReason, ProducerId, Sequence, patch_stream, stream_id};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::amend::with_header;
@@ -46,7 +47,7 @@ pub(super) enum Taken {
 }
 
 /// Records that were measured and are lost before they got sequences.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lost {
     pub destination: Destination,
     pub records: u32,

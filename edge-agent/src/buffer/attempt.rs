@@ -15,7 +15,7 @@ use super::state::State;
 use super::work::{Work, WorkError};
 use super::writer::{Group, InFlight, Outcome, Writer};
 use crate::destination::Destination;
-use crate::limits::{DROP_FOR_DISK_BYTES_MIN, TRIM_AFTER};
+use crate::limits::{DROP_FOR_DISK_BYTES_MIN, OWED_MAX, TRIM_AFTER};
 
 /// How often room is made for a commit that found the map or the disk full.
 const ROOM_TRIES: u32 = 8;
@@ -77,11 +77,12 @@ impl Writer {
                         }
                     }
                     self.note_room(false);
-                    // Without the gaps that are owed the rest may fit.
-                    let paid = std::mem::replace(&mut pays, false);
+                    // Without the gaps that are owed the rest may fit. They wait to become one, but not for ever.
                     if is_appending {
                         self.leave_out(group, &mut refused);
-                    } else if paid {
+                        let is_late = self.backlog.owed_at.is_some_and(|at| at.elapsed() >= OWED_MAX);
+                        pays &= is_late || group.close.is_some();
+                    } else if std::mem::take(&mut pays) {
                         self.backlog.retry_at = Some(Instant::now() + TRIM_AFTER);
                     } else if group.amendments.is_empty() {
                         return Ok(outcomes(refused, Vec::new(), room_dropped));
@@ -109,6 +110,7 @@ impl Writer {
             self.backlog.trims.clear();
             if done.has_paid {
                 self.backlog.owed.clear();
+                self.backlog.owed_at = None;
             }
         }
         if let Some(aged) = done.aged {
@@ -143,6 +145,7 @@ impl Writer {
     /// Remembers records for which a gap is to stand as soon as there is room for one.
     fn owe(&mut self, new: &NewBatch) {
         let Ok(lost) = new.lost() else { return };
+        self.backlog.owed_at.get_or_insert_with(Instant::now);
         if !self.backlog.owed.iter_mut().any(|known| known.join(&lost)) {
             self.backlog.owed.push(lost);
         }

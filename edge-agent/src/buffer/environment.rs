@@ -24,6 +24,7 @@ use super::state::{State, StateError};
 use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_MAX, MAP_BYTES_PER_CAP};
 
 pub const DATA_FILE: &str = "data.mdb";
+const LOCK_FILE: &str = "lock.mdb";
 const STATE_KEY: &[u8] = &[0];
 pub(super) const PAGE_BYTES: u64 = 4096;
 /// More than a meta page says.
@@ -378,6 +379,7 @@ impl Environment {
 
 #[expect(unsafe_code, reason = "LMDB maps the file; the data directory's lock keeps other processes from it")]
 fn open_env(dir: &Path, map_bytes: usize, flags: EnvFlags) -> Result<Env<WithoutTls>, heed::Error> {
+    reserve_lock_file(dir)?;
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_bytes).max_readers(16).max_dbs(0);
     // SAFETY: only one process opens the directory (its lock file), and none changes the file otherwise. What a
@@ -386,6 +388,19 @@ fn open_env(dir: &Path, map_bytes: usize, flags: EnvFlags) -> Result<Env<Without
     let env = unsafe { options.flags(flags).open(dir) }?;
     keep_from_children(&env)?;
     Ok(env)
+}
+
+/// LMDB writes it through a map: where the disk has no room for it, that ends the process.
+fn reserve_lock_file(dir: &Path) -> Result<(), io::Error> {
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK_FILE))?;
+    if file.metadata()?.blocks() * 512 >= PAGE_BYTES {
+        return Ok(());
+    }
+    match fallocate(&file, FallocateFlags::empty(), 0, PAGE_BYTES) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// LMDB leaves its file open for every program that this one starts: a command could write into it, and would keep it

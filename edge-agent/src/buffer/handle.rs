@@ -219,7 +219,7 @@ impl Buffer {
             wear: wear.clone(),
             meter: Meter::default(),
             relaxed: opened.relaxed,
-            backlog: Backlog::default(),
+            backlog: Backlog::owing(opened.owed),
         };
         start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
         let (environment, device) = (opened.environment, options.device.clone());

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}],
-//!  "relaxed": a boot or null, "file_bytes": length of the buffer's file, after a clean stop}
+//!  "relaxed": a boot or null, "file_bytes": length of the buffer's file, after a clean stop,
+//!  "owed": after a clean stop, records that were lost while the disk had no room for the gaps that are to say so}
 //! ```
 
 use std::fs;
@@ -16,6 +17,7 @@ use schemas::ProducerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::append::Lost;
 use super::state::State;
 use crate::data_dir::{DataDirError, overwrite_file, replace_file};
 
@@ -39,6 +41,8 @@ pub(super) struct Marker {
     /// How long the buffer's file was at the clean stop: one that has lost its end must not be opened.
     #[serde(default)]
     pub file_bytes: Option<u64>,
+    #[serde(default)]
+    pub owed: Vec<Lost>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,9 +109,10 @@ impl MarkerFile {
         self.replace(&self.marker(state))
     }
 
-    /// Writes that the buffer is closed, with everything in it, in a file of so many bytes.
-    pub fn finish(&self, state: &State, file_bytes: u64) -> Result<(), DataDirError> {
-        self.replace(&Marker { clean: true, file_bytes: Some(file_bytes), ..self.marker(state) })
+    /// Writes that the buffer is closed, with everything in it but what is owed, in a file of so many bytes.
+    pub fn finish(&self, state: &State, file_bytes: u64, owed: &[Lost]) -> Result<(), DataDirError> {
+        let owed = owed.to_vec();
+        self.replace(&Marker { clean: true, file_bytes: Some(file_bytes), owed, ..self.marker(state) })
     }
 
     /// Writes that the buffer must be set aside at the next start.
@@ -157,6 +162,7 @@ impl MarkerFile {
             streams,
             relaxed: self.relaxed,
             file_bytes: None,
+            owed: Vec::new(),
         }
     }
 

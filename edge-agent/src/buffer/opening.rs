@@ -13,6 +13,7 @@ use schemas::TopicName;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::append::Lost;
 use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, map_bytes};
 use super::guard::{Checked, check};
 use super::marker::{Found, Marker, MarkerFile, read};
@@ -41,6 +42,11 @@ pub enum OpenError {
         path.display()
     )]
     NoRoom { path: PathBuf, cap_bytes: u64, needed: u64, free: u64 },
+    #[error(
+        "{}: {free} bytes of the disk are free, too few to take anything out of a damaged buffer: make room for a megabyte",
+        path.display()
+    )]
+    NoRoomToSalvage { path: PathBuf, free: u64 },
 }
 
 /// How a buffer is opened.
@@ -64,6 +70,8 @@ pub(super) struct Opened {
     pub cap_bytes: u64,
     /// Where commits are not synced one by one.
     pub relaxed: Option<Relaxed>,
+    /// Gaps for which there was no room before the last stop.
+    pub owed: Vec<Lost>,
 }
 
 impl Opening<'_> {
@@ -121,8 +129,9 @@ impl Opening<'_> {
             Durability::Strict | Durability::Off => None,
         };
         let boot = relaxed.is_some().then_some(self.boot);
+        let owed = marker.map(|marker| marker.owed.clone()).unwrap_or_default();
         let marker = MarkerFile::start_in(&self.dir.marker(), &state, streams, boot)?;
-        Ok(Opened { environment, state, marker, cap_bytes, relaxed })
+        Ok(Opened { environment, state, marker, cap_bytes, relaxed, owed })
     }
 
     /// After a power cut under `durability = relaxed` only what was synced is whole.

@@ -48,11 +48,13 @@ impl Opening<'_> {
 
     pub fn salvage(&self, marker: Option<&Marker>) -> Result<Rescued, OpenError> {
         let (damaged, fresh_dir) = (self.dir.damaged(), self.dir.root().join(FRESH_DIR));
-        let (mut fresh, resumed) = self.fresh(&fresh_dir)?;
         let file = File::options().read(true).write(true).open(damaged.join(DATA_FILE));
         let file =
             file.inspect_err(|error| tracing::error!(%error, "the damaged buffer cannot be opened")).ok();
         let length = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| meta.len());
+        // Room is made first.
+        let freed = file.as_ref().filter(|file| self.is_short_for(file, length));
+        let (mut fresh, resumed) = self.fresh(&fresh_dir)?;
         let scan = Scan::of(&file, length);
         let (state, streams) = match marker {
             Some(marker) => (marker.state.clone(), marker.streams.clone()),
@@ -63,7 +65,6 @@ impl Opening<'_> {
                 (state, streams)
             }
         };
-        let freed = file.as_ref().filter(|file| self.is_short_for(file, length));
         let salvage = Salvage::of(scan, &fresh, realtime_ms(), freed);
         let Salvaged { state, records, unreadable_pages, ended_by } = salvage.run(state, &streams, resumed);
         tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
@@ -132,7 +133,13 @@ impl Opening<'_> {
     /// It is durable that it is there before anything is taken from the damaged one, and so is each commit, whatever the
     /// settings say: what it holds is taken from the damaged one at once.
     fn open_fresh(&self, dir: &Path) -> Result<Environment, OpenError> {
-        let fresh = Environment::open(dir, self.cap_bytes, Durability::Strict).map_err(self.at_buffer())?;
+        let opened = Environment::open(dir, self.cap_bytes, Durability::Strict);
+        let fresh = opened.map_err(|error| {
+            if error.is_full() {
+                return OpenError::NoRoomToSalvage { path: self.dir.damaged(), free: self.free_bytes() };
+            }
+            self.at_buffer()(error)
+        })?;
         sync_dir(dir).map_err(io_at(dir))?;
         sync_dir(self.dir.root()).map_err(io_at(self.dir.root()))?;
         Ok(fresh)

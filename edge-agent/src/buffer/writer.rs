@@ -97,12 +97,22 @@ pub(super) struct Backlog {
     pub retry_at: Option<Instant>,
     /// Lost while the disk had no room to say so.
     pub owed: Vec<Lost>,
+    /// Since when.
+    pub owed_at: Option<Instant>,
     /// When it is looked again whether something is too old.
     pub age_at: Option<Instant>,
     /// The last commit found no room on the disk and left something out.
     pub is_out_of_room: bool,
     /// The last append found no room below the cap.
     pub is_full: bool,
+}
+
+impl Backlog {
+    /// What was owed at the last stop is written as soon as there is room.
+    pub fn owing(owed: Vec<Lost>) -> Self {
+        let owed_at = (!owed.is_empty()).then(Instant::now);
+        Self { owed, owed_at, retry_at: owed_at, ..Self::default() }
+    }
 }
 
 /// Commands of one commit.
@@ -298,7 +308,7 @@ impl Writer {
 
     fn finish_marker(&self) -> Result<(), WorkError> {
         let file_bytes = self.environment.file_bytes().map_err(EnvironmentError::from)?;
-        match self.marker.finish(&self.state, file_bytes) {
+        match self.marker.finish(&self.state, file_bytes, &self.backlog.owed) {
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "the next start checks the buffer: that it was closed could not be noted");
                 Ok(())
