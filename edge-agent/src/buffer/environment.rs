@@ -210,15 +210,6 @@ impl Environment {
         Ok(())
     }
 
-    /// Commits what the last commit said, as the next one will: only a commit writes the free list.
-    pub fn commit_again(&self) -> Result<(), EnvironmentError> {
-        let mut txn = self.write()?;
-        let Some(state) = self.state(&txn)? else { return Ok(()) };
-        let committed = self.put_state(&mut txn, &state).and_then(|()| self.commit(txn));
-        // That the disk is full says nothing of what is on it.
-        committed.or_else(|error| if error.is_full() { Ok(()) } else { Err(error) })
-    }
-
     /// Takes so much of the disk, if it is not there already, that `bytes` more of entries leave the reserve.
     /// LMDB itself notices a full disk only half-way through a commit.
     pub fn reserve(&self, bytes: u64) -> Result<(), EnvironmentError> {
