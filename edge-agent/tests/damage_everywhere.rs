@@ -188,3 +188,9 @@ fn the_agent_starts_and_ships_what_can_be_read() {
         block_on(round(index as u64, kind));
     }
 }
+
+/// Its pages and its tree can be read and written; LMDB dies when it writes the list.
+#[test]
+fn garbage_in_the_free_list_that_only_a_commit_meets_ends_no_agent() {
+    block_on(round(562, Damage::Garbage));
+}

@@ -78,6 +78,8 @@ pub enum EnvironmentError {
     FreeList,
     #[error("the page of entry {0:?} is damaged")]
     Page(Key),
+    #[error("page {page} of the file makes no sense: {why}")]
+    Structure { page: u64, why: &'static str },
     #[error("its check was ended from outside by signal {0}; the next start does it again")]
     CheckEnded(i32),
 }
@@ -112,7 +114,12 @@ impl EnvironmentError {
                 error,
                 heed::MdbError::MapFull | heed::MdbError::TxnFull | heed::MdbError::ReadersFull
             ),
-            Self::State(_) | Self::Key(_) | Self::Order | Self::FreeList | Self::Page(_) => true,
+            Self::State(_)
+            | Self::Key(_)
+            | Self::Order
+            | Self::FreeList
+            | Self::Page(_)
+            | Self::Structure { .. } => true,
             Self::Io(_) | Self::Lmdb(_) | Self::CheckEnded(_) => false,
         }
     }

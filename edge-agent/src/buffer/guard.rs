@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, Key};
 use super::rescue::FRESH_DIR;
+use super::structure::verify;
 use super::walk::{Walked, walk};
 
 /// SIGABRT, SIGBUS and SIGSEGV.
@@ -80,9 +81,11 @@ fn to_check(data_dir: &Path) -> PathBuf {
 }
 
 fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
-    if !dir.join(DATA_FILE).exists() {
+    let file = dir.join(DATA_FILE);
+    if !file.exists() {
         return Ok(Walked::default());
     }
+    verify(&file)?;
     let environment = Environment::open(dir, 0, Durability::Off)?;
     let walked = walk(&environment)?;
     let faults = walked.faults.iter().map(|(lane, number)| Key { lane: *lane, number: *number });

@@ -25,6 +25,7 @@ mod rescue;
 mod salvage;
 mod scan;
 mod state;
+mod structure;
 mod trim;
 mod walk;
 mod wear;
