@@ -79,7 +79,7 @@ fn a_tree_or_a_list_that_makes_no_sense_is_found() {
     assert_eq!(u16_at(&whole, leaf + WORD + 2).unwrap() & KINDS, FLAG_LEAF);
     let node = leaf + usize::from(u16_at(&whole, leaf + HEADER).unwrap());
     let list = node + NODE_HEADER + WORD;
-    let mut damaged = whole.clone();
+    let mut damaged = whole;
     damaged[list + WORD..list + 2 * WORD].copy_from_slice(&(root as usize).to_ne_bytes());
     fs::write(&path, &damaged).unwrap();
     assert!(matches!(verify(&path), Err(EnvironmentError::Structure { .. })));
