@@ -46,10 +46,12 @@ pub fn watermarks(brokers: &str, topic: &str) -> Vec<(i32, i64, i64)> {
     let bounds = |index| {
         let (low, high) = wait::until("ListOffsets", ANSWER_WITHIN, || {
             match consumer.fetch_watermarks(topic, index, ANSWER_WITHIN) {
-                // A leader that is new asks to be asked again (KIP-207); a client that is just asking anew for metadata
-                // does not know the partitions which it has told of.
+                // A leader that is new asks to be asked again (KIP-207), one that is no longer is asked no more; a client
+                // that is just asking anew for metadata does not know the partitions which it has told of.
                 Err(KafkaError::MetadataFetch(
-                    RDKafkaErrorCode::OffsetNotAvailable | RDKafkaErrorCode::UnknownPartition,
+                    RDKafkaErrorCode::OffsetNotAvailable
+                    | RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::UnknownPartition,
                 )) => None,
                 answer => Some(answer.expect("ListOffsets is answered")),
             }
