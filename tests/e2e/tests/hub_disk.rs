@@ -19,7 +19,7 @@ use testkit::cluster::Cluster;
 use testkit::disk::Disk;
 use testkit::{Hub, kafka, ports, strace, tools, wait};
 
-const WITHIN: Duration = Duration::from_secs(40);
+const WITHIN: Duration = Duration::from_secs(90);
 /// A hub gives up its disk 30 s after a write began; where who looks for room is held up before anything is written,
 /// after the 120 s that an executor may stand still.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(180);
