@@ -3,7 +3,7 @@
 //! ```text
 //! device-id        the device's name, fixed at first use
 //! device-id.copy   the same again, should that be damaged
-//! lock             held exclusively by the process that has the buffer open
+//! lock             held exclusively by the process that has the buffer open; what an agent says that still opens it
 //! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
 //! buffer/          the LMDB environment; and the device's name once more, beside the records whose key it is
 //! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
@@ -17,6 +17,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -48,7 +49,19 @@ pub struct DataDir {
 /// Held for as long as the buffer is open; the kernel gives it back when the process ends.
 #[derive(Debug)]
 pub struct DataDirLock {
-    _file: File,
+    file: File,
+}
+
+impl DataDirLock {
+    /// Says to whoever waits for the lock what takes long, until it is said otherwise. On a disk that cannot take it,
+    /// they are told nothing.
+    pub fn tell(&self, what: &str) {
+        let is_silent = self.file.metadata().is_ok_and(|meta| meta.len() == 0);
+        if !is_silent || !what.is_empty() {
+            let _ = self.file.set_len(0);
+            let _ = self.file.write_all_at(what.as_bytes(), 0);
+        }
+    }
 }
 
 impl DataDir {
@@ -134,14 +147,25 @@ impl DataDir {
         Ok((dir, path))
     }
 
+    fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// What the holder of the lock says that it is at, if anything.
+    pub fn told(&self) -> Option<String> {
+        fs::read_to_string(self.lock()).ok().filter(|what| !what.is_empty())
+    }
+
     /// Takes the lock, or answers `None` where another process has it.
     pub fn try_lock(&self) -> Result<Option<DataDirLock>, DataDirError> {
-        let path = self.root.join("lock");
+        let path = self.lock();
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 remove_leftovers(&self.root);
-                Ok(Some(DataDirLock { _file: file }))
+                let lock = DataDirLock { file };
+                lock.tell("");
+                Ok(Some(lock))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(DataDirError { path, source: error.into() }),

@@ -32,6 +32,23 @@ pub struct Status {
     pub desired: Option<Standing>,
 }
 
+/// What is told of an agent that does not have its buffer open yet.
+#[derive(Clone, Debug, Serialize)]
+pub struct Opening {
+    pub device_id: DeviceId,
+    /// It is.
+    pub running: bool,
+    /// What it is at.
+    pub opening: String,
+}
+
+impl Opening {
+    /// For people.
+    pub fn to_text(&self) -> String {
+        format!("device      {}\nagent       running, {}", self.device_id, self.opening)
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Uplink {
     #[serde(flatten)]

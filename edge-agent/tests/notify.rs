@@ -10,51 +10,13 @@ mod disk;
 #[allow(dead_code, reason = "one of them is used")]
 mod tools;
 
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
+use common::manager::{LONG, Manager};
 use common::program::{Agent, ingest, status};
 use disk::Disk;
 
 const HUB: &str = "mqtt://127.0.0.1:1";
-/// Nothing here waits for so long.
-const LONG: Duration = Duration::from_secs(60);
-
-/// The service manager's end of the socket.
-struct Manager {
-    socket: UnixDatagram,
-    name: String,
-}
-
-impl Manager {
-    fn at(path: &Path) -> Self {
-        Self { socket: UnixDatagram::bind(path).unwrap(), name: path.to_str().unwrap().to_owned() }
-    }
-
-    /// A name without a file, which systemd writes with an `@`.
-    fn abstract_one() -> Self {
-        let name = format!("headwater-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
-        Self { socket: UnixDatagram::bind_addr(&address).unwrap(), name: format!("@{name}") }
-    }
-
-    /// The next that is said within so long.
-    fn hear_within(&self, time: Duration) -> Option<String> {
-        self.socket.set_read_timeout(Some(time)).unwrap();
-        let mut bytes = [0; 256];
-        let length = self.socket.recv(&mut bytes).ok()?;
-        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
-    }
-
-    /// The value that is said under this name next.
-    fn hear(&self, name: &str) -> String {
-        let message = self.hear_within(LONG).unwrap_or_else(|| panic!("{name} is not said"));
-        let value = message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        value.unwrap_or_else(|| panic!("{message:?} instead of {name}")).to_owned()
-    }
-}
 
 #[test]
 fn systemd_hears_that_the_agent_is_ready_lives_and_stops() {

@@ -151,7 +151,7 @@ impl Remote {
     }
 
     /// The agent ends because somebody asked it to.
-    pub(super) fn stopped(&mut self) {
+    pub fn stopped(&mut self) {
         if self.is_enabled {
             self.handle(Event::Stopped);
         }

@@ -1,10 +1,11 @@
 //! Checking an environment in a child process.
 //!
 //! LMDB answers a truncated file with SIGBUS and some damage with SIGABRT or SIGSEGV: whoever opens it first
-//! must not be the agent. Nor must it be the agent where the child was killed before it could answer.
+//! must not be the agent. Nor must it be the agent where the child was killed before it could answer. A child ends when the
+//! agent does, which holds the other end of its standard input.
 
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -102,8 +103,12 @@ fn walk_and_probe(dir: &Path) -> Result<Walked, EnvironmentError> {
 
 fn run(program: &Path, data_dir: &Path) -> io::Result<Output> {
     let mut command = Command::new(program);
-    command.arg("check-buffer").arg("--data-dir").arg(data_dir).stdin(Stdio::null());
-    command.output()
+    command.arg("check-buffer").arg("--while-input-is-open").arg("--data-dir").arg(data_dir);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A terminal's SIGINT is for the agent, to end as it should.
+    let mut child = command.process_group(0).spawn()?;
+    let _lifeline = child.stdin.take();
+    child.wait_with_output()
 }
 
 /// This program, for the child.

@@ -19,6 +19,7 @@ use super::opening::{OpenError, Opening};
 use super::policy::Retention;
 use super::reader::Reader;
 use super::rescue::{disk_bytes, kept_dir};
+use super::stage::Stage;
 use super::state::{BootOffset, Counters, State};
 use super::wear::{Meter, WearBudget};
 use super::work::{Amendment, GapAnswer, WorkError};
@@ -60,6 +61,8 @@ pub struct BufferOptions {
     pub clock: Arc<Clock>,
     /// The program that checks a buffer after an unclean stop; this one where `None`.
     pub checker: Option<PathBuf>,
+    /// Tells what is being done while it is opened.
+    pub stage: Stage,
 }
 
 impl BufferOptions {
@@ -75,6 +78,7 @@ impl BufferOptions {
             default_topic,
             clock: Arc::new(Clock::of_this_machine()),
             checker: None,
+            stage: Stage::default(),
         }
     }
 }
@@ -196,6 +200,7 @@ impl Buffer {
             boot: clock.boot(),
             default_topic: &options.default_topic,
             checker: &checker,
+            stage: &options.stage,
         };
         let opened = opening.open()?;
         let (commands, inbox) = mpsc::channel(WRITER_INBOX);

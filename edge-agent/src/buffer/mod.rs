@@ -24,6 +24,7 @@ mod repair;
 mod rescue;
 mod salvage;
 mod scan;
+mod stage;
 mod state;
 mod structure;
 mod trim;
@@ -39,6 +40,7 @@ pub use handle::{Appended, Buffer, BufferOptions, LaneView, Snapshot, WriteError
 pub use opening::OpenError;
 pub use policy::{Caps, Policy, Retention};
 pub use reader::{Content, Item, ReadError, Reader};
+pub use stage::Stage;
 pub use state::{BootOffset, Counters, NUMBER_STEP, Placement};
 pub use wear::WearBudget;
 pub use work::{Amendment, GapAnswer, WorkError};

@@ -20,6 +20,7 @@ use super::marker::{Found, Marker, MarkerFile, read};
 use super::relaxed::{Relaxed, roll_back};
 use super::rescue::Rescued;
 use super::salvage::{emptied, unknown};
+use super::stage::Stage;
 use super::state::State;
 use super::walk::Walked;
 use super::work::{Amendment, Work, WorkError};
@@ -61,6 +62,7 @@ pub(super) struct Opening<'a> {
     pub default_topic: &'a TopicName,
     /// The program whose `check-buffer` does the check.
     pub checker: &'a Path,
+    pub stage: &'a Stage,
 }
 
 pub(super) struct Opened {
@@ -202,6 +204,7 @@ impl Opening<'_> {
             self.set_aside("the writer met damage")?;
             return Ok(Step::Salvaged(self.salvage(marker)?));
         }
+        self.stage.checking();
         let checked = check(self.checker, self.dir.root()).map_err(self.at_buffer())?;
         match checked {
             Checked::Sound(walked) => Ok(Step::Walked(walked)),

@@ -10,6 +10,7 @@ use super::marker::{LaneStreams, Marker, MarkerFile};
 use super::opening::{OpenError, Opening, all_ends, io_at, remove_dir};
 use super::salvage::{Salvage, Salvaged, unmarked};
 use super::scan::Scan;
+use super::stage::Counted;
 use super::state::State;
 use super::work::Work;
 use crate::data_dir::sync_dir;
@@ -47,6 +48,7 @@ impl Opening<'_> {
     }
 
     pub fn salvage(&self, marker: Option<&Marker>) -> Result<Rescued, OpenError> {
+        self.stage.salvaging();
         let (damaged, fresh_dir) = (self.dir.damaged(), self.dir.root().join(FRESH_DIR));
         let file = File::options().read(true).write(true).open(damaged.join(DATA_FILE));
         let file =
@@ -55,7 +57,8 @@ impl Opening<'_> {
         // Room is made first.
         let freed = file.as_ref().filter(|file| self.is_short_for(file, length));
         let (mut fresh, resumed) = self.fresh(&fresh_dir)?;
-        let scan = Scan::of(&file, length);
+        let counted = Counted { pages: &file, stage: self.stage };
+        let scan = Scan::of(&counted, length);
         let (state, streams) = match marker {
             Some(marker) => (marker.state.clone(), marker.streams.clone()),
             None => {

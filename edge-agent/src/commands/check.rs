@@ -13,7 +13,7 @@ use schemas::mqtt::LOG_TOPICS_MAX;
 use tokio::task::JoinSet;
 
 use super::common::runtime;
-use super::status::status;
+use super::status::{Told, status};
 use super::{CheckArgs, checked, read};
 use crate::config::{Config, InputKind, Settings};
 use crate::data_dir::DataDir;
@@ -105,7 +105,7 @@ async fn tell_topics(config: &Config) {
     // It only looks.
     let mut config = config.clone();
     config.buffer.is_preallocated = false;
-    let Ok(status) = status(&dir, &config).await else { return };
+    let Ok(Told::Status(status)) = status(&dir, &config).await else { return };
     for carries in [Carries::Rest, Carries::Alarms] {
         let inputs = config.inputs.iter().map(|input| &input.destination);
         let own = inputs.filter(|destination| carries.takes(destination.priority));

@@ -7,7 +7,7 @@ use program::Failure;
 use schemas::DeviceId;
 use tokio::time::Instant;
 
-use crate::buffer::{Buffer, BufferOptions, Durability};
+use crate::buffer::{Buffer, BufferOptions, Durability, Stage};
 use crate::config::Config;
 use crate::control::Client;
 use crate::data_dir::{DataDir, DataDirLock};
@@ -17,19 +17,23 @@ use crate::time::Clock;
 
 /// How long a command waits for another one that has the buffer open.
 const BUSY_MAX: Duration = Duration::from_secs(60);
+/// How long it waits for an agent that opens its buffer.
+const OPENING_MAX: Duration = Duration::from_secs(3);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 
 /// The way to a buffer that may be in use.
 pub enum Access {
     /// An agent runs and has it.
     Agent(Client),
+    /// An agent runs and is at this, which takes long.
+    Opening(String),
     /// Nobody has it; this process does from now on.
     Own(DataDirLock),
 }
 
-/// Finds the running agent, or takes the lock; waits for a moment where another command has it.
+/// Finds the running agent, or takes the lock; waits for a moment where another command has it, or an agent begins.
 pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
-    let give_up = Instant::now() + BUSY_MAX;
+    let begun = Instant::now();
     loop {
         if let Some(client) = Client::connect(dir).await.map_err(Failure::run)? {
             return Ok(Access::Agent(client));
@@ -37,7 +41,12 @@ pub async fn access(dir: &DataDir) -> Result<Access, Failure> {
         if let Some(lock) = dir.try_lock().map_err(Failure::usage)? {
             return Ok(Access::Own(lock));
         }
-        if Instant::now() >= give_up {
+        if begun.elapsed() >= OPENING_MAX
+            && let Some(what) = dir.told()
+        {
+            return Ok(Access::Opening(what));
+        }
+        if begun.elapsed() >= BUSY_MAX {
             return Err(Failure::run(format!(
                 "{}: another process has the buffer open",
                 dir.root().display()
@@ -60,6 +69,7 @@ pub fn open_buffer(
     device: &DeviceId,
     clock: &Arc<Clock>,
     config: &Config,
+    stage: Stage,
 ) -> Result<Buffer, Failure> {
     let buffer = &config.buffer;
     let options = BufferOptions {
@@ -68,6 +78,7 @@ pub fn open_buffer(
         is_preallocated: buffer.is_preallocated,
         flash_bytes_per_day_max: buffer.flash_bytes_per_day_max,
         clock: clock.clone(),
+        stage,
         ..BufferOptions::new(dir.clone(), device.clone(), config.topic.clone(), config.buffer_bytes)
     };
     let buffer = Buffer::open(&options).map_err(Failure::usage)?;

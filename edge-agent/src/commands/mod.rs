@@ -4,6 +4,7 @@ mod check;
 mod check_buffer;
 mod common;
 mod ingest;
+mod opening;
 mod run;
 mod status;
 
@@ -175,6 +176,9 @@ struct StatusArgs {
 struct CheckBufferArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
+    /// End with the standard input, which whoever started this holds open
+    #[arg(long)]
+    while_input_is_open: bool,
 }
 
 pub fn execute(cli: Cli) -> Result<(), Failure> {

@@ -1,20 +1,18 @@
 //! `run`: the agent itself.
 
-use std::fs;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use program::Failure;
 use schemas::DeviceId;
 
-use super::common::{Access, access, open_buffer, open_clock, runtime};
+use super::common::{Access, access, open_clock, runtime};
+use super::opening::Opening;
 use super::{RunArgs, checked, read, text};
 use crate::agent::{Agent, Ground, Load, Remote, Setup};
-use crate::buffer::DATA_FILE;
 use crate::config::{Config, Settings};
 use crate::data_dir::DataDir;
 use crate::device_id;
 use crate::inputs::Roster;
-use crate::operations::Notify;
 use crate::timekeeper::Timekeeper;
 
 pub fn execute(args: &RunArgs) -> Result<(), Failure> {
@@ -48,15 +46,24 @@ fn configured(args: &RunArgs) -> Result<(Settings, Config), Failure> {
 }
 
 async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> Result<(), Failure> {
-    let Access::Own(_lock) = access(&dir).await? else {
+    let mut terminated = std::pin::pin!(program::signals::termination().map_err(Failure::run)?);
+    let access = tokio::select! {
+        // Another command has the buffer.
+        _ = &mut terminated => return Ok(()),
+        access = access(&dir) => access?,
+    };
+    let Access::Own(lock) = access else {
         return Err(Failure::usage(format!("{}: an agent runs on it already", dir.root().display())));
     };
-    let terminated = program::signals::termination().map_err(Failure::run)?;
+    let lock = Arc::new(lock);
     let clock = open_clock(&dir);
     let mut remote = Remote::open(&dir, &settings.remote, clock.boot());
     let config = remote.over(&settings).map_err(Failure::usage)?;
-    Notify::from_environment().opening(buffer_file_bytes(&dir));
-    let buffer = open_buffer(&dir, &device, &clock, &config)?;
+    let opening = Opening::start(&dir, &device, &clock, &config, &lock);
+    let Some(buffer) = opening.until(&mut terminated).await? else {
+        remote.stopped();
+        return Ok(());
+    };
     let timekeeper = Timekeeper::start(clock.clone(), buffer.clone(), dir.time());
     tracing::info!(%device, data_dir = %dir.root().display(), "the agent runs");
     let ground = Ground { dir, device, buffer: buffer.clone(), clock, roster: Roster::default() };
@@ -68,10 +75,4 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
     closed.map_err(Failure::run)?;
     tracing::info!("the agent has stopped; what is not shipped is in the buffer");
     Ok(())
-}
-
-/// What there may be to check or to salvage.
-fn buffer_file_bytes(dir: &DataDir) -> u64 {
-    let length = |dir: PathBuf| fs::metadata(dir.join(DATA_FILE)).map_or(0, |meta| meta.len());
-    length(dir.buffer()).max(length(dir.damaged()))
 }

@@ -7,11 +7,12 @@ use program::output::line;
 
 use super::common::{Access, access, open_buffer, open_clock, runtime};
 use super::{StatusArgs, load};
+use crate::buffer::Stage;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::desired::{Record, Standing};
 use crate::device_id;
-use crate::status::Status;
+use crate::status::{Opening, Status};
 
 pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
     program::logging::start_quiet();
@@ -24,12 +25,11 @@ pub fn execute(args: &StatusArgs) -> Result<(), Failure> {
         }
         _ => Failure::usage(error),
     })?;
-    let status = runtime()?.block_on(status(&dir, &config))?;
-    if args.json {
-        line(serde_json::to_string(&status).map_err(Failure::run)?);
-    } else {
-        line(status.to_text());
-    }
+    let (json, text) = match runtime()?.block_on(status(&dir, &config))? {
+        Told::Status(status) => (serde_json::to_string(&status), status.to_text()),
+        Told::Opening(opening) => (serde_json::to_string(&opening), opening.to_text()),
+    };
+    line(if args.json { json.map_err(Failure::run)? } else { text });
     Ok(())
 }
 
@@ -40,15 +40,25 @@ fn standing(dir: &DataDir) -> Option<Standing> {
     Some(Standing { verdict: record.verdict()?, in_force })
 }
 
+pub(super) enum Told {
+    Status(Box<Status>),
+    /// The agent has nothing to tell yet.
+    Opening(Opening),
+}
+
 /// What the running agent says, or what is in the buffer.
-pub(super) async fn status(dir: &DataDir, config: &Config) -> Result<Status, Failure> {
-    match access(dir).await? {
-        Access::Agent(mut client) => client.status().await.map_err(Failure::run),
+pub(super) async fn status(dir: &DataDir, config: &Config) -> Result<Told, Failure> {
+    let status = match access(dir).await? {
+        Access::Agent(mut client) => client.status().await.map_err(Failure::run)?,
+        Access::Opening(what) => {
+            let device_id = device_id::fix(dir, None).map_err(Failure::usage)?;
+            return Ok(Told::Opening(Opening { device_id, running: true, opening: what }));
+        }
         Access::Own(_lock) => {
             let device = device_id::fix(dir, None).map_err(Failure::usage)?;
             let clock = open_clock(dir);
             let status = if dir.buffer().exists() || dir.damaged().exists() {
-                let buffer = open_buffer(dir, &device, &clock, config)?;
+                let buffer = open_buffer(dir, &device, &clock, config, Stage::default())?;
                 let status = Status::of(&device, &buffer, &clock, None);
                 buffer.close().await.map_err(Failure::run)?;
                 status
@@ -56,7 +66,8 @@ pub(super) async fn status(dir: &DataDir, config: &Config) -> Result<Status, Fai
                 // To make one, how large and of whom, is the agent's.
                 Status::without_buffer(&device, &clock)
             };
-            Ok(status.with_desired(standing(dir)))
+            status.with_desired(standing(dir))
         }
-    }
+    };
+    Ok(Told::Status(Box::new(status)))
 }

@@ -45,6 +45,11 @@ impl Notify {
         self.send(&format!("EXTEND_TIMEOUT_USEC={micros}\nSTATUS=opening the buffer"));
     }
 
+    /// It comes on: it is given the time again that an empty buffer may take.
+    pub fn still_opening(&self, what: &str) {
+        self.send(&format!("EXTEND_TIMEOUT_USEC={}\nSTATUS={what}", OPENING_TIME.as_micros()));
+    }
+
     pub fn ready(&self) {
         self.send("READY=1\nSTATUS=running");
     }

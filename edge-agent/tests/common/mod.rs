@@ -6,6 +6,7 @@
 pub mod device;
 pub mod fake_hub;
 pub mod listening;
+pub mod manager;
 pub mod program;
 pub mod random;
 pub mod world;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::tally::Tally;
 use crate::batcher::Built;
-use crate::buffer::{Appended, Buffer, WriteError, durable};
+use crate::buffer::{Appended, Buffer, Stage, WriteError, durable};
 use crate::commands::common::{Access, access, open_buffer};
 use crate::config::Config;
 use crate::control::{Client, ClientError};
@@ -40,11 +40,14 @@ impl Sink {
     ) -> Result<Self, Failure> {
         Ok(match access(dir).await? {
             Access::Agent(client) => Self::Agent { client, waiting: VecDeque::new() },
+            Access::Opening(what) => {
+                return Err(Failure::run(format!("the agent is {what}; nothing was taken, try again later")));
+            }
             Access::Own(lock) => {
                 let mut config = config.clone();
                 // One that is there has what the agent's settings gave it, which this may not have been given.
                 config.buffer.is_preallocated &= !dir.buffer().exists();
-                let buffer = open_buffer(dir, device, clock, &config)?;
+                let buffer = open_buffer(dir, device, clock, &config, Stage::default())?;
                 Self::Own { buffer, waiting: VecDeque::new(), _lock: lock }
             }
         })
