@@ -7,7 +7,7 @@
 //! marker           which streams are in the buffer, and whether it was closed cleanly (see buffer::marker)
 //! buffer/          the LMDB environment; and the device's name once more, beside the records whose key it is
 //! synced           its last sync, where commits are not synced one by one (see buffer::relaxed)
-//! buffer.damaged/  an environment that was set aside
+//! buffer.damaged/  an environment that was set aside; and how many records of it were copied when the disk failed
 //! sent             how many bytes were sent this month
 //! time             the last known time, and this boot's (see time::last_known)
 //! quarantine/      batches that a hub refused as malformed

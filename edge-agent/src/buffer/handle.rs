@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -183,6 +183,7 @@ pub struct Buffer {
     root: Arc<Path>,
     /// Of each priority, the room for batches that are not answered, in units of 1 KiB.
     waiting: Arc<[Arc<Semaphore>; 3]>,
+    failure: Arc<OnceLock<String>>,
 }
 
 const WAITING_UNIT: usize = 1 << 10;
@@ -211,6 +212,7 @@ impl Buffer {
         }
         let in_flight: InFlight = Arc::new(std::array::from_fn(|_| AtomicU64::new(0)));
         let wear = Arc::new(WearBudget::new(options.flash_bytes_per_day_max, Instant::now()));
+        let failure = Arc::new(OnceLock::new());
         let writer = Writer {
             environment: opened.environment.clone(),
             state: opened.state,
@@ -225,6 +227,7 @@ impl Buffer {
             meter: Meter::default(),
             relaxed: opened.relaxed,
             backlog: Backlog::owing(opened.owed),
+            failure: failure.clone(),
         };
         start(writer).map_err(|source| OpenError::Io { path: options.dir.buffer(), source })?;
         let (environment, device) = (opened.environment, options.device.clone());
@@ -232,7 +235,7 @@ impl Buffer {
         let room = || Arc::new(Semaphore::new(APPENDS_BYTES_MAX / WAITING_UNIT));
         let waiting = Arc::new(std::array::from_fn(|_| room()));
         let root = options.dir.root().into();
-        Ok(Self { commands, snapshots, reader, in_flight, wear, root, waiting })
+        Ok(Self { commands, snapshots, reader, in_flight, wear, root, waiting, failure })
     }
 
     /// Hands over a batch as `append_marked` does, without marks.
@@ -329,6 +332,11 @@ impl Buffer {
     /// What a damaged buffer of which not all could be salvaged takes of the disk, if one is kept.
     pub fn set_aside_bytes(&self) -> Option<u64> {
         disk_bytes(&kept_dir(&self.root))
+    }
+
+    /// Says why the buffer cannot be written any more, once that is so.
+    pub fn failure(&self) -> Arc<OnceLock<String>> {
+        self.failure.clone()
     }
 
     pub fn reader(&self) -> &Reader {

@@ -38,6 +38,8 @@ pub enum OpenError {
     Environment { path: PathBuf, source: EnvironmentError },
     #[error("{}: {source}", path.display())]
     Work { path: PathBuf, source: WorkError },
+    #[error("{}: {source}; what was salvaged is kept, and the next start goes on with it", path.display())]
+    Salvage { path: PathBuf, source: WorkError },
     #[error(
         "{}: a buffer of {cap_bytes} bytes needs {needed} bytes of the disk, {free} are free: make room, or lower buffer_bytes",
         path.display()

@@ -12,8 +12,8 @@ use super::salvage::{Salvage, Salvaged, unmarked};
 use super::scan::Scan;
 use super::stage::Counted;
 use super::state::State;
-use super::work::Work;
-use crate::data_dir::sync_dir;
+use super::work::{Work, WorkError};
+use crate::data_dir::{replace_file, sync_dir};
 use crate::limits::MAP_BYTES_EXTRA;
 use crate::time::realtime_ms;
 
@@ -69,10 +69,17 @@ impl Opening<'_> {
             }
         };
         let salvage = Salvage::of(scan, &fresh, realtime_ms(), freed);
-        let Salvaged { state, records, unreadable_pages, ended_by } = salvage.run(state, &streams, resumed);
+        let Salvaged { state, records, unreadable_pages, mut ended_by } =
+            salvage.run(state, &streams, resumed);
         tracing::warn!(records, topics = state.lanes.len(), "records were salvaged from the damaged buffer");
         let is_whole = records > 0 && unreadable_pages == 0 && ended_by.is_none();
         let has_ended_early = ended_by.is_some();
+        // What can be read has been, where the error is one of reading.
+        let has_read = unreadable_pages == 0 || records > 0;
+        let may_pass = |error: &mut WorkError| error.is_of_disk() && has_read && self.has_come_on(records);
+        if let Some(source) = ended_by.take_if(may_pass) {
+            return Err(OpenError::Salvage { path: fresh_dir, source });
+        }
         // The agent always starts: what could not be salvaged stays in the set-aside directory.
         if let Some(error) = ended_by {
             tracing::error!(%error, "salvage ended early");
@@ -90,6 +97,15 @@ impl Opening<'_> {
         }
         self.end_salvage()?;
         Ok(Rescued { streams, has_ended_early })
+    }
+
+    /// Whether more is copied than the last time that the disk failed a write: then the next start may go on. Where
+    /// that cannot be noted, the next start would not know.
+    fn has_come_on(&self, records: u64) -> bool {
+        let note = self.dir.damaged().join("copied");
+        let before = fs::read_to_string(&note).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        let has_come_on = before.is_none_or(|before| records > before);
+        has_come_on && replace_file(&note, format!("{records}\n").as_bytes()).is_ok()
     }
 
     /// The new buffer beside a damaged one is whole: what is left of that one is kept.

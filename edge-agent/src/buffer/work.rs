@@ -32,6 +32,11 @@ pub enum WorkError {
 }
 
 impl WorkError {
+    /// The disk failed, which may pass.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Environment(EnvironmentError::Io(_)) if !self.is_full())
+    }
+
     /// The map or the disk is full: room can be made, or comes.
     pub fn is_full(&self) -> bool {
         match self {

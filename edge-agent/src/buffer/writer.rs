@@ -1,8 +1,8 @@
 //! The one thread that writes: packs the commands that wait into one commit, then answers them all.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use schemas::limits::AGENT_BATCH_BYTES_MAX;
@@ -83,6 +83,7 @@ pub(super) struct Writer {
     /// Where commits are not synced one by one.
     pub relaxed: Option<Relaxed>,
     pub backlog: Backlog,
+    pub failure: Arc<OnceLock<String>>,
 }
 
 /// What waits for a later commit.
@@ -249,9 +250,9 @@ impl Writer {
                 self.sync_if_due()
             }
             Err(error) => {
-                tracing::error!(%error, "the buffer cannot be written any more");
+                let why = self.failed(&error);
                 self.note_damage(&error);
-                answer_all(group, &error);
+                answer_all(group, &why);
                 false
             }
         }
@@ -292,7 +293,7 @@ impl Writer {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "the buffer cannot be written any more");
+                self.failed(&error.into());
                 false
             }
         }
@@ -315,6 +316,16 @@ impl Writer {
             }
             result => Ok(result?),
         }
+    }
+
+    /// Says, for good, why nothing more is written.
+    fn failed(&self, error: &WriteError) -> String {
+        let why = match error {
+            WriteError::Refused(WorkError::Marker(_)) => error.to_string(),
+            _ => format!("{}: {error}", self.environment.path().display()),
+        };
+        tracing::error!(why, "the buffer cannot be written any more");
+        self.failure.get_or_init(|| why).clone()
     }
 
     /// The next start must not trust the file; a walk may not find what a write met.
@@ -356,8 +367,8 @@ impl Writer {
     }
 }
 
-fn answer_all(group: Group, error: &WriteError) {
-    let failed = || WriteError::Failed(error.to_string());
+fn answer_all(group: Group, why: &str) {
+    let failed = || WriteError::Failed(why.to_owned());
     for append in group.appends {
         let _ = append.done.send(Err(failed()));
     }

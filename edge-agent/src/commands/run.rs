@@ -70,7 +70,11 @@ async fn run(dir: DataDir, device: DeviceId, settings: Settings, load: Load) -> 
     let agent = Agent::start(ground, Setup { file: settings, config, load, remote }).await?;
     let ended = agent.until(terminated).await;
     timekeeper.stop().await;
+    let failure = buffer.failure();
     let closed = buffer.close().await;
+    if let Some(why) = failure.get() {
+        return Err(Failure::run(format!("the buffer failed: {why}; what was answered before is in it")));
+    }
     ended?;
     closed.map_err(Failure::run)?;
     tracing::info!("the agent has stopped; what is not shipped is in the buffer");

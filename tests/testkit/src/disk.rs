@@ -81,6 +81,17 @@ impl Disk {
         run("xfs_io", &["-x", "-c", "thaw", &self.mount.display().to_string()]);
     }
 
+    /// What of it lies behind so many bytes cannot be read any more, once nobody remembers it: as after
+    /// [`Disk::restore_power`].
+    ///
+    /// # Panics
+    /// Where this is no loop device.
+    pub fn lose_behind(&self, bytes: u64) {
+        let image = self.image.as_ref().expect("only a disk with an image can be cut short");
+        let file = std::fs::File::options().write(true).open(image).expect("an image file");
+        file.set_len(bytes).expect("a shorter file");
+    }
+
     fn mount_image(&self) {
         let image = self.image.as_ref().expect("only a disk with an image is mounted again");
         run("mount", &["-o", "loop", &image.display().to_string(), &self.mount.display().to_string()]);
