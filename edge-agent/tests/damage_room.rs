@@ -11,7 +11,7 @@ mod disk;
 mod tools;
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::world::block_on;
@@ -153,6 +153,39 @@ fn a_salvage_that_was_interrupted_at_its_very_end_leaves_nothing_behind_for_ever
         assert_eq!((buffer.set_aside_bytes(), records(&buffer).len()), (Some(MEBI), 5));
         close(buffer, folder.path()).await;
     });
+}
+
+#[test]
+fn what_a_salvage_has_copied_is_kept_where_its_check_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("agent");
+    block_on(async {
+        let buffer = open(&dir, CAP, None);
+        for number in 0..300 {
+            append(&buffer, batch(number..number + 1, 100)).await.unwrap();
+        }
+        close(buffer, &dir).await;
+        // All of it was copied, and freed in the damaged file.
+        fs::create_dir(dir.join("buffer.new")).unwrap();
+        fs::copy(dir.join("buffer/data.mdb"), dir.join("buffer.new/data.mdb")).unwrap();
+        fs::rename(dir.join("buffer"), dir.join("buffer.damaged")).unwrap();
+        let damaged = File::options().write(true).open(dir.join("buffer.damaged/data.mdb")).unwrap();
+        let length = damaged.metadata().unwrap().len();
+        damaged.set_len(0).unwrap();
+        damaged.set_len(length).unwrap();
+        let buffer = open(&dir, CAP, Some(killed_checker(folder.path())));
+        assert_eq!(records(&buffer), (0..300).collect::<Vec<_>>());
+        close(buffer, &dir).await;
+    });
+}
+
+/// A check that the kernel kills each time, as for want of memory. Another process writes it: one that this one forks
+/// must not hold it open.
+fn killed_checker(folder: &Path) -> PathBuf {
+    let path = folder.join("check");
+    let script = format!("printf '#!/bin/sh\\nkill -KILL $$\\n' > {0}; chmod +x {0}", path.display());
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    path
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub enum Checked {
     Sound(Walked),
     /// It must not be opened.
     Damaged(String),
+    /// The check was killed each time before it could tell.
+    Killed(String),
 }
 
 /// Has `program check-buffer` walk the environment of a data directory.
@@ -59,7 +61,9 @@ pub(super) fn check(program: &Path, data_dir: &Path) -> Result<Checked, Environm
         }
     }
     if deaths.len() == DEATHS_MAX as usize {
-        return Ok(Checked::Damaged(format!("the check died of signals {deaths:?}")));
+        let why = format!("the check died of signals {deaths:?}");
+        let was_killed = deaths.iter().all(|signal| *signal == KILL);
+        return Ok(if was_killed { Checked::Killed(why) } else { Checked::Damaged(why) });
     }
     // The check itself could not be done (no memory for a child, a foreign program): the risk is taken here.
     tracing::warn!("the buffer could not be checked in a child process");
@@ -142,7 +146,7 @@ mod tests {
         let dir = folder.path();
         assert_eq!(
             check(&dying_of("KILL", dir), dir).unwrap(),
-            Checked::Damaged("the check died of signals [9, 9]".to_owned())
+            Checked::Killed("the check died of signals [9, 9]".to_owned())
         );
         let ended = check(&dying_of("TERM", dir), dir).unwrap_err();
         assert!(matches!(ended, EnvironmentError::CheckEnded(15)) && !ended.is_unfit(), "{ended}");

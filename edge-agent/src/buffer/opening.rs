@@ -210,7 +210,7 @@ impl Opening<'_> {
         let checked = check(self.checker, self.dir.root()).map_err(self.at_buffer())?;
         match checked {
             Checked::Sound(walked) => Ok(Step::Walked(walked)),
-            Checked::Damaged(why) => {
+            Checked::Damaged(why) | Checked::Killed(why) => {
                 self.set_aside(&why)?;
                 Ok(Step::Salvaged(self.salvage(marker)?))
             }

@@ -139,7 +139,8 @@ impl Opening<'_> {
     fn fresh(&self, dir: &Path) -> Result<(Environment, Option<State>), OpenError> {
         if dir.join(DATA_FILE).exists() {
             let checked = check(self.checker, self.dir.root()).map_err(self.at_buffer())?;
-            if matches!(checked, Checked::Sound(_)) {
+            // It may hold what was freed in the damaged one. Its ends are all that is read of it, and a commit made them.
+            if matches!(checked, Checked::Sound(_) | Checked::Killed(_)) {
                 let fresh = self.open_fresh(dir)?;
                 let state = all_ends(&fresh).map_err(self.at_buffer())?;
                 return Ok((fresh, state));

@@ -16,7 +16,7 @@ pub fn execute(args: &CheckBufferArgs) -> Result<(), Failure> {
             program::output::line(serde_json::to_string(&walked).map_err(Failure::run)?);
             Ok(())
         }
-        Checked::Damaged(why) => {
+        Checked::Damaged(why) | Checked::Killed(why) => {
             eprintln!("{why}");
             std::process::exit(i32::from(DAMAGED_EXIT))
         }
