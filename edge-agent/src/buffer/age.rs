@@ -1,7 +1,9 @@
 //! The age limit: what was taken too long ago is given up.
 //!
 //! What is given up is gone, so only a hub or a synchronised kernel tells how old something is, and where they differ the
-//! one that is behind; a hardware clock that is years ahead gives nothing up. Boot time never jumps.
+//! one that is behind; a hardware clock that is years ahead gives nothing up. Boot time never jumps. A
+//! clock that was behind when a batch was taken does not make it old once it is corrected: what is taken since the agent's
+//! start is as old as boot time says, whatever the kernel's clock said then.
 
 use std::time::Duration;
 
@@ -13,16 +15,18 @@ use super::environment::Key;
 use super::state::State;
 use super::work::{Work, WorkError};
 use crate::limits::GIVEN_UP_PER_COMMIT;
-use crate::time::{Clock, Source};
+use crate::time::{Clock, KernelOffsets, Source};
 
 /// The clocks by which ages are told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct AgeClock {
     /// ms since 1970, where somebody told it who is believed enough to give something up.
     pub wall_ms: Option<i64>,
     pub boot: Uuid,
     /// ms since this boot.
     pub boot_ms: i64,
+    /// The kernel's clock while this agent runs.
+    pub kernel: KernelOffsets,
 }
 
 impl AgeClock {
@@ -31,7 +35,7 @@ impl AgeClock {
         let own = clock.own().filter(|own| own.source >= Source::Hub);
         let ahead_ms = clock.status().hub_differs_ms.map_or(0, |by_ms| by_ms.saturating_neg().max(0));
         let wall_ms = own.map(|own| boot_ms + own.offset_ms - ahead_ms);
-        Self { wall_ms, boot: clock.boot(), boot_ms }
+        Self { wall_ms, boot: clock.boot(), boot_ms, kernel: clock.kernel_offsets() }
     }
 }
 
@@ -84,7 +88,9 @@ pub(super) fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64
             let wall_ms = clock.wall_ms?;
             // Taken by a clock that was wrong, it may be of the future.
             let times = [head.appended_ms, head.newest_ms].into_iter().filter(|ms| *ms <= wall_ms);
-            times.max().map(|ms| wall_ms - ms)
+            let age_ms = wall_ms - times.max()?;
+            let stay_ms = clock.kernel.since_ms(head.appended_ms, clock.boot_ms);
+            Some(stay_ms.map_or(age_ms, |stay_ms| stay_ms.min(age_ms)))
         }
         Kind::Untimed { boot } if boot == clock.boot => Some(clock.boot_ms - head.newest_ms),
         Kind::Untimed { boot } => match state.boots.iter().find(|known| known.boot == boot) {
@@ -97,6 +103,9 @@ pub(super) fn age_ms(state: &State, head: &Head, clock: &AgeClock) -> Option<i64
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
     use schemas::{ProducerId, Sequence};
 
     use super::super::state::BootOffset;
@@ -105,7 +114,11 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000_000;
     const THIS: Uuid = Uuid::from_u128(1);
-    const CLOCK: AgeClock = AgeClock { wall_ms: Some(NOW), boot: THIS, boot_ms: 50_000 };
+
+    fn now() -> AgeClock {
+        let kernel = KernelOffsets::default();
+        AgeClock { wall_ms: Some(NOW), boot: THIS, boot_ms: 50_000, kernel }
+    }
 
     fn age(kind: Kind, appended_ms: i64, newest_ms: i64, clock: &AgeClock) -> Option<i64> {
         let mut state = State::default();
@@ -121,28 +134,28 @@ mod tests {
     #[test]
     fn a_batch_is_as_old_as_its_stay_or_its_records_whichever_is_less() {
         assert_eq!(
-            age(Kind::Batch, NOW - 10, NOW - 99_000, &CLOCK),
+            age(Kind::Batch, NOW - 10, NOW - 99_000, &now()),
             Some(10),
             "old rows were taken just now"
         );
-        assert_eq!(age(Kind::Batch, 5, NOW - 2000, &CLOCK), Some(2000), "the kernel's clock was at 1970");
-        assert_eq!(age(Kind::Batch, NOW + 9_000, NOW - 2000, &CLOCK), Some(2000), "it was ahead");
-        assert_eq!(age(Kind::Batch, NOW + 9_000, NOW + 1, &CLOCK), None);
-        assert_eq!(age(Kind::Gap, 0, 0, &CLOCK), None);
+        assert_eq!(age(Kind::Batch, 5, NOW - 2000, &now()), Some(2000), "the kernel's clock was at 1970");
+        assert_eq!(age(Kind::Batch, NOW + 9_000, NOW - 2000, &now()), Some(2000), "it was ahead");
+        assert_eq!(age(Kind::Batch, NOW + 9_000, NOW + 1, &now()), None);
+        assert_eq!(age(Kind::Gap, 0, 0, &now()), None);
     }
 
     #[test]
     fn without_a_known_time_only_boot_time_tells() {
-        let unknown = AgeClock { wall_ms: None, ..CLOCK };
+        let unknown = AgeClock { wall_ms: None, ..now() };
         assert_eq!(age(Kind::Batch, NOW - 10_000, NOW - 10_000, &unknown), None);
         assert_eq!(age(Kind::Untimed { boot: THIS }, 0, 20_000, &unknown), Some(30_000));
     }
 
     #[test]
     fn an_untimed_batch_of_another_boot_is_older_than_this_one() {
-        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(2) }, 0, 7, &CLOCK), Some(50_000));
-        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(3) }, 0, 1000, &CLOCK), Some(99_000));
-        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(4) }, 0, 1000, &CLOCK), Some(50_000));
+        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(2) }, 0, 7, &now()), Some(50_000));
+        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(3) }, 0, 1000, &now()), Some(99_000));
+        assert_eq!(age(Kind::Untimed { boot: Uuid::from_u128(4) }, 0, 1000, &now()), Some(50_000));
     }
 
     /// 2036, by its kernel and its hardware clock.
@@ -186,5 +199,57 @@ mod tests {
         assert_eq!((clock.wall_ms(), is_old(&clock)), (Some(AHEAD_MS), Some(10)), "the hub is behind it");
         let behind = AgeClock { wall_ms: Some(NOW), ..AgeClock::of(&clock) };
         assert_eq!(age(Kind::Batch, AHEAD_MS, AHEAD_MS, &behind), None);
+    }
+
+    /// Its hardware clock, by which the kernel's was set, was behind all the time that it was off.
+    #[derive(Debug, Default)]
+    struct Behind {
+        boot_ms: Arc<AtomicI64>,
+        is_set: Arc<AtomicBool>,
+    }
+
+    const BEHIND_MS: i64 = 90 * 24 * 3600 * 1000;
+
+    impl Machine for Behind {
+        fn boot_ms(&self) -> i64 {
+            self.boot_ms.load(Ordering::Relaxed)
+        }
+
+        fn kernel_ms(&self) -> i64 {
+            let behind_ms = if self.is_synchronised() { 0 } else { BEHIND_MS };
+            AHEAD_MS + self.boot_ms() - behind_ms
+        }
+
+        fn is_synchronised(&self) -> bool {
+            self.is_set.load(Ordering::Relaxed)
+        }
+
+        fn hardware_s(&self) -> Option<i64> {
+            Some(self.kernel_ms() / 1000)
+        }
+    }
+
+    #[test]
+    fn what_was_taken_by_a_clock_that_was_behind_is_no_older_for_it_once_that_is_corrected() {
+        let machine = Behind::default();
+        let (boot_ms, is_set) = (machine.boot_ms.clone(), machine.is_set.clone());
+        let clock = Clock::of(Box::new(machine), THIS);
+        let at = |ms| boot_ms.store(ms, Ordering::Relaxed);
+        let taken = || (clock.kernel_ms(), clock.wall_ms().unwrap());
+        let age = |(kernel_ms, wall_ms)| age(Kind::Batch, kernel_ms, wall_ms, &AgeClock::of(&clock));
+        clock.recall(Source::HardwareClock, AHEAD_MS - BEHIND_MS);
+        at(600_000);
+        let first = taken();
+        at(700_000);
+        clock.hear_hub(AHEAD_MS + 700_000, true);
+        assert_eq!(age(first), Some(100_000), "a hub tells the time, and the kernel's clock stays behind");
+        let second = taken();
+        at(800_000);
+        is_set.store(true, Ordering::Relaxed);
+        assert_eq!((age(first), age(second)), (Some(200_000), Some(100_000)), "the kernel's clock is set");
+        at(900_000);
+        assert_eq!((age(first), age(taken())), (Some(300_000), Some(0)));
+        let before = (AHEAD_MS - BEHIND_MS - 3_600_000, 0);
+        assert_eq!(age(before), Some(BEHIND_MS + 4_500_000), "before this agent ran");
     }
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::kernel_offsets::KernelOffsets;
 use super::machine::Reading;
 
 /// A kernel's clock that changes by more than this against boot time was set.
@@ -97,6 +98,7 @@ pub struct Knowledge {
     own: Option<Own>,
     /// The last reading's.
     kernel_offset_ms: Option<i64>,
+    kernel_offsets: KernelOffsets,
     is_synchronised: bool,
     /// What a hub said last, whether it is believed or not.
     hub_offset_ms: Option<i64>,
@@ -112,6 +114,7 @@ impl Knowledge {
             earliest_ms,
             own: None,
             kernel_offset_ms: None,
+            kernel_offsets: KernelOffsets::default(),
             is_synchronised: false,
             hub_offset_ms: None,
             is_hub_differing: false,
@@ -123,6 +126,10 @@ impl Knowledge {
 
     pub fn own(&self) -> Option<Own> {
         self.own
+    }
+
+    pub fn kernel_offsets(&self) -> &KernelOffsets {
+        &self.kernel_offsets
     }
 
     pub fn jumps(&self) -> (u64, Option<Jump>) {
@@ -147,6 +154,7 @@ impl Knowledge {
         let by_ms = offset_ms - self.kernel_offset_ms.replace(offset_ms).unwrap_or(offset_ms);
         self.is_synchronised = reading.is_synchronised
             && self.is_late_enough(Source::Kernel, offset_ms, reading.boot_ms, &mut notices);
+        self.kernel_offsets.note(offset_ms, reading.boot_ms, by_ms.abs() > JUMP_MS);
         if by_ms.abs() > JUMP_MS {
             let jump = Jump { by_ms, at_boot_ms: reading.boot_ms, is_followed: self.is_synchronised };
             self.jumps += 1;

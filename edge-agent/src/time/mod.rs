@@ -5,6 +5,7 @@
 //! Until then a record carries the boot and `CLOCK_BOOTTIME`, which never jumps.
 
 mod hardware;
+mod kernel_offsets;
 mod knowledge;
 mod last_known;
 mod machine;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use hardware::HardwareCheck;
+pub use kernel_offsets::KernelOffsets;
 pub use knowledge::{Jump, Own, Source};
 pub use machine::{Machine, ThisMachine, realtime_ms};
 
@@ -138,6 +140,11 @@ impl Clock {
     /// ms since 1970 by the kernel's clock, right or wrong: for ages only.
     pub fn kernel_ms(&self) -> i64 {
         self.machine.kernel_ms()
+    }
+
+    /// What the kernel's clock was against boot time while this agent runs.
+    pub fn kernel_offsets(&self) -> KernelOffsets {
+        self.observed(self.boot_ms()).knowledge.kernel_offsets().clone()
     }
 
     /// s since 1970 by the hardware clock, right or wrong.
