@@ -214,3 +214,37 @@ fn shared_data(name: &str) -> Option<std::path::PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     Some(root.parent()?.join("shared/data").join(name)).filter(|path| path.exists())
 }
+
+#[test]
+fn more_log_topics_than_a_connection_names_are_told_by_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let store = |topic: &str| {
+        let mut command =
+            edge_agent(&["ingest", "--device-id", "pump-1", "--data-dir", dir, "--topic", topic]);
+        let csv = folder.path().join("one.csv");
+        std::fs::write(&csv, "time,n\n2026-01-01,1\n").unwrap();
+        assert!(command.arg(&csv).output().unwrap().status.success());
+    };
+    (0..80).for_each(|n| store(&format!("topic-{n}")));
+    let inputs = |topic: &str| {
+        settings(
+            folder.path(),
+            &format!(
+                "data_dir = {dir:?}\n[[inputs]]\nkind = \"exec\"\ncommand = [\"true\"]\ninterval_ms = 1000\n\
+                 format = \"json-lines\"\ntopic = \"{topic}\"\n"
+            ),
+        )
+    };
+    let told = |topic: &str| {
+        let output = output(&["check", "--wait", "1", "--config", &inputs(topic)]);
+        let told = String::from_utf8(output.stdout).unwrap();
+        told.lines().find(|line| line.starts_with("log topics")).map(str::to_owned)
+    };
+    assert_eq!(told("topic-3"), None, "a connection names 80");
+    let warned = told("another").unwrap();
+    assert!(
+        warned.contains("WARN") && warned.contains("81") && warned.contains("80: they take turns"),
+        "{warned}"
+    );
+}

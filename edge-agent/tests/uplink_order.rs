@@ -384,6 +384,39 @@ fn an_answer_of_the_device_is_said_until_the_hub_has_it() {
     });
 }
 
+#[test]
+fn a_hub_that_takes_no_answers_of_the_device_is_asked_ever_more_seldom() {
+    block_on(async {
+        let mut world = World::planned(Plan::default());
+        world.run(&CONNECT).await;
+        let letters: Vec<Bytes> = (0..3).map(|n| Bytes::from(format!("answer {n}"))).collect();
+        for letter in &letters {
+            world.tell(Event::Letter(letter.clone())).await;
+        }
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            while let Some((token, _)) = world.to_agent.pop_front() {
+                let busy = Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() };
+                world.tell(Event::Answer { token, answer: busy }).await;
+            }
+            world.tell(Event::Received).await;
+            let at = world.core.deadline_ms().unwrap();
+            waits.push(at - world.now_ms);
+            world.now_ms = at;
+            world.tell(Event::Timer).await;
+        }
+        assert!((125..=250).contains(&waits[0]) && (15_000..=30_000).contains(&waits[11]), "{waits:?}");
+        assert_eq!(world.letters.len(), 3 * 13, "all of them each time");
+        world.run(&Op::Answer).await;
+        world.tell(Event::Letter(letters[0].clone())).await;
+        let (token, _) = world.to_agent.pop_front().unwrap();
+        let busy = Answer { reason: reason::QUOTA_EXCEEDED, ..Answer::default() };
+        world.tell(Event::Answer { token, answer: busy }).await;
+        let wait = world.core.deadline_ms().unwrap() - world.now_ms;
+        assert!((125..=250).contains(&wait), "it took something: {wait}");
+    });
+}
+
 /// The header of records that were never stamped, where it is one.
 fn untimed(world: &World) -> Vec<String> {
     let headers = world.hub.headers.iter().filter(|(name, _)| name == "untimed");

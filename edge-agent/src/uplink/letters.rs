@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::event::{Action, Answer, reason};
+use super::refusal::{BUSY_HOLD_MS, hold_ms};
 use super::shared::Shared;
 use crate::limits::LETTERS_MAX;
-
-/// A hub that takes nothing now is asked again after this.
-const BUSY_HOLD_MS: u64 = 2_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     waiting: VecDeque<Bytes>,
     sent: VecDeque<(u64, Bytes)>,
     hold_until_ms: u64,
+    /// How often the hub has taken nothing since it last took something.
+    holds: u32,
 }
 
 impl Letters {
@@ -61,7 +61,11 @@ impl Letters {
         match answer.reason {
             reason::QUOTA_EXCEEDED => {
                 self.waiting.push_front(letter);
-                self.hold_until_ms = shared.now_ms + BUSY_HOLD_MS;
+                // What was sent together is refused together.
+                if self.hold_until_ms <= shared.now_ms {
+                    self.hold_until_ms = shared.now_ms + hold_ms(BUSY_HOLD_MS, self.holds, shared);
+                    self.holds += 1;
+                }
             }
             code if code >= reason::REFUSED => {
                 tracing::warn!(
@@ -70,7 +74,10 @@ impl Letters {
                     "the hub refuses an answer of this device; it is dropped"
                 );
             }
-            _ => shared.act(Action::Told { payload: letter }),
+            _ => {
+                self.holds = 0;
+                shared.act(Action::Told { payload: letter });
+            }
         }
         true
     }

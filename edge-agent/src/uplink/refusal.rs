@@ -15,7 +15,7 @@ use crate::buffer::Amendment;
 
 /// The shortest and the longest time after which a hub is asked again that has no room now, or where the
 /// destination is at fault. Where connections are made less often than that, so is this.
-const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
+pub(super) const BUSY_HOLD_MS: (u64, u64) = (250, 30_000);
 pub(super) const FAULT_HOLD_MS: (u64, u64) = (1_000, 60_000);
 /// After which the buffer is asked again for an amendment that it refused.
 pub(super) const REFUSED_HOLD_MS: (u64, u64) = (1_000, 1_000);
@@ -158,19 +158,22 @@ impl Lane {
     }
 
     fn wait(&mut self, why: String, bounds_ms: (u64, u64), needs_connect: bool, shared: &mut Shared) {
-        let (shortest, longest) = bounds_ms;
         // What is asked of the buffer costs no link anything, and meets nobody else's question.
         let is_asked_of_hub = bounds_ms != REFUSED_HOLD_MS;
-        let longest = if is_asked_of_hub { longest.max(shared.plan.reconnect_longest_ms) } else { longest };
-        let wait = shortest.saturating_mul(1 << self.holds.min(16)).min(longest);
-        // A hub that brakes all of its devices at once is not to have them all back at once.
-        let share = if is_asked_of_hub { share_of(shared.device.as_str(), self.holds) } else { 0.0 };
-        let wait = wait - (wait as f64 / 2.0 * share) as u64;
+        let wait = if is_asked_of_hub { hold_ms(bounds_ms, self.holds, shared) } else { bounds_ms.0 };
         self.holds += 1;
         tracing::warn!(topic = %self.topic, why, wait_ms = wait, "nothing is shipped for a while");
         shared.act(Action::InFlight { lane: self.id, end: 0 });
         self.phase = Phase::Holding { until_ms: shared.now_ms + wait, why, needs_connect };
     }
+}
+
+/// How long a hub is left alone that has refused so many times before.
+pub(super) fn hold_ms((shortest, longest): (u64, u64), holds: u32, shared: &Shared) -> u64 {
+    let longest = longest.max(shared.plan.reconnect_longest_ms);
+    let wait = shortest.saturating_mul(1 << holds.min(16)).min(longest);
+    // A hub that brakes all of its devices at once is not to have them all back at once.
+    wait - (wait as f64 / 2.0 * share_of(shared.device.as_str(), holds)) as u64
 }
 
 fn in_brackets(text: Option<String>) -> String {
