@@ -46,6 +46,16 @@ Examples:
   hub-broker cluster drain 3 --cancel             hub 3 gets its share again
   hub-broker cluster drain 3 --hub hub-1:9092,hub-2:9092";
 
+const UPGRADE_EXAMPLES: &str = "\
+After hubs were restarted with a new release, they go on writing what the one before reads, so that it can be put back.
+This raises the cluster's feature level to the highest that all hubs support. There is no way back: a release that does
+not support that level refuses to start. Where the level is so high already, nothing happens.
+
+Examples:
+  hub-broker cluster status                       the level, and whether it can be raised
+  hub-broker cluster upgrade
+  hub-broker cluster upgrade --hub hub-1:9092,hub-2:9092";
+
 const CLOCK_EXAMPLES: &str = "\
 A hub whose clock jumps by more than an hour, or shows another time than those of most hubs, does not believe it and
 lets nothing expire by time; cluster status shows that. It believes it again when the clock is set right or when most
@@ -83,7 +93,7 @@ pub enum Command {
     Group(GroupCommand),
     /// Show a topic's records, decoded, as they arrive
     Tail(TailArguments),
-    /// Show the cluster, form it, and take hubs out of it
+    /// Show the cluster, form it, upgrade it, and take hubs out of it
     #[command(subcommand)]
     Cluster(ClusterCommand),
 }
@@ -176,6 +186,12 @@ pub enum ClusterCommand {
         /// The hub's node id, 1 to 2147483647; cluster status shows those of all hubs
         #[arg(value_name = "N", value_parser = node_id)]
         node: u32,
+        #[command(flatten)]
+        hub: HubArguments,
+    },
+    /// Let hubs write what their new release can, once all of them run it
+    #[command(after_help = UPGRADE_EXAMPLES)]
+    Upgrade {
         #[command(flatten)]
         hub: HubArguments,
     },

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use program::outcome::Failure;
 use program::{logging, signals};
+use shards::Levels;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,6 +34,12 @@ pub fn serve(settings: &NodeSettings) -> Result<(), Failure> {
     logging::start();
     if settings.no_fsync {
         warn!("unsafe_no_fsync is set: what is acknowledged does not survive a power cut");
+    }
+    if settings.feature_levels != Levels::OWN {
+        warn!(
+            "unsafe_feature_levels is set: this hub claims to support {} of the feature levels",
+            settings.feature_levels
+        );
     }
     let descriptors = descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -13,6 +13,7 @@ use program::outcome::Failure;
 use program::settings::{Settings, load};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use shards::Levels;
 use shards::limits::{
     CATCH_UP_RATE_BYTES_DEFAULT, CATCH_UP_RATE_BYTES_MAX, CATCH_UP_RATE_BYTES_MIN, SCRUB_RATE_BYTES_DEFAULT,
     SCRUB_RATE_BYTES_MAX, SCRUB_RATE_BYTES_MIN,
@@ -73,6 +74,8 @@ struct Raw {
     default_partitions: Option<i32>,
     /// Do not wait for the disk. For tests that show what is lost then.
     unsafe_no_fsync: Option<bool>,
+    /// Claim to support only these feature levels, as `0-0`, as an older or newer release would. For tests of upgrades.
+    unsafe_feature_levels: Option<String>,
     /// Size of a write-ahead log file in bytes. Default: 64 MiB.
     wal_file_bytes: Option<u64>,
     /// Bytes of the log that are read and verified per second, to find damage before anyone needs them: 65536 to
@@ -125,6 +128,7 @@ impl Settings for Raw {
         "auto_create_topics",
         "default_partitions",
         "unsafe_no_fsync",
+        "unsafe_feature_levels",
         "wal_file_bytes",
         "scrub_rate_bytes",
         "catch_up_rate_bytes",
@@ -149,6 +153,7 @@ pub struct NodeSettings {
     pub auto_create_topics: bool,
     pub default_partitions: i32,
     pub no_fsync: bool,
+    pub feature_levels: Levels,
     pub wal_file_bytes: Option<u64>,
     pub scrub_rate_bytes: u64,
     pub catch_up_rate_bytes: u64,
@@ -226,6 +231,7 @@ fn validated(raw: Raw) -> Result<NodeSettings, Failure> {
         node_id,
         default_partitions,
         no_fsync: raw.unsafe_no_fsync.unwrap_or(false),
+        feature_levels: cluster::feature_levels(raw.unsafe_feature_levels.as_deref())?,
         wal_file_bytes: raw.wal_file_bytes,
         scrub_rate_bytes: scrub_rate(raw.scrub_rate_bytes)?,
         catch_up_rate_bytes: catch_up_rate(raw.catch_up_rate_bytes)?,

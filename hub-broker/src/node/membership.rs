@@ -54,6 +54,7 @@ pub fn this_hub(settings: &NodeSettings, peers: &Peers, kafka: (String, u16)) ->
         rack: settings.rack.clone(),
         listeners,
         cluster_address: peers.address(),
+        levels: Some(settings.feature_levels),
         ..Hub::new(peers.node(), peers.incarnation())
     }
 }

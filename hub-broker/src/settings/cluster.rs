@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use program::outcome::Failure;
 use serde::Deserialize;
+use shards::Levels;
 
 use super::address::{host_and_port, refuse_open_door, socket_address};
 
@@ -105,6 +106,22 @@ fn is_own(seed: &str, listen: &str, settings: &ClusterSettings) -> bool {
     let names = [settings.address(), listen.to_owned()];
     names.iter().any(|name| name.eq_ignore_ascii_case(seed))
         || seed.to_socket_addrs().is_ok_and(|mut addresses| addresses.any(|at| at == settings.listen))
+}
+
+/// `LEAST-MOST`, within what this release supports; all of that where nothing is given.
+pub fn feature_levels(given: Option<&str>) -> Result<Levels, Failure> {
+    let own = Levels::OWN;
+    let Some(text) = given else { return Ok(own) };
+    let parsed = text.split_once('-').and_then(|(least, most)| {
+        Some(Levels { least: least.trim().parse().ok()?, most: most.trim().parse().ok()? })
+    });
+    let fits = |it: &Levels| it.least <= it.most && own.contains(it.least) && own.contains(it.most);
+    parsed.filter(fits).ok_or_else(|| {
+        let Levels { least, most } = own;
+        Failure::usage(format!(
+            "unsafe_feature_levels {text} is no range LEAST-MOST within {least}-{most}, which this release supports"
+        ))
+    })
 }
 
 /// A name that the other hubs are told.

@@ -176,3 +176,13 @@ fn a_rack_has_a_name() {
     assert!(refused(Raw { rack: Some(String::new()), ..Raw::default() }).contains("rack"));
     assert_eq!(validated(Raw { rack: Some("a".into()), ..Raw::default() }).unwrap().rack.unwrap(), "a");
 }
+
+#[test]
+fn only_levels_that_this_release_supports_can_be_claimed() {
+    let claiming = |text: &str| Raw { unsafe_feature_levels: Some(text.to_owned()), ..Raw::default() };
+    assert_eq!(validated(Raw::default()).unwrap().feature_levels, Levels::OWN);
+    assert_eq!(validated(claiming("0-0")).unwrap().feature_levels, Levels { least: 0, most: 0 });
+    for wrong in ["", "0", "1-0", "a-b", &format!("0-{}", Levels::OWN.most + 1)] {
+        assert!(refused(claiming(wrong)).contains("no range LEAST-MOST"), "{wrong}");
+    }
+}

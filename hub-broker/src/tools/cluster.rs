@@ -3,6 +3,7 @@
 mod clock;
 mod drain;
 mod init;
+mod level;
 mod shards;
 mod status;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub fn run(command: ClusterCommand) -> Result<(), Failure> {
             line(format!("hub {node} is no part of the cluster any more; its data directory can be deleted"));
             Ok(())
         }
+        ClusterCommand::Upgrade { hub } => level::upgrade(&mut Hubs::connect(&hub.hub)?),
         ClusterCommand::Clock(ClockCommand::Accept { node, hub }) => {
             clock::accept(&mut Hubs::connect(&hub.hub)?, node.map(NodeId))
         }
@@ -70,15 +72,21 @@ fn check_known(status: &ClusterStatus, node: NodeId) -> Result<(), Failure> {
     Err(Failure::run(format!("the cluster has no hub {node}; it has {}", known.join(", "))))
 }
 
-/// Repeats what may be taken in a moment.
 fn order(client: &mut Client, question: &Question) -> Result<(), Failure> {
+    match order_for(client, question)? {
+        Reply::Done => Ok(()),
+        _ => Err(Failure::run(OTHER_ANSWER)),
+    }
+}
+
+/// Repeats what may be taken in a moment.
+fn order_for(client: &mut Client, question: &Question) -> Result<Reply, Failure> {
     let until = Instant::now() + ORDER_WITHIN;
     loop {
         match client.be_patient().ask(question).map_err(Failure::run)? {
-            Reply::Done => return Ok(()),
             Reply::Refused { retry: true, .. } if Instant::now() < until => pause(),
             Reply::Refused { message, .. } => return Err(Failure::run(message)),
-            Reply::Status(_) => return Err(Failure::run(OTHER_ANSWER)),
+            reply => return Ok(reply),
         }
     }
 }

@@ -169,7 +169,7 @@ impl Hubs {
             Reply::Status(status) => Ok(*status),
             Reply::Refused { message, retry: true } => Err(Trouble::Passing(Failure::run(message))),
             Reply::Refused { message, .. } => Err(Trouble::Lasting(Failure::run(message))),
-            Reply::Done => Err(Trouble::Lasting(Failure::run(OTHER_ANSWER))),
+            Reply::Done | Reply::Upgraded { .. } => Err(Trouble::Lasting(Failure::run(OTHER_ANSWER))),
         }
     }
 

@@ -75,6 +75,12 @@ impl Hub {
         self
     }
 
+    /// Sets an environment variable for every start from now on, or no longer does.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
     /// May have so many files and sockets open at every start from now on.
     #[must_use]
     pub fn with_open_files_max(mut self, count: u32) -> Self {

@@ -7,8 +7,9 @@
 //!   answer:   correlation i32 │ JSON bytes (i32 length)
 //!
 //!   {"ask":"status"}  {"ask":"drain","node":2,"draining":true}  {"ask":"remove","node":2}
-//!   {"ask":"accept_clock","node":2}
-//!   {"answer":"status", …}  {"answer":"done"}  {"answer":"refused","message":"…","retry":false}
+//!   {"ask":"accept_clock","node":2}  {"ask":"upgrade"}
+//!   {"answer":"status", …}  {"answer":"done"}  {"answer":"upgraded","from":1,"to":2}
+//!   {"answer":"refused","message":"…","retry":false}
 //! ```
 //!
 //! Fields may be added within a version; unknown ones are passed over.
@@ -33,6 +34,8 @@ pub enum Question {
     Remove { node: NodeId },
     /// Have a hub believe its clock as it is.
     AcceptClock { node: NodeId },
+    /// Raise the feature level to what all hubs support.
+    Upgrade,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,11 @@ pub enum Reply {
     Status(Box<ClusterStatus>),
     /// What was ordered is agreed on; a drain goes on from now.
     Done,
+    /// The feature level was `from` and is `to`.
+    Upgraded {
+        from: u16,
+        to: u16,
+    },
     /// `retry`: the same may be taken in a moment.
     Refused {
         message: String,

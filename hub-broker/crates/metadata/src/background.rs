@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use shards::Shards;
+use shards::{Levels, Shards};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use crate::forming::{self, JoinRefusal};
 use crate::identity;
 use crate::joins::Joins;
 use crate::letting_go;
+use crate::levels;
 use crate::limits::{LOST_RETRY, METADATA_GROUP, PLAN_INTERVAL};
 use crate::neighbours::{Sightings, acquaint};
 use crate::options::Config;
@@ -27,18 +28,22 @@ use crate::topic::Hub;
 use crate::upkeep::Upkeep;
 use crate::view::{View, ViewSource};
 
-/// Begins to look after what time it is and who is meant by which node id, before anything else; tells when this hub is
-/// not.
+/// Begins to look after what time it is, which feature level the cluster has and who is meant by which node id, before
+/// anything else; tells when this hub does not fit, or is not meant.
 pub(crate) fn begin_watch(
     shards: &Shards,
     views: &ViewSource,
+    supported: Option<Levels>,
     stop: &CancellationToken,
 ) -> watch::Receiver<Option<Ousted>> {
     let (tell, ousted) = watch::channel(None);
     let peers = shards.peers();
     clocks::serve(shards);
     tokio::spawn(stop.clone().run_until_cancelled_owned(clocks::watch(shards.clone(), views.clone())));
+    let watch = levels::watch(shards.clone(), views.clone(), supported, tell.clone());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
     if !peers.is_alone() {
+        levels::serve(peers, views, supported.unwrap_or(Levels::BEFORE));
         identity::serve(peers, views);
         let watch = identity::watch(peers.clone(), views.clone(), tell);
         tokio::spawn(stop.clone().run_until_cancelled_owned(watch));
@@ -134,15 +139,27 @@ async fn carry_plans(shards: Shards, views: ViewSource) {
     }
 }
 
-/// Says where this hub can be reached, until it has been heard.
+/// Says where this hub can be reached, until it has been heard; and again when the feature level has risen so that more of
+/// it can be said.
 async fn register(shards: Shards, views: ViewSource, this: Hub) {
+    let (mut versions, mut heard) = (views.subscribe(), None);
     loop {
-        match forming::serve::renew(&shards, &views, this.clone()).await {
-            Ok(()) => {
-                tracing::info!("hub {} is registered with its cluster", this.node);
+        versions.mark_unchanged();
+        let now = this.clone().at_level(views.load().feature_level);
+        if heard.as_ref() == Some(&now) {
+            if versions.changed().await.is_err() {
                 return;
             }
-            Err(JoinRefusal::Unavailable | JoinRefusal::NoMajority) => {
+            continue;
+        }
+        match forming::serve::renew(&shards, &views, now.clone()).await {
+            Ok(()) => {
+                tracing::info!("hub {} is registered with its cluster", this.node);
+                heard = Some(now);
+                continue;
+            }
+            // The level that this hub knows may be an old one; where it is not, this hub will end.
+            Err(JoinRefusal::Unavailable | JoinRefusal::NoMajority | JoinRefusal::Unfit) => {
                 tracing::debug!("this hub's registration is tried again");
             }
             Err(refusal) => {

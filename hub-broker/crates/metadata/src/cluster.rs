@@ -9,6 +9,7 @@ use crate::cluster_status::ClusterStatus;
 use crate::command::Command;
 use crate::error::{AcceptClockError, ClusterStatusError, DrainError, RemoveHubError, Unavailable};
 use crate::handle::Metadata;
+use crate::levels;
 use crate::limits::METADATA_GROUP;
 use crate::majority::Sight;
 use crate::report;
@@ -24,13 +25,17 @@ impl Metadata {
         if view.cluster_id.is_empty() {
             return Err(ClusterStatusError::NotFormed);
         }
-        let (reports, clocks) =
-            tokio::join!(report::gather(self.shards(), &view), clocks::gather(self.shards(), &view));
+        let (reports, clocks, supported) = tokio::join!(
+            report::gather(self.shards(), &view),
+            clocks::gather(self.shards(), &view),
+            levels::gather(self.shards(), &view, self.levels())
+        );
         let sight = Sight::now(self.shards(), &view);
         let nodes = view.hubs().map(|hub| hub.node);
         let connected: BTreeSet<_> = nodes.filter(|node| sight.has(*node)).collect();
         let mut status =
             ClusterStatus::of(&view, self.shards().peers().node(), &connected, &reports, &clocks);
+        status.tell_levels(&supported);
         status.no_majority = sight.no_majority(METADATA_GROUP).map(|cause| cause.to_string());
         Ok(status)
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use schemas::NodeId;
 use serde::{Deserialize, Serialize};
-use shards::{ClockHeld, ClockState, CopyProgress};
+use shards::{ClockHeld, ClockState, CopyProgress, Levels};
 
 use crate::clocks::Clocks;
+use crate::levels::Supported;
 use crate::limits::METADATA_GROUP;
 use crate::replica::{HubState, ReplicaRecord};
 use crate::report::{Reports, leaders_report, own_report};
 use crate::topic::Hub;
+use crate::upgrade::attainable;
 use crate::view::View;
 
 /// Everything that `cluster status` and `/cluster` show. Fields are added, never renamed.
@@ -30,6 +32,12 @@ pub struct ClusterStatus {
     /// Why nothing can be agreed on, where the metadata has no majority: which hubs are missing, in words.
     #[serde(default)]
     pub no_majority: Option<String>,
+    /// Which formats are written; see `shards::feature`.
+    #[serde(default)]
+    pub feature_level: u16,
+    /// What `cluster upgrade` would raise it to, or leave it at; none while that is refused.
+    #[serde(default)]
+    pub feature_level_attainable: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,15 @@ pub struct HubStatus {
     /// What its clock shows; none of a hub that does not say.
     #[serde(default)]
     pub clock: Option<ClockStatus>,
+    /// Which feature levels its release supports; none of a hub that does not say.
+    #[serde(default)]
+    pub feature_levels: Option<LevelsStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelsStatus {
+    pub least: u16,
+    pub most: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +151,16 @@ impl ClusterStatus {
                 .collect(),
             groups,
             no_majority: None,
+            feature_level: view.feature_level,
+            feature_level_attainable: None,
+        }
+    }
+
+    pub(crate) fn tell_levels(&mut self, supported: &Supported) {
+        self.feature_level_attainable = attainable(self.feature_level, supported).ok();
+        for hub in &mut self.hubs {
+            let levels = supported.get(&hub.node).copied().flatten();
+            hub.feature_levels = levels.map(|Levels { least, most }| LevelsStatus { least, most });
         }
     }
 }
@@ -204,6 +231,7 @@ fn hub_status(
         lag_bytes: groups.iter().filter(has_one).map(|status| lag_bytes(status, node, reports)).sum(),
         lag_entries: own.filter_map(|replica| replica.lag_entries).sum(),
         clock: None,
+        feature_levels: None,
     }
 }
 

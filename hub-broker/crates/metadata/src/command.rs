@@ -1,8 +1,8 @@
 //! What the metadata group agrees on, and its encoding.
 //!
 //! ```text
-//! command = version u8 (2, or 3 from kind 20 on) | kind u8 | body
-//!   1 FormCluster          cluster id uuid | data shards u16
+//! command = version u8 (2, 3 from kind 20 on, 4 where it is about feature levels) | kind u8 | body
+//!   1 FormCluster          cluster id uuid | data shards u16 | since 4: feature level u16
 //!   2 RegisterHub          hub
 //!   3 CreateTopic          name string | topic id uuid | partitions i32 | settings list of (string, string)
 //!   4 ConfigureTopic       topic id uuid | settings list of (string, string)
@@ -23,14 +23,17 @@
 //!  19 RemoveHub            node u32
 //!  20 ClaimNode            hub | held by option of uuid
 //! hub = node u32 | incarnation uuid | rack option of string | listeners list of (name string, host string, port u16)
-//!   | cluster address option of string
+//!   | cluster address option of string | since 4: levels option of (least u16, most u16)
 //! ```
-//! Version 1 has the kinds up to 10, and a hub without a cluster address; version 2 has those up to 19.
+//! Version 1 has the kinds up to 10, and a hub without a cluster address; version 2 has those up to 19. Version 4 has the
+//! same kinds as 3. Written in it are hubs that say which feature levels they support, where every hub reads that
+//! ([`shards::feature`]); and kinds 1 and 10 with a level, so that a release that knows of none goes no further.
 //! Primitives as in [`crate::wire`]. Kinds are never reused; a changed body is a new version.
 
 use std::collections::BTreeMap;
 
 use schemas::{NodeId, TopicId, TopicName};
+use shards::Levels;
 use uuid::Uuid;
 
 use crate::topic::{Hub, Listener};
@@ -38,7 +41,9 @@ use crate::wire::{DecodeError, Reader, Writer};
 
 /// What most commands are written in, and the newest that is read.
 const VERSION: u8 = 2;
-const VERSION_MAX: u8 = 3;
+const VERSION_OF_CLAIMS: u8 = 3;
+const VERSION_OF_LEVELS: u8 = 4;
+const VERSION_MAX: u8 = VERSION_OF_LEVELS;
 /// The last kinds that earlier versions have.
 const KIND_MAX_OF_VERSION_1: u8 = 10;
 const KIND_MAX_OF_VERSION_2: u8 = 19;
@@ -50,10 +55,11 @@ pub type Settings = BTreeMap<String, String>;
 /// One command of the metadata group. Whatever is random in it was drawn by the proposer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Gives the cluster its identity. The first one counts.
+    /// Gives the cluster its identity, and the feature level that it begins with. The first one counts.
     FormCluster {
         cluster_id: Uuid,
         data_shards: u16,
+        feature_level: u16,
     },
     /// A hub says where it can be reached. Another incarnation than before has none of the node's replicas.
     RegisterHub(Hub),
@@ -89,7 +95,7 @@ pub enum Command {
     AllocateProducerIds {
         count: i64,
     },
-    /// What may be written from now on; never falls.
+    /// What may be written from now on; never falls. Refused while a hub is registered that does not support it.
     RaiseFeatureLevel {
         level: u16,
     },
@@ -150,12 +156,16 @@ impl Command {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        out.u8(if matches!(self, Self::ClaimNode { .. }) { VERSION_MAX } else { VERSION });
+        let version = self.version();
+        out.u8(version);
         match self {
-            Self::FormCluster { cluster_id, data_shards } => out.u8(1).uuid(*cluster_id).u16(*data_shards),
+            Self::FormCluster { cluster_id, data_shards, feature_level } => {
+                out.u8(1).uuid(*cluster_id).u16(*data_shards);
+                if version >= VERSION_OF_LEVELS { out.u16(*feature_level) } else { &mut out }
+            }
             Self::RegisterHub(hub) => {
                 out.u8(2);
-                write_hub(&mut out, hub);
+                write_hub(&mut out, hub, version);
                 &mut out
             }
             Self::CreateTopic { name, id, partitions, settings } => {
@@ -183,13 +193,24 @@ impl Command {
             Self::RemoveHub { node } => out.u8(19).u32(node.0),
             Self::ClaimNode { hub, held_by } => {
                 out.u8(20);
-                write_hub(&mut out, hub);
+                write_hub(&mut out, hub, version);
                 out.option(*held_by, |out, held_by| {
                     out.uuid(held_by);
                 })
             }
         };
         out.finish()
+    }
+
+    fn version(&self) -> u8 {
+        match self {
+            Self::RaiseFeatureLevel { .. } | Self::FormCluster { feature_level: 1.., .. } => {
+                VERSION_OF_LEVELS
+            }
+            Self::RegisterHub(hub) | Self::ClaimNode { hub, .. } if hub.levels.is_some() => VERSION_OF_LEVELS,
+            Self::ClaimNode { .. } => VERSION_OF_CLAIMS,
+            _ => VERSION,
+        }
     }
 
     /// # Errors
@@ -204,7 +225,11 @@ impl Command {
             return Err(input.unknown_kind(kind));
         }
         let command = match kind {
-            1 => Self::FormCluster { cluster_id: input.uuid()?, data_shards: input.u16()? },
+            1 => Self::FormCluster {
+                cluster_id: input.uuid()?,
+                data_shards: input.u16()?,
+                feature_level: if version >= VERSION_OF_LEVELS { input.u16()? } else { 0 },
+            },
             2 => Self::RegisterHub(read_hub(&mut input, version)?),
             3 => Self::CreateTopic {
                 name: input.topic_name()?,
@@ -248,7 +273,8 @@ pub(crate) fn read_settings(input: &mut Reader<'_>) -> Result<Settings, DecodeEr
     Ok(input.list(|input| Ok((input.string()?, input.string()?)))?.into_iter().collect())
 }
 
-pub(crate) fn write_hub(out: &mut Writer, hub: &Hub) {
+/// `version`: of the commands. What has no room in it is left out.
+pub(crate) fn write_hub(out: &mut Writer, hub: &Hub, version: u8) {
     out.u32(hub.node.0).uuid(hub.incarnation);
     out.option(hub.rack.as_deref(), |out, rack| {
         out.string(rack);
@@ -259,6 +285,11 @@ pub(crate) fn write_hub(out: &mut Writer, hub: &Hub) {
     out.option(hub.cluster_address.as_deref(), |out, address| {
         out.string(address);
     });
+    if version >= VERSION_OF_LEVELS {
+        out.option(hub.levels, |out, levels| {
+            out.u16(levels.least).u16(levels.most);
+        });
+    }
 }
 
 pub(crate) fn read_hub(input: &mut Reader<'_>, version: u8) -> Result<Hub, DecodeError> {
@@ -270,5 +301,10 @@ pub(crate) fn read_hub(input: &mut Reader<'_>, version: u8) -> Result<Hub, Decod
             Ok(Listener { name: input.string()?, host: input.string()?, port: input.u16()? })
         })?,
         cluster_address: if version > 1 { input.option(Reader::string)? } else { None },
+        levels: if version >= VERSION_OF_LEVELS { input.option(read_levels)? } else { None },
     })
+}
+
+fn read_levels(input: &mut Reader<'_>) -> Result<Levels, DecodeError> {
+    Ok(Levels { least: input.u16()?, most: input.u16()? })
 }

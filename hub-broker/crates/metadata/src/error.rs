@@ -1,7 +1,7 @@
 //! One error per operation; each says by its variant whether trying again can help.
 
 use schemas::{NodeId, TopicName};
-use shards::{DataDirError, ProposeError};
+use shards::{DataDirError, Levels, ProposeError};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub enum StartError {
     DataDir(#[from] DataDirError),
 }
 
-/// Why a hub is no part of its cluster any more. Its data directory is never taken back.
+/// Why a hub is no part of its cluster any more. Its data directory is never taken back, except with another release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Ousted {
     #[error(
@@ -60,6 +60,33 @@ pub enum Ousted {
         "hub {node} was removed from its cluster (hub-broker cluster remove {node}), which does not take its data directory back; everything in it is on the other hubs: delete the data directory and start the hub again, and it joins as a new hub"
     )]
     Removed { node: NodeId },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+}
+
+/// The cluster's level is none that this hub's release supports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unfit {
+    #[error(
+        "the cluster is at feature level {level}, and this release of hub-broker supports {supported}: install one that supports level {level}, as the other hubs have; the data directory stays as it is"
+    )]
+    TooOld { level: u16, supported: Levels },
+    #[error(
+        "the cluster is at feature level {level}, and this release of hub-broker supports {supported}: it is too new. Run a release that supports both on all hubs, the one before this, then hub-broker cluster upgrade; this one after that. The data directory stays as it is"
+    )]
+    TooNew { level: u16, supported: Levels },
+}
+
+impl Unfit {
+    /// # Errors
+    /// The level is not supported.
+    pub(crate) fn check(supported: Levels, level: u16) -> Result<(), Self> {
+        match supported {
+            it if it.contains(level) => Ok(()),
+            it if level > it.most => Err(Self::TooOld { level, supported }),
+            _ => Err(Self::TooNew { level, supported }),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -181,4 +208,40 @@ pub enum AcceptClockError {
     UnknownHub(NodeId),
     #[error("hub {0} does not answer: its clock stays as it is")]
     NoAnswer(NodeId),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UpgradeError {
+    #[error(
+        "the feature level is {level} and stays so: {hubs} no higher one, others support {highest}; install their release there, restart, and upgrade again"
+    )]
+    HeldBack { level: u16, highest: u16, hubs: String },
+    #[error(
+        "nobody knows which feature levels {hubs}: start what is not running, or take it out of the cluster (hub-broker cluster remove N), and upgrade again"
+    )]
+    Silent { hubs: String },
+    /// A hub was restarted with another release in between, or has not registered since the level was raised last.
+    #[error("a hub of the cluster is registered with a release that does not support that feature level")]
+    Changed,
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_that_does_not_fit_says_whether_an_older_or_a_newer_one_would() {
+        let supported = Levels { least: 2, most: 3 };
+        let said = |level| Unfit::check(supported, level).map_err(|unfit| unfit.to_string());
+        assert_eq!((said(2), said(3)), (Ok(()), Ok(())));
+        let old = said(4).unwrap_err();
+        assert!(
+            old.contains("supports 2 to 3") && old.contains("install one that supports level 4"),
+            "{old}"
+        );
+        let new = said(1).unwrap_err();
+        assert!(new.contains("at feature level 1") && new.contains("hub-broker cluster upgrade"), "{new}");
+    }
 }

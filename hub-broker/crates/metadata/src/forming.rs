@@ -21,6 +21,8 @@ use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Unfit;
+use crate::levels;
 use crate::limits::{FORMING_INTERVAL, FORMING_LOG_AFTER, FORMING_LOG_INTERVAL, JOIN_TIMEOUT};
 use crate::topic::Hub;
 use decide::{Decision, decide};
@@ -47,6 +49,9 @@ pub enum FormError {
     /// Trying again alone does not help.
     #[error("hub {by} refuses this hub: {reason}")]
     Refused { by: NodeId, reason: JoinRefusal },
+    /// Nor does it here: another release is needed.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("stopped before a cluster was found")]
     Stopped,
 }
@@ -85,7 +90,7 @@ async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, Fo
     loop {
         ticks.tick().await;
         match decide(peers.node(), &peers.seeds(), &peers.known()) {
-            Decision::Join(by) => match ask_to_join(peers, by, JOIN_KIND, this).await {
+            Decision::Join(by) => match introduce(peers, by, this).await {
                 Ok(JoinAnswer { cluster, replica_floor }) => {
                     dir.join(cluster, replica_floor)?;
                     peers.set_cluster(cluster);
@@ -95,6 +100,7 @@ async fn find(dir: &mut DataDir, peers: &Peers, this: &Hub) -> Result<Formed, Fo
                 Err(Failed::Refused(reason)) if reason.is_final() => {
                     return Err(FormError::Refused { by, reason });
                 }
+                Err(Failed::Unfit(why)) => return Err(why.into()),
                 Err(failed) => waiting.tell(&failed.to_string()),
             },
             Decision::Found { others } => match all_empty(peers, &others).await {
@@ -119,6 +125,21 @@ enum Failed {
     Request(RequestError),
     #[error("the cluster's answer cannot be read")]
     Answer,
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+}
+
+/// Asks to join in the form that the cluster reads, where this hub supports what the others may write.
+async fn introduce(peers: &Peers, by: NodeId, this: &Hub) -> Result<JoinAnswer, Failed> {
+    let level = match levels::of_cluster(peers, by).await {
+        Ok(level) => level,
+        Err(RequestError::Refused(_)) => return Err(Failed::Refused(JoinRefusal::Unavailable)),
+        Err(error) => return Err(Failed::Request(error)),
+    };
+    if let Some(supported) = this.levels {
+        Unfit::check(supported, level)?;
+    }
+    ask_to_join(peers, by, JOIN_KIND, &this.clone().at_level(level)).await
 }
 
 async fn ask_to_join(peers: &Peers, by: NodeId, kind: u8, hub: &Hub) -> Result<JoinAnswer, Failed> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use schemas::{PartitionIndex, ProducerId, TopicName};
-use shards::{PartitionReader, ProposeError, Shards};
+use shards::{Levels, PartitionReader, ProposeError, Shards};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -34,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) shards: Shards,
     pub(crate) views: ViewSource,
     pub(crate) config: Config,
+    levels: Option<Levels>,
     producer_ids: ProducerIds,
     background: DropGuard,
     ousted: watch::Receiver<Option<Ousted>>,
@@ -60,13 +61,15 @@ impl Metadata {
     ) -> Result<Self, StartError> {
         let stop = CancellationToken::new();
         let background = stop.clone().drop_guard();
-        let ousted = background::begin_watch(&shards, &views, &stop);
+        let levels = this.levels;
+        let ousted = background::begin_watch(&shards, &views, levels, &stop);
         let unregistered = tokio::select! {
             entered = enter(&shards, &views, this) => entered?,
             why = ousting(ousted.clone()) => return Err(StartError::Ousted(why)),
         };
         background::begin(&shards, &views, &config, unregistered, &stop);
-        let inner = Inner { shards, views, config, producer_ids: ProducerIds::default(), background, ousted };
+        let producer_ids = ProducerIds::default();
+        let inner = Inner { shards, views, config, levels, producer_ids, background, ousted };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -106,6 +109,11 @@ impl Metadata {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The feature levels that this hub's release supports.
+    pub(crate) fn levels(&self) -> Option<Levels> {
+        self.inner.levels
     }
 
     #[must_use]

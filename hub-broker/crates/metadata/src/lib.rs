@@ -23,7 +23,8 @@
 //!
 //! Invariants, said as absences: the catalog knows no clock, no randomness and no defaults of this release; no
 //! shard looks into a view while applying; nobody but the reconciler opens or closes a partition; nobody but the
-//! steward changes a group's members; no replica number is used twice.
+//! steward changes a group's members; no replica number is used twice; nothing that came
+//! with a feature level is proposed before the cluster has it.
 
 mod background;
 mod catalog;
@@ -39,6 +40,7 @@ mod handle;
 mod identity;
 mod joins;
 mod letting_go;
+mod levels;
 pub mod limits;
 mod machine;
 mod majority;
@@ -58,17 +60,20 @@ mod start;
 mod steward;
 mod topic;
 mod topics;
+mod upgrade;
 mod upkeep;
 mod view;
 mod wire;
 
-pub use cluster_status::{ClockStatus, ClusterStatus, CopyStatus, GroupStatus, HubStatus, ReplicaStatus};
+pub use cluster_status::{
+    ClockStatus, ClusterStatus, CopyStatus, GroupStatus, HubStatus, LevelsStatus, ReplicaStatus,
+};
 pub use command::{Command, Settings};
 pub use config::{CleanupPolicy, ConfigEntry, ConfigError, ConfigProblem, TimestampType, TopicConfig};
 pub use error::{
     AcceptClockError, AdmitAgentsError, ClusterStatusError, ConfigureTopicError, CreateTopicError,
     DeleteTopicError, DrainError, EnsureTopicError, Ousted, ProducerIdError, RegisterHubError,
-    RemoveHubError, StartError, Unavailable,
+    RemoveHubError, StartError, Unavailable, Unfit, UpgradeError,
 };
 pub use forming::{FormError, Formed, JoinRefusal, form};
 pub use handle::Metadata;
@@ -80,5 +85,6 @@ pub use replica::{HubState, ReplicaRecord};
 pub use response::Refusal;
 pub use topic::{Hub, Listener, PartitionPlacement, PlacementStep, Topic};
 pub use topics::CreateTopic;
+pub use upgrade::Upgraded;
 pub use view::{View, ViewSource};
 pub use wire::DecodeError;

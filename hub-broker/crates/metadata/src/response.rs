@@ -64,9 +64,11 @@ pub enum Refusal {
     NoReplicaNumbers,
     #[error("another hub has just been given the node id")]
     NodeTaken,
+    #[error("a hub does not support the feature level")]
+    HubTooOld,
 }
 
-const REFUSALS: [(u8, Refusal); 16] = [
+const REFUSALS: [(u8, Refusal); 17] = [
     (16, Refusal::NotFormed),
     (17, Refusal::TopicExists),
     (18, Refusal::UnknownTopic),
@@ -83,6 +85,7 @@ const REFUSALS: [(u8, Refusal); 16] = [
     (29, Refusal::LastReplica),
     (30, Refusal::NoReplicaNumbers),
     (31, Refusal::NodeTaken),
+    (32, Refusal::HubTooOld),
 ];
 
 /// A command's result.

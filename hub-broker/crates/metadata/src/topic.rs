@@ -1,6 +1,7 @@
 //! A topic as everyone sees it.
 
 use schemas::{LeaderEpoch, NodeId, Offset, PartitionId, PartitionIndex, ShardId, TopicId, TopicName};
+use shards::Levels;
 use uuid::Uuid;
 
 use crate::config::TopicConfig;
@@ -99,6 +100,8 @@ pub struct Hub {
     pub listeners: Vec<Listener>,
     /// `host:port` by which the other hubs reach it; a hub that is alone has none.
     pub cluster_address: Option<String>,
+    /// The feature levels that its release supports; none where its registration had no room for that.
+    pub levels: Option<Levels>,
 }
 
 /// Where a hub says that it can be reached.
@@ -114,7 +117,7 @@ impl Hub {
     /// A hub of which nothing but its identity is known.
     #[must_use]
     pub fn new(node: NodeId, incarnation: Uuid) -> Self {
-        Self { node, incarnation, rack: None, listeners: Vec::new(), cluster_address: None }
+        Self { node, incarnation, rack: None, listeners: Vec::new(), cluster_address: None, levels: None }
     }
 
     /// Every text in it.

@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use bytes::Bytes;
-use metadata::{Command, DecodeError, Hub, HubState, Listener, Metadata, ReplicaRecord};
+use metadata::{
+    Command, DecodeError, Hub, HubState, Listener, Metadata, MetadataMachine, ReplicaRecord, View,
+};
 use proptest::prelude::*;
 use schemas::{NodeId, TopicId, TopicName};
-use shards::{AppliedAt, StateMachine};
+use shards::{AppliedAt, Levels, StateMachine};
 use uuid::Uuid;
 
 const COMMANDS: &str = include_str!("golden/commands-v2.txt");
 const COMMANDS_V3: &str = include_str!("golden/commands-v3.txt");
-const SNAPSHOT: &str = include_str!("golden/snapshot-v2.txt");
+const COMMANDS_V4: &str = include_str!("golden/commands-v4.txt");
+const SNAPSHOT: &str = include_str!("golden/snapshot-v3.txt");
+const SNAPSHOT_V2: &str = include_str!("golden/snapshot-v2.txt");
 const COMMANDS_V1: &str = include_str!("golden/commands-v1.txt");
 const SNAPSHOT_V1: &str = include_str!("golden/snapshot-v1.txt");
+
+/// The lower byte of the feature level in a snapshot of a cluster that has been formed.
+const LEVEL_AT: usize = 1 + 8 + 1 + 16 + 2 + 1;
 
 fn topic() -> TopicId {
     TopicId(Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_8888))
@@ -30,6 +37,7 @@ fn hub() -> Hub {
             Listener { name: "mqtt".to_owned(), host: "::1".to_owned(), port: 1883 },
         ],
         cluster_address: None,
+        levels: None,
     }
 }
 
@@ -46,7 +54,7 @@ fn settings() -> BTreeMap<String, String> {
 fn commands_of_version_1() -> Vec<Command> {
     let name = TopicName::try_from("telemetry").expect("a topic name");
     vec![
-        Command::FormCluster { cluster_id: Uuid::from_u128(42), data_shards: 64 },
+        Command::FormCluster { cluster_id: Uuid::from_u128(42), data_shards: 64, feature_level: 0 },
         Command::RegisterHub(hub()),
         Command::CreateTopic { name, id: topic(), partitions: 3, settings: BTreeMap::new() },
         Command::TopicSettled { id: topic(), version: 3 },
@@ -91,6 +99,18 @@ fn commands_of_version_3() -> Vec<Command> {
     ]
 }
 
+/// What has levels in it.
+fn commands_of_version_4() -> Vec<Command> {
+    let hub = |hub| Hub { levels: Some(Levels { least: 1, most: 258 }), ..hub };
+    vec![
+        Command::FormCluster { cluster_id: Uuid::from_u128(42), data_shards: 64, feature_level: 1 },
+        Command::RegisterHub(hub(self::hub())),
+        Command::RaiseFeatureLevel { level: 2 },
+        Command::ClaimNode { hub: hub(second_hub()), held_by: None },
+        Command::ClaimNode { hub: hub(second_hub()), held_by: Some(Uuid::from_u128(8)) },
+    ]
+}
+
 fn unhex(text: &str) -> Vec<u8> {
     let digits = text.trim().as_bytes().chunks(2);
     let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
@@ -109,8 +129,22 @@ fn commands_are_written_as_the_golden_file_has_them() {
     let written = |commands: &[Command]| -> String {
         commands.iter().map(|command| hex(&command.encode()) + "\n").collect()
     };
-    assert_eq!(written(&commands()), COMMANDS);
+    // Version 2 had it, and nobody ever proposed it.
+    let is_raise = |command: &Command| matches!(command, Command::RaiseFeatureLevel { .. });
+    let is_written = |line: &&str| !is_raise(&Command::decode(&unhex(line)).unwrap());
+    let of_version_2: Vec<_> = commands().into_iter().filter(|command| !is_raise(command)).collect();
+    assert_eq!(
+        written(&of_version_2).lines().collect::<Vec<_>>(),
+        COMMANDS.lines().filter(is_written).collect::<Vec<_>>()
+    );
     assert_eq!(written(&commands_of_version_3()), COMMANDS_V3);
+    assert_eq!(written(&commands_of_version_4()), COMMANDS_V4);
+}
+
+#[test]
+fn commands_of_version_2_are_still_read() {
+    let read: Vec<_> = COMMANDS.lines().map(|line| Command::decode(&unhex(line)).unwrap()).collect();
+    assert_eq!(read, commands());
 }
 
 #[test]
@@ -137,25 +171,25 @@ fn a_snapshot_of_version_1_is_still_read_and_its_founder_can_be_adopted() {
     assert!(views.load().replicas(65).is_empty());
 }
 
-#[test]
-fn a_snapshot_is_written_as_the_golden_file_has_it() {
+/// A machine that has applied them, all but the topic's end, so that it is in the snapshot.
+fn applied(commands: Vec<Command>) -> MetadataMachine {
     let (mut machine, _) = Metadata::state_machine();
-    // All but the topic's end, so that it is in the snapshot.
     let is_end =
         |command: &Command| matches!(command, Command::DeleteTopic { .. } | Command::TopicClosed { .. });
-    for (index, command) in (1..).zip(commands().into_iter().filter(|command| !is_end(command))) {
-        machine.apply(AppliedAt { index, term: 1, stamp_ms: 5 }, &command.encode().into()).unwrap();
+    for (index, command) in (1..).zip(commands.into_iter().filter(|command| !is_end(command))) {
+        machine
+            .apply(AppliedAt { index, term: 1, stamp_ms: 5 }, &command.encode().into())
+            .expect("a command that is known");
     }
-    assert_eq!(hex(&machine.snapshot()) + "\n", SNAPSHOT);
-    let (mut restored, views) = Metadata::state_machine();
-    restored.restore(&machine.snapshot()).unwrap();
-    assert_eq!(restored.snapshot(), machine.snapshot());
-    let view = views.load();
-    let telemetry = view.topic_by_id(topic()).unwrap();
+    machine
+}
+
+fn holds_what_was_applied(view: &View, levels: Option<Levels>) {
+    let telemetry = view.topic_by_id(topic()).expect("the topic");
     assert!(telemetry.agent_fed && !telemetry.is_settled());
     assert_eq!(telemetry.config.retention_ms, Some(3_600_000));
     assert_eq!(view.hub(NodeId(1)), Some(&hub()));
-    assert_eq!(view.hub(NodeId(2)), Some(&second_hub()));
+    assert_eq!(view.hub(NodeId(2)), Some(&Hub { levels, ..second_hub() }));
     assert_eq!(view.hub_state(NodeId(2)), Some(HubState::Draining));
     let record = |node, number, leaving| ReplicaRecord { node: NodeId(node), number, joined: true, leaving };
     assert_eq!(view.replicas(0), [record(1, 1, false), record(2, 2, false)]);
@@ -164,8 +198,37 @@ fn a_snapshot_is_written_as_the_golden_file_has_it() {
 }
 
 #[test]
+fn a_snapshot_is_written_as_the_golden_file_has_it() {
+    let levels = Some(Levels { least: 0, most: 2 });
+    let with_levels = |command| match command {
+        Command::RegisterHub(hub) if hub == second_hub() => Command::RegisterHub(Hub { levels, ..hub }),
+        command => command,
+    };
+    let commands = commands().into_iter().map(with_levels).collect();
+    let machine = applied(commands);
+    assert_eq!(hex(&machine.snapshot()) + "\n", SNAPSHOT);
+    let (mut restored, views) = Metadata::state_machine();
+    restored.restore(&machine.snapshot()).unwrap();
+    assert_eq!(restored.snapshot(), machine.snapshot());
+    assert_eq!(views.load().feature_level, 1);
+    holds_what_was_applied(&views.load(), levels);
+}
+
+#[test]
+fn a_snapshot_of_version_2_is_still_read_and_below_level_1_written() {
+    let (mut restored, views) = Metadata::state_machine();
+    restored.restore(&unhex(SNAPSHOT_V2).into()).unwrap();
+    holds_what_was_applied(&views.load(), None);
+    assert_eq!(restored.snapshot()[0], 3, "that is where the level was, although no release raised it then");
+    let mut below = unhex(SNAPSHOT_V2);
+    below[LEVEL_AT] = 0;
+    restored.restore(&below.clone().into()).unwrap();
+    assert_eq!(hex(&restored.snapshot()), hex(&below));
+}
+
+#[test]
 fn every_command_is_read_again() {
-    for command in commands().into_iter().chain(commands_of_version_3()) {
+    for command in commands().into_iter().chain(commands_of_version_3()).chain(commands_of_version_4()) {
         assert_eq!(Command::decode(&command.encode()), Ok(command));
     }
 }
@@ -174,8 +237,8 @@ fn every_command_is_read_again() {
 fn a_command_of_a_newer_release_stops_the_machine() {
     let (mut machine, _) = Metadata::state_machine();
     let at = AppliedAt { index: 1, term: 1, stamp_ms: 5 };
-    assert!(machine.apply(at, &Bytes::from_static(&[4, 1])).is_err());
-    assert_eq!(Command::decode(&[4, 1]), Err(DecodeError::Version { what: "metadata command", version: 4 }));
+    assert!(machine.apply(at, &Bytes::from_static(&[5, 1])).is_err());
+    assert_eq!(Command::decode(&[5, 1]), Err(DecodeError::Version { what: "metadata command", version: 5 }));
     let kind = |kind| Err(DecodeError::Kind { what: "metadata command", kind });
     assert_eq!(Command::decode(&[3, 99]), kind(99));
     assert_eq!(Command::decode(&[2, 20]), kind(20), "version 2 has no such kind");
@@ -183,7 +246,7 @@ fn a_command_of_a_newer_release_stops_the_machine() {
 
 #[test]
 fn a_cut_or_longer_command_is_refused() {
-    for command in commands().into_iter().chain(commands_of_version_3()) {
+    for command in commands().into_iter().chain(commands_of_version_3()).chain(commands_of_version_4()) {
         let mut bytes = command.encode();
         for end in 0..bytes.len() {
             assert!(Command::decode(&bytes[..end]).is_err());

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! An empty payload is a new leader's first entry. The layout of a version never changes; a new command or field
-//! is a new version, written only when the feature level says that every hub reads it.
+//! is a new version, written only at the feature level at which every hub reads it ([`crate::feature`]). What a version
+//! means does not depend on the level, so that applying it needs to know none.
 
 use bytes::{Buf, BufMut, Bytes};
 use partition_log::{LogOptions, Origin};

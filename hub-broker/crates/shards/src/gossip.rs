@@ -1,15 +1,17 @@
 //! What this hub leads, told to all others on every change and every second; and what they tell.
 //!
 //! ```text
-//! leaders   version u8 = 2 | count u16 | group × count                                    all big-endian
+//! leaders   version u8 = 2, or 1 | count u16 | group × count                                    all big-endian
 //! group     group u16 | term u64 | flags u8 (1 serving) | members u8 | (node u32 | number u32 | role u8) × members
 //! role      1 voter   2 learner   3 voter in sync
 //! ```
-//! Number: the replica's; 0 for a learner, whose number nobody needs. Version 1 has none.
+//! Number: the replica's; 0 for a learner, whose number nobody needs. Version 1 has none; it is told below the feature
+//! level at which every hub reads version 2.
 //!
 //! The notice names only what is led by its sender: what it names no more is led in a newer term, by whom that one
 //! will tell.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use bytes::{Buf, BufMut, Bytes, TryGetError};
@@ -19,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::doors::Doors;
+use crate::feature::REPLICA_NUMBERS;
 use crate::leaders::Told;
 use crate::limits::{GOSSIP_INTERVAL, SHARD_COUNT_MAX};
 
@@ -63,15 +66,21 @@ async fn tell(mut changes: watch::Receiver<u64>, doors: Weak<Doors>) {
             return;
         }
         let Some(doors) = doors.upgrade() else { return };
-        let notice = encode(&doors.shared.leaders.led_here());
+        let version = version_at(doors.shared.feature_level.load(Ordering::Relaxed));
+        let notice = encode(&doors.shared.leaders.led_here(), version);
         doors.shared.peers.notify(None, LEADERS, notice);
         crate::room::tell(&doors);
     }
 }
 
-fn encode(told: &[Told]) -> Bytes {
+/// The version that every hub reads at a feature level.
+fn version_at(level: u16) -> u8 {
+    if level >= REPLICA_NUMBERS { VERSION } else { 1 }
+}
+
+fn encode(told: &[Told], version: u8) -> Bytes {
     let mut out = Vec::with_capacity(3 + told.len() * (GROUP_BYTES + 3 * MEMBER_BYTES));
-    out.put_u8(VERSION);
+    out.put_u8(version);
     out.put_u16(u16::try_from(told.len()).expect("there are at most 1025 groups"));
     for Told { group, term, serving, voters, learners, in_sync } in told {
         out.put_u16(u16::try_from(*group).expect("there are at most 1025 groups"));
@@ -84,7 +93,9 @@ fn encode(told: &[Told]) -> Bytes {
         out.put_u8(u8::try_from(members.len()).unwrap_or(u8::MAX));
         for (id, role) in members {
             out.put_u32(id.node());
-            out.put_u32(id.number());
+            if version > 1 {
+                out.put_u32(id.number());
+            }
             out.put_u8(role);
         }
     }

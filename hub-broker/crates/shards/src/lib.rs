@@ -27,6 +27,7 @@ mod exchange;
 mod executor;
 mod fail;
 mod faults;
+pub mod feature;
 mod forward;
 mod gossip;
 mod group;
@@ -80,6 +81,7 @@ pub use data_dir::{DataDir, Identity};
 pub use error::{
     AppendError, ChangeError, CommandError, DataDirError, ProposeError, ReadIndexError, StartError,
 };
+pub use feature::Levels;
 pub use group::Standing;
 pub use handle::{AppendDone, Shards, Stats};
 pub use leaders::{GroupView, Leader};

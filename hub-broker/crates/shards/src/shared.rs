@@ -1,7 +1,7 @@
 //! What all threads of the shards know together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     pub replicas: Arc<Replicas>,
     /// Who leads which group.
     pub leaders: Leaders,
+    /// The cluster's, as far as this hub knows; see [`crate::feature`].
+    pub feature_level: AtomicU16,
 }
 
 impl Shared {

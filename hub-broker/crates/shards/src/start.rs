@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -253,6 +253,7 @@ fn shared(
     let queued_bytes = Arc::new(AtomicU64::new(0));
     let room = wal.payload_bytes_max().saturating_sub(APPEND_OVERHEAD_BYTES);
     Shared {
+        feature_level: AtomicU16::new(0),
         clock: Arc::new(Clock::new()),
         space: Space::new(dir.path().to_owned(), wal.clone(), config.reserve_bytes, queued_bytes.clone()),
         readers: readers.clone(),

@@ -177,6 +177,8 @@ mod tests {
             under_replicated: behind.map(|group| group.group).collect(),
             leaderless: Vec::new(),
             no_majority: None,
+            feature_level: 1,
+            feature_level_attainable: Some(1),
             groups,
         }
     }

@@ -6,7 +6,7 @@ use program::outcome::Failure;
 use program::output::line;
 use serde::Serialize;
 
-use super::{clock, shards};
+use super::{clock, level, shards};
 use crate::tools::hubs::Hubs;
 use crate::tools::table;
 
@@ -41,6 +41,7 @@ fn print(status: &ClusterStatus, all: bool) {
         "cluster {}, {} shards; answered by hub {}",
         status.cluster_id, status.data_shards, status.answered_by
     ));
+    line(level::summary(status));
     if let Some(cause) = &status.no_majority {
         line(format!("nothing can be written or changed: {cause}"));
     }

@@ -1,6 +1,6 @@
 //! What `cluster status` says of a cluster.
 
-use metadata::{GroupStatus, HubStatus, ReplicaStatus};
+use metadata::{GroupStatus, HubStatus, LevelsStatus, ReplicaStatus};
 
 use super::*;
 
@@ -27,6 +27,8 @@ pub fn status(replicas: Vec<ReplicaStatus>) -> ClusterStatus {
         under_replicated: Vec::new(),
         leaderless: Vec::new(),
         no_majority: None,
+        feature_level: 1,
+        feature_level_attainable: Some(1),
     }
 }
 
@@ -71,6 +73,37 @@ fn a_drain_says_what_becomes_of_the_replicas_where_few_hubs_remain() {
 }
 
 #[test]
+fn the_level_is_told_with_what_can_be_done_and_with_who_is_in_the_way() {
+    let hub = |node, most: Option<u16>| HubStatus {
+        node: NodeId(node),
+        feature_levels: most.map(|most| LevelsStatus { least: 0, most }),
+        ..draining()
+    };
+    let said = |attainable, hubs: &[HubStatus]| {
+        let status = status(Vec::new());
+        let of = ClusterStatus { feature_level_attainable: attainable, hubs: hubs.to_vec(), ..status };
+        level::summary(&of)
+    };
+    assert_eq!(said(Some(1), &[hub(1, Some(1)), hub(2, Some(1))]), "feature level 1");
+    let possible = "feature level 1; all hubs support 2: hub-broker cluster upgrade";
+    assert_eq!(said(Some(2), &[hub(1, Some(3)), hub(2, Some(2))]), possible);
+    let held =
+        "feature level 1; what the hubs' releases support: hub 1: 0 to 2, hub 2: 0 to 1, hub 3: not known";
+    assert_eq!(said(None, &[hub(1, Some(2)), hub(2, Some(1)), hub(3, None)]), held);
+    assert_eq!(said(None, &[hub(1, Some(1)), hub(2, None)]), "feature level 1", "nothing could be gained");
+    assert_eq!(level::told(1, 2), "feature level 1 -> 2");
+    assert_eq!(level::told(2, 2), "feature level 2, as before: no hub supports a higher one");
+}
+
+#[test]
+fn a_hub_of_a_release_without_levels_is_not_asked_to_raise_them() {
+    let hub = |levels| HubStatus { node: NodeId(1), feature_levels: levels, ..draining() };
+    let of = |hub| ClusterStatus { hubs: vec![hub], ..status(Vec::new()) };
+    assert!(!level::knows_levels(&of(hub(None))));
+    assert!(level::knows_levels(&of(hub(Some(LevelsStatus { least: 0, most: 1 })))));
+}
+
+#[test]
 fn whoever_names_a_hub_that_there_is_not_is_told_which_there_are() {
     let hub = |node| HubStatus { node: NodeId(node), ..draining() };
     let status = ClusterStatus { hubs: vec![hub(1), hub(5)], ..status(Vec::new()) };
@@ -92,6 +125,7 @@ pub fn draining() -> HubStatus {
         lag_bytes: 0,
         lag_entries: 0,
         clock: None,
+        feature_levels: None,
     }
 }
 

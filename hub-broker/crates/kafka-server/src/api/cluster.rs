@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use metadata::{DrainError, RemoveHubError, Unavailable};
+use metadata::{DrainError, RemoveHubError, Unavailable, UpgradeError, Upgraded};
 
 use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::cluster::{API_KEY, Question, Reply, VERSION};
@@ -68,6 +68,17 @@ async fn reply(session: &Session, question: Question) -> Reply {
             Ok(()) => Reply::Done,
             Err(error) => refused(&error, false),
         },
+        Question::Upgrade => match metadata.upgrade().await {
+            Ok(Upgraded { from, to }) => Reply::Upgraded { from, to },
+            Err(error) => {
+                let passing = match &error {
+                    UpgradeError::Changed => true,
+                    UpgradeError::Unavailable(why) => passes(why),
+                    _ => false,
+                };
+                refused(&error, passing)
+            }
+        },
     }
 }
 
@@ -99,6 +110,7 @@ mod tests {
         assert_eq!(question(br#"{"ask":"remove","node":2}"#), Ok(remove));
         let accept = Question::AcceptClock { node: schemas::NodeId(2) };
         assert_eq!(question(br#"{"ask":"accept_clock","node":2}"#), Ok(accept));
+        assert_eq!(question(br#"{"ask":"upgrade"}"#), Ok(Question::Upgrade));
     }
 
     #[test]
@@ -107,6 +119,8 @@ mod tests {
         let body = encode(&refused).unwrap().concat();
         assert_eq!(body[..4], u32::try_from(body.len() - 4).unwrap().to_be_bytes());
         assert_eq!(&body[4..], br#"{"answer":"refused","message":"no","retry":false}"#);
+        let body = encode(&Reply::Upgraded { from: 1, to: 2 }).unwrap().concat();
+        assert_eq!(&body[4..], br#"{"answer":"upgraded","from":1,"to":2}"#);
     }
 
     #[test]

@@ -18,7 +18,9 @@ const PRODUCER_IDS_START: i64 = 1;
 impl Catalog {
     pub(crate) fn apply(&mut self, command: Command) -> Response {
         match command {
-            Command::FormCluster { cluster_id, data_shards } => self.form(cluster_id, data_shards),
+            Command::FormCluster { cluster_id, data_shards, feature_level } => {
+                self.form(cluster_id, data_shards, feature_level)
+            }
             Command::RegisterHub(hub) => self.register_hub(hub),
             Command::CreateTopic { name, id, partitions, settings } => {
                 self.create_topic(name, id, partitions, &settings)
@@ -54,11 +56,12 @@ impl Catalog {
         self.unchanged()
     }
 
-    fn form(&mut self, cluster_id: Uuid, data_shards: u16) -> Response {
+    fn form(&mut self, cluster_id: Uuid, data_shards: u16, feature_level: u16) -> Response {
         if self.formed.is_some() {
             return self.unchanged();
         }
         self.formed = Some(Formed { cluster_id, data_shards });
+        self.feature_level = self.feature_level.max(feature_level);
         self.next_producer_id = PRODUCER_IDS_START;
         self.changed()
     }
@@ -159,6 +162,9 @@ impl Catalog {
     fn raise_feature_level(&mut self, level: u16) -> Response {
         if level <= self.feature_level {
             return self.unchanged();
+        }
+        if !self.hubs.values().all(|member| self.may_follow(&member.hub, level)) {
+            return Err(Refusal::HubTooOld);
         }
         self.feature_level = level;
         self.changed()

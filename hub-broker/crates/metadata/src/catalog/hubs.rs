@@ -1,6 +1,7 @@
 //! What commands about hubs do to the catalog.
 
 use schemas::NodeId;
+use shards::feature::REGISTERED_LEVELS;
 use uuid::Uuid;
 
 use super::{Catalog, Member};
@@ -15,8 +16,13 @@ pub(super) const FOUNDERS_REPLICA: u32 = 1;
 impl Catalog {
     /// A hub that is new, or comes with another incarnation than before, has none of the replicas that were ever
     /// handed out: those of its former self are struck off, and the planner gives it others. Where the others are
-    /// no majority without the former self, its place is kept for it.
+    /// no majority without the former self, its place is kept for it. One that does not support the cluster's feature level
+    /// is no hub of it.
     pub(super) fn register_hub(&mut self, hub: Hub) -> Response {
+        if !hub.supports(self.feature_level) {
+            return Err(Refusal::HubTooOld);
+        }
+        let hub = hub.at_level(self.feature_level);
         let node = hub.node;
         let known = self.hubs.get(&node);
         if known.is_none() && self.hubs.len() >= HUBS_MAX {
@@ -49,6 +55,11 @@ impl Catalog {
             None if held_by.is_some() => Err(Refusal::UnknownHub),
             _ => self.register_hub(hub),
         }
+    }
+
+    /// Whether the hub supports a level that is to come. One that had no room to say so was asked.
+    pub(super) fn may_follow(&self, hub: &Hub, level: u16) -> bool {
+        hub.levels.map_or(self.feature_level < REGISTERED_LEVELS, |levels| levels.contains(level))
     }
 
     /// Whether there may be a group that can agree on nothing without what this hub has. Its vote may be counted before

@@ -1,7 +1,7 @@
 //! The catalog as a checkpoint keeps it.
 //!
 //! ```text
-//! snapshot = version u8 (2) | metadata version u64
+//! snapshot = version u8 (3, or 2 at feature level 0) | metadata version u64
 //!   | formed option of (cluster id uuid, data shards u16)
 //!   | feature level u16 | next producer id i64
 //!   | hubs list of (hub, state u8 (0 active, 1 draining), replica floor u32)
@@ -12,12 +12,14 @@
 //!   | changed at u64 | settled at u64
 //!   | partitions list of (list of (shard u16, from i64, epoch base i32), at least one)
 //! ```
-//! Version 1 has hubs without state and floor, with a hub of command version 1, and neither next replica nor groups.
+//! Version 3 has hubs of command version 4, and version 2 those of version 2. Version 1 has hubs without state and floor,
+//! with a hub of command version 1, and neither next replica nor groups.
 //! Primitives as in [`crate::wire`]; hub and settings as in [`crate::command`].
 
 use std::sync::Arc;
 
 use schemas::{LeaderEpoch, Offset, ShardId};
+use shards::feature::REGISTERED_LEVELS;
 
 use super::{Catalog, Formed, Member};
 use crate::command::{read_hub, read_settings, write_hub, write_settings};
@@ -26,19 +28,21 @@ use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{PartitionPlacement, PlacementStep, Topic};
 use crate::wire::{DecodeError, Reader, Writer};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+const VERSION_BEFORE_LEVELS: u8 = 2;
 const WHAT: &str = "metadata snapshot";
 
 impl Catalog {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
-        out.u8(VERSION).u64(self.version);
+        let version = self.snapshot_version();
+        out.u8(version).u64(self.version);
         out.option(self.formed, |out, formed| {
             out.uuid(formed.cluster_id).u16(formed.data_shards);
         });
         out.u16(self.feature_level).i64(self.next_producer_id);
         out.list(self.hubs.values(), |out, member| {
-            write_hub(out, &member.hub);
+            write_hub(out, &member.hub, hub_version(version));
             out.u8(u8::from(member.state == HubState::Draining)).u32(member.replica_floor);
         });
         out.u32(self.next_replica);
@@ -48,6 +52,11 @@ impl Catalog {
         out.list(self.topics.values(), |out, topic| write_topic(out, topic));
         out.list(self.closing.values(), |out, topic| write_topic(out, topic));
         out.finish()
+    }
+
+    /// The newest that every hub of the cluster reads.
+    fn snapshot_version(&self) -> u8 {
+        if self.feature_level >= REGISTERED_LEVELS { VERSION } else { VERSION_BEFORE_LEVELS }
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -74,8 +83,16 @@ impl Catalog {
     }
 }
 
+/// The version of the commands whose hub a snapshot has.
+fn hub_version(version: u8) -> u8 {
+    match version {
+        VERSION => 4,
+        version => version,
+    }
+}
+
 fn read_member(input: &mut Reader<'_>, version: u8) -> Result<Member, DecodeError> {
-    let hub = read_hub(input, version)?;
+    let hub = read_hub(input, hub_version(version))?;
     if version == 1 {
         return Ok(Member { hub, state: HubState::Active, replica_floor: 0 });
     }

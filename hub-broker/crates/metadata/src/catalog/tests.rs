@@ -1,12 +1,13 @@
 use proptest::prelude::*;
 use schemas::{NodeId, PartitionIndex, TopicId, TopicName};
+use shards::Levels;
 use uuid::Uuid;
 
 use super::*;
 use crate::command::{Command, Settings};
 use crate::limits::{PARTITIONS_PER_TOPIC_MAX, PRODUCER_IDS_END};
 use crate::response::{Outcome, Refusal, Response};
-use crate::topic::Listener;
+use crate::topic::{Hub, Listener};
 
 fn name(text: &str) -> TopicName {
     TopicName::try_from(text).unwrap()
@@ -23,7 +24,7 @@ fn formed() -> Catalog {
 }
 
 fn form(cluster: u128) -> Command {
-    Command::FormCluster { cluster_id: Uuid::from_u128(cluster), data_shards: 8 }
+    Command::FormCluster { cluster_id: Uuid::from_u128(cluster), data_shards: 8, feature_level: 0 }
 }
 
 fn create(text: &str, number: u128, partitions: i32) -> Command {
@@ -156,6 +157,48 @@ fn the_feature_level_never_falls() {
     catalog.apply(Command::RaiseFeatureLevel { level: 3 }).unwrap();
     catalog.apply(Command::RaiseFeatureLevel { level: 2 }).unwrap();
     assert_eq!(catalog.view().feature_level, 3);
+}
+
+fn supporting(node: u32, least: u16, most: u16) -> Hub {
+    Hub { levels: Some(Levels { least, most }), ..Hub::new(NodeId(node), Uuid::from_u128(u128::from(node))) }
+}
+
+#[test]
+fn a_cluster_begins_at_its_founders_level_and_takes_nobody_in_who_does_not_support_it() {
+    let mut catalog = Catalog::default();
+    catalog
+        .apply(Command::FormCluster { cluster_id: Uuid::from_u128(1), data_shards: 8, feature_level: 2 })
+        .unwrap();
+    catalog.apply(Command::RegisterHub(supporting(1, 0, 2))).unwrap();
+    let before = catalog.clone();
+    for unfit in [supporting(2, 0, 1), supporting(2, 3, 4), Hub::new(NodeId(2), Uuid::from_u128(2))] {
+        assert_eq!(catalog.apply(Command::RegisterHub(unfit.clone())), Err(Refusal::HubTooOld));
+        let claim = Command::ClaimNode { hub: unfit, held_by: None };
+        assert_eq!(catalog.apply(claim), Err(Refusal::HubTooOld));
+    }
+    assert_eq!(catalog, before);
+    catalog.apply(Command::RegisterHub(supporting(2, 1, 3))).unwrap();
+}
+
+#[test]
+fn the_level_is_not_raised_beyond_what_a_registered_hub_supports() {
+    let mut catalog = formed();
+    catalog.apply(Command::RegisterHub(supporting(1, 0, 2))).unwrap();
+    catalog.apply(Command::RegisterHub(supporting(2, 0, 3))).unwrap();
+    assert_eq!(
+        catalog.view().hub(NodeId(1)).unwrap().levels,
+        None,
+        "every hub reads what is stored at level 0"
+    );
+    catalog.apply(Command::RaiseFeatureLevel { level: 1 }).unwrap();
+    let unsaid = catalog.apply(Command::RaiseFeatureLevel { level: 2 });
+    assert_eq!(unsaid, Err(Refusal::HubTooOld), "now there is room to say it, and nobody has");
+    for hub in [supporting(1, 0, 2), supporting(2, 0, 3)] {
+        catalog.apply(Command::RegisterHub(hub)).unwrap();
+    }
+    catalog.apply(Command::RaiseFeatureLevel { level: 2 }).unwrap();
+    assert_eq!(catalog.apply(Command::RaiseFeatureLevel { level: 3 }), Err(Refusal::HubTooOld));
+    assert_eq!(catalog.view().feature_level, 2);
 }
 
 #[test]
@@ -299,7 +342,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         topic().prop_map(|number| Command::TopicClosed { id: id(number) }),
         (topic(), 0..40_u64).prop_map(|(number, version)| Command::TopicSettled { id: id(number), version }),
         any::<i64>().prop_map(|count| Command::AllocateProducerIds { count }),
-        any::<u16>().prop_map(|level| Command::RaiseFeatureLevel { level }),
+        prop_oneof![0..4_u16, any::<u16>()].prop_map(|level| Command::RaiseFeatureLevel { level }),
+        (1..4_u32, 0..2_u16, 0..4_u16)
+            .prop_map(|(node, least, most)| Command::RegisterHub(supporting(node, least, most))),
         (1..4_u128, proptest::option::of(1..4_u128))
             .prop_map(|(incarnation, held_by)| claim(incarnation, held_by)),
     ]

@@ -14,7 +14,7 @@ fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
     let incarnation = Uuid::from_u128(1);
     for command in [
-        Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: 1 },
+        Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: 1, feature_level: 0 },
         Command::RegisterHub(Hub::new(node(1), incarnation)),
         Command::AdoptFounder { node: node(1), incarnation },
         Command::RegisterHub(Hub { rack: Some("b".to_owned()), ..Hub::new(node(2), Uuid::from_u128(2)) }),
@@ -134,4 +134,16 @@ fn a_status_is_the_same_after_a_journey_as_json() {
     let status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports(), &clocks());
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<ClusterStatus>(&json).unwrap(), status);
+}
+
+#[test]
+fn the_level_is_told_with_what_each_hub_supports() {
+    let mut status = ClusterStatus::of(&view(), node(1), &BTreeSet::new(), &reports(), &clocks());
+    let supported = Supported::from([(node(1), Some(Levels { least: 0, most: 2 })), (node(2), None)]);
+    status.tell_levels(&supported);
+    assert_eq!((status.feature_level, status.feature_level_attainable), (0, None));
+    let told: Vec<_> = status.hubs.iter().map(|hub| hub.feature_levels).collect();
+    assert_eq!(told, [Some(LevelsStatus { least: 0, most: 2 }), None]);
+    status.tell_levels(&Supported::from([(node(1), Some(Levels::OWN)), (node(2), Some(Levels::OWN))]));
+    assert_eq!(status.feature_level_attainable, Some(Levels::OWN.most));
 }

@@ -1,12 +1,13 @@
 //! What hubs ask each other before they have a cluster in common.
 //!
 //! ```text
-//! join request, kind 32   version u8 (1) | hub, as in the metadata's commands of version 2
+//! join request, kind 32   version u8 (2, or 1 at feature level 0) | hub, as in the metadata's commands of version 4, or 2
 //!   answer                version u8 (1) | cluster id uuid | replica floor u32
 //!   refusal               version u8 (1) | reason u8: 1 unavailable, 2 connected with another incarnation,
 //!                           3 too many hubs, 4 malformed, 5 unknown hub, 6 no majority,
 //!                           7 the node id was just given to another hub,
-//!                           8 what the hub had that has the node id, nobody else has
+//!                           8 what the hub had that has the node id, nobody else has,
+//!                           9 the hub does not support the cluster's feature level
 //! empty?, kind 33         version u8 (1)
 //!   answer                version u8 (1) | empty u8: 1 the hub's directory is empty and it waits for a cluster
 //! report, kind 34         see `crate::report`
@@ -16,6 +17,7 @@
 //! renew, kind 37          a member says again where it is, to the metadata's leader; all as in kind 32
 //! clock, accept, kinds 38 and 39   see `crate::clocks`
 //! let go?, kind 40        see `crate::letting_go`
+//! levels?, kind 41        see `crate::levels`; a hub asks before it joins
 //! ```
 //! Primitives as in [`crate::wire`].
 
@@ -36,8 +38,8 @@ pub(crate) const JUDGE_KIND: u8 = 36;
 pub(crate) const RENEW_KIND: u8 = 37;
 
 const VERSION: u8 = 1;
-/// The version of the commands whose hub this is.
-const HUB_VERSION: u8 = 2;
+/// The newest version of the requests that have a hub in them.
+const JOIN_VERSION: u8 = 2;
 
 /// A hub has been registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +73,12 @@ pub enum JoinRefusal {
         "of some shards too few other hubs have what the hub with this node id had, so that its place is kept: start it with its former data directory, or wait until the shards are replicated again (cluster status); if the directory is lost and they cannot be, a new hub needs a --node-id of its own"
     )]
     OnlyReplica,
+    #[error("its release does not support the cluster's feature level")]
+    Unfit,
 }
 
 impl JoinRefusal {
-    const ALL: [(u8, Self); 8] = [
+    const ALL: [(u8, Self); 9] = [
         (1, Self::Unavailable),
         (2, Self::OtherIncarnation),
         (3, Self::TooManyHubs),
@@ -83,9 +87,11 @@ impl JoinRefusal {
         (6, Self::NoMajority),
         (7, Self::NodeTaken),
         (8, Self::OnlyReplica),
+        (9, Self::Unfit),
     ];
 
-    /// Whether asking again cannot help. A former self may still seem to be connected for a while.
+    /// Whether asking again cannot help. A former self may still seem to be connected for a while, and the level may just
+    /// have been raised: a hub judges by itself whether it supports that.
     pub(super) fn is_final(self) -> bool {
         matches!(self, Self::TooManyHubs | Self::Malformed | Self::NodeTaken)
     }
@@ -122,17 +128,23 @@ impl JoinAnswer {
     }
 }
 
+/// The version of the commands whose hub a request has.
+fn hub_version(version: u8) -> u8 {
+    if version > 1 { 4 } else { 2 }
+}
+
 pub(super) fn encode_join(hub: &Hub) -> Vec<u8> {
     let mut out = Writer::default();
-    out.u8(VERSION);
-    write_hub(&mut out, hub);
+    let version = if hub.levels.is_some() { JOIN_VERSION } else { 1 };
+    out.u8(version);
+    write_hub(&mut out, hub, hub_version(version));
     out.finish()
 }
 
 pub(super) fn decode_join(bytes: &[u8]) -> Result<Hub, DecodeError> {
     let mut input = Reader::new("request to join", bytes);
-    input.version(VERSION)?;
-    let hub = read_hub(&mut input, HUB_VERSION)?;
+    let version = input.version_up_to(JOIN_VERSION)?;
+    let hub = read_hub(&mut input, hub_version(version))?;
     input.end()?;
     Ok(hub)
 }

@@ -5,8 +5,8 @@
 //! one have it (`Command::ClaimNode`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use peers::Reply;
 use schemas::NodeId;
 use shards::Shards;
 use tokio::runtime::Handle;
@@ -33,17 +33,39 @@ enum Asked {
 
 /// Answers requests to join, and members that say where they are, from now on.
 pub(crate) fn take_in(shards: &Shards, views: &ViewSource) {
+    let told = Arc::new(AtomicU32::new(0));
     for (kind, asked) in [(JOIN_KIND, Asked::Join), (JUDGE_KIND, Asked::Judge), (RENEW_KIND, Asked::Renew)] {
         let (shards, views, runtime) = (shards.clone(), views.clone(), Handle::current());
-        let peers = shards.peers().clone();
+        let (peers, told) = (shards.peers().clone(), told.clone());
         peers.serve(
             kind,
             Arc::new(move |from, body, reply| match decode_join(&body) {
                 Ok(hub) if may_ask(asked, from, &hub) => {
-                    runtime.spawn(answer(shards.clone(), views.clone(), asked, hub, reply));
+                    let (shards, views, told) = (shards.clone(), views.clone(), told.clone());
+                    runtime.spawn(async move {
+                        let (node, answered) = (hub.node, answer(&shards, &views, asked, hub).await);
+                        // A member judges by itself, and may only have an old catalog.
+                        if answered == Err(JoinRefusal::Unfit) && !matches!(asked, Asked::Renew) {
+                            tell_unfit(node, &views, &told);
+                        }
+                        match answered {
+                            Ok(answer) => reply.ok(answer.encode().into()),
+                            Err(refusal) => reply.refuse(refusal.encode().into()),
+                        }
+                    });
                 }
                 _ => reply.refuse(JoinRefusal::Malformed.encode().into()),
             }),
+        );
+    }
+}
+
+/// `told`: the node id of the last hub of which that was said. It asks again and again.
+fn tell_unfit(node: NodeId, views: &ViewSource, told: &AtomicU32) {
+    if told.swap(node.0, Ordering::Relaxed) != node.0 {
+        let level = views.load().feature_level;
+        tracing::warn!(
+            "hub {node} is not taken in: its release does not support the cluster's feature level, {level}"
         );
     }
 }
@@ -53,16 +75,18 @@ fn may_ask(asked: Asked, from: NodeId, hub: &Hub) -> bool {
     is_itself != matches!(asked, Asked::Judge) && hub.texts().all(|text| text.len() <= HUB_TEXT_BYTES_MAX)
 }
 
-async fn answer(shards: Shards, views: ViewSource, asked: Asked, hub: Hub, reply: Reply) {
+async fn answer(
+    shards: &Shards,
+    views: &ViewSource,
+    asked: Asked,
+    hub: Hub,
+) -> Result<JoinAnswer, JoinRefusal> {
     let answered = match asked {
-        Asked::Join => join(&shards, &views, hub).await,
-        Asked::Judge => judge(&shards, &views, hub).await,
-        Asked::Renew => renew_here(&shards, &views, hub).await,
+        Asked::Join => join(shards, views, hub).await,
+        Asked::Judge => judge(shards, views, hub).await,
+        Asked::Renew => renew_here(shards, views, hub).await,
     };
-    match answered.map_err(|refusal| explained(refusal, &shards, &views)) {
-        Ok(answer) => reply.ok(answer.encode().into()),
-        Err(refusal) => reply.refuse(refusal.encode().into()),
-    }
+    answered.map_err(|refusal| explained(refusal, shards, views))
 }
 
 /// A hub that cannot be taken in for want of a majority waits for something else than one that comes in an election.
@@ -130,6 +154,7 @@ async fn claim(shards: &Shards, hub: Hub, held_by: Option<Uuid>) -> Result<JoinA
         Ok(Err(Refusal::TooManyHubs)) => Err(JoinRefusal::TooManyHubs),
         Ok(Err(Refusal::NodeTaken)) => Err(JoinRefusal::NodeTaken),
         Ok(Err(Refusal::LastReplica)) => Err(JoinRefusal::OnlyReplica),
+        Ok(Err(Refusal::HubTooOld)) => Err(JoinRefusal::Unfit),
         // A hub that joins in the place of one that was removed meanwhile asks again, and finds the node id free.
         Ok(Err(Refusal::UnknownHub)) if is_renewed => Err(JoinRefusal::UnknownHub),
         _ => Err(JoinRefusal::Unavailable),
@@ -145,7 +170,7 @@ async fn pass_on(shards: &Shards, kind: u8, hub: &Hub) -> Result<JoinAnswer, Joi
     match ask_to_join(shards.peers(), leader.node, kind, hub).await {
         Ok(answer) => Ok(answer),
         Err(Failed::Refused(refusal)) => Err(refusal),
-        Err(Failed::Request(_) | Failed::Answer) => Err(JoinRefusal::Unavailable),
+        Err(Failed::Request(_) | Failed::Answer | Failed::Unfit(_)) => Err(JoinRefusal::Unavailable),
     }
 }
 

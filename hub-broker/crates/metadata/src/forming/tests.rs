@@ -1,6 +1,7 @@
 use peers::{PeerInfo, SeedState, SeedStatus};
 use proptest::prelude::*;
 use schemas::NodeId;
+use shards::Levels;
 use uuid::Uuid;
 
 use super::decide::{Decision, decide};
@@ -86,10 +87,13 @@ fn a_request_to_join_is_read_again() {
         cluster_address: Some("h:9192".to_owned()),
         ..Hub::new(NodeId(4), Uuid::from_u128(9))
     };
-    let bytes = encode_join(&hub);
-    assert_eq!(decode_join(&bytes), Ok(hub));
-    for end in 0..bytes.len() {
-        assert!(decode_join(&bytes[..end]).is_err());
+    for (version, levels) in [(1, None), (2, Some(Levels { least: 1, most: 3 }))] {
+        let hub = Hub { levels, ..hub.clone() };
+        let bytes = encode_join(&hub);
+        assert_eq!((bytes[0], decode_join(&bytes)), (version, Ok(hub)));
+        for end in 0..bytes.len() {
+            assert!(decode_join(&bytes[..end]).is_err());
+        }
     }
 }
 
@@ -105,6 +109,8 @@ fn answers_are_read_again() {
         JoinRefusal::UnknownHub,
         JoinRefusal::NoMajority,
         JoinRefusal::NodeTaken,
+        JoinRefusal::OnlyReplica,
+        JoinRefusal::Unfit,
     ] {
         assert_eq!(JoinRefusal::decode(&reason.encode()), Ok(reason));
     }

@@ -151,7 +151,7 @@ mod tests {
         let mut catalog = Catalog::default();
         let incarnation = Uuid::from_u128(1);
         for command in [
-            Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: 2 },
+            Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: 2, feature_level: 0 },
             Command::RegisterHub(Hub::new(NodeId(1), incarnation)),
             Command::AdoptFounder { node: NodeId(1), incarnation },
             Command::RegisterHub(Hub::new(TWO, Uuid::from_u128(2))),

@@ -38,7 +38,11 @@ impl World {
             stuck: BTreeSet::new(),
             incarnations: 0,
         };
-        world.apply(Command::FormCluster { cluster_id: Uuid::from_u128(1), data_shards: SHARDS });
+        world.apply(Command::FormCluster {
+            cluster_id: Uuid::from_u128(1),
+            data_shards: SHARDS,
+            feature_level: 0,
+        });
         world.join(node(1), None);
         world.apply(Command::AdoptFounder { node: node(1), incarnation: Uuid::from_u128(1) });
         world

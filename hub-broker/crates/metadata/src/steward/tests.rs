@@ -68,7 +68,7 @@ impl World {
         let world = Self(Arc::new(Mutex::new(inner)));
         let incarnation = Uuid::from_u128(1);
         for command in [
-            Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: SHARDS },
+            Command::FormCluster { cluster_id: Uuid::from_u128(9), data_shards: SHARDS, feature_level: 0 },
             Command::RegisterHub(Hub::new(NodeId(1), incarnation)),
             Command::AdoptFounder { node: NodeId(1), incarnation },
         ] {

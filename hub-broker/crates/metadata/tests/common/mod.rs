@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use metadata::{Command, Config, CreateTopic, Hub, Metadata};
+use metadata::{Command, Config, CreateTopic, Hub, Metadata, StartError};
 use schemas::{BatchBuilder, BuilderOptions, PartitionIndex, TopicName};
 use shards::{Append, Appended, Origin, Shards, SyncMode};
 
@@ -43,12 +43,22 @@ pub fn this(shards: &Shards) -> Hub {
 
 /// One life of a hub. It ends as a crash does: no checkpoint, nothing is waited for.
 pub fn life<T, F: Future<Output = T>>(dir: &Path, config: Config, lived: impl FnOnce(Metadata) -> F) -> T {
+    life_as(dir, config, |this| this, |metadata| lived(metadata.unwrap()))
+}
+
+/// The same of a hub that says something else of itself, and may not start.
+pub fn life_as<T, F: Future<Output = T>>(
+    dir: &Path,
+    config: Config,
+    this_is: impl FnOnce(Hub) -> Hub,
+    lived: impl FnOnce(Result<Metadata, StartError>) -> F,
+) -> T {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (machine, views) = Metadata::state_machine();
         let shards = Shards::start_alone(shards_config(dir), Box::new(machine)).unwrap();
-        let this = this(&shards);
-        lived(Metadata::start(shards, views, config, this).await.unwrap()).await
+        let this = this_is(this(&shards));
+        lived(Metadata::start(shards, views, config, this).await).await
     })
 }
 

@@ -32,13 +32,14 @@ fn example() -> Vec<Told> {
 #[test]
 fn the_notice_stays_what_it_is() {
     let golden = include_bytes!("../../tests/golden/leaders-notice-v2.bin");
-    assert_eq!(encode(&example()), golden.as_slice());
+    assert_eq!(encode(&example(), VERSION), golden.as_slice());
     assert_eq!(decode(Bytes::from_static(golden)), Ok(example()));
 }
 
 #[test]
-fn the_notice_of_version_1_is_read_without_numbers() {
+fn the_notice_of_version_1_has_no_numbers() {
     let golden = include_bytes!("../../tests/golden/leaders-notice-v1.bin");
+    assert_eq!(encode(&example(), 1), golden.as_slice());
     let mut expected = example();
     for voter in expected.iter_mut().flat_map(|told| &mut told.voters) {
         *voter = ReplicaId::new(voter.node(), 0);
@@ -47,8 +48,13 @@ fn the_notice_of_version_1_is_read_without_numbers() {
 }
 
 #[test]
+fn numbers_are_told_from_the_level_on_at_which_every_hub_reads_them() {
+    assert_eq!([0, 1, 2].map(version_at), [1, 2, 2]);
+}
+
+#[test]
 fn anything_else_is_no_notice() {
-    let bytes = encode(&example());
+    let bytes = encode(&example(), VERSION);
     for end in 0..bytes.len() {
         assert_eq!(decode(bytes.slice(..end)), Err(Unknown), "cut at {end}");
     }
