@@ -37,7 +37,7 @@ pub fn serve(settings: &NodeSettings) -> Result<(), Failure> {
     }
     if settings.feature_levels != Levels::OWN {
         warn!(
-            "unsafe_feature_levels is set: this hub claims to support {} of the feature levels",
+            "unsafe_feature_levels is set: of the feature levels, this hub claims to support {}",
             settings.feature_levels
         );
     }

@@ -58,8 +58,9 @@ impl Core {
         let starting = async {
             let metadata = Metadata::start(shards.clone(), views.clone(), config, this).await?;
             tokio::select! {
-                () = metadata_is_led(&shards) => Ok(metadata),
+                biased;
                 why = metadata.ousted() => Err(why.into()),
+                () = metadata_is_led(&shards) => Ok(metadata),
             }
         };
         let metadata = said(&lookout.readiness, waits_for, starting).await.map_err(|error| match error {

@@ -38,11 +38,14 @@ fn restart(cluster: &mut Cluster, node: usize, levels: Option<&str>) {
     cluster.wait_replicated();
 }
 
-/// Ends with the code for what only its operator can change, and says the words.
+/// Ends with the code for what only its operator can change, says the words, and has not served anybody.
 fn ends_saying(hub: &mut Hub, words: &str) {
+    let was_ready = |hub: &Hub| hub.printed().matches("the hub is ready").count();
+    let before = was_ready(hub);
     hub.spawn();
     assert_eq!(hub.wait_end().unwrap().code(), Some(2), "{}", hub.printed());
     assert!(hub.printed().contains(words), "{}", hub.printed());
+    assert_eq!(was_ready(hub), before, "{}", hub.printed());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::background;
 use crate::command::Command;
-use crate::error::{Ousted, ProducerIdError, RegisterHubError, StartError, Unavailable};
+use crate::error::{Ousted, ProducerIdError, RegisterHubError, StartError, Unavailable, Unfit};
 use crate::limits::{
     HUB_TEXT_BYTES_MAX, MAJORITY_PATIENCE, METADATA_GROUP, PRODUCER_ID_BLOCK, PROPOSE_RETRY,
 };
@@ -67,6 +67,7 @@ impl Metadata {
             entered = enter(&shards, &views, this) => entered?,
             why = ousting(ousted.clone()) => return Err(StartError::Ousted(why)),
         };
+        judge(levels, views.load().feature_level, unregistered.is_none())?;
         background::begin(&shards, &views, &config, unregistered, &stop);
         let producer_ids = ProducerIds::default();
         let inner = Inner { shards, views, config, levels, producer_ids, background, ousted };
@@ -215,6 +216,15 @@ impl Metadata {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Unavailable::NotSettled),
         }
+    }
+}
+
+/// What can be known of a release at a start. `is_current`: the catalog here is what was agreed on; else the level may have
+/// risen since.
+fn judge(supported: Option<Levels>, level: u16, is_current: bool) -> Result<(), Ousted> {
+    match supported.map_or(Ok(()), |levels| Unfit::check(levels, level)) {
+        Err(Unfit::TooNew { .. }) if !is_current => Ok(()),
+        judged => judged.map_err(Ousted::from),
     }
 }
 
