@@ -46,7 +46,12 @@ fn sink(batching: &Batching, priority: Priority) -> RowSink {
 fn filtered(batching: &Batching, priority: Priority, filter: Filter) -> RowSink {
     let destination = Destination { topic: topic(), priority };
     let (rows, inbox) = queue(4);
-    tokio::spawn(batching.clone().run(destination.clone(), inbox, CancellationToken::new()));
+    tokio::spawn(batching.clone().run(
+        destination.clone(),
+        inbox,
+        rows.waited_for(),
+        CancellationToken::new(),
+    ));
     let source = Source {
         name: "test".into(),
         destination,

@@ -2,18 +2,19 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use program::Failure;
 use schemas::DeviceId;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::common::open_buffer;
 use crate::buffer::{Buffer, DATA_FILE, Stage};
 use crate::config::Config;
 use crate::data_dir::{DataDir, DataDirLock};
+use crate::inputs::beside::beside;
 use crate::operations::Notify;
 use crate::time::Clock;
 
@@ -24,7 +25,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A buffer that a thread of its own opens. What it leaves when the process ends is what a power cut leaves.
 pub(super) struct Opening {
-    opened: JoinHandle<Result<Buffer, Failure>>,
+    opened: Pin<Box<dyn Future<Output = Result<Buffer, Failure>>>>,
     lock: Arc<DataDirLock>,
     stage: Stage,
     notify: Notify,
@@ -42,12 +43,13 @@ impl Opening {
         notify.opening(buffer_file_bytes(dir));
         let (dir, device, clock, config) = (dir.clone(), device.clone(), clock.clone(), config.clone());
         let (held, told) = (lock.clone(), stage.clone());
-        let opened = tokio::task::spawn_blocking(move || {
+        let open = move || {
             let opened = open_buffer(&dir, &device, &clock, &config, told);
             // Not before: nobody else may come to the buffer while this is at it.
             drop(held);
             opened
-        });
+        };
+        let opened = Box::pin(async { beside(open).await.map_err(Failure::run)? });
         Self { opened, lock: lock.clone(), stage, notify }
     }
 
@@ -65,7 +67,7 @@ impl Opening {
                 signal = &mut terminated => return self.stop(signal).await.map(|()| None),
                 opened = &mut self.opened => {
                     self.lock.tell("");
-                    return opened.map_err(Failure::run)?.map(Some);
+                    return opened.map(Some);
                 }
                 _ = looks.tick() => told.tell(&self),
             }
@@ -76,7 +78,7 @@ impl Opening {
         tracing::info!(signal, "stopping");
         self.notify.stopping();
         match timeout(OPENED_WITHIN, &mut self.opened).await {
-            Ok(opened) => opened.map_err(Failure::run)??.close().await.map_err(Failure::run),
+            Ok(opened) => opened?.close().await.map_err(Failure::run),
             Err(_) => {
                 tracing::warn!(
                     "the agent has stopped while it was {}; the next start goes on with it",

@@ -2,7 +2,7 @@
 //! them is a [`RowSink`].
 
 mod async_lines;
-mod beside;
+pub(crate) mod beside;
 mod csv;
 pub mod exec;
 mod feed;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::receipt::{NotStored, Receipt};
 use super::sink::{Closed, Measured};
@@ -44,12 +44,15 @@ pub struct RowSender {
     room: WaitingRoom,
     /// For one row, whatever the others take up: one way that is held up holds up no other.
     spare: Arc<Semaphore>,
+    /// What came is waited for: by somebody, or by what finds no room behind it.
+    waited_for: Arc<Notify>,
 }
 
 /// A place for one row.
 pub struct Place<'a> {
     place: mpsc::Permit<'a, Handed>,
     room: Room,
+    waited_for: &'a Notify,
 }
 
 /// For so many rows, with a room of its own.
@@ -59,7 +62,8 @@ pub fn queue(rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
 
 pub fn queue_within(room: WaitingRoom, rows_max: usize) -> (RowSender, mpsc::Receiver<Handed>) {
     let (rows, inbox) = mpsc::channel(rows_max);
-    (RowSender { rows, room, spare: Arc::new(Semaphore::new(1)) }, inbox)
+    let (spare, waited_for) = (Arc::new(Semaphore::new(1)), Arc::default());
+    (RowSender { rows, room, spare, waited_for }, inbox)
 }
 
 impl RowSender {
@@ -67,9 +71,18 @@ impl RowSender {
         self.rows.same_channel(&other.rows)
     }
 
+    /// Told when what came is waited for, so that whoever takes rows may else let some come together.
+    pub fn waited_for(&self) -> Arc<Notify> {
+        self.waited_for.clone()
+    }
+
     /// Waits for room for a row of so many bytes. One that is larger than the bound takes all of it.
     pub async fn place(&self, bytes: usize) -> Result<Place<'_>, Closed> {
         let units = bytes.div_ceil(UNIT_BYTES).clamp(1, UNITS) as u32;
+        if 2 * self.rows.capacity() < self.rows.max_capacity() || 2 * self.room.0.available_permits() < UNITS
+        {
+            self.waited_for.notify_one();
+        }
         let room = tokio::select! {
             biased;
             spare = self.spare.clone().acquire_owned() => spare,
@@ -77,7 +90,7 @@ impl RowSender {
         };
         let room = room.map_err(|_| Closed)?;
         let place = self.rows.reserve().await.map_err(|_| Closed)?;
-        Ok(Place { place, room })
+        Ok(Place { place, room, waited_for: &self.waited_for })
     }
 
     /// Waits until all that was handed on is on the disk, or known not to be: at once, or for as long as it lingers.
@@ -86,6 +99,7 @@ impl RowSender {
         let (receipt, stored) = Receipt::pair();
         let end = Handed::End { receipt, at_once };
         self.rows.send(end).await.map_err(|_| NotStored::Closed)?;
+        self.waited_for.notify_one();
         stored.wait().await
     }
 }
@@ -93,8 +107,13 @@ impl RowSender {
 impl Place<'_> {
     /// Puts the row there that is made with its room.
     pub fn put(self, make: impl FnOnce(Room) -> Measured) {
-        let Self { place, room } = self;
-        place.send(Handed::Row(make(room)));
+        let Self { place, room, waited_for } = self;
+        let row = make(room);
+        let is_waited_for = row.receipt.is_some();
+        place.send(Handed::Row(row));
+        if is_waited_for {
+            waited_for.notify_one();
+        }
     }
 }
 
@@ -115,6 +134,34 @@ mod tests {
         let (name, health) = ("test".to_owned(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
         RowSink::new(source, Filter::default(), Arc::new(Clock::of_this_machine()), rows, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn only_what_somebody_waits_for_or_finds_little_room_is_waited_for() {
+        let (rows, _inbox) = queue(8);
+        let is_waited_for = || {
+            let told = rows.waited_for();
+            std::future::poll_fn(move |context| {
+                let mut told = std::pin::pin!(told.notified());
+                std::task::Poll::Ready(told.as_mut().poll(context).is_ready())
+            })
+        };
+        let (input, row) = (sink(rows.clone()), || {
+            Row::now(vec![Measurement { name: "n".into(), unit: None, value: 1.into() }])
+        });
+        input.send(row()).await.unwrap();
+        assert!(!is_waited_for().await);
+        let (receipt, _stored) = Receipt::pair();
+        input.send_with(row(), Some(&receipt), None).await.unwrap();
+        assert!(is_waited_for().await);
+        assert!(timeout(Duration::from_millis(1), rows.settled(false)).await.is_err());
+        assert!(is_waited_for().await);
+        input.send(row()).await.unwrap();
+        input.send(row()).await.unwrap();
+        assert!(!is_waited_for().await, "half of it is free");
+        input.send(row()).await.unwrap();
+        input.send(row()).await.unwrap();
+        assert!(is_waited_for().await);
     }
 
     /// False where it has to wait.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::DeviceId;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::nap;
 use super::tuning::Tuning;
 use crate::batcher::{Batcher, Built};
 use crate::buffer::{Buffer, Marks, WorkError, WriteError, durable};
@@ -35,6 +36,7 @@ impl Batching {
         self,
         destination: Destination,
         mut rows: mpsc::Receiver<Handed>,
+        waited_for: Arc<Notify>,
         stop: CancellationToken,
     ) {
         let Self { device, boot, tuning, buffer } = self;
@@ -43,23 +45,33 @@ impl Batching {
             Filling { batcher: Batcher::new(device, boot), riders: Riders::default(), due: None };
         let mut sink = BufferSink { buffer, destination, waiting: JoinSet::new() };
         let mut arrived = Vec::with_capacity(ROW_INBOX);
+        let mut napping = None;
         loop {
+            let mut is_flushed = false;
             tokio::select! {
-                count = rows.recv_many(&mut arrived, ROW_INBOX) => if count == 0 { break },
+                count = rows.recv_many(&mut arrived, ROW_INBOX), if napping.is_none() => if count == 0 { break },
+                () = sleep_until(napping) => {}
+                () = waited_for.notified(), if napping.is_some() => {}
                 () = sleep_until(filling.due) => {}
-                Ok(()) = flushes.changed() => filling.flush(&mut sink).await,
+                Ok(()) = flushes.changed() => is_flushed = true,
                 // An input that cannot be woken may still hold the other end.
                 () = stop.cancelled(), if !rows.is_closed() => rows.close(),
             }
+            if napping.is_some() || is_flushed {
+                let came = std::iter::from_fn(|| rows.try_recv().ok());
+                arrived.extend(came.take(ROW_INBOX));
+            }
+            let taken = arrived.len();
             for handed in arrived.drain(..) {
                 match handed {
                     Handed::Row(measured) => filling.push(measured, tuning.linger(), &mut sink).await,
                     Handed::End { receipt, at_once } => filling.end(receipt, at_once, &mut sink).await,
                 }
             }
-            if filling.due.is_some_and(|due| due <= Instant::now()) {
+            if is_flushed || filling.due.is_some_and(|due| due <= Instant::now()) {
                 filling.flush(&mut sink).await;
             }
+            napping = nap::until(taken, filling.due, Instant::now());
         }
         filling.flush(&mut sink).await;
         while sink.waiting.join_next().await.is_some() {}

@@ -3,6 +3,7 @@
 
 mod batching;
 mod build;
+mod nap;
 mod supervisor;
 mod trial;
 mod tuning;

@@ -25,11 +25,12 @@ pub struct RunningBatcher {
 impl RunningBatcher {
     pub fn start(batching: Batching, destination: Destination, room: WaitingRoom) -> Self {
         let (rows, inbox) = queue_within(room, ROW_INBOX);
+        let waited_for = rows.waited_for();
         let (stop, has_ended) = (CancellationToken::new(), CancellationToken::new());
         let (own_stop, ended) = (stop.clone(), has_ended.clone().drop_guard());
         let task = tokio::spawn(async move {
             let _ended = ended;
-            batching.run(destination, inbox, own_stop).await;
+            batching.run(destination, inbox, waited_for, own_stop).await;
         });
         Self { way: Way { rows, has_ended }, stop, task }
     }

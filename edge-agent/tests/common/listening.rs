@@ -57,7 +57,7 @@ impl Listening {
         };
         let destination = Destination { topic: topic(), priority: Priority::Telemetry };
         let (rows, inbox) = queue(16);
-        tokio::spawn(batching.run(destination.clone(), inbox, CancellationToken::new()));
+        tokio::spawn(batching.run(destination.clone(), inbox, rows.waited_for(), CancellationToken::new()));
         let (name, health) = ("test".into(), Health::default());
         let source = Source { name, destination, tags: Vec::new(), health, is_trial: false };
         let sink = RowSink::new(source, Filter::default(), clock, rows, Arc::default());
