@@ -20,9 +20,6 @@ use testkit::disk::Disk;
 use testkit::{Hub, kafka, ports, strace, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(90);
-/// A hub gives up its disk 30 s after a write began; where who looks for room is held up before anything is written,
-/// after the 120 s that an executor may stand still.
-const GIVEN_UP_WITHIN: Duration = Duration::from_secs(180);
 const SMALL_MEBIBYTES: u64 = 160;
 /// A hub keeps 16 MiB and a file of its write-ahead log in reserve.
 const LEFT_BYTES: u64 = 8 << 20;
@@ -274,10 +271,19 @@ fn what_a_disk_cannot_read_any_more_is_not_served_and_fetched_from_the_other_hub
 
 #[test]
 fn a_hub_of_three_whose_disk_hangs_leads_nothing_until_it_answers() {
-    let test = "a hub whose disk hangs";
-    if !can_inject(test) {
-        return;
+    if can_inject("a hub whose disk hangs") {
+        leads_nothing_while_it_waits_for("fdatasync");
     }
+}
+
+#[test]
+fn a_hub_of_three_that_hears_nothing_of_its_room_leads_nothing_until_it_does() {
+    if can_inject("a hub that hears nothing of its room") {
+        leads_nothing_while_it_waits_for("statfs");
+    }
+}
+
+fn leads_nothing_while_it_waits_for(call: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::started(folder.path(), 3);
     cluster.create_topic(TOPIC, PARTITIONS as usize);
@@ -291,7 +297,7 @@ fn a_hub_of_three_whose_disk_hangs_leads_nothing_until_it_answers() {
     assert!(led(&mut cluster, node) > 0.0);
 
     let log = folder.path().join("strace.log");
-    let hanging = strace::inject(cluster.hub(node).process().unwrap(), "fdatasync", FOR_EVER, &[], &log);
+    let hanging = strace::inject(cluster.hub(node).process().unwrap(), call, FOR_EVER, &[], &log);
     let begun = Instant::now();
     sending.go_on();
     wait::until("the hub to lead nothing", LEFT_WITHIN, || (led(&mut cluster, node) == 0.0).then_some(()));
@@ -335,7 +341,7 @@ fn a_hub_ends_whose_disk_does_not_answer_anybody() {
     let calls = "fdatasync,fsync,statfs,fstatfs";
     let log = folder.path().join("strace.log");
     let hanging = strace::inject(hub.process().unwrap(), calls, FOR_EVER, &[], &log);
-    wait::until("the hub to give up", GIVEN_UP_WITHIN, || {
+    wait::until("the hub to give up", WITHIN, || {
         producer.send(0, 1);
         hub.printed().contains("hub-broker: the disk does not answer").then_some(())
     });

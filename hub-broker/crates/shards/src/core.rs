@@ -198,7 +198,7 @@ impl Core {
         }
     }
 
-    /// The WAL's disk does not answer, or does again.
+    /// The disk does not answer, or does again.
     pub(crate) fn suspend(&mut self, suspend: bool) {
         if std::mem::replace(&mut self.suspended, suspend) != suspend {
             if suspend {

@@ -74,7 +74,8 @@ impl Executor {
         if self.is_first {
             self.shared.look_around();
         }
-        self.core.suspend(self.wal.write_stall() > self.shared.tick * ELECTION_TICKS);
+        let stall = self.wal.write_stall().max(self.shared.space.look_stall());
+        self.core.suspend(stall > self.shared.tick * ELECTION_TICKS);
         self.core.lack_room(self.shared.space.is_short());
         self.core.tick();
     }

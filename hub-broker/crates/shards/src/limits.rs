@@ -34,7 +34,7 @@ pub const REQUEST_OVERHEAD_BYTES: u64 = 256;
 pub const READ_FILES_MAX: usize = 512;
 /// But no more than this part of what the process may open: most is for connections and for what is written.
 pub const READ_FILES_SHARE: usize = 16;
-/// A write to the WAL that takes longer than this ends the process.
+/// A write to the WAL, or a look for room, that takes longer than this ends the process.
 pub const WAL_STALL_MAX: Duration = Duration::from_secs(30);
 /// So does an executor that does not go on for so long: a slow disk may take a while for all that it has to apply at once.
 pub const EXECUTOR_STALL_MAX: Duration = Duration::from_secs(120);

@@ -41,9 +41,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// With every tick, by one of the executors: is there room, what do the metrics say.
+    /// With every tick, by one of the executors: what do the metrics say.
     pub(crate) fn look_around(&self) {
-        self.space.tick();
         let flag = |set: bool| f64::from(u8::from(set));
         metrics::gauge!("headwater_shards_paused").set(self.paused_shards.load(Ordering::Relaxed) as f64);
         metrics::gauge!("headwater_queued_bytes").set(self.queued_bytes.load(Ordering::Relaxed) as f64);

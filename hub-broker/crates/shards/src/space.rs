@@ -4,26 +4,42 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use schemas::NodeId;
 use wal::Wal;
 
 use crate::limits::{AMPLE_ROOM_PERCENT, SHORT_TICKS};
 
-/// Bytes admitted between two looks at the file system.
+/// Bytes admitted after which there is another look at the file system.
 const LOOK_EVERY_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Refuses appends while less than the reserve is left, so that what is in flight can be applied.
+/// Refuses appends while less than the reserve is left, so that what is in flight can be applied. A thread of its own
+/// looks at the file system, and whoever appends goes by what it saw: a disk may not answer.
 pub(crate) struct Space {
     dir: PathBuf,
     wal: Wal,
     reserve_bytes: u64,
     /// Admitted and not yet written twice: to the WAL and to a segment.
     queued_bytes: Arc<AtomicU64>,
+    /// Since the last look.
     admitted_bytes: AtomicU64,
+    /// May be admitted before the next.
+    admissible_bytes: AtomicU64,
     full: AtomicBool,
-    shortage: Mutex<Shortage>,
+    short: AtomicBool,
+    turn: Mutex<Turn>,
+    called: Condvar,
+}
+
+/// What the thread that looks is to do, and does.
+#[derive(Default)]
+struct Turn {
+    is_called: bool,
+    is_over: bool,
+    /// When the look began that is under way.
+    began: Option<Instant>,
 }
 
 /// How much there is.
@@ -53,9 +69,18 @@ impl Shortage {
 
 impl Space {
     pub(crate) fn new(dir: PathBuf, wal: Wal, reserve_bytes: u64, queued_bytes: Arc<AtomicU64>) -> Self {
-        let (admitted_bytes, full) = (AtomicU64::new(0), AtomicBool::new(false));
-        let shortage = Mutex::default();
-        let space = Self { dir, wal, reserve_bytes, queued_bytes, admitted_bytes, full, shortage };
+        let space = Self {
+            dir,
+            wal,
+            reserve_bytes,
+            queued_bytes,
+            admitted_bytes: AtomicU64::new(0),
+            admissible_bytes: AtomicU64::new(0),
+            full: AtomicBool::new(false),
+            short: AtomicBool::new(false),
+            turn: Mutex::default(),
+            called: Condvar::new(),
+        };
         space.look();
         space
     }
@@ -65,10 +90,12 @@ impl Space {
         if self.is_full() {
             return false;
         }
-        if self.admitted_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > LOOK_EVERY_BYTES {
-            self.look();
+        let before = self.admitted_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before <= LOOK_EVERY_BYTES && before + bytes > LOOK_EVERY_BYTES {
+            self.turn.lock().is_called = true;
+            self.called.notify_one();
         }
-        !self.is_full()
+        before < self.admissible_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -77,28 +104,55 @@ impl Space {
 
     /// It has been full for a while, and there is not much room again.
     pub(crate) fn is_short(&self) -> bool {
-        self.shortage.lock().is_short
+        self.short.load(Ordering::Relaxed)
     }
 
-    /// With every tick, so that it is noticed when there is room again.
-    pub(crate) fn tick(&self) {
-        let left = self.look();
-        self.shortage.lock().tick(left);
+    /// How long the look that is under way has been so; zero when there is none.
+    pub(crate) fn look_stall(&self) -> Duration {
+        self.turn.lock().began.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
-    /// Looks at the file system.
+    /// Looks with every tick, so that it is noticed when there is room again, and when much was admitted; until the end.
+    pub(crate) fn run(&self, tick: Duration) {
+        let mut shortage = Shortage::default();
+        let mut next_tick = Instant::now() + tick;
+        while self.wait(next_tick) {
+            let left = self.look();
+            if Instant::now() >= next_tick {
+                shortage.tick(left);
+                self.short.store(shortage.is_short, Ordering::Relaxed);
+                next_tick = Instant::now() + tick;
+            }
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        self.turn.lock().is_over = true;
+        self.called.notify_one();
+    }
+
+    /// Whether it goes on.
+    fn wait(&self, until: Instant) -> bool {
+        let mut turn = self.turn.lock();
+        while !turn.is_over && !turn.is_called {
+            if self.called.wait_until(&mut turn, until).timed_out() {
+                break;
+            }
+        }
+        turn.is_called = false;
+        !turn.is_over
+    }
+
     fn look(&self) -> Left {
         self.admitted_bytes.store(0, Ordering::Relaxed);
         let needed = self.reserve_bytes + 2 * self.queued_bytes.load(Ordering::Relaxed);
-        let free = match rustix::fs::statvfs(&self.dir) {
-            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-            // Without an answer the writes themselves will say when there is no room.
-            Err(_) => u64::MAX,
-        };
+        let free = self.free_bytes();
         if free < 2 * needed && self.wal.stats().kept_bytes > 0 {
             // Replicas that are behind can have a snapshot instead.
             self.wal.give_way();
         }
+        let admissible = (free.saturating_sub(needed) / 2).max(LOOK_EVERY_BYTES);
+        self.admissible_bytes.store(admissible, Ordering::Relaxed);
         let left = left(free, needed, self.wal.has_room());
         let full = left == Left::Less;
         if self.full.swap(full, Ordering::Relaxed) != full {
@@ -108,6 +162,17 @@ impl Space {
             }
         }
         left
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.turn.lock().began = Some(Instant::now());
+        let answer = rustix::fs::statvfs(&self.dir);
+        self.turn.lock().began = None;
+        match answer {
+            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+            // Without an answer the writes themselves will say when there is no room.
+            Err(_) => u64::MAX,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use consensus::TailBudget;
 use partition_log::FileCache;
@@ -58,6 +59,8 @@ pub(crate) struct Running {
     pub scrubber: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub mender: Option<(watch::Sender<bool>, JoinHandle<()>)>,
     pub log_reading: Option<ReadingThread>,
+    /// Looks whether there is room.
+    pub looks: Option<JoinHandle<()>>,
     pub watch: Option<(SyncSender<()>, JoinHandle<()>)>,
     pub snapshots: Snapshots,
     /// What the groups ask other replicas, until somebody takes it from here.
@@ -158,11 +161,13 @@ fn run(config: &Config, home: Home, opened: Opened<Wal>) -> Result<Running, Star
         scrubber: None,
         mender: None,
         log_reading: None,
+        looks: None,
         watch: None,
         snapshots: snapshots.clone(),
         asked: Some(asked),
         wal,
     };
+    running.spawn_looks(config.tick)?;
     running.spawn_registrar(to_record)?;
     running.spawn_mender(to_mend)?;
     let (log_reads, reading) = LogReads::start(&running.wal, pacer).map_err(StartError::Thread)?;
@@ -351,9 +356,15 @@ impl Running {
         Ok(())
     }
 
+    fn spawn_looks(&mut self, tick: Duration) -> Result<(), StartError> {
+        let shared = self.shared.clone();
+        self.looks = Some(spawn("shards-room".to_owned(), move || shared.space.run(tick))?);
+        Ok(())
+    }
+
     fn spawn_watch(&mut self, steps: Vec<Arc<Steps>>) -> Result<(), StartError> {
         let (stop, stopped) = sync_channel(0);
-        let watch = Watch::new(self.wal.clone(), steps);
+        let watch = Watch::new(self.wal.clone(), self.shared.clone(), steps);
         self.watch = Some((stop, spawn("shards-watch".to_owned(), move || watch.run(&stopped))?));
         Ok(())
     }
@@ -417,7 +428,9 @@ impl Drop for Running {
         });
         let log_reading = self.log_reading.take().map(|(_, thread)| thread);
         let threads = self.executors.drain(..).chain(self.checkpointer.take());
-        let threads = threads.chain(scrubber).chain(mender).chain(log_reading);
+        self.shared.space.end();
+        let looks = self.looks.take();
+        let threads = threads.chain(scrubber).chain(mender).chain(log_reading).chain(looks);
         for thread in threads.chain(self.registrar.take()) {
             // The last handle may go in a callback on one of these threads.
             if thread.thread().id() != own {

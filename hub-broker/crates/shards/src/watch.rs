@@ -10,6 +10,7 @@ use wal::Wal;
 
 use crate::fail;
 use crate::limits::{EXECUTOR_STALL_MAX, STALL_LOOK, WAL_STALL_MAX};
+use crate::shared::Shared;
 
 /// What an executor has done so far, in steps of no meaning.
 #[derive(Debug, Default)]
@@ -28,14 +29,16 @@ impl Steps {
 
 pub(crate) struct Watch {
     wal: Wal,
+    shared: Arc<Shared>,
     writing: Waiting,
+    looking: Waiting,
     executors: Vec<(Arc<Steps>, Standstill)>,
 }
 
 impl Watch {
-    pub(crate) fn new(wal: Wal, executors: Vec<Arc<Steps>>) -> Self {
+    pub(crate) fn new(wal: Wal, shared: Arc<Shared>, executors: Vec<Arc<Steps>>) -> Self {
         let executors = executors.into_iter().map(|steps| (steps, Standstill::default())).collect();
-        Self { wal, writing: Waiting::default(), executors }
+        Self { wal, shared, writing: Waiting::default(), looking: Waiting::default(), executors }
     }
 
     /// Until the other end of the channel is gone.
@@ -51,6 +54,10 @@ impl Watch {
         if self.writing.is_over(stalled) {
             fail::stop(what, &format!("a write has been under way for {stalled:?}"));
         }
+        let stalled = self.shared.space.look_stall();
+        if self.looking.is_over(stalled) {
+            fail::stop(what, &format!("a look for room has been under way for {stalled:?}"));
+        }
         for (steps, standstill) in &mut self.executors {
             if standstill.is_over(steps.0.load(Ordering::Relaxed)) {
                 fail::stop(what, &format!("a thread has waited for it for {EXECUTOR_STALL_MAX:?}"));
@@ -59,7 +66,7 @@ impl Watch {
     }
 }
 
-/// How often a write was seen under way. While nobody looked, nothing went on: the process was stopped, or the machine.
+/// How often a call was seen under way. While nobody looked, nothing went on: the process was stopped, or the machine.
 #[derive(Debug, Default)]
 struct Waiting {
     looks: u64,
@@ -94,19 +101,19 @@ impl Standstill {
 mod tests {
     use super::*;
 
-    /// So many looks at a write that began so long before the first.
+    /// So many looks at a call that began so long before the first.
     fn looks(waiting: &mut Waiting, began: Duration, count: u32) -> Vec<bool> {
         (0..count).map(|at| waiting.is_over(began + at * STALL_LOOK)).collect()
     }
 
     #[test]
-    fn a_write_that_is_seen_under_way_for_long_is_too_much() {
+    fn a_call_that_is_seen_under_way_for_long_is_too_much() {
         let seen = looks(&mut Waiting::default(), Duration::from_millis(100), 40);
         assert_eq!(seen.iter().position(|is_over| *is_over), Some(30));
     }
 
     #[test]
-    fn writes_that_end_are_not() {
+    fn calls_that_end_are_not() {
         let mut waiting = Waiting::default();
         for _ in 0..10 {
             assert!(!looks(&mut waiting, Duration::from_millis(100), 29).contains(&true));
