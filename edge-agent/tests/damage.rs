@@ -296,6 +296,36 @@ fn of_two_unreadable_batches_side_by_side_one_gap_stands_for_both() {
     });
 }
 
+/// Each start begins a stream of its own, and each stream's sequences have to be told.
+#[test]
+fn of_two_unreadable_batches_on_either_side_of_a_restart_each_has_its_gap() {
+    for (before, behind) in [(0, true), (5, true), (0, false), (5, false)] {
+        block_on(async {
+            let mut world = World::checked_by(checker(), 64 << 20, 300);
+            if before > 0 {
+                world.run(&Op::Append { records: before }).await;
+            }
+            world.run(&Op::Append { records: 10 }).await;
+            world.restart().await;
+            world.run(&Op::Append { records: 20 }).await;
+            if behind {
+                world.run(&Op::Append { records: 3 }).await;
+            }
+            world.crash().await;
+            let first = before;
+            for number in [first + 5, first + 15] {
+                flip_a_bit_of(&world, number);
+            }
+            recover(&mut world).await;
+            let lost = |number: &u64| (first..first + 30).contains(number);
+            let rest: Vec<u64> = (0..world.next_number).filter(|number| !lost(number)).collect();
+            assert_eq!(world.hub.log, rest, "{before} before, behind: {behind}");
+            assert_eq!((world.hub.gaps, world.hub.lost, world.hub.unknown_gaps), (2, 30, 0));
+            assert_eq!(world.buffer().snapshot().counters.dropped, 30);
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -48,22 +48,22 @@ impl Work<'_> {
         let previous = self.readable_before(key)?;
         let next = self.readable_after(key)?;
         let open = self.state.lane(key.lane).and_then(|lane| lane.open).map(|open| (open.id, open.next));
-        let upper = next.map(|(_, head)| (head.stream, head.base)).or(open);
+        let upper = next.as_ref().map(|(_, head)| (head.stream, head.base)).or(open);
         self.remove(key, 0)?;
         // The gap that stands for the unreadable one before it stands for this one too.
         let is_told = |previous: &Head| upper == Some((previous.stream, previous.end()));
         if previous.as_ref().is_some_and(is_told) {
             return Ok(());
         }
-        let range = match upper {
-            Some((stream, end)) if end != begin_of(&self.state, key.lane, previous.as_ref(), stream) => {
-                Some((stream, begin_of(&self.state, key.lane, previous.as_ref(), stream), end))
-            }
-            _ => {
-                let begins = begin_of(&self.state, key.lane, previous.as_ref(), claim.stream);
-                (begins == claim.base).then(|| (claim.stream, claim.base, claim.end()))
-            }
-        };
+        let begin = |stream| begin_of(&self.state, key.lane, previous.as_ref(), stream);
+        let missing =
+            upper.map(|(stream, end)| (stream, begin(stream), end)).filter(|(_, from, end)| from != end);
+        let claimed = (begin(claim.stream) == claim.base).then(|| (claim.stream, claim.base, claim.end()));
+        // The last of its stream; what is missing of the next one is told where that lay.
+        let goes_on = previous.as_ref().is_some_and(|previous| previous.stream == claim.stream)
+            || next.as_ref().is_some_and(|(has_skipped, _)| *has_skipped);
+        let is_last = goes_on && missing.is_some_and(|(stream, ..)| stream != claim.stream);
+        let range = claimed.filter(|_| is_last).or(missing).or(claimed);
         let known = range.and_then(|(stream, from, end)| {
             let count = u32::try_from(end.distance(from))
                 .ok()
@@ -120,12 +120,15 @@ impl Work<'_> {
         Ok(before.and_then(|(_, value)| Head::parse(value).ok()))
     }
 
-    fn readable_after(&self, key: Key) -> Result<Option<(u64, Head)>, WorkError> {
+    /// With whether there are others before it.
+    fn readable_after(&self, key: Key) -> Result<Option<(bool, Head)>, WorkError> {
+        let mut has_skipped = false;
         for entry in self.environment.range(&self.txn, key.lane, key.number + 1..=u64::MAX)? {
-            let (number, value) = entry?;
+            let (_, value) = entry?;
             if let Ok(head) = verify(&Bytes::copy_from_slice(value)) {
-                return Ok(Some((number, head)));
+                return Ok(Some((has_skipped, head)));
             }
+            has_skipped = true;
         }
         Ok(None)
     }
