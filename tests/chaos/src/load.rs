@@ -125,6 +125,8 @@ impl Load {
 
     /// Ends it: everything is answered and shipped, and the group has committed it all.
     pub fn finish(self, brokers: &str) -> Done {
+        // One may have come late, where hubs were away when it asked for its group.
+        none_left("members that have read nothing", READ_WITHIN, || self.group.idle());
         self.stop.store(true, Ordering::Relaxed);
         self.sender.join().expect("the producer ended well");
         let fed: Vec<Fed> =

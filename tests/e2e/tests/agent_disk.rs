@@ -60,8 +60,10 @@ fn an_agent_whose_disk_fails_a_write_says_so_ends_and_has_everything_when_the_di
 
         let log = folder.path().join("strace.log");
         let injected = strace::inject(agent.process().unwrap(), calls, "error=EIO", &[], &log);
-        let refused = agent.ingest_lines(&json_lines(100..200));
-        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let answer = agent.ingest_lines(&json_lines(100..200));
+        // A record of the agent's own may have ended it before: then what is handed in is stored without it.
+        let is_stored = answer.status.success();
+        assert!(is_stored || answer.status.code() == Some(1), "{answer:?}");
         assert_eq!(ended(&mut agent), Some(1), "{calls}");
         drop(injected);
         assert_last_line(&agent, &["the buffer failed: ", "/buffer/data.mdb: Input/output error"]);
@@ -78,7 +80,8 @@ fn an_agent_whose_disk_fails_a_write_says_so_ends_and_has_everything_when_the_di
         agent.start();
         agent.wait_shipped(WITHIN);
         let found = of_device(&shipped(&hub), DEVICE);
-        assert_once_in_order(&found, &(0..100).collect::<Vec<_>>(), &(100..200).collect::<Vec<_>>());
+        let stored = if is_stored { 200 } else { 100 };
+        assert_once_in_order(&found, &(0..stored).collect::<Vec<_>>(), &(stored..200).collect::<Vec<_>>());
         assert!(agent.stop().unwrap().success());
     }
 }
