@@ -18,11 +18,13 @@ const TOPIC: &str = "readings";
 const DIVERGENCE: &str = "headwater_replica_divergence_total";
 const GIVEN_UP: &str = "headwater_replicas_given_up_total";
 
-/// The segment files of a hub that hold these bytes.
+/// The segment files of a hub that hold these bytes; some may go meanwhile.
 fn segments_with(hub: &Hub, text: &str) -> Vec<PathBuf> {
     let folders = fs::read_dir(hub.data_dir().join("log")).unwrap().map(|entry| entry.unwrap().path());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
-    let holds = |path: &Path| fs::read(path).unwrap().windows(text.len()).any(|it| it == text.as_bytes());
+    let entries = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let holds =
+        |path: &Path| fs::read(path).unwrap_or_default().windows(text.len()).any(|it| it == text.as_bytes());
     files.filter(|path| path.extension().is_some_and(|it| it == "log") && holds(path)).collect()
 }
 

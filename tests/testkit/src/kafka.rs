@@ -75,13 +75,18 @@ pub fn leader(brokers: &str, topic: &str, partition: i32) -> Option<i32> {
     (leader >= 0).then_some(leader)
 }
 
-/// How many replicas of each of a topic's partitions are in sync, by partition.
-pub fn in_sync(brokers: &str, topic: &str) -> Option<Vec<usize>> {
+/// Who leads each of a topic's partitions, and how many of its replicas are in sync, by partition.
+pub fn in_sync(brokers: &str, topic: &str) -> Option<Vec<(i32, usize)>> {
     let metadata = consumer(brokers).fetch_metadata(Some(topic), ANSWER_WITHIN).ok()?;
-    let mut partitions: Vec<_> =
-        metadata.topics().first()?.partitions().iter().map(|it| (it.id(), it.isr().len())).collect();
+    let mut partitions: Vec<_> = metadata
+        .topics()
+        .first()?
+        .partitions()
+        .iter()
+        .map(|it| (it.id(), it.leader(), it.isr().len()))
+        .collect();
     partitions.sort_unstable();
-    Some(partitions.into_iter().map(|(_, in_sync)| in_sync).collect())
+    Some(partitions.into_iter().map(|(_, leader, in_sync)| (leader, in_sync)).collect())
 }
 
 /// Every record of a topic from the first to what is its end now, partition by partition in offset order.
