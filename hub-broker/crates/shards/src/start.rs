@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use consensus::TailBudget;
 use partition_log::FileCache;
@@ -167,7 +166,6 @@ fn run(config: &Config, home: Home, opened: Opened<Wal>) -> Result<Running, Star
         asked: Some(asked),
         wal,
     };
-    running.spawn_looks(config.tick)?;
     running.spawn_registrar(to_record)?;
     running.spawn_mender(to_mend)?;
     let (log_reads, reading) = LogReads::start(&running.wal, pacer).map_err(StartError::Thread)?;
@@ -301,6 +299,7 @@ impl Running {
         drop(started);
         let last_ms: Result<i64, StartError> =
             outcomes.into_iter().try_fold(i64::MIN, |last_ms, outcome| Ok(last_ms.max(outcome?)));
+        self.spawn_looks()?;
         self.spawn_watch(steps)?;
         last_ms
     }
@@ -356,9 +355,9 @@ impl Running {
         Ok(())
     }
 
-    fn spawn_looks(&mut self, tick: Duration) -> Result<(), StartError> {
+    fn spawn_looks(&mut self) -> Result<(), StartError> {
         let shared = self.shared.clone();
-        self.looks = Some(spawn("shards-room".to_owned(), move || shared.space.run(tick))?);
+        self.looks = Some(spawn("shards-room".to_owned(), move || shared.space.run(shared.tick))?);
         Ok(())
     }
 
