@@ -4,29 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use e2e::numbered::{assert_once_in_order, gaps, json_lines, large_json_lines, of_device};
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use testkit::disk::Disk;
 use testkit::kafka::Message;
-use testkit::{Agent, Hub, binaries, kafka, strace, tools, wait};
+use testkit::{Agent, Hub, kafka, strace, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(60);
 const DEVICE: &str = "meter-1";
 const MEBI: u64 = 1 << 20;
-
-fn can_inject(test: &str) -> bool {
-    tools::find("strace", test).is_some() && tools::is_root(test)
-}
-
-/// The agent's program under strace, which lets calls fail from its start on.
-fn failing(calls: &str, fault: &str) -> Vec<PathBuf> {
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={calls}:{fault}"));
-    let words = ["strace", "-f", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-    words.into_iter().map(PathBuf::from).chain([binaries::path("edge-agent")]).collect()
-}
 
 /// Its exit code.
 fn ended(agent: &mut Agent) -> Option<i32> {
@@ -45,15 +34,21 @@ fn shipped(hub: &Hub) -> Vec<Message> {
 
 #[test]
 fn an_agent_whose_disk_fails_a_write_says_so_ends_and_has_everything_when_the_disk_is_well() {
-    if !can_inject("an agent whose disk fails a write") {
+    if !strace::can_inject("an agent whose disk fails a write") {
         return;
     }
     for calls in ["fdatasync", "pwrite64,pwritev"] {
         let folder = tempfile::tempdir().unwrap();
         let mut hub = Hub::new(folder.path());
         let agent = || Agent::new(folder.path(), DEVICE, &hub.mqtt_url());
-        let (mut worse, mut agent) =
-            (agent().with_program(&failing("fsync,fdatasync,pwrite64,pwritev", "error=EIO")), agent());
+        let (mut worse, mut agent) = (
+            agent().with_program(&strace::started(
+                "edge-agent",
+                "fsync,fdatasync,pwrite64,pwritev",
+                "error=EIO",
+            )),
+            agent(),
+        );
         agent.start();
         wait::until("the agent", WITHIN, || agent.status().filter(|status| status.contains("uplink")));
         assert!(agent.ingest_lines(&json_lines(0..100)).status.success());
@@ -88,7 +83,7 @@ fn an_agent_whose_disk_fails_a_write_says_so_ends_and_has_everything_when_the_di
 
 #[test]
 fn a_write_that_fails_in_the_middle_of_a_salvage_costs_nothing() {
-    if !can_inject("a salvage whose disk fails a write") {
+    if !strace::can_inject("a salvage whose disk fails a write") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +94,7 @@ fn a_write_that_fails_in_the_middle_of_a_salvage_costs_nothing() {
     assert!(agent.ingest_lines(&large_json_lines(0..count)).status.success());
     let data = folder.path().join(DEVICE);
     fs::rename(data.join("buffer"), data.join("buffer.damaged")).unwrap();
-    let program = failing("fdatasync", "error=EIO:when=3");
+    let program = strace::started("edge-agent", "fdatasync", "error=EIO:when=3");
     let mut failing = Agent::new(folder.path(), DEVICE, &hub.mqtt_url()).with_program(&program);
     failing.start();
     assert_eq!(ended(&mut failing), Some(2), "{}", agent.printed());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it meets what it does not expect")]
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,11 +22,20 @@ const GIVEN_UP: &str = "headwater_replicas_given_up_total";
 /// The segment files of a hub that hold these bytes; some may go meanwhile.
 fn segments_with(hub: &Hub, text: &str) -> Vec<PathBuf> {
     let folders = fs::read_dir(hub.data_dir().join("log")).unwrap().map(|entry| entry.unwrap().path());
-    let entries = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let holds =
-        |path: &Path| fs::read(path).unwrap_or_default().windows(text.len()).any(|it| it == text.as_bytes());
+    let entries = folders.filter_map(|folder| unless_gone(fs::read_dir(folder))).flatten();
+    let files = entries.filter_map(|entry| Some(unless_gone(entry)?.path()));
+    let holds = |path: &Path| {
+        unless_gone(fs::read(path))
+            .is_some_and(|bytes| bytes.windows(text.len()).any(|it| it == text.as_bytes()))
+    };
     files.filter(|path| path.extension().is_some_and(|it| it == "log") && holds(path)).collect()
+}
+
+fn unless_gone<T>(found: io::Result<T>) -> Option<T> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.unwrap()),
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ use testkit::disk::Disk;
 use testkit::{Hub, kafka, ports, strace, tools, wait};
 
 const WITHIN: Duration = Duration::from_secs(90);
+/// A hub gives up its disk after 30 s.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(60);
 const SMALL_MEBIBYTES: u64 = 160;
 /// A hub keeps 16 MiB and a file of its write-ahead log in reserve.
 const LEFT_BYTES: u64 = 8 << 20;
@@ -131,10 +133,6 @@ impl Sending {
     }
 }
 
-fn can_inject(test: &str) -> bool {
-    tools::find("strace", test).is_some() && tools::is_root(test)
-}
-
 fn leader(cluster: &Cluster) -> usize {
     wait::until("a leader", WITHIN, || cluster.leader(TOPIC, 0))
 }
@@ -150,7 +148,7 @@ fn said_to_have_failed(hub: &Hub) -> bool {
 #[test]
 fn a_hub_of_three_whose_disk_fails_ends_itself_and_the_others_have_everything() {
     let test = "a hub whose disk fails";
-    if !can_inject(test) {
+    if !strace::can_inject(test) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -185,7 +183,7 @@ fn a_hub_of_three_whose_disk_fails_ends_itself_and_the_others_have_everything() 
 #[test]
 fn a_hub_that_cannot_sync_a_segment_when_it_is_stopped_says_so_and_has_everything_at_its_next_start() {
     let test = "a hub that cannot sync a segment";
-    if !can_inject(test) {
+    if !strace::can_inject(test) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -225,7 +223,7 @@ fn segments(hub: &Hub) -> Vec<PathBuf> {
 #[test]
 fn what_a_disk_cannot_read_any_more_is_not_served_and_fetched_from_the_other_hubs() {
     let test = "a disk that cannot read";
-    if !can_inject(test) {
+    if !strace::can_inject(test) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -271,14 +269,14 @@ fn what_a_disk_cannot_read_any_more_is_not_served_and_fetched_from_the_other_hub
 
 #[test]
 fn a_hub_of_three_whose_disk_hangs_leads_nothing_until_it_answers() {
-    if can_inject("a hub whose disk hangs") {
+    if strace::can_inject("a hub whose disk hangs") {
         leads_nothing_while_it_waits_for("fdatasync");
     }
 }
 
 #[test]
 fn a_hub_of_three_that_hears_nothing_of_its_room_leads_nothing_until_it_does() {
-    if can_inject("a hub that hears nothing of its room") {
+    if strace::can_inject("a hub that hears nothing of its room") {
         leads_nothing_while_it_waits_for("statfs");
     }
 }
@@ -327,7 +325,7 @@ fn leads_nothing_while_it_waits_for(call: &str) {
 #[test]
 fn a_hub_ends_whose_disk_does_not_answer_anybody() {
     let test = "a hub whose disk does not answer";
-    if !can_inject(test) {
+    if !strace::can_inject(test) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -341,7 +339,7 @@ fn a_hub_ends_whose_disk_does_not_answer_anybody() {
     let calls = "fdatasync,fsync,statfs,fstatfs";
     let log = folder.path().join("strace.log");
     let hanging = strace::inject(hub.process().unwrap(), calls, FOR_EVER, &[], &log);
-    wait::until("the hub to give up", WITHIN, || {
+    wait::until("the hub to give up", GIVEN_UP_WITHIN, || {
         producer.send(0, 1);
         hub.printed().contains("hub-broker: the disk does not answer").then_some(())
     });
