@@ -42,7 +42,7 @@ use crate::wire::{DecodeError, Reader, Writer};
 /// What most commands are written in, and the newest that is read.
 const VERSION: u8 = 2;
 const VERSION_OF_CLAIMS: u8 = 3;
-const VERSION_OF_LEVELS: u8 = 4;
+pub(crate) const VERSION_OF_LEVELS: u8 = 4;
 const VERSION_MAX: u8 = VERSION_OF_LEVELS;
 /// The last kinds that earlier versions have.
 const KIND_MAX_OF_VERSION_1: u8 = 10;

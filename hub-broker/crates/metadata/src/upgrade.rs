@@ -1,7 +1,6 @@
 //! Raises the cluster's feature level, when all hubs run a release that supports a higher one.
 
 use schemas::NodeId;
-use shards::Levels;
 
 use crate::command::Command;
 use crate::error::{Unavailable, UpgradeError};
@@ -48,13 +47,11 @@ pub(crate) fn attainable(level: u16, supported: &Supported) -> Result<u16, Upgra
     if !silent.is_empty() {
         return Err(UpgradeError::Silent { hubs: named(&silent) });
     }
-    let known = || supported.iter().filter_map(|(node, levels)| Some((*node, (*levels)?)));
-    let least_of = |levels: &mut dyn Iterator<Item = Levels>| levels.map(|it| it.most).min();
-    let to = least_of(&mut known().map(|(_, levels)| levels)).unwrap_or(level).max(level);
-    let highest = known().map(|(_, levels)| levels.most).max().unwrap_or(level);
+    let known = || supported.iter().filter_map(|(node, levels)| Some((*node, (*levels)?.most)));
+    let to = known().map(|(_, most)| most).min().unwrap_or(level).max(level);
+    let highest = known().map(|(_, most)| most).max().unwrap_or(level);
     if to == level && highest > level {
-        let holding: Vec<_> =
-            known().filter(|(_, levels)| levels.most <= level).map(|(node, _)| node).collect();
+        let holding: Vec<_> = known().filter(|(_, most)| *most <= level).map(|(node, _)| node).collect();
         return Err(UpgradeError::HeldBack { level, highest, hubs: named(&holding) });
     }
     Ok(to)
@@ -74,6 +71,8 @@ fn named(nodes: &[NodeId]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shards::Levels;
+
     use super::*;
 
     fn supported(most: &[Option<u16>]) -> Supported {

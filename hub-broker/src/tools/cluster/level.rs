@@ -47,15 +47,16 @@ pub fn summary(status: &ClusterStatus) -> String {
         Some(it) => format!("{} to {}", it.least, it.most),
     };
     let most = status.hubs.iter().filter_map(|hub| Some(hub.feature_levels?.most)).max().unwrap_or(level);
-    let each: Vec<_> =
-        status.hubs.iter().map(|hub| format!("hub {}: {}", hub.node, levels(hub.feature_levels))).collect();
-    let each = each.join(", ");
     match status.feature_level_attainable {
         Some(to) if to > level => {
             format!("feature level {level}; all hubs support {to}: hub-broker cluster upgrade")
         }
-        Some(_) => format!("feature level {level}"),
-        None if most <= level => format!("feature level {level}"),
-        None => format!("feature level {level}; what the hubs' releases support: {each}"),
+        None if most > level => {
+            let each =
+                status.hubs.iter().map(|hub| format!("hub {}: {}", hub.node, levels(hub.feature_levels)));
+            let each: Vec<_> = each.collect();
+            format!("feature level {level}; what the hubs' releases support: {}", each.join(", "))
+        }
+        _ => format!("feature level {level}"),
     }
 }

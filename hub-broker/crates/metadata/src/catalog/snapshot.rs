@@ -22,7 +22,7 @@ use schemas::{LeaderEpoch, Offset, ShardId};
 use shards::feature::REGISTERED_LEVELS;
 
 use super::{Catalog, Formed, Member};
-use crate::command::{read_hub, read_settings, write_hub, write_settings};
+use crate::command::{VERSION_OF_LEVELS, read_hub, read_settings, write_hub, write_settings};
 use crate::config::TopicConfig;
 use crate::replica::{HubState, ReplicaRecord};
 use crate::topic::{PartitionPlacement, PlacementStep, Topic};
@@ -86,7 +86,7 @@ impl Catalog {
 /// The version of the commands whose hub a snapshot has.
 fn hub_version(version: u8) -> u8 {
     match version {
-        VERSION => 4,
+        VERSION => VERSION_OF_LEVELS,
         version => version,
     }
 }

@@ -27,7 +27,7 @@ use peers::Peers;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::command::{read_hub, write_hub};
+use crate::command::{VERSION_OF_LEVELS, read_hub, write_hub};
 use crate::topic::Hub;
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -130,7 +130,7 @@ impl JoinAnswer {
 
 /// The version of the commands whose hub a request has.
 fn hub_version(version: u8) -> u8 {
-    if version > 1 { 4 } else { 2 }
+    if version > 1 { VERSION_OF_LEVELS } else { 2 }
 }
 
 pub(super) fn encode_join(hub: &Hub) -> Vec<u8> {
