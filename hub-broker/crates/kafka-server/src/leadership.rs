@@ -3,7 +3,7 @@
 //! A leader whose hub cannot be reached from here is not named: clients would go on asking it, and the hub that takes
 //! over is known soon.
 
-use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use metadata::limits::METADATA_GROUP;
 use metadata::{NoMajority, PartitionPlacement, Topic, View};
@@ -47,9 +47,9 @@ pub(crate) fn of_partition(session: &Session, topic: &Topic, index: i32) -> Opti
     of(session, topic.placement(PartitionIndex(index))?)
 }
 
-/// Whom to ask about partitions without a leader and groups without a coordinator, where this hub sees no majority: a
-/// client that is connected to this hub alone would ask it for ever. The others lead, or know who does, or are gone too:
-/// it is another's turn with each answer.
+/// Whom to ask about partitions without a leader and groups without a coordinator, where this hub has seen no majority
+/// for a while: a client that is connected to this hub alone would ask it for ever. The others lead, or know who does,
+/// or are gone too: it is another's turn from time to time.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Those that clients are told of.
@@ -58,15 +58,16 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// Nobody where this hub sees a majority.
+    /// Nobody where this hub sees a majority, or did a moment ago.
     pub(crate) fn now(session: &Session, view: &View) -> Self {
-        let Context { metadata, config, answers, .. } = &*session.context;
-        if metadata.no_majority(METADATA_GROUP).is_none() {
+        let Context { metadata, config, cut_off, .. } = &*session.context;
+        let is_cut_off = metadata.no_majority(METADATA_GROUP).is_some();
+        let Some(turn) = cut_off.turn(is_cut_off, Instant::now()) else {
             return Self::default();
-        }
+        };
         let others = view.hubs().filter(|hub| hub.node != config.node);
         let named = others.filter(|hub| hub.listener(&config.listener).is_some());
-        Self { named: named.map(|hub| hub.node).collect(), turn: answers.fetch_add(1, Ordering::Relaxed) }
+        Self { named: named.map(|hub| hub.node).collect(), turn }
     }
 
     pub(crate) fn any(&self) -> Option<NodeId> {
@@ -78,6 +79,13 @@ impl Others {
         let turn = self.turn.wrapping_add(usize::try_from(index).unwrap_or(0));
         turn.checked_rem(named.len()).map(|at| *named[at])
     }
+}
+
+/// The epoch that is told beside a hub that may lead the partition or know who does: that of the last leader. Without
+/// one a client would believe what it is told of leaders before that one.
+pub(crate) fn last_epoch(session: &Session, placement: &PartitionPlacement) -> LeaderEpoch {
+    let last = session.context.metadata.shards().last_led(placement.shard());
+    last.map_or(LeaderEpoch(-1), |term| epoch(placement, term))
 }
 
 /// Why nobody can lead a partition, where too few of its hubs are there.

@@ -18,6 +18,7 @@ pub mod cluster;
 mod config;
 mod connection;
 mod control;
+mod cut_off;
 mod dispatch;
 mod entry;
 mod errors;

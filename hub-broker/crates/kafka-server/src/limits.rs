@@ -45,6 +45,11 @@ pub const CLUSTER_QUESTION_BYTES_MAX: usize = 4096;
 /// leader dies, as early as the hubs themselves learn of it, and believe for a second what they are told then.
 pub const LOOK_ROUND_MAX: Duration = Duration::from_millis(20);
 
+/// A hub that has seen no majority for so long sends clients to the others, and to another one after so long again. An
+/// election is over before; and librdkafka stays with a hub that does not lead where it is told of two changes of the
+/// leader within a moment (2.12 to 2.14; <https://github.com/confluentinc/librdkafka/pull/5593>).
+pub const CUT_OFF_AFTER: Duration = Duration::from_secs(2);
+
 /// Topics that one Metadata request may bring into being.
 pub const AUTO_CREATED_TOPICS_MAX: usize = 100;
 

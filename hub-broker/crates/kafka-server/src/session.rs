@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use fetch::Fetch;
 use groups::Groups;
@@ -10,6 +9,7 @@ use ingest::Ingest;
 use metadata::{Metadata, Principal};
 
 use crate::config::{Advertised, Config};
+use crate::cut_off::CutOff;
 use crate::memory::RequestMemory;
 
 /// Shared by all connections of a listener.
@@ -21,8 +21,7 @@ pub(crate) struct Context {
     pub(crate) groups: Groups,
     pub(crate) metadata: Metadata,
     pub(crate) request_memory: RequestMemory,
-    /// Counts answers that send clients to another hub.
-    pub(crate) answers: AtomicUsize,
+    pub(crate) cut_off: CutOff,
 }
 
 impl Context {
@@ -43,7 +42,7 @@ impl Context {
             groups,
             metadata,
             request_memory,
-            answers: AtomicUsize::new(0),
+            cut_off: CutOff::default(),
         }
     }
 }

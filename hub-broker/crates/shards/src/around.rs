@@ -39,6 +39,12 @@ impl Shards {
         self.doors.shared.leaders.leader(group_of(shard))
     }
 
+    /// The newest term in which somebody led the shard, as far as this hub knows: nobody who leads it now does so in an
+    /// older one.
+    pub fn last_led(&self, shard: ShardId) -> Option<Term> {
+        self.doors.shared.leaders.last_led(group_of(shard))
+    }
+
     /// Who leads the metadata, as far as this hub knows.
     pub fn metadata_leader(&self) -> Option<Leader> {
         self.doors.shared.leaders.leader(METADATA_GROUP)

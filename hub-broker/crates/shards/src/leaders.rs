@@ -78,6 +78,8 @@ struct Known {
     /// The newest term that was heard of.
     term: u64,
     view: GroupView,
+    /// The newest term of which a leader was heard; 0: of none.
+    led: u64,
     /// The leader itself said so: it knows more than a follower.
     told: bool,
 }
@@ -95,6 +97,12 @@ impl Leaders {
 
     pub(crate) fn leader(&self, group: u32) -> Option<Leader> {
         self.entry(group)?.known.read().view.leader
+    }
+
+    /// The newest term in which somebody led the group, as far as this hub knows.
+    pub(crate) fn last_led(&self, group: u32) -> Option<Term> {
+        let led = self.entry(group)?.known.read().led;
+        (led != 0).then_some(Term(led))
     }
 
     pub(crate) fn view(&self, group: u32) -> GroupView {
@@ -202,7 +210,8 @@ impl Known {
 
     fn replace(&mut self, term: u64, view: GroupView, told: bool) -> bool {
         let changed = self.view != view;
-        *self = Self { term, view, told };
+        let led = if view.leader.is_some() { term } else { self.led };
+        *self = Self { term, view, led, told };
         changed
     }
 }

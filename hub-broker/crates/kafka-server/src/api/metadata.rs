@@ -163,13 +163,14 @@ fn describe_partition(
             answer.with_leader_id(hubs::wire_id(leader.node).into()).with_leader_epoch(leader.epoch.0)
         }
         // The client asks again soon; where this hub may be the one that is cut off, it asks another one.
-        None => {
-            let elsewhere = others.of(&replicas, index);
-            let code = if elsewhere.is_some() { 0 } else { errors::LEADER_NOT_AVAILABLE };
-            answer
-                .with_error_code(code)
-                .with_leader_id(elsewhere.map_or(-1, hubs::wire_id).into())
-                .with_leader_epoch(-1)
-        }
+        None => match others.of(&replicas, index) {
+            Some(node) => answer
+                .with_leader_id(hubs::wire_id(node).into())
+                .with_leader_epoch(leadership::last_epoch(session, placement).0),
+            None => answer
+                .with_error_code(errors::LEADER_NOT_AVAILABLE)
+                .with_leader_id((-1).into())
+                .with_leader_epoch(-1),
+        },
     }
 }
