@@ -65,6 +65,8 @@ refusals! {
     unknown_fetch_session => FetchSessionIdNotFound;
     invalid_fetch_session_epoch => InvalidFetchSessionEpoch;
     timed_out => RequestTimedOut;
+    /// Retriable, and clients know that the batch was not stored.
+    not_yet => NotEnoughReplicas;
     /// The client asks for metadata and goes on at another hub, or at this one after its restart.
     stopping => NotLeaderOrFollower;
     /// The code that both Java clients and librdkafka take as final where they look for transactions; they

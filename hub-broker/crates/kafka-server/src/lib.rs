@@ -23,6 +23,7 @@ mod dispatch;
 mod entry;
 mod errors;
 mod frame;
+mod holes;
 mod hubs;
 mod leadership;
 pub mod limits;

@@ -50,6 +50,16 @@ pub const LOOK_ROUND_MAX: Duration = Duration::from_millis(20);
 /// leader within a moment (2.12 to 2.14; <https://github.com/confluentinc/librdkafka/pull/5593>).
 pub const CUT_OFF_AFTER: Duration = Duration::from_secs(2);
 
+/// For so long a batch that comes before the one in front of it is refused as if only a replica were missing: clients
+/// send it again after a second at most, behind the other.
+pub const HOLE_CLOSES_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is missing is another thing when nobody has met the hole for so long.
+pub const HOLE_FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+
+/// Holes that are known at a time.
+pub const HOLES_MAX: usize = 4096;
+
 /// Topics that one Metadata request may bring into being.
 pub const AUTO_CREATED_TOPICS_MAX: usize = 100;
 

@@ -10,6 +10,7 @@ use metadata::{Metadata, Principal};
 
 use crate::config::{Advertised, Config};
 use crate::cut_off::CutOff;
+use crate::holes::Holes;
 use crate::memory::RequestMemory;
 
 /// Shared by all connections of a listener.
@@ -22,6 +23,7 @@ pub(crate) struct Context {
     pub(crate) metadata: Metadata,
     pub(crate) request_memory: RequestMemory,
     pub(crate) cut_off: CutOff,
+    pub(crate) holes: Holes,
 }
 
 impl Context {
@@ -43,6 +45,7 @@ impl Context {
             metadata,
             request_memory,
             cut_off: CutOff::default(),
+            holes: Holes::default(),
         }
     }
 }

@@ -16,14 +16,15 @@ use ingest::{ProduceError, Produced};
 use kafka_protocol::messages::{ApiKey, ProduceRequest as Documented, ProduceResponse as Answered};
 use kafka_protocol::protocol::HeaderVersion;
 use metadata::{TimestampType, Topic, View};
-use schemas::PartitionIndex;
-use shards::Appended;
+use schemas::{PartitionIndex, TopicId};
+use shards::{AppendError, Appended, SequenceError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::entry::{Entry, Versions};
 use crate::errors;
+use crate::holes::Hole;
 use crate::hubs::Endpoint;
 use crate::leadership;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
@@ -49,6 +50,7 @@ type Outcome = Result<Appended, ProduceError>;
 
 /// A partition's part of a request after it was handed on.
 struct Handed {
+    topic: Option<TopicId>,
     index: i32,
     outcome: Result<oneshot::Receiver<Outcome>, i16>,
     log_append_time: bool,
@@ -76,7 +78,7 @@ fn begin(session: &Arc<Session>, head: Head, mut body: Reader) -> Result<Pending
     Ok(Pending::begun(async move {
         let mut answers = Vec::with_capacity(topics.len());
         for (name, handed) in topics {
-            answers.push(TopicAnswer { name, partitions: outcomes(&head, handed, deadline).await });
+            answers.push(TopicAnswer { name, partitions: outcomes(&session, &head, handed, deadline).await });
         }
         Ok(answer(&session, &head, acks, &mut answers))
     }))
@@ -111,7 +113,7 @@ fn take_topic<'a>(
         };
         let log_append_time =
             found.is_some_and(|topic| topic.config.timestamp_type == TimestampType::LogAppend);
-        Handed { index: partition.index, outcome, log_append_time }
+        Handed { topic: found.map(|topic| topic.id), index: partition.index, outcome, log_append_time }
     };
     topic.partitions.iter().map(take_partition).collect()
 }
@@ -135,7 +137,12 @@ fn take<'a>(
     Ok(outcome)
 }
 
-async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<PartitionAnswer> {
+async fn outcomes(
+    session: &Session,
+    head: &Head,
+    handed: Vec<Handed>,
+    deadline: Instant,
+) -> Vec<PartitionAnswer> {
     let mut answers = Vec::with_capacity(handed.len());
     for partition in handed {
         let outcome = match partition.outcome {
@@ -145,7 +152,10 @@ async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<Pa
                     PartitionAnswer::stored(partition.index, &appended, partition.log_append_time)
                 }
                 Ok(Ok(Err(error))) => {
-                    PartitionAnswer::refused(partition.index, errors::code(head, &error), Some(&error))
+                    let may_close = hole(partition.topic, partition.index, &error)
+                        .is_some_and(|hole| session.context.holes.may_close(hole, Instant::now().into_std()));
+                    let code = if may_close { errors::not_yet(head) } else { errors::code(head, &error) };
+                    PartitionAnswer::refused(partition.index, code, Some(&error))
                 }
                 Ok(Err(_gone)) => PartitionAnswer::refused(partition.index, errors::stopping(head), None),
                 // It may be stored later; an idempotent producer's retry is then a duplicate.
@@ -155,6 +165,14 @@ async fn outcomes(head: &Head, handed: Vec<Handed>, deadline: Instant) -> Vec<Pa
         answers.push(outcome);
     }
     answers
+}
+
+/// What is missing in front of a batch that was refused for that.
+fn hole(topic: Option<TopicId>, index: i32, error: &ProduceError) -> Option<Hole> {
+    let ProduceError::Append(AppendError::Sequence(SequenceError::OutOfOrder { expected })) = error else {
+        return None;
+    };
+    Some(Hole { topic: topic?, index, expected: *expected })
 }
 
 fn answer(session: &Session, head: &Head, acks: Acks, topics: &mut [TopicAnswer]) -> Answer {

@@ -4,7 +4,6 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use proptest::prelude::*;
 use schemas::{LeaderEpoch, NodeId, Offset};
-use shards::{AppendError, SequenceError};
 use uuid::Uuid;
 
 use super::*;
