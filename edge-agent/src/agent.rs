@@ -114,6 +114,7 @@ impl Agent {
         let agent = Self {
             supervisor: Supervisor::new(batching, ground.clock.clone())
                 .listing(ground.roster.clone())
+                .keeping_in(ground.dir.clone())
                 .reporting(reporter(&ground, &status, standing)),
             answered: Answered::open(ground.dir.answered()),
             notify: Notify::from_environment(),

@@ -11,6 +11,7 @@
 //! sent             how many bytes were sent this month
 //! time             the last known time, and this boot's (see time::last_known)
 //! quarantine/      batches that a hub refused as malformed
+//! stuck-*.files    by input, what was read of files that it cannot put away (see inputs::progress)
 //! agent.sock       where a running agent listens
 //! ```
 
@@ -133,6 +134,11 @@ impl DataDir {
 
     pub fn remote(&self) -> PathBuf {
         self.root.join("remote")
+    }
+
+    /// Of the input of this name.
+    pub fn stuck_files(&self, input: &str) -> PathBuf {
+        self.root.join(format!("stuck-{input}.files"))
     }
 
     pub fn socket(&self) -> PathBuf {

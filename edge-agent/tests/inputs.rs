@@ -128,7 +128,7 @@ fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
     for file in 0..3u64 {
         device.append(&format!("in/{file}.json"), &json_lines(file * 10..(file + 1) * 10));
     }
-    let agent = device.run(&hub, settings);
+    let mut agent = device.run(&hub, settings);
     hub.wait("the rows of each", |inner| inner.hub.log.len() >= 30);
     let status =
         agent.wait("trouble with each", |status| status["inputs"]["files"]["bad"].as_u64() >= Some(6));
@@ -145,10 +145,25 @@ fn files_that_cannot_be_put_away_are_read_once_and_hold_up_no_other() {
     agent.signal(Signal::HUP);
     device.append("in/3.json", &json_lines(30..40));
     hub.wait("the new file's", |inner| inner.hub.log.len() >= 40);
+    // The next run too, whatever ended this one.
+    for (file, kills) in [(4u64, false), (5, true)] {
+        if kills {
+            agent.kill();
+        } else {
+            assert!(agent.stop().success());
+        }
+        device.append(&format!("in/{file}.json"), &json_lines(file * 10..(file + 1) * 10));
+        agent = device.run(&hub, settings);
+        agent.wait("all that are there", |status| {
+            let told = format!("{} files were read and cannot be put away", file + 1);
+            status["inputs"]["files"]["last_error"] == told.as_str()
+        });
+        hub.wait("the newest file's", |inner| inner.hub.log.len() >= 10 * (file as usize + 1));
+    }
     fs::remove_file(device.path("done")).unwrap();
     until("they are put away", || fs::read_dir(device.path("in")).unwrap().next().is_none().then_some(()));
-    assert_eq!(hub.inner().hub.log, (0..40).collect::<Vec<_>>());
-    assert_eq!(files_in(&device.path("done/here")), ["0.json", "1.json", "2.json", "3.json"]);
+    assert_eq!(hub.inner().hub.log, (0..60).collect::<Vec<_>>());
+    assert_eq!(files_in(&device.path("done/here")).len(), 6);
 }
 
 const FILES: &str = "[[inputs]]\nkind = \"files\"\npath = \"{DIR}in\"\nformat = \"json-lines\"\nsettle_ms = 0\n\

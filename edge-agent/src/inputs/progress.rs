@@ -1,12 +1,19 @@
 //! How far an input has handed on what it reads, over all its lives: it is started again after a failure, with other
 //! settings, or after it was left out for a while.
+//!
+//! The buffer keeps the mark of the file that was read last. Those of files before it that could not be put away are in
+//! a file of their own, a line each, before anything of the next file is handed on.
 
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
 use super::mark::{FileId, Head, Mark};
 use super::sink::Closed;
+use crate::data_dir::{DataDirError, replace_file};
 use crate::limits::FILES_WATCHED_MAX;
 
 /// One of an input's lives. What an earlier one still had in hand when it ended is read again by the next, and so is
@@ -19,6 +26,8 @@ pub struct Life(u64);
 pub struct Progress {
     state: Mutex<State>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Where the marks of files that could not be put away are kept.
+    kept: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +40,8 @@ struct State {
     is_put_away: bool,
     /// Of files before it that could not be put away yet.
     aside: Vec<Mark>,
+    /// They are not as they are kept.
+    has_changed: bool,
 }
 
 impl From<Option<Mark>> for Progress {
@@ -41,6 +52,40 @@ impl From<Option<Mark>> for Progress {
 }
 
 impl Progress {
+    /// With the files that an earlier run of the agent could not put away, which are kept there.
+    pub fn keeping(self, path: PathBuf) -> Self {
+        let aside = match fs::read_to_string(&path) {
+            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "which files were read before is not known: those that are still there are read again");
+                Vec::new()
+            }
+        };
+        self.state().aside = aside;
+        Self { kept: Some(path), ..self }
+    }
+
+    /// Makes durable what is remembered of files, where that has changed. In the input's turn alone.
+    pub fn keep(&self) -> Result<(), DataDirError> {
+        let Some(path) = &self.kept else { return Ok(()) };
+        let text: String = {
+            let mut state = self.state();
+            if !std::mem::take(&mut state.has_changed) {
+                return Ok(());
+            }
+            state.aside.iter().map(|mark| format!("{mark}\n")).collect()
+        };
+        replace_file(path, text.as_bytes()).inspect_err(|_| self.state().has_changed = true)
+    }
+
+    /// Whether the file that was read last may be there yet: it is remembered when another one is turned to, as far as it
+    /// was handed on.
+    pub fn has_last(&self) -> bool {
+        let state = self.state();
+        state.mark.is_some() && !state.is_put_away
+    }
+
     /// Ends the present life; the next one begins where it has come to.
     pub fn next_life(&self) -> Life {
         let mut state = self.state();
@@ -72,16 +117,17 @@ impl Progress {
     pub fn turn_to(&self, file: &FileId, is_of: impl Fn(&Head) -> bool) -> Option<u64> {
         let mut state = self.state();
         let last = state.mark.filter(|_| !state.is_put_away);
-        if let Some(last) = last {
+        if let Some(last) = last.filter(|last| !state.aside.contains(last)) {
             state.aside.retain(|mark| !mark.file.is_in_place_of(&last.file));
             state.aside.push(last);
+            state.has_changed = true;
         }
         let known = |mark: &&Mark| mark.file.is_in_place_of(file) && is_of(&mark.file.head);
         let known = state.aside.iter().find(known).map(|mark| mark.offset);
         known.or_else(|| (state.aside.len() < FILES_WATCHED_MAX).then_some(0))
     }
 
-    /// Whether it remembers files that the buffer does not.
+    /// Whether it remembers other files than the last.
     pub fn has_aside(&self) -> bool {
         !self.state().aside.is_empty()
     }
@@ -94,7 +140,9 @@ impl Progress {
     /// There is nothing more to be read of a file, and nothing to be remembered.
     pub fn put_away(&self, file: &FileId) {
         let mut state = self.state();
+        let before = state.aside.len();
         state.aside.retain(|mark| !mark.file.is_in_place_of(file));
+        state.has_changed |= state.aside.len() < before;
         state.is_put_away |= state.mark.is_some_and(|mark| mark.file.is_in_place_of(file));
     }
 
@@ -153,6 +201,29 @@ mod tests {
         assert_eq!(turn_to(&progress, &file(2)), Some(0));
         assert_eq!(turn_to(&progress, &file(1)), Some(0), "another one has its inode by now");
         assert_eq!(progress.mark(), Some(Mark { file: file(1), offset: 15 }), "as it stands in the buffer");
+    }
+
+    #[test]
+    fn files_that_stay_where_they_are_are_remembered_by_the_next_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stuck-in.files");
+        let file = |inode| FileId { device: 1, inode, head: Head::of(b"n\n1\n") };
+        let run = |mark: Option<Mark>| Progress::from(mark).keeping(path.clone());
+        let progress = run(None);
+        for inode in 1..=3 {
+            assert_eq!(turn_to(&progress, &file(inode)), Some(0));
+            progress.keep().unwrap();
+            progress.pass(None, Some(Mark { file: file(inode), offset: 10 * inode }), || ()).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1 1 1 10 4 49d5bf3b\n1 1 2 20 4 49d5bf3b\n");
+        let next = run(progress.mark());
+        assert_eq!([1, 2, 3].map(|inode| turn_to(&next, &file(inode))), [Some(10), Some(20), Some(30)]);
+        next.put_away(&file(1));
+        next.keep().unwrap();
+        let last = run(next.mark());
+        assert_eq!([1, 2, 3].map(|inode| turn_to(&last, &file(inode))), [Some(0), Some(20), Some(30)]);
+        fs::write(&path, "1 1 2 20 4 49d5bf3b\ntorn").unwrap();
+        assert_eq!(run(None).aside(), [file(2)]);
     }
 
     #[test]

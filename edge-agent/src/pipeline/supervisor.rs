@@ -13,6 +13,7 @@ use super::batching::Batching;
 use super::build::build;
 use super::way::{RunningBatcher, Way};
 use crate::config::{InputConfig, SensorRule};
+use crate::data_dir::DataDir;
 use crate::destination::Destination;
 use crate::inputs::report::Reporter;
 use crate::inputs::{Filter, Health, InputError, Progress, Roster, RowSink, Source, WaitingRoom};
@@ -36,6 +37,8 @@ pub struct Supervisor {
     batchers: HashMap<Destination, RunningBatcher>,
     /// For the rows that wait for all of them.
     room: WaitingRoom,
+    /// Where inputs keep what the buffer does not.
+    dir: Option<DataDir>,
 }
 
 /// What is remembered of an input over its lives.
@@ -59,7 +62,13 @@ impl Supervisor {
         let (reporter, roster) = (None, Roster::default());
         let (inputs, past, batchers) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
         let room = WaitingRoom::default();
-        Self { clock, batching, reporter, roster, inputs, past, batchers, room }
+        Self { clock, batching, reporter, roster, inputs, past, batchers, room, dir: None }
+    }
+
+    /// Its inputs keep there what the buffer does not.
+    #[must_use]
+    pub fn keeping_in(self, dir: DataDir) -> Self {
+        Self { dir: Some(dir), ..self }
     }
 
     /// The input that stands for the agent itself tells this.
@@ -131,7 +140,12 @@ impl Supervisor {
         let snapshot = self.batching.buffer.snapshot();
         let past = self.past.entry(input.to_owned()).or_insert_with(|| {
             let durable = snapshot.marks.get(input).and_then(|mark| mark.parse().ok());
-            Past { progress: Arc::new(Progress::from(durable)), ways: Vec::new() }
+            let progress = Progress::from(durable);
+            let progress = match &self.dir {
+                Some(dir) => progress.keeping(dir.stuck_files(input)),
+                None => progress,
+            };
+            Past { progress: Arc::new(progress), ways: Vec::new() }
         });
         past.ways.retain(|known| !known.has_ended() && !known.is(way));
         // The marks of what goes two ways would become durable in any order.

@@ -66,6 +66,8 @@ impl FilesInput {
                 let mut gone = progress.aside();
                 let files = watched.settled(&config, &mut gone, Instant::now());
                 gone.iter().for_each(|file| progress.put_away(file));
+                // What is not forgotten now is forgotten at a later look.
+                let _ = progress.keep();
                 (files, watched)
             };
             let files;
@@ -140,6 +142,10 @@ impl FilesInput {
         rows: &RowSink,
         stop: &CancellationToken,
     ) -> Result<Read, FeedEnd> {
+        // The file before it is remembered as read when this one is begun.
+        if !rows.source().is_trial && rows.progress().has_last() {
+            self.settled(rows, stop, true).await?;
+        }
         let (path, format) = (path.to_owned(), self.config.format.clone());
         let (own_rows, own_stop) = (rows.clone(), stop.clone());
         let reading = move || read_file(&path, &own_rows, &own_stop, &format).unwrap_or_else(Read::Failed);
@@ -258,6 +264,9 @@ fn read_file(
     let too_many = || io::Error::other("too many files before it were read and cannot be put away");
     let is_of = |head: &Head| head.begins_made(&beginning, made);
     let before = rows.progress().turn_to(&id, is_of).ok_or_else(too_many)?;
+    if let Err(error) = rows.progress().keep() {
+        rows.bad(&format_args!("files that cannot be put away are read again after a restart: {error}"));
+    }
     let looks = Looks::of(&meta);
     let mut parsed = match open_rows(file, format) {
         Ok(parsed) => parsed,
