@@ -12,7 +12,7 @@ mod tools;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::world::block_on;
 use common::{append, batch, items, noisy_batch, open, options};
@@ -67,6 +67,75 @@ fn a_buffer_to_which_nothing_was_committed_is_as_good_as_new() {
     });
 }
 
+/// Fills what is left of the disk.
+fn fill(disk: &Disk) -> PathBuf {
+    let ballast = disk.path().join("ballast");
+    let stat = rustix::fs::statvfs(disk.path()).unwrap();
+    let file = File::create(&ballast).unwrap();
+    fallocate(file, FallocateFlags::empty(), 0, stat.f_bavail * stat.f_frsize).unwrap();
+    ballast
+}
+
+/// How many records could not be taken.
+async fn overfill(buffer: &Buffer) -> u64 {
+    let (mut stored, mut refused) = (0, 0);
+    for number in 5..40 {
+        match append(buffer, noisy_batch(number, 200_000)).await {
+            Ok(_) => stored += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 10, "{stored} found room");
+    refused
+}
+
+/// Ends it as a kill does.
+async fn kill(buffer: Buffer, folder: &Path) {
+    let closing = heed::env_closing_event(folder.join("buffer").canonicalize().unwrap());
+    drop(buffer);
+    tokio::task::spawn_blocking(move || closing.map(|closing| closing.wait())).await.unwrap();
+}
+
+fn gaps(buffer: &Buffer) -> usize {
+    items(buffer, 1).into_iter().filter(|item| matches!(item.content, Content::Gap(_))).count()
+}
+
+/// Has a buffer that was closed owe a gap, as one that was closed on a full disk.
+fn owe(folder: &Path, records: u32) {
+    let path = folder.join("marker");
+    let mut marker: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!((&marker["owed"], &marker["clean"]), (&serde_json::json!([]), &true.into()));
+    let destination = serde_json::json!({"topic": common::topic(), "priority": "telemetry"});
+    let lost =
+        serde_json::json!({"destination": destination, "records": records, "times": null, "marks": []});
+    marker["owed"] = serde_json::json!([lost]);
+    fs::write(&path, marker.to_string()).unwrap();
+}
+
+#[test]
+fn what_is_owed_is_said_once_whenever_the_agent_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    block_on(async {
+        for dir in [&first, &second] {
+            let buffer = open(dir, CAP, None);
+            append(&buffer, batch(0..5, 0)).await.unwrap();
+            close(buffer, dir).await;
+            owe(dir, 7);
+        }
+        // Of a start that was killed before it was said, there is what it wrote about itself.
+        let buffer = open(&first, CAP, None);
+        fs::copy(first.join("marker"), second.join("marker")).unwrap();
+        kill(buffer, &first).await;
+        for dir in [&first, &second, &first, &second, &second] {
+            let buffer = open(dir, CAP, None);
+            append(&buffer, batch(40..42, 0)).await.unwrap();
+            assert_eq!((gaps(&buffer), buffer.snapshot().counters.dropped), (1, 7));
+            kill(buffer, dir).await;
+        }
+    });
+}
+
 #[test]
 fn what_a_full_disk_could_not_take_is_said_after_a_stop_and_while_more_is_measured() {
     let test = "what a full disk could not take";
@@ -80,23 +149,8 @@ fn what_a_full_disk_could_not_take_is_said_after_a_stop_and_while_more_is_measur
         block_on(async {
             let mut buffer = open(&dir, CAP, None);
             append(&buffer, batch(0..5, 0)).await.unwrap();
-            let ballast = disk.path().join("ballast");
-            let stat = rustix::fs::statvfs(&dir).unwrap();
-            fallocate(
-                File::create(&ballast).unwrap(),
-                FallocateFlags::empty(),
-                0,
-                stat.f_bavail * stat.f_frsize,
-            )
-            .unwrap();
-            let (mut stored, mut refused) = (0, 0);
-            for number in 5..40 {
-                match append(&buffer, noisy_batch(number, 200_000)).await {
-                    Ok(_) => stored += 1,
-                    Err(_) => refused += 1,
-                }
-            }
-            assert!(refused > 10, "{stored} found room");
+            let ballast = fill(&disk);
+            let refused = overfill(&buffer).await;
             if is_stopped {
                 close(buffer, &dir).await;
                 fs::remove_file(&ballast).unwrap();
@@ -105,8 +159,7 @@ fn what_a_full_disk_could_not_take_is_said_after_a_stop_and_while_more_is_measur
                 fs::remove_file(&ballast).unwrap();
             }
             append(&buffer, batch(40..42, 0)).await.unwrap();
-            let gaps = items(&buffer, 1).into_iter().filter(|item| matches!(item.content, Content::Gap(_)));
-            assert_eq!(gaps.count(), 1, "stopped: {is_stopped}");
+            assert_eq!(gaps(&buffer), 1, "stopped: {is_stopped}");
             assert_eq!(buffer.snapshot().counters.dropped, refused, "stopped: {is_stopped}");
             close(buffer, &dir).await;
         });

@@ -111,6 +111,7 @@ impl Writer {
             if done.has_paid {
                 self.backlog.owed.clear();
                 self.backlog.owed_at = None;
+                self.marker.forget_owed();
             }
         }
         if let Some(aged) = done.aged {
@@ -179,6 +180,7 @@ impl Writer {
             for lost in &self.backlog.owed {
                 work.append_lost(lost, &mut self.marker)?;
             }
+            work.state.paid = self.marker.owed_id();
         }
         let retention = match self.retention.policy {
             // Nobody waits for room any more.

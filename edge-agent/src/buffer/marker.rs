@@ -6,7 +6,8 @@
 //! ```text
 //! {"version": 1, "clean": bool, "damaged": bool, "state": the counter record as it was, "streams": [{"lane", "ids"}],
 //!  "relaxed": a boot or null, "file_bytes": length of the buffer's file, after a clean stop,
-//!  "owed": after a clean stop, records that were lost while the disk had no room for the gaps that are to say so}
+//!  "owed": records that were lost before the last clean stop while the disk had no room for the gaps that are to say
+//!  so, "owed_id": a number; what is owed is paid when the counter record has the same}
 //! ```
 
 use std::fs;
@@ -43,6 +44,16 @@ pub(super) struct Marker {
     pub file_bytes: Option<u64>,
     #[serde(default)]
     pub owed: Vec<Lost>,
+    /// 0: the counter record does not say whether that is paid.
+    #[serde(default)]
+    owed_id: u64,
+}
+
+/// What a marker names until it is paid.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owed {
+    pub lost: Vec<Lost>,
+    id: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +78,20 @@ pub(super) struct MarkerFile {
     path: PathBuf,
     streams: Vec<LaneStreams>,
     relaxed: Option<Uuid>,
+    owed: Owed,
+}
+
+impl Marker {
+    pub fn owed(&self) -> Owed {
+        Owed { lost: self.owed.clone(), id: self.owed_id }
+    }
+}
+
+impl Owed {
+    /// The counter record says that it has the gaps.
+    pub fn is_paid(&self, state: &State) -> bool {
+        self.id != 0 && self.id == state.paid
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
@@ -88,8 +113,13 @@ pub(super) fn read(path: &Path) -> Result<Found, DataDirError> {
 
 impl MarkerFile {
     /// Writes that the buffer is open from now on.
-    pub fn start(path: &Path, state: &State, streams: Vec<LaneStreams>) -> Result<Self, DataDirError> {
-        Self::start_in(path, state, streams, None)
+    pub fn start(
+        path: &Path,
+        state: &State,
+        streams: Vec<LaneStreams>,
+        owed: Owed,
+    ) -> Result<Self, DataDirError> {
+        Self::start_in(path, state, streams, None, owed)
     }
 
     /// The same where it is open with `durability = relaxed` in a boot.
@@ -98,8 +128,9 @@ impl MarkerFile {
         state: &State,
         streams: Vec<LaneStreams>,
         relaxed: Option<Uuid>,
+        owed: Owed,
     ) -> Result<Self, DataDirError> {
-        let mut file = Self { path: path.to_owned(), streams, relaxed };
+        let mut file = Self { path: path.to_owned(), streams, relaxed, owed };
         file.forget_finished(state);
         file.write(state)?;
         Ok(file)
@@ -111,8 +142,20 @@ impl MarkerFile {
 
     /// Writes that the buffer is closed, with everything in it but what is owed, in a file of so many bytes.
     pub fn finish(&self, state: &State, file_bytes: u64, owed: &[Lost]) -> Result<(), DataDirError> {
-        let owed = owed.to_vec();
-        self.replace(&Marker { clean: true, file_bytes: Some(file_bytes), owed, ..self.marker(state) })
+        // Whatever pays it appends something.
+        let (owed, owed_id) = (owed.to_vec(), state.counters.appended + 1);
+        let file_bytes = Some(file_bytes);
+        self.replace(&Marker { clean: true, file_bytes, owed, owed_id, ..self.marker(state) })
+    }
+
+    /// What a commit with the gaps leaves in the counter record.
+    pub fn owed_id(&self) -> u64 {
+        self.owed.id
+    }
+
+    /// What was owed is in the buffer.
+    pub fn forget_owed(&mut self) {
+        self.owed = Owed::default();
     }
 
     /// Writes that the buffer must be set aside at the next start.
@@ -162,7 +205,8 @@ impl MarkerFile {
             streams,
             relaxed: self.relaxed,
             file_bytes: None,
-            owed: Vec::new(),
+            owed: self.owed.lost.clone(),
+            owed_id: self.owed.id,
         }
     }
 

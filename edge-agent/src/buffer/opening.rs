@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::append::Lost;
 use super::environment::{DATA_FILE, Durability, Environment, EnvironmentError, map_bytes};
 use super::guard::{Checked, check};
-use super::marker::{Found, Marker, MarkerFile, read};
+use super::marker::{Found, Marker, MarkerFile, Owed, read};
 use super::relaxed::{Relaxed, roll_back};
 use super::rescue::Rescued;
 use super::salvage::{emptied, unknown};
@@ -95,7 +95,7 @@ impl Opening<'_> {
             Err(error) => return Err(error),
         };
         if let Step::Walked(walked) = &step {
-            match self.repair(&environment, state.clone(), walked) {
+            match self.repair(&environment, state.clone(), walked, owed(marker)) {
                 Ok(repaired) => state = repaired,
                 Err(WorkError::Environment(error)) if error.is_unfit() => {
                     environment.close();
@@ -124,7 +124,7 @@ impl Opening<'_> {
         }
         self.preallocate(&environment, is_new, cap_bytes)?;
         if is_rolled_back || is_lost {
-            (state, streams) = self.say_unknown_loss(&environment, state, streams)?;
+            (state, streams) = self.say_unknown_loss(&environment, state, streams, owed(marker))?;
         }
         let relaxed = match self.durability {
             Durability::Relaxed => {
@@ -133,8 +133,10 @@ impl Opening<'_> {
             Durability::Strict | Durability::Off => None,
         };
         let boot = relaxed.is_some().then_some(self.boot);
-        let owed = marker.map(|marker| marker.owed.clone()).unwrap_or_default();
-        let marker = MarkerFile::start_in(&self.dir.marker(), &state, streams, boot)?;
+        let owed = owed(marker);
+        let owed = if owed.is_paid(&state) { Owed::default() } else { owed };
+        let marker = MarkerFile::start_in(&self.dir.marker(), &state, streams, boot, owed.clone())?;
+        let owed = owed.lost;
         Ok(Opened { environment, state, marker, cap_bytes, relaxed, owed })
     }
 
@@ -185,7 +187,7 @@ impl Opening<'_> {
     /// From here on a crash is an unclean stop.
     fn note_open(&self, marker: Option<&Marker>) -> Result<(), OpenError> {
         if let Some(marker) = marker.filter(|marker| marker.clean) {
-            MarkerFile::start(&self.dir.marker(), &marker.state, marker.streams.clone())?;
+            MarkerFile::start(&self.dir.marker(), &marker.state, marker.streams.clone(), marker.owed())?;
         }
         Ok(())
     }
@@ -251,11 +253,17 @@ impl Opening<'_> {
         Ok((environment, state))
     }
 
-    fn repair(&self, environment: &Environment, state: State, walked: &Walked) -> Result<State, WorkError> {
+    fn repair(
+        &self,
+        environment: &Environment,
+        state: State,
+        walked: &Walked,
+        owed: Owed,
+    ) -> Result<State, WorkError> {
         if walked.faults.is_empty() {
             return Ok(state);
         }
-        let mut marker = MarkerFile::start(&self.dir.marker(), &state, walked.streams.clone())?;
+        let mut marker = MarkerFile::start(&self.dir.marker(), &state, walked.streams.clone(), owed)?;
         let mut work = Work::begin(environment, state, realtime_ms())?;
         for (lane, number) in &walked.faults {
             let amendment = Amendment::Repair { lane: *lane, number: *number };
@@ -288,6 +296,11 @@ impl Opening<'_> {
         let path = self.dir.buffer();
         move |source| OpenError::Work { path: path.clone(), source }
     }
+}
+
+/// What an earlier run could not say.
+pub(super) fn owed(marker: Option<&Marker>) -> Owed {
+    marker.map(Marker::owed).unwrap_or_default()
 }
 
 enum Step {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::environment::{DATA_FILE, Durability, Environment, map_bytes};
 use super::guard::{Checked, check};
-use super::marker::{LaneStreams, Marker, MarkerFile};
-use super::opening::{OpenError, Opening, all_ends, io_at, remove_dir};
+use super::marker::{LaneStreams, Marker, MarkerFile, Owed};
+use super::opening::{OpenError, Opening, all_ends, io_at, owed, remove_dir};
 use super::salvage::{Salvage, Salvaged, unmarked};
 use super::scan::Scan;
 use super::stage::Counted;
@@ -64,7 +64,7 @@ impl Opening<'_> {
             None => {
                 let (state, streams) = unmarked(&scan, self.default_topic);
                 // What is copied is not found again: a salvage that goes on must know of all of them.
-                MarkerFile::start(&self.dir.marker(), &state, streams.clone())?;
+                MarkerFile::start(&self.dir.marker(), &state, streams.clone(), Owed::default())?;
                 (state, streams)
             }
         };
@@ -87,7 +87,7 @@ impl Opening<'_> {
             fresh.close();
             fresh = self.open_fresh(&fresh_dir)?;
         }
-        let (_, streams) = self.say_unknown_loss(&fresh, state, streams)?;
+        let (_, streams) = self.say_unknown_loss(&fresh, state, streams, owed(marker))?;
         fresh.close();
         remove_dir(&self.dir.buffer())?;
         fs::rename(&fresh_dir, self.dir.buffer()).map_err(io_at(&fresh_dir))?;
@@ -188,8 +188,9 @@ impl Opening<'_> {
         fresh: &Environment,
         state: State,
         streams: Vec<LaneStreams>,
+        owed: Owed,
     ) -> Result<(State, Vec<LaneStreams>), OpenError> {
-        let mut marker = MarkerFile::start(&self.dir.marker(), &state, streams)?;
+        let mut marker = MarkerFile::start(&self.dir.marker(), &state, streams, owed)?;
         let lanes: Vec<u8> = state.lanes.iter().map(|lane| lane.id).collect();
         let mut work = Work::begin(fresh, state, realtime_ms()).map_err(self.at_buffer())?;
         for lane in lanes {

@@ -33,6 +33,9 @@ pub struct State {
     /// The id that was given to a lane last: one that is free again is used again as late as can be.
     #[serde(default)]
     pub last_lane: u8,
+    /// The number of what was owed and is paid (see `marker`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub paid: u64,
     /// How far the inputs read their sources with what was taken, by the inputs' names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub marks: BTreeMap<String, String>,
@@ -144,6 +147,11 @@ pub enum StateError {
     Json(#[from] serde_json::Error),
     #[error("the counter record is empty")]
     Empty,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl State {
