@@ -42,6 +42,8 @@ pub const SALVAGE_ENTRIES_PER_PASS: usize = 1 << 17;
 pub const BACKLOG_LANES_MAX: usize = 4;
 /// Acknowledged batches are trimmed alone when no append has come along for this long.
 pub const TRIM_AFTER: Duration = Duration::from_secs(1);
+/// Gaps that wait for room on the disk at a time: one of each lane there can be.
+pub const OWED_GAPS_MAX: usize = 255;
 /// While records are lost that a full disk cannot take, a gap for them is tried again after this.
 pub const OWED_MAX: Duration = Duration::from_secs(60);
 

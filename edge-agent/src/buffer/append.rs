@@ -15,6 +15,7 @@ use super::policy::{Policy, Retention};
 use super::state::{NUMBER_STEP, OpenStream};
 use super::work::{Work, WorkError};
 use crate::destination::Destination;
+use crate::limits::OWED_GAPS_MAX;
 
 /// A batch that the batcher made: producer and sequence are still empty.
 #[derive(Clone, Debug)]
@@ -71,6 +72,20 @@ impl Lost {
             self.marks.push((input.clone(), mark.clone()));
         }
         true
+    }
+
+    /// Adds it to what is owed, or answers it where that is too much already. An entry before the last of its
+    /// destination is not added to: its marks would be paid before older ones, which would move them back.
+    pub fn owe(self, owed: &mut Vec<Lost>) -> Result<(), Lost> {
+        let last = owed.iter_mut().rfind(|known| known.destination == self.destination);
+        if last.is_some_and(|known| known.join(&self)) {
+            return Ok(());
+        }
+        if owed.len() >= OWED_GAPS_MAX {
+            return Err(self);
+        }
+        owed.push(self);
+        Ok(())
     }
 }
 
@@ -195,5 +210,42 @@ impl Work<'_> {
         let begun = OpenStream { id: stream_id(rand::random()), next: Sequence::ZERO };
         marker.add_stream(lane, begun.id, &self.state)?;
         Ok((begun, open.map(|full| full.id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::TopicName;
+
+    use super::*;
+
+    fn lost(topic: &str, records: u32, mark: &str) -> Lost {
+        let marks = vec![("in".to_owned(), mark.to_owned())];
+        Lost {
+            destination: Destination::from(topic.parse::<TopicName>().unwrap()),
+            records,
+            times: None,
+            marks,
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_in_the_order_in_which_it_was_lost() {
+        let mut owed = Vec::new();
+        for (records, mark) in [(GAP_RECORDS_MAX - 1, "1"), (2, "2"), (1, "3")] {
+            lost("a", records, mark).owe(&mut owed).unwrap();
+        }
+        assert_eq!(owed, [lost("a", GAP_RECORDS_MAX - 1, "1"), lost("a", 3, "3")]);
+    }
+
+    #[test]
+    fn what_is_owed_is_bounded() {
+        let mut owed = Vec::new();
+        for topic in 0..OWED_GAPS_MAX {
+            lost(&format!("t{topic}"), 1, "1").owe(&mut owed).unwrap();
+        }
+        assert_eq!(lost("one-more", 7, "1").owe(&mut owed), Err(lost("one-more", 7, "1")));
+        lost("t0", 1, "2").owe(&mut owed).unwrap();
+        assert_eq!((owed.len(), &owed[0]), (OWED_GAPS_MAX, &lost("t0", 2, "2")));
     }
 }

@@ -147,8 +147,9 @@ impl Writer {
     fn owe(&mut self, new: &NewBatch) {
         let Ok(lost) = new.lost() else { return };
         self.backlog.owed_at.get_or_insert_with(Instant::now);
-        if !self.backlog.owed.iter_mut().any(|known| known.join(&lost)) {
-            self.backlog.owed.push(lost);
+        if let Err(left_out) = lost.owe(&mut self.backlog.owed) {
+            let (records, topic) = (left_out.records, &left_out.destination.topic);
+            tracing::warn!(records, %topic, "records are lost, and no gap says so: too many gaps wait for room");
         }
     }
 
@@ -178,7 +179,12 @@ impl Writer {
         }
         if pays {
             for lost in &self.backlog.owed {
-                work.append_lost(lost, &mut self.marker)?;
+                match work.append_lost(lost, &mut self.marker) {
+                    Err(error @ WorkError::TooManyLanes(_)) => {
+                        tracing::warn!(records = lost.records, %error, "records are lost, and no gap says so");
+                    }
+                    result => result?,
+                }
             }
             work.state.paid = self.marker.owed_id();
         }

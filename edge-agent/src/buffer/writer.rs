@@ -312,6 +312,13 @@ impl Writer {
         match self.marker.finish(&self.state, file_bytes, &self.backlog.owed) {
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, "the next start checks the buffer: that it was closed could not be noted");
+                let records: u64 = self.backlog.owed.iter().map(|lost| u64::from(lost.records)).sum();
+                if records > 0 {
+                    tracing::warn!(
+                        records,
+                        "records are lost, and no gap says so: it could not be noted either"
+                    );
+                }
                 Ok(())
             }
             result => Ok(result?),
