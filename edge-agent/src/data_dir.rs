@@ -29,7 +29,7 @@ const DEVICE_ID: &str = "device-id";
 const BLOCK_BYTES: u64 = 4096;
 
 #[derive(Debug, Error)]
-#[error("{}: {source}", path.display())]
+#[error("{}: {source}{}", path.display(), remedy(source))]
 pub struct DataDirError {
     pub path: PathBuf,
     pub source: io::Error,
@@ -244,6 +244,20 @@ fn remove_leftovers(root: &Path) {
             // One that cannot be removed is in nobody's way.
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// What to do about something in the way of the agent's files, to be said behind the error.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => "; a file of the agent's belongs there: move the directory away",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "; a directory of the agent's belongs there: move the file away"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; the agent writes there: mount it for writing, or give another --data-dir"
+        }
+        _ => "",
     }
 }
 

@@ -50,6 +50,34 @@ fn usage_and_settings_that_cannot_be_are_one_line_and_exit_code_2() {
 }
 
 #[test]
+fn what_stands_in_the_way_of_the_agents_files_is_named_with_what_to_do() {
+    let (file, folder) = ("move the file away", "move the directory away");
+    let ways = [
+        ("buffer", false, file),
+        ("buffer/data.mdb", true, folder),
+        ("buffer/lock.mdb", true, folder),
+        ("marker", true, folder),
+        ("lock", true, folder),
+    ];
+    for (name, is_folder, what_to_do) in ways {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(name);
+        if is_folder {
+            std::fs::create_dir_all(&path).unwrap();
+        } else {
+            std::fs::write(&path, "").unwrap();
+        }
+        let data = data.path().to_str().unwrap();
+        let output = output(&["run", "--data-dir", data, "--device-id", "d", "--no-host-input"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        let last = message.lines().last().unwrap_or_default();
+        assert_eq!(output.status.code(), Some(2), "{name}: {message}");
+        let named = Path::new(data).join(name.split('/').next().unwrap());
+        assert!(last.contains(named.to_str().unwrap()) && last.contains(what_to_do), "{name}: {message}");
+    }
+}
+
+#[test]
 fn a_data_directory_that_cannot_be_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

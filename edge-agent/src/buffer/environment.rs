@@ -21,6 +21,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::state::{State, StateError};
+use crate::data_dir::remedy;
 use crate::limits::{DISK_RESERVE_BYTES, MAP_BYTES_EXTRA, MAP_BYTES_MAX, MAP_BYTES_PER_CAP};
 
 pub const DATA_FILE: &str = "data.mdb";
@@ -64,7 +65,7 @@ impl Durability {
 
 #[derive(Debug, Error)]
 pub enum EnvironmentError {
-    #[error("{0}")]
+    #[error("{source}{remedy}", source = .0, remedy = in_its_folder(.0))]
     Io(#[from] std::io::Error),
     #[error("LMDB: {0}")]
     Lmdb(heed::Error),
@@ -82,6 +83,15 @@ pub enum EnvironmentError {
     Structure { page: u64, why: &'static str },
     #[error("its check was ended from outside by signal {0}; the next start does it again")]
     CheckEnded(i32),
+}
+
+fn in_its_folder(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => {
+            "; data.mdb and lock.mdb in it are to be files: move the directory away"
+        }
+        _ => remedy(error),
+    }
 }
 
 impl From<heed::Error> for EnvironmentError {

@@ -24,7 +24,7 @@ use super::stage::Stage;
 use super::state::State;
 use super::walk::Walked;
 use super::work::{Amendment, Work, WorkError};
-use crate::data_dir::{DataDir, DataDirError, sync_dir};
+use crate::data_dir::{DataDir, DataDirError, remedy, sync_dir};
 use crate::limits::{BUFFER_BYTES_MAX, BUFFER_BYTES_MIN};
 use crate::time::realtime_ms;
 
@@ -32,7 +32,7 @@ use crate::time::realtime_ms;
 pub enum OpenError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy(source))]
     Io { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     Environment { path: PathBuf, source: EnvironmentError },
@@ -41,7 +41,7 @@ pub enum OpenError {
     #[error("{}: {source}; what was salvaged is kept, and the next start goes on with it", path.display())]
     Salvage { path: PathBuf, source: WorkError },
     #[error(
-        "{}: a buffer of {cap_bytes} bytes needs {needed} bytes of the disk, {free} are free: make room, or lower buffer_bytes",
+        "{}: a buffer of {cap_bytes} bytes needs {needed} bytes of the disk, {free} are free: make room, lower buffer_bytes, or let it take room as it fills ([buffer] preallocate = false)",
         path.display()
     )]
     NoRoom { path: PathBuf, cap_bytes: u64, needed: u64, free: u64 },

@@ -322,6 +322,6 @@ fn a_disk_too_small_for_the_buffer_shows_when_the_agent_is_installed() {
         if process.is_running() { None } else { Some(()) }
     });
     let printed = agent.printed();
-    assert!(printed.contains("make room, or lower buffer_bytes"), "{printed}");
+    assert!(printed.contains("make room, lower buffer_bytes"), "{printed}");
     assert!(!printed.contains("panicked"), "{printed}");
 }
