@@ -137,6 +137,36 @@ fn what_is_owed_is_said_once_whenever_the_agent_is_killed() {
 }
 
 #[test]
+fn what_was_owed_and_said_is_not_said_again_after_more_was_owed() {
+    let test = "what was owed and said";
+    if !tools::is_root(test) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::memory(folder.path(), 8);
+    let dir = disk.path().join("agent");
+    block_on(async {
+        let buffer = open(&dir, CAP, None);
+        append(&buffer, batch(0..5, 0)).await.unwrap();
+        close(buffer, &dir).await;
+        owe(&dir, 7);
+        let buffer = open(&dir, CAP, None);
+        append(&buffer, batch(40..42, 0)).await.unwrap();
+        let ballast = fill(&disk);
+        let refused = overfill(&buffer).await;
+        fs::remove_file(&ballast).unwrap();
+        append(&buffer, batch(42..44, 0)).await.unwrap();
+        let dropped = buffer.snapshot().counters.dropped;
+        assert_eq!(dropped, 7 + refused);
+        kill(buffer, &dir).await;
+        let buffer = open(&dir, CAP, None);
+        append(&buffer, batch(44..46, 0)).await.unwrap();
+        assert_eq!(buffer.snapshot().counters.dropped, dropped);
+        kill(buffer, &dir).await;
+    });
+}
+
+#[test]
 fn what_a_full_disk_could_not_take_is_said_after_a_stop_and_while_more_is_measured() {
     let test = "what a full disk could not take";
     if !tools::is_root(test) {

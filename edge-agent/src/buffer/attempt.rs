@@ -111,7 +111,9 @@ impl Writer {
             if done.has_paid {
                 self.backlog.owed.clear();
                 self.backlog.owed_at = None;
-                self.marker.forget_owed();
+                if self.relaxed.is_none() {
+                    self.marker.forget_owed();
+                }
             }
         }
         if let Some(aged) = done.aged {
@@ -186,7 +188,7 @@ impl Writer {
                     result => result?,
                 }
             }
-            work.state.paid = self.marker.owed_id();
+            work.state.paid = self.marker.owed_id().unwrap_or(work.state.paid);
         }
         let retention = match self.retention.policy {
             // Nobody waits for room any more.

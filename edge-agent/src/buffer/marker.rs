@@ -142,18 +142,18 @@ impl MarkerFile {
 
     /// Writes that the buffer is closed, with everything in it but what is owed, in a file of so many bytes.
     pub fn finish(&self, state: &State, file_bytes: u64, owed: &[Lost]) -> Result<(), DataDirError> {
-        // Whatever pays it appends something.
-        let (owed, owed_id) = (owed.to_vec(), state.counters.appended + 1);
+        // One that no payment had yet.
+        let (owed, owed_id) = (owed.to_vec(), state.counters.appended.max(state.paid) + 1);
         let file_bytes = Some(file_bytes);
         self.replace(&Marker { clean: true, file_bytes, owed, owed_id, ..self.marker(state) })
     }
 
-    /// What a commit with the gaps leaves in the counter record.
-    pub fn owed_id(&self) -> u64 {
-        self.owed.id
+    /// What a commit with the gaps leaves in the counter record, where the marker names any.
+    pub fn owed_id(&self) -> Option<u64> {
+        (self.owed.id != 0).then_some(self.owed.id)
     }
 
-    /// What was owed is in the buffer.
+    /// What was owed is in the buffer, and no power cut takes it back.
     pub fn forget_owed(&mut self) {
         self.owed = Owed::default();
     }

@@ -304,6 +304,9 @@ impl Writer {
         let Some(relaxed) = &mut self.relaxed else { return Ok(false) };
         let is_new = relaxed.sync(&self.environment)?;
         self.state.note_sync();
+        if self.backlog.owed.is_empty() {
+            self.marker.forget_owed();
+        }
         Ok(is_new)
     }
 

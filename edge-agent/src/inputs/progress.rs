@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
@@ -15,6 +15,9 @@ use super::mark::{FileId, Head, Mark};
 use super::sink::Closed;
 use crate::data_dir::{DataDirError, replace_file};
 use crate::limits::FILES_WATCHED_MAX;
+
+/// More than as many marks as there can be take up.
+const KEPT_BYTES_MAX: u64 = 256 << 10;
 
 /// One of an input's lives. What an earlier one still had in hand when it ended is read again by the next, and so is
 /// refused should it come after all.
@@ -54,8 +57,14 @@ impl From<Option<Mark>> for Progress {
 impl Progress {
     /// With the files that an earlier run of the agent could not put away, which are kept there.
     pub fn keeping(self, path: PathBuf) -> Self {
-        let aside = match fs::read_to_string(&path) {
-            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+        let read = || match fs::metadata(&path)? {
+            meta if meta.is_file() && meta.len() <= KEPT_BYTES_MAX => fs::read(&path),
+            _ => Err(io::Error::other("it is no list of files")),
+        };
+        let aside = match read() {
+            Ok(bytes) => {
+                String::from_utf8_lossy(&bytes).lines().filter_map(|line| line.parse().ok()).collect()
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "which files were read before is not known: those that are still there are read again");
@@ -76,7 +85,8 @@ impl Progress {
             }
             state.aside.iter().map(|mark| format!("{mark}\n")).collect()
         };
-        replace_file(path, text.as_bytes()).inspect_err(|_| self.state().has_changed = true)
+        let kept = if text.is_empty() { remove(path) } else { replace_file(path, text.as_bytes()) };
+        kept.inspect_err(|_| self.state().has_changed = true)
     }
 
     /// Whether the file that was read last may be there yet: it is remembered when another one is turned to, as far as it
@@ -157,6 +167,15 @@ impl Progress {
     }
 }
 
+fn remove(path: &Path) -> Result<(), DataDirError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DataDirError { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +241,10 @@ mod tests {
         next.keep().unwrap();
         let last = run(next.mark());
         assert_eq!([1, 2, 3].map(|inode| turn_to(&last, &file(inode))), [Some(0), Some(20), Some(30)]);
-        fs::write(&path, "1 1 2 20 4 49d5bf3b\ntorn").unwrap();
+        [2, 3].iter().for_each(|inode| last.put_away(&file(*inode)));
+        last.keep().unwrap();
+        assert!(!path.exists());
+        fs::write(&path, b"1 1 2 20 4 49d5bf3b\nforeign\xff").unwrap();
         assert_eq!(run(None).aside(), [file(2)]);
     }
 

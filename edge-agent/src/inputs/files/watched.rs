@@ -1,10 +1,10 @@
 //! Which files are ready to be read, and which are to be tried again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::put_away::is_put_away;
@@ -112,6 +112,8 @@ impl Watched {
     ) -> HashMap<PathBuf, (Looks, Instant)> {
         let mut seen = HashMap::new();
         let mut room = FILES_WATCHED_MAX;
+        // What lies on a disk that is not mounted may still be there.
+        let mut devices: HashSet<u64> = device_of(&config.pattern).into_iter().collect();
         self.has_more = false;
         for path in glob::glob(&config.pattern).into_iter().flatten() {
             let Ok(path) = path else {
@@ -138,6 +140,7 @@ impl Watched {
                     continue;
                 }
             };
+            devices.insert(meta.dev());
             gone.retain(|file| (file.device, file.inode) != (meta.dev(), meta.ino()));
             if meta.is_file() && !is_beyond {
                 room -= usize::from(is_new);
@@ -146,6 +149,7 @@ impl Watched {
                 seen.insert(path, (looks, before.map_or(now, |(_, since)| *since)));
             }
         }
+        gone.retain(|file| devices.contains(&file.device));
         seen
     }
 
@@ -172,6 +176,14 @@ impl Watched {
     }
 }
 
+/// That of the folder before the pattern's first wildcard, if it is there.
+fn device_of(pattern: &str) -> Option<u64> {
+    let is_fixed = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let folder: PathBuf = Path::new(pattern).parent()?.components().take_while(is_fixed).collect();
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+    Some(fs::metadata(folder).ok()?.dev())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +202,20 @@ mod tests {
 
     fn settled(watched: &mut Watched, config: &FilesConfig, now: Instant) -> Vec<(PathBuf, Rest)> {
         watched.settled(config, &mut Vec::new(), now)
+    }
+
+    #[test]
+    fn files_of_a_disk_that_is_not_mounted_are_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = fs::metadata(folder.path()).unwrap().dev();
+        let file = |device| FileId { device, inode: 1, head: Head::of(b"") };
+        let gone = |folder: &Path| {
+            let mut gone = vec![file(device), file(device + 1)];
+            Watched::default().settled(&config(folder, 0), &mut gone, Instant::now());
+            gone
+        };
+        assert_eq!(gone(folder.path()), [file(device)]);
+        assert_eq!(gone(&folder.path().join("card")), []);
     }
 
     #[test]

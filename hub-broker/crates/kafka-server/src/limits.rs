@@ -50,6 +50,10 @@ pub const LOOK_ROUND_MAX: Duration = Duration::from_millis(20);
 /// leader within a moment (2.12 to 2.14; <https://github.com/confluentinc/librdkafka/pull/5593>).
 pub const CUT_OFF_AFTER: Duration = Duration::from_secs(2);
 
+/// What lies between two questions so far apart is not known to have been without a majority. Who finds no leader asks
+/// every second or more often.
+pub const CUT_OFF_FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+
 /// For so long a batch that comes before the one in front of it is refused as if only a replica were missing: clients
 /// send it again after a second at most, behind the other.
 pub const HOLE_CLOSES_WITHIN: Duration = Duration::from_secs(5);

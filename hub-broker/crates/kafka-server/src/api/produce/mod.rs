@@ -16,7 +16,7 @@ use ingest::{ProduceError, Produced};
 use kafka_protocol::messages::{ApiKey, ProduceRequest as Documented, ProduceResponse as Answered};
 use kafka_protocol::protocol::HeaderVersion;
 use metadata::{TimestampType, Topic, View};
-use schemas::{PartitionIndex, TopicId};
+use schemas::PartitionIndex;
 use shards::{AppendError, Appended, SequenceError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::{Answer, Head, Pending, RequestError};
 use crate::entry::{Entry, Versions};
 use crate::errors;
-use crate::holes::Hole;
+use crate::holes::{Hole, Sent};
 use crate::hubs::Endpoint;
 use crate::leadership;
 use crate::limits::PRODUCE_TIMEOUT_MAX;
@@ -50,7 +50,7 @@ type Outcome = Result<Appended, ProduceError>;
 
 /// A partition's part of a request after it was handed on.
 struct Handed {
-    topic: Option<TopicId>,
+    sent: Option<Sent>,
     index: i32,
     outcome: Result<oneshot::Receiver<Outcome>, i16>,
     log_append_time: bool,
@@ -111,9 +111,11 @@ fn take_topic<'a>(
             (None, None) => Err(errors::no_such_topic(head, &topic.name)),
             (None, Some(found)) => take(head, found, partition, batches),
         };
+        let sent = found.zip(partition.records.as_ref());
+        let sent = sent.and_then(|(topic, batch)| Sent::of(topic.id, partition.index, batch));
         let log_append_time =
             found.is_some_and(|topic| topic.config.timestamp_type == TimestampType::LogAppend);
-        Handed { topic: found.map(|topic| topic.id), index: partition.index, outcome, log_append_time }
+        Handed { sent, index: partition.index, outcome, log_append_time }
     };
     topic.partitions.iter().map(take_partition).collect()
 }
@@ -152,7 +154,7 @@ async fn outcomes(
                     PartitionAnswer::stored(partition.index, &appended, partition.log_append_time)
                 }
                 Ok(Ok(Err(error))) => {
-                    let may_close = hole(partition.topic, partition.index, &error)
+                    let may_close = hole(partition.sent, &error)
                         .is_some_and(|hole| session.context.holes.may_close(hole, Instant::now().into_std()));
                     let code = if may_close { errors::not_yet(head) } else { errors::code(head, &error) };
                     PartitionAnswer::refused(partition.index, code, Some(&error))
@@ -168,11 +170,11 @@ async fn outcomes(
 }
 
 /// What is missing in front of a batch that was refused for that.
-fn hole(topic: Option<TopicId>, index: i32, error: &ProduceError) -> Option<Hole> {
+fn hole(sent: Option<Sent>, error: &ProduceError) -> Option<Hole> {
     let ProduceError::Append(AppendError::Sequence(SequenceError::OutOfOrder { expected })) = error else {
         return None;
     };
-    Some(Hole { topic: topic?, index, expected: *expected })
+    sent?.hole(*expected)
 }
 
 fn answer(session: &Session, head: &Head, acks: Acks, topics: &mut [TopicAnswer]) -> Answer {
