@@ -12,6 +12,8 @@ use rand::{Rng, SeedableRng};
 use schemas::DeviceId;
 
 const AGENTS: usize = 500;
+/// Of them within 100 ms. Where a fleet comes back evenly over a second, 50 do, and 33 more by chance once in a million.
+const AT_ONCE_MAX: usize = AGENTS / 6;
 
 fn agent(profile: Profile, number: usize) -> Route {
     among(1, profile, number)
@@ -58,7 +60,7 @@ fn a_hub_that_was_restarted_is_not_met_by_its_fleet_at_once() {
                 let times = reconnects(profile, ended, down_ms, seed);
                 let most = most_at_once(&times);
                 let what = format!("{profile:?} {ended:?}, down for {down_ms} ms, seed {seed}");
-                assert!(most <= AGENTS / 8, "{most} of {AGENTS} within 100 ms: {what}");
+                assert!(most <= AT_ONCE_MAX, "{most} of {AGENTS} within 100 ms: {what}");
                 let link = profile.link(false);
                 let longest = link.reconnect_longest.as_millis() as u64 + 2_000;
                 let last = times.iter().max().unwrap();
@@ -82,7 +84,7 @@ fn the_fleet_of_a_hub_that_dies_is_not_on_the_next_one_at_once() {
             waits.push(u64::try_from(wait.as_millis()).unwrap());
         }
         let most = most_at_once(&waits);
-        assert!(most <= AGENTS / 8, "{most} of {AGENTS} within 100 ms: {profile:?}, seed {seed}");
+        assert!(most <= AT_ONCE_MAX, "{most} of {AGENTS} within 100 ms: {profile:?}, seed {seed}");
         let spread_ms = profile.link(false).reconnect_spread.as_millis() as u64;
         assert!(waits.iter().all(|ms| *ms <= spread_ms), "{profile:?}, seed {seed}");
     }
